@@ -1,0 +1,45 @@
+"""Object detectors described in YAML: train, measure, fuse, export, detect.
+
+``import detector`` reads nothing but this file: each name below is imported when it is first used,
+so detecting with an exported file never needs torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detector.checkpoint import load
+    from detector.detections import Detections
+    from detector.errors import DetectorError
+    from detector.graph import build
+    from detector.predict import Predictor
+    from detector.registry import register
+    from detector.reparam import deploy
+
+__version__ = "0.1.0"
+
+__all__ = ["Detections", "DetectorError", "Predictor", "build", "deploy", "load", "register"]
+
+_HOMES = {
+    "Detections": "detector.detections",
+    "DetectorError": "detector.errors",
+    "Predictor": "detector.predict",
+    "build": "detector.graph",
+    "deploy": "detector.reparam",
+    "load": "detector.checkpoint",
+    "register": "detector.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # next time Python finds it without asking here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

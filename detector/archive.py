@@ -1,0 +1,128 @@
+"""Zip archives as PyTorch writes them: one folder, nothing compressed, a checksum for each member.
+
+Members are read one by one and only as bytes; what they mean is for others to say.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from detector.errors import DetectorError
+
+MAX_MEMBERS = 100_000
+ZIP_START = b"PK\x03\x04"
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    UnicodeDecodeError,
+    ValueError,
+)
+
+
+class Archive:
+    """An open archive; a context manager.
+
+    Args:
+        path: the file, or its name in errors where ``stream`` is given.
+        stream: where to read instead.
+
+    Raises:
+        DetectorError: not a zip file, damaged, or not as PyTorch writes it: compressed members or
+            members that overlap could unpack to any size.
+    """
+
+    def __init__(self, path: str | Path, stream: IO[bytes] | None = None) -> None:
+        self.path = Path(path)
+        try:
+            self._zip = zipfile.ZipFile(self.path if stream is None else stream)
+        except FileNotFoundError as error:
+            raise DetectorError("no such file", file=path) from error
+        except _UNREADABLE as error:
+            raise self._damaged(error) from error
+        try:
+            self._members = self._checked_members()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members, without the name of the folder that holds them all."""
+        return tuple(self._members)
+
+    def size(self, name: str) -> int:
+        """Bytes of a member."""
+        return self._member(name).file_size
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """A member's bytes; its checksum is compared.
+
+        Raises:
+            DetectorError: there is no such member, it is larger than ``limit``, or it is damaged.
+        """
+        member = self._member(name)
+        if limit is not None and member.file_size > limit:
+            raise DetectorError(
+                f"{name!r} has {member.file_size} bytes, at most {limit} are read", file=self.path
+            )
+        try:
+            return self._zip.read(member)
+        except _UNREADABLE as error:
+            raise self._damaged(error) from error
+
+    def check(self) -> None:
+        """Compare every member's checksum."""
+        for name in self.names:
+            self.read(name)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        if name not in self._members:
+            raise DetectorError(f"has no {name!r}", file=self.path)
+        return self._members[name]
+
+    def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
+        infos = self._zip.infolist()
+        if len(infos) > MAX_MEMBERS:
+            raise self._foreign(f"{len(infos)} members, at most {MAX_MEMBERS} are read")
+        end = 0
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            _, _, name = info.filename.partition("/")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise self._foreign(f"{info.filename!r} is compressed")
+            if info.header_offset < end:
+                raise self._foreign(f"{info.filename!r} overlaps another member")
+            if name in members:
+                raise self._foreign(f"{info.filename!r} stands twice")
+            end = info.header_offset + info.file_size
+            if name:
+                members[name] = info
+        if len({info.filename.partition("/")[0] for info in infos}) > 1:
+            raise self._foreign("its members lie in several folders")
+        return members
+
+    def _foreign(self, message: str) -> DetectorError:
+        return DetectorError(f"not an archive of PyTorch: {message}", file=self.path)
+
+    def _damaged(self, error: Exception) -> DetectorError:
+        text = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+        return DetectorError(f"damaged or not an archive of PyTorch: {text}", file=self.path)

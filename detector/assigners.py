@@ -1,0 +1,114 @@
+"""Which truth for which prediction: indices only, no loss, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detector.boxes import xyxy_to_cxcywh
+from detector.structures import Targets
+
+
+@dataclass(frozen=True)
+class LevelAssignment:
+    """The predictions of one level that answer for a truth; all fields are (k,) int64.
+
+    Attributes:
+        image: index of the image in the batch.
+        anchor: index of the anchor.
+        y: row of the cell.
+        x: column of the cell.
+        target: index of the truth in the batch's targets.
+    """
+
+    image: Tensor
+    anchor: Tensor
+    y: Tensor
+    x: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+class RatioAssigner:
+    """YOLOv5's matching by side lengths.
+
+    A truth belongs to every anchor that no side of it exceeds, or falls short of, by the factor
+    ``ratio``: max(w/w_a, w_a/w, h/h_a, h_a/h) < ratio. It is assigned in the cell that holds its
+    centre and in the two cells next to it, the nearest one sideways and the nearest one up or
+    down, as far as they lie inside the map.
+    """
+
+    def __init__(self, ratio: float = 4.0) -> None:
+        self.ratio = ratio
+
+    def __call__(
+        self,
+        targets: Targets,
+        anchors_wh: Tensor,
+        strides: Sequence[int],
+        sizes_hw: Sequence[tuple[int, int]],
+    ) -> list[LevelAssignment]:
+        """Assign a batch's targets.
+
+        Args:
+            targets: m boxes in pixels of the input.
+            anchors_wh: (levels, anchors, 2) pixels.
+            strides: of each level, pixels.
+            sizes_hw: of each level's map, cells.
+        """
+        boxes_cxcywh = xyxy_to_cxcywh(targets.boxes_xyxy)
+        return [
+            self._level(targets, boxes_cxcywh, anchors, stride, size_hw)
+            for anchors, stride, size_hw in zip(anchors_wh, strides, sizes_hw, strict=True)
+        ]
+
+    def _level(
+        self,
+        targets: Targets,
+        boxes_cxcywh: Tensor,
+        anchors_wh: Tensor,
+        stride: int,
+        size_hw: tuple[int, int],
+    ) -> LevelAssignment:
+        ratio = boxes_cxcywh[None, :, 2:] / anchors_wh[:, None]  # (anchors, m, 2)
+        fits = torch.maximum(ratio, 1 / ratio).amax(-1) < self.ratio
+        anchor, target = fits.nonzero(as_tuple=True)
+        cells, source = _nearest_cells(boxes_cxcywh[target, :2] / stride, size_hw)
+        target = target[source]
+        return LevelAssignment(
+            image=targets.image_index[target],
+            anchor=anchor[source],
+            y=cells[:, 1],
+            x=cells[:, 0],
+            target=target,
+        )
+
+
+def _nearest_cells(centre_xy: Tensor, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Cells (x, y) that answer for each centre, and the index of the centre they answer for.
+
+    Args:
+        centre_xy: (k, 2) in cells.
+        size_hw: of the map, cells.
+    """
+    limit = centre_xy.new_tensor([size_hw[1] - 1, size_hw[0] - 1])
+    home = torch.minimum(centre_xy.floor(), limit)
+    # A centre in the lower half of its cell is nearest to the cell before, else to the next one.
+    step = torch.where(centre_xy - home < 0.5, -1.0, 1.0)
+    zero = torch.zeros_like(step[:, 0])
+    steps = torch.stack(
+        (
+            torch.zeros_like(step),
+            torch.stack((step[:, 0], zero), -1),
+            torch.stack((zero, step[:, 1]), -1),
+        )
+    )
+    cells = home + steps  # (3, k, 2)
+    inside = ((cells >= 0) & (cells <= limit)).all(-1)
+    source = inside.nonzero(as_tuple=True)[1]
+    return cells[inside].long(), source

@@ -1,0 +1,50 @@
+"""``anchors``: fit anchors to a data set's boxes and print the line for the model file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detector.anchors import best_possible_recall, fit_anchors
+from detector.data.dataset import DetectionDataset, open_dataset
+from detector.engine.recipe import BUILT_IN_DATA
+from detector.errors import DetectorError
+from detector.graph import build
+from detector.settings import AnchorSettings, LossSettings
+
+
+def anchors(settings: AnchorSettings) -> dict[str, Any]:
+    """Fit, print, and return the anchors and the best possible recall before and after."""
+    head = build(settings.cfg, None, settings.variant).head
+    current = getattr(head, "anchors_wh", None)
+    if current is None:
+        raise DetectorError("has a head without anchors", file=settings.cfg)
+    levels, per_level = current.shape[:2]
+    dataset = open_dataset(
+        settings.data or BUILT_IN_DATA,
+        settings.split,
+        data_root=settings.data_root,
+        skip_bad=settings.skip_bad,
+    )
+    print(*dataset.report, sep="\n")
+    sizes_wh = letterboxed_sizes(dataset, settings.imgsz)
+    fitted = fit_anchors(sizes_wh, levels * per_level, settings.seed).round().clip(min=1)
+    ratio = LossSettings().anchor_ratio
+    before = best_possible_recall(sizes_wh, current.reshape(-1, 2).numpy(), ratio)
+    after = best_possible_recall(sizes_wh, fitted, ratio)
+    rows = fitted.reshape(levels, per_level * 2).astype(int).tolist()
+    print(f"boxes {len(sizes_wh)}; best possible recall: file {before:.4f}, fitted {after:.4f}")
+    print(f"anchors: {rows}")
+    return {"anchors": rows, "recall_before": before, "recall_after": after}
+
+
+def letterboxed_sizes(
+    dataset: DetectionDataset, side: int
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(n, 2) widths and heights of all boxes in pixels of a square input of that side."""
+    sizes = [
+        (sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2]) * (side / max(sample.size_hw))
+        for sample in dataset.samples
+    ]
+    return np.concatenate(sizes).astype(np.float64)

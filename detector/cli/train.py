@@ -1,0 +1,29 @@
+"""``train``: model file or weights, labelled images → a run's folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detector.engine.setup import prepare
+from detector.settings import TrainSettings
+
+
+def train(settings: TrainSettings) -> dict[str, Any]:
+    """Train or go on with a run; returns the best and the last epoch's figures."""
+    trainer = prepare(settings)
+    progress = trainer.fit()
+    run = trainer.run
+    history = {int(record["epoch"]): record for record in progress.history}
+    print(f"trained {progress.epoch} epochs in {progress.seconds:.0f} s")
+    print(
+        f"best AP {progress.best_ap:.4f}, AP50 {history[progress.best_epoch]['AP50']:.4f} "
+        f"in epoch {progress.best_epoch}: {run.best}"
+    )
+    print(f"next: python tools/detect.py --weights {run.best} --source IMAGES")
+    return {
+        "best": history[progress.best_epoch],
+        "last": history[progress.epoch],
+        "seconds": progress.seconds,
+        "run": str(run.folder),
+        "weights": str(run.best),
+    }

@@ -1,0 +1,56 @@
+"""``val``: COCO AP of a weights file on a split."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tabulate import tabulate
+
+from detector.config import write_text
+from detector.data.dataset import open_dataset
+from detector.engine.recipe import BUILT_IN_DATA
+from detector.evaluation.coco import CocoEvaluator, CocoFigures
+from detector.evaluation.run import evaluate
+from detector.predict import open_backend
+from detector.settings import ValSettings
+
+
+def val(settings: ValSettings) -> dict[str, Any]:
+    """Measure, print, and return the twelve figures and AP per class."""
+    backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
+    dataset = open_dataset(
+        settings.data or BUILT_IN_DATA,
+        settings.split,
+        data_root=settings.data_root,
+        names=backend.names,
+        skip_bad=settings.skip_bad,
+    )
+    print(*dataset.report, sep="\n")
+    evaluator = CocoEvaluator(
+        dataset.ground_truth(), dataset.category_ids, [s.image_id for s in dataset.samples]
+    )
+    figures = evaluate(backend, dataset.samples, evaluator, settings.nms(), settings.batch, nms)
+    if settings.predictions is not None:
+        write_text(settings.predictions, json.dumps(evaluator.results))
+    print(report(figures, len(dataset.samples)))
+    return figures.to_dict()
+
+
+def report(figures: CocoFigures, images: int) -> str:
+    """The figures as text; a dash where there is no truth to measure on."""
+    summary = tabulate(
+        [[_shown(value) for value in figures.summary.values()]],
+        list(figures.summary),
+        disable_numparse=True,
+    )
+    classes = tabulate(
+        [[name, _shown(ap)] for name, ap in figures.per_class.items()],
+        ["class", "AP"],
+        disable_numparse=True,
+    )
+    return f"{classes}\n\nCOCO figures on {images} images (pycocotools)\n{summary}"
+
+
+def _shown(value: float) -> str:
+    return "–" if value < 0 else f"{value:.4f}"

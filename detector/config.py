@@ -1,0 +1,232 @@
+"""YAML read safely and with positions, and checked against typed settings.
+
+Nothing in a file runs: tags are those of ``yaml.SafeLoader``, sizes have limits, and every
+error names the file and the line.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from detector.errors import DetectorError, nearest, shown
+from detector.files import atomic, find_file, write_text
+
+__all__ = ["Strict", "YamlFile", "atomic", "find_file", "read_yaml", "validate", "write_text"]
+
+MAX_YAML_BYTES = 1 << 20
+MAX_YAML_NODES = 100_000
+"""Counted with aliases expanded, so that a file of nested aliases cannot fill the memory."""
+MAX_YAML_DEPTH = 64
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
+
+Key = str | int
+ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
+
+
+class Strict(pydantic.BaseModel):
+    """Base of all settings: unknown keys are errors, and values do not change."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as the number that it is in YAML 1.2; in YAML 1.1 it is a word."""
+
+
+_Loader.add_implicit_resolver(
+    _TAG + "float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+class YamlFile:
+    """A YAML document as plain Python values, with the line of each node."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.text = text
+        self._lines: dict[tuple[Key, ...], int] = {}
+        self._nodes = 0
+        self._scalars = yaml.constructor.SafeConstructor()
+        try:
+            root = yaml.compose(text, Loader=_Loader)
+            self.value: Any = None if root is None else self._construct(root, ())
+        except yaml.YAMLError as error:
+            raise self._syntax_error(error) from error
+        except RecursionError:  # the parser itself recurses on "[[[[…"
+            raise self.error(f"is nested deeper than {MAX_YAML_DEPTH} levels") from None
+
+    def line(self, *keys: Key) -> int:
+        """1-based line of the node at ``keys``, or of its nearest parent that exists."""
+        for length in range(len(keys), -1, -1):
+            if keys[:length] in self._lines:
+                return self._lines[keys[:length]]
+        return 1
+
+    def error(self, message: str, *keys: Key) -> DetectorError:
+        """An error about the node at ``keys``."""
+        return DetectorError(message, file=self.path, line=self.line(*keys))
+
+    @cached_property
+    def comments(self) -> dict[int, str]:
+        """1-based line → the comment behind the values on it, without its ``#``."""
+        ends: dict[int, int] = {}
+        for token in yaml.scan(self.text, Loader=_Loader):
+            if token.end_mark.index > token.start_mark.index:
+                ends[token.end_mark.line] = token.end_mark.column
+        lines = self.text.splitlines()
+        behind = {number: lines[number][column:].strip() for number, column in ends.items()}
+        return {
+            number + 1: text.lstrip("#").strip()
+            for number, text in behind.items()
+            if text.startswith("#")
+        }
+
+    def _construct(self, node: yaml.Node, keys: tuple[Key, ...]) -> Any:
+        self._nodes += 1
+        self._lines.setdefault(keys, node.start_mark.line + 1)
+        if self._nodes > MAX_YAML_NODES:
+            raise self.error(f"expands to more than {MAX_YAML_NODES} values", *keys)
+        if len(keys) > MAX_YAML_DEPTH:
+            raise self.error(f"is nested deeper than {MAX_YAML_DEPTH} levels", *keys[:1])
+        if node.tag.removeprefix(_TAG) not in _PLAIN:
+            tag = node.tag.replace(_TAG, "!!")
+            raise DetectorError(
+                f"tag {shown(tag)} is not allowed, a file holds plain values only",
+                file=self.path,
+                line=node.start_mark.line + 1,
+            )
+        if isinstance(node, yaml.SequenceNode):
+            return [self._construct(child, (*keys, i)) for i, child in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys)
+        try:
+            return self._scalars.construct_object(node)
+        except (ValueError, TypeError) as error:  # a date in month 13, !!int of a word
+            raise self.error(f"unreadable value {shown(node.value)}: {error}", *keys) from error
+
+    def _mapping(self, node: yaml.MappingNode, keys: tuple[Key, ...]) -> dict[Key, Any]:
+        mapping: dict[Key, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self.error("a mapping's key is not a plain word", *keys)
+            line = key_node.start_mark.line + 1
+            key = self._construct(key_node, (*keys, "<key>", len(mapping)))
+            if key in mapping:
+                raise DetectorError(f"key {shown(key)} stands twice", file=self.path, line=line)
+            place = (*keys, key)
+            self._lines[place] = line
+            mapping[key] = self._construct(value_node, place)
+        return mapping
+
+    def _syntax_error(self, error: yaml.YAMLError) -> DetectorError:
+        if isinstance(error, yaml.reader.ReaderError):
+            line = self.text.count("\n", 0, error.position) + 1
+            message = f"YAML syntax: character {shown(chr(int(error.character)))} is not allowed"
+            return DetectorError(message, file=self.path, line=line)
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "not well-formed"
+        context = getattr(error, "context", None)
+        message = f"YAML syntax: {problem}" + (f" ({context})" if context else "")
+        return DetectorError(message, file=self.path, line=mark.line + 1 if mark else None)
+
+
+def read_yaml(path: str | Path) -> YamlFile:
+    """Read a YAML file.
+
+    Raises:
+        DetectorError: missing, too large, not text, or not well-formed; with its line.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_YAML_BYTES:
+            raise DetectorError(
+                f"has {size} bytes, a YAML file may have {MAX_YAML_BYTES}", file=path
+            )
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    except UnicodeDecodeError as error:
+        raise DetectorError("is not UTF-8 text", file=path) from error
+    return YamlFile(path, text)
+
+
+def validate(
+    model: type[ModelT], file: YamlFile, value: Any = None, at: tuple[Key, ...] = ()
+) -> ModelT:
+    """Check a file's values (or the ``value`` that stands ``at`` keys) against a model.
+
+    Raises:
+        DetectorError: the first problem, as one line with file and line.
+    """
+    content = file.value if value is None and not at else value
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else type(content).__name__
+        raise file.error(f"expected a mapping of settings, found {found}", *at)
+    try:
+        return model.model_validate(content)
+    except pydantic.ValidationError as error:
+        # A misspelt key comes before the key that it leaves missing.
+        problem = min(error.errors(), key=lambda problem: problem["type"] == "missing")
+        raise file.error(explain(model, problem), *at, *problem["loc"]) from error
+
+
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a mapping",
+    "string_type": "a word",
+    "tuple_type": "a list",
+}
+"""pydantic's kinds of problems, in words; it has more, which keep pydantic's own."""
+
+
+def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
+    """One sentence for one of pydantic's problems."""
+    keys = [str(key) for key in problem["loc"]]
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, keys[:-1])
+        hint = nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
+        return f"unknown key {name!r}{hint}"
+    if problem["type"] == "missing":
+        return f"key {name!r} is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if problem["type"] in _EXPECTED:
+        message = "expected " + _EXPECTED[problem["type"]].format(**problem.get("ctx", {}))
+    return f"{name}: {message}, found {shown(problem.get('input'))}" if name else message
+
+
+def _fields_at(model: type[pydantic.BaseModel], keys: list[str]) -> list[str]:
+    """Field names of the (possibly nested) model that ``keys`` lead to."""
+    for key in keys:
+        field = model.model_fields.get(key)
+        inner = None if field is None else field.annotation
+        if not (isinstance(inner, type) and issubclass(inner, pydantic.BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Labelled images: definitions, readers, the check before training, transforms, the loader."""

@@ -1,0 +1,162 @@
+"""The check before the first epoch: every image is decoded and every label looked at.
+
+What nobody can repair is fatal and listed all at once. The rest is repaired and counted: boxes
+of zero size are dropped, boxes that hang over the border are clipped, duplicates are dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from detector.data.problems import Problem
+from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
+from detector.errors import DetectorError
+from detector.opencv import read_image
+from detector.structures import Sample
+
+OVERHANG_PIXELS = 0.5
+"""Less is the rounding of written fractions: clipped without a word."""
+
+MAX_THREADS = 16
+QUIET_SECONDS = 2.0
+"""A check that takes no longer shows no progress bar."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class Checked:
+    """Samples that are fit for training, what was wrong, and how often what was repaired."""
+
+    samples: list[Sample] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Checked) -> None:
+        """Append the results for another image."""
+        self.samples += other.samples
+        self.problems += other.problems
+        self.counts += other.counts
+
+
+def check_images(images: Sequence[LabelledImage], title: str = "images") -> Checked:
+    """Check images and their labels in threads; results are in the order of the images.
+
+    An image with a problem that spoils it gives no sample; a bad row is left out of its sample.
+
+    Args:
+        images: what a reader gives.
+        title: what the progress bar says.
+    """
+    result = Checked()
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        # OpenCV and file reads release the interpreter's lock.
+        checks = pool.map(check_image, images)
+        bar = tqdm(
+            checks,
+            desc=f"checking {title}",
+            total=len(images),
+            unit="image",
+            delay=QUIET_SECONDS,
+            leave=False,
+            disable=None,
+        )
+        for checked in bar:
+            result.add(checked)
+    return result
+
+
+def check_image(image: LabelledImage) -> Checked:
+    """Decode one image and check its labels."""
+    try:
+        height, width = read_image(image.path).shape[:2]
+    except DetectorError as error:
+        return Checked(problems=[Problem(image.path, error.message, spoils_image=True)])
+    labels = image.read_labels((height, width))
+    sample, problems, counts = clean(image, labels, (height, width))
+    problems = labels.problems + problems
+    spoilt = any(problem.spoils_image for problem in problems)
+    return Checked([] if spoilt else [sample], problems, labels.counts + counts)
+
+
+def clean(
+    image: LabelledImage, labels: Labels, size_hw: SizeHW
+) -> tuple[Sample, list[Problem], Counter[str]]:
+    """Turn rows into a sample: clip, drop what is empty or twice there, report the rest."""
+    problems: list[Problem] = []
+    counts: Counter[str] = Counter()
+    kept: dict[tuple[int, Box], LabelRow] = {}
+    boxes: list[Box] = []
+    for row in labels.rows:
+        wrong = _unusable(row.box_xyxy)
+        if wrong:
+            problems.append(Problem(labels.file, wrong, row.line))
+            continue
+        box = _clip(row.box_xyxy, size_hw)
+        reason = _reason_to_drop(row.box_xyxy, box)
+        if not reason and (row.class_id, row.box_xyxy) in kept:
+            reason = "duplicate boxes dropped"
+        if reason:
+            counts[reason] += 1
+            continue
+        overhang = max(abs(a - b) for a, b in zip(box, row.box_xyxy, strict=True))
+        counts["boxes clipped to their image"] += overhang > OVERHANG_PIXELS
+        kept[row.class_id, row.box_xyxy] = row
+        boxes.append(box)
+    rows = list(kept.values())
+    areas = [_area(b) if r.area is None else r.area for r, b in zip(rows, boxes, strict=True)]
+    sample = Sample(
+        path=image.path,
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        class_ids=np.array([row.class_id for row in rows], np.int64),
+        size_hw=size_hw,
+        image_id=image.image_id,
+        crowd=np.array([row.crowd for row in rows], np.bool_),
+        difficult=np.array([row.difficult for row in rows], np.bool_),
+        areas=np.array(areas, np.float32),
+    )
+    return sample, problems, +counts
+
+
+def _unusable(box: Box) -> str | None:
+    if not all(math.isfinite(value) for value in box):
+        return f"box {_text(box)} has a value that is not a finite number"
+    if box[2] < box[0] or box[3] < box[1]:
+        return f"box {_text(box)} (x1, y1, x2, y2) has a negative size"
+    return None
+
+
+def _reason_to_drop(stated: Box, clipped: Box) -> str | None:
+    if stated[2] == stated[0] or stated[3] == stated[1]:
+        return "boxes of zero size dropped"
+    # Compared as float32, the type that boxes have from here on.
+    x1, y1, x2, y2 = (np.float32(value) for value in clipped)
+    return None if x2 > x1 and y2 > y1 else "boxes outside their image dropped"
+
+
+def _clip(box: Box, size_hw: SizeHW) -> Box:
+    height, width = size_hw
+    x1, y1, x2, y2 = box
+    return (
+        min(max(x1, 0.0), width),
+        min(max(y1, 0.0), height),
+        min(max(x2, 0.0), width),
+        min(max(y2, 0.0), height),
+    )
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _text(box: Box) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in box) + ")"

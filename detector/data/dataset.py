@@ -1,0 +1,310 @@
+"""A split of a data set, read and checked: samples, class names, and the truth for COCO AP."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector.data.check import check_images
+from detector.data.definition import DatasetDefinition, Split, load_definition
+from detector.data.names import describe, match_names
+from detector.data.problems import Problem, problems_error
+from detector.data.readers import coco, voc, yolo
+from detector.data.readers.rows import LabelledImage, image_files
+from detector.errors import DetectorError
+from detector.structures import Sample
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Samples with the data's own classes, to evaluate against."""
+
+    names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+    def as_coco(self) -> dict[str, Any]:
+        """A COCO annotation dictionary; category ids are 1, 2, …; boxes keep ``difficult``."""
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for sample in self.samples:
+            height, width = sample.size_hw
+            images.append(
+                {
+                    "id": sample.image_id,
+                    "file_name": sample.path.name,
+                    "height": height,
+                    "width": width,
+                }
+            )
+            for i, (x1, y1, x2, y2) in enumerate(sample.boxes_xyxy.astype(float).tolist()):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": sample.image_id,
+                        "category_id": int(sample.class_ids[i]) + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": float(sample.areas[i]),
+                        "iscrowd": int(sample.crowd[i]),
+                        "difficult": int(sample.difficult[i]),
+                    }
+                )
+        categories = [{"id": number, "name": name} for number, name in enumerate(self.names, 1)]
+        return {"images": images, "annotations": annotations, "categories": categories}
+
+
+@dataclass(frozen=True)
+class DetectionDataset:
+    """The labelled images of one split.
+
+    Attributes:
+        names: what ``class_ids`` of the samples are indices into: the data's names, or those of
+            the model that the data were opened for.
+        samples: one for each usable image.
+        split: the split's name.
+        category_ids: for each of ``names`` its id in the ground truth; an id that the truth does
+            not have where the data lack the class.
+        annotation_file: the COCO JSON file that the split consists of, if it does.
+        report: lines for people: counts, repairs, the mapping of classes.
+        truth: the samples as the data number their classes.
+    """
+
+    names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    split: str
+    category_ids: tuple[int, ...]
+    annotation_file: Path | None
+    report: tuple[str, ...]
+    truth: Truth
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def ground_truth(self) -> dict[str, Any]:
+        """The truth in COCO's form, for pycocotools.
+
+        From the annotation file where there is one: its own image and category ids, areas and
+        crowd flags. It holds all of the data's classes, whatever classes a model knows, so that
+        the figures are those that anybody gets with the same annotations.
+        """
+        if self.annotation_file is not None:
+            file = coco.read_file(self.annotation_file)
+            return coco.ground_truth(file, {sample.image_id for sample in self.samples})
+        return self.truth.as_coco()
+
+
+def open_dataset(
+    data: str | Path | DatasetDefinition,
+    split: str,
+    data_root: Path | None = None,
+    names: Sequence[str] | None = None,
+    skip_bad: bool = False,
+) -> DetectionDataset:
+    """Read and check one split.
+
+    Args:
+        data: what ``--data`` takes, or its definition, loaded before.
+        split: the split's name.
+        data_root: takes the place of the definition's ``path``.
+        names: a model's class names; the data's classes are matched to them by name.
+        skip_bad: drop unusable label rows, and unreadable images, and count them.
+
+    Raises:
+        DetectorError: no such data or split; every fatal problem of images and labels, listed;
+            no class in common with ``names``.
+    """
+    if not isinstance(data, DatasetDefinition):
+        data = load_definition(data, data_root)
+    return _open(data, split, names, skip_bad)
+
+
+def _open(
+    definition: DatasetDefinition, split: str, names: Sequence[str] | None, skip_bad: bool
+) -> DetectionDataset:
+    places = definition.places(split)
+    root = definition.prepared_root()
+    found = _find(places, root, definition.names)
+    checked = check_images(found.images, split)
+    problems, json = found.problems + checked.problems, found.json
+    where = f"split {split!r} of {definition.source}"
+    if problems and not skip_bad:
+        raise problems_error(problems, where)
+    if not checked.samples:
+        raise DetectorError(f"no image in split {split!r}", file=definition.source)
+    drawn = [] if definition.generate is None else [f"the images were drawn into {root}"]
+    report = [
+        *definition.notes,
+        *drawn,
+        _summary(where, places, checked.samples),
+        *_repairs(found.counts + checked.counts, problems),
+    ]
+    own_ids = range(1, len(definition.names) + 1)
+    dataset = DetectionDataset(
+        names=definition.names,
+        samples=tuple(checked.samples),
+        split=split,
+        category_ids=tuple(own_ids) if json is None else coco.category_ids(json, definition.names),
+        annotation_file=None if json is None else json.path,
+        report=tuple(report),
+        truth=Truth(definition.names, tuple(checked.samples)),
+    )
+    if names is None:
+        pairs = [f"{index} {name}" for index, name in enumerate(dataset.names)]
+        return replace(dataset, report=(*report, describe("classes", pairs)))
+    return _for_model(dataset, tuple(names))
+
+
+@dataclass
+class _Found:
+    """Images of a split with the way to their labels, before anything is checked.
+
+    ``json`` is the annotation file if the split consists of exactly one.
+    """
+
+    images: list[LabelledImage]
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    json: coco.CocoFile | None = None
+
+
+def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _Found:
+    if len(places) == 1:
+        return _find_place(places[0], root, names)
+    result = _Found([])
+    for place in places:
+        found = _find_place(place, root, names)
+        result.images += found.images
+        result.problems += found.problems
+        result.counts += found.counts
+    # Each place has numbered its own images.
+    result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
+    return result
+
+
+def _find_place(place: Split, root: Path, names: Sequence[str]) -> _Found:
+    if place.format == "COCO JSON":
+        return _find_coco(place, root, names)
+    return (_find_voc if place.format == "Pascal VOC XML" else _find_yolo)(place, root, names)
+
+
+def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _Found:
+    file = coco.read_file(root / str(place.annotations))
+    images, problems = coco.labelled_images(file, root / (place.images or ""), names)
+    return _Found(_part(images, place), problems, json=file)
+
+
+def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _Found:
+    folder = root / (place.images or "")
+    problems: list[Problem] = []
+    if place.image_set is None:
+        paths = image_files(folder)
+    else:
+        paths, problems = voc.listed_images(root / place.image_set, folder)
+    annotations = root / str(place.annotations)
+    return _Found(voc.labelled_images(_part(paths, place), annotations, names), problems)
+
+
+def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:
+    labels = None if place.labels is None else root / place.labels
+    if place.list_file is not None:
+        paths = yolo.listed_images(root / place.list_file, root)
+        return _Found(yolo.labelled_images(_part(paths, place), len(names), None, labels))
+    folder = root / str(place.images)
+    paths = image_files(folder)
+    stray = yolo.labels_without_image(paths, labels, folder)
+    return _Found(
+        yolo.labelled_images(_part(paths, place), len(names), folder, labels),
+        counts=Counter({"label files without an image": stray}),
+    )
+
+
+def _part(items: list[Any], place: Split) -> list[Any]:
+    """The given part of the items, shuffled with the place's seed; in their old order."""
+    if place.part == (0.0, 1.0):
+        return items
+    order = np.random.default_rng(place.seed).permutation(len(items))
+    start, stop = (round(fraction * len(items)) for fraction in place.part)
+    return [items[i] for i in sorted(order[start:stop])]
+
+
+def _summary(where: str, places: Sequence[Split], samples: Sequence[Sample]) -> str:
+    boxes = sum(len(sample.class_ids) for sample in samples)
+    formats = " and ".join(dict.fromkeys(place.format for place in places))
+    return f"{where}: {len(samples)} images, {boxes} boxes, from {formats}"
+
+
+def _repairs(counts: Counter[str], problems: Sequence[Problem]) -> list[str]:
+    """One line for each kind of repair; problems are there only with --skip-bad."""
+    spoilt = sum(problem.spoils_image for problem in problems)
+    skipped = {
+        "images dropped (--skip-bad)": spoilt,
+        "label rows dropped (--skip-bad)": len(problems) - spoilt,
+    }
+    return [f"{what}: {count}" for what, count in {**counts, **skipped}.items() if count]
+
+
+def _for_model(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDataset:
+    """The same data with classes numbered as in a model; objects of other classes are left out."""
+    matches = match_names(dataset.names, names)
+    if all(match is None for match in matches):
+        raise DetectorError(
+            f"none of the data's classes ({_some(dataset.names)}) is among the model's "
+            f"({_some(names)})"
+        )
+    unused = max(dataset.category_ids) + 1
+    ids = {m: i for m, i in zip(matches, dataset.category_ids, strict=True) if m is not None}
+    category_ids = tuple(ids.get(index, unused + index) for index in range(len(names)))
+    samples = tuple(_renumber(sample, matches) for sample in dataset.samples)
+    return replace(
+        dataset,
+        names=names,
+        samples=samples,
+        category_ids=category_ids,
+        report=(*dataset.report, *_mapping_lines(dataset, names, matches)),
+    )
+
+
+def _renumber(sample: Sample, matches: Sequence[int | None]) -> Sample:
+    table = np.array([-1 if match is None else match for match in matches], np.int64)
+    class_ids = table[sample.class_ids]
+    keep = class_ids >= 0
+    return replace(
+        sample,
+        boxes_xyxy=sample.boxes_xyxy[keep],
+        class_ids=class_ids[keep],
+        crowd=sample.crowd[keep],
+        difficult=sample.difficult[keep],
+        areas=sample.areas[keep],
+    )
+
+
+def _mapping_lines(
+    dataset: DetectionDataset, names: Sequence[str], matches: Sequence[int | None]
+) -> list[str]:
+    counts = Counter(int(i) for sample in dataset.samples for i in sample.class_ids)
+    pairs = [
+        f"{name} → {match}" + ("" if names[match] == name else f" {names[match]}")
+        for name, match in zip(dataset.names, matches, strict=True)
+        if match is not None
+    ]
+    missed = [
+        f"{name} ({counts[index]})"
+        for index, (name, match) in enumerate(zip(dataset.names, matches, strict=True))
+        if match is None
+    ]
+    idle = [name for index, name in enumerate(names) if index not in matches]
+    lines = [describe(f"{len(pairs)} classes matched by name, data → model", pairs)]
+    if missed:
+        title = "not among the model's classes, their objects count as missed"
+        lines.append(describe(title, missed))
+    if idle:
+        lines.append(describe("classes of the model that the data lack", idle))
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -1,0 +1,228 @@
+"""From a data set to training batches, the same ones whatever the number of workers.
+
+An item's key is (epoch, index): all its randomness comes from the seed and the key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from detector.data.dataset import DetectionDataset
+from detector.data.transforms import MOSAIC_IMAGES, Augment, Example
+from detector.opencv import Image, cv2, read_image
+from detector.preprocess import Preprocess
+from detector.settings import AugmentSettings, TrainSettings
+from detector.structures import Batch, Sample, Targets
+
+Key = tuple[int, int]
+
+CACHE_BYTES = 8 << 30
+"""Most memory for decoded images; never more than half of what is free."""
+
+
+class TrainingSet(Dataset[Example]):
+    """Training examples by key (epoch, index).
+
+    Args:
+        samples: labelled images; crowd regions are left out.
+        size_hw: size of the network's input, pixels.
+        augment: random changes; None places each image as validation does.
+        seed: of every random choice.
+        mosaic_until_epoch: from this epoch on there is no mosaic; None: always.
+        cache: keep decoded images in memory, as many as fit.
+        pad_value: grey level of what no image covers.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        size_hw: tuple[int, int],
+        augment: AugmentSettings | None,
+        *,
+        seed: int = 0,
+        mosaic_until_epoch: int | None = None,
+        cache: bool = True,
+        pad_value: int = 114,
+    ) -> None:
+        self.samples = samples
+        self.size_hw = size_hw
+        self.seed = seed
+        self.mosaic_until_epoch = mosaic_until_epoch
+        self.augment = None if augment is None else Augment(augment, size_hw, pad_value)
+        self.fit = Preprocess(size_hw=size_hw, pad_value=pad_value).fit
+        self.cache = ImageCache([sample.path for sample in samples], size_hw, cache)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: Key) -> Example:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        if self.augment is None:
+            return self._fitted(index)
+        indices = [index]
+        mosaic = rng.random() < self.augment.settings.mosaic
+        if mosaic and (self.mosaic_until_epoch is None or epoch < self.mosaic_until_epoch):
+            indices += rng.integers(len(self), size=MOSAIC_IMAGES - 1).tolist()
+            rng.shuffle(indices)
+        return self.augment([self._source(i) for i in indices], rng)
+
+    def _source(self, index: int) -> Example:
+        """An image as it is kept, and its boxes at that size."""
+        sample, image = self.samples[index], self.cache[index]
+        (height, width), keep = sample.size_hw, ~sample.crowd
+        ratio = np.array([image.shape[1] / width, image.shape[0] / height] * 2, np.float32)
+        return Example(image, sample.boxes_xyxy[keep] * ratio, sample.class_ids[keep])
+
+    def _fitted(self, index: int) -> Example:
+        sample, keep = self.samples[index], ~self.samples[index].crowd
+        image, placement = self.fit(read_image(sample.path))
+        return Example(image, placement.to_input(sample.boxes_xyxy[keep]), sample.class_ids[keep])
+
+
+class ImageCache:
+    """Decoded images, shrunk to fit the network's input, kept while there is memory.
+
+    A copy that is sent to another process starts empty.
+    """
+
+    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int], keep: bool) -> None:
+        self.paths = paths
+        self.size_hw = size_hw
+        self.bytes_left = cache_budget() if keep else 0
+        self.images: dict[int, Image] = {}
+
+    def __getitem__(self, index: int) -> Image:
+        image = self.images.get(index)
+        if image is None:
+            image = shrink(read_image(self.paths[index]), self.size_hw)
+            if image.nbytes <= self.bytes_left:
+                self.bytes_left -= image.nbytes
+                self.images[index] = image
+        return image
+
+    def fill(self) -> None:
+        """Decode as many images as may be kept, in threads."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(self.__getitem__, range(len(self.paths))):
+                if not self.bytes_left:
+                    break
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "images": {}}
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Batches of keys (epoch, index): a seeded permutation, a new one each epoch.
+
+    The last batch of an epoch may be smaller.
+
+    Args:
+        length: number of images.
+        batch_size: images in a batch.
+        seed: of the permutations.
+    """
+
+    drop_last = False
+
+    def __init__(self, length: int, batch_size: int, seed: int = 0) -> None:
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """What the next pass yields: an epoch, from one of its batches on."""
+        self.epoch = epoch
+        self.start_batch = start_batch
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
+        for start in range(self.start_batch * self.batch_size, self.length, self.batch_size):
+            yield [(self.epoch, index) for index in order[start : start + self.batch_size]]
+
+    def __len__(self) -> int:
+        return max(-(-self.length // self.batch_size) - self.start_batch, 0)
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Images of one size and their targets as one batch."""
+    images = np.stack([example.image.transpose(2, 0, 1) for example in examples])
+    counts = [len(example.class_ids) for example in examples]
+    return Batch(
+        images=torch.from_numpy(np.ascontiguousarray(images)),
+        targets=Targets(
+            boxes_xyxy=torch.from_numpy(np.concatenate([e.boxes_xyxy for e in examples])),
+            class_ids=torch.from_numpy(np.concatenate([e.class_ids for e in examples])),
+            image_index=torch.from_numpy(np.repeat(np.arange(len(examples)), counts)),
+        ),
+    )
+
+
+def training_loader(
+    dataset: DetectionDataset, size_hw: tuple[int, int], settings: TrainSettings
+) -> DataLoader[Example]:
+    """Batches for training; ``loader.batch_sampler.set_epoch`` before each pass.
+
+    Args:
+        dataset: images to train on.
+        size_hw: size of the network's input, pixels.
+        settings: augmentation, batch size, workers, cache, seed.
+    """
+    examples = TrainingSet(
+        dataset.samples,
+        size_hw,
+        settings,
+        seed=settings.seed,
+        mosaic_until_epoch=settings.epochs - settings.close_mosaic,
+        cache=settings.cache,
+    )
+    workers = min(settings.workers, -(-len(examples) // settings.batch))
+    if workers and multiprocessing.get_start_method() == "fork":
+        examples.cache.fill()  # once, and shared by all workers
+    return DataLoader(
+        examples,
+        batch_sampler=EpochBatches(len(examples), settings.batch, settings.seed),
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=quiet_worker,
+        persistent_workers=workers > 0,
+        generator=torch.Generator().manual_seed(settings.seed),
+    )
+
+
+def quiet_worker(worker: int) -> None:
+    """Give a worker process one thread: the workers together use the cores."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def shrink(image: Image, size_hw: tuple[int, int]) -> Image:
+    """An image that fits into the size; smaller ones stay as they are."""
+    height, width = image.shape[:2]
+    ratio = min(size_hw[0] / height, size_hw[1] / width)
+    if ratio >= 1:
+        return image
+    size = max(round(width * ratio), 1), max(round(height * ratio), 1)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def cache_budget() -> int:
+    """Bytes that decoded images may take: half of the free memory, at most CACHE_BYTES."""
+    free = [CACHE_BYTES * 2]
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # not every system says it
+        free.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    with contextlib.suppress(ValueError, OSError):  # a container's own limit
+        free.append(int(limit.read_text()) - int(used.read_text()))
+    return max(min(free) // 2, 0)

@@ -1,0 +1,66 @@
+"""Classes of two sides, data and model or file and definition, matched by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detector.errors import DetectorError
+
+WIDTH = 100
+
+
+def match_names(found: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """For each found name the index of the wanted name that it means, or None.
+
+    Names that are equal come first; then those that differ in case, spaces, ``_`` and ``-`` only.
+
+    >>> match_names(["dog", "DiningTable", "cow"], ["dining table", "dog"])
+    [1, 0, None]
+    """
+    exact = {name: index for index, name in enumerate(wanted)}
+    taken = {exact[name] for name in found if name in exact}
+    loose: dict[str, list[int]] = {}
+    for index, name in enumerate(wanted):
+        if index not in taken:
+            loose.setdefault(_key(name), []).append(index)
+    matches: list[int | None] = []
+    for name in found:
+        candidates = loose.get(_key(name), [])
+        if name in exact:
+            matches.append(exact[name])
+        else:
+            matches.append(candidates.pop() if len(candidates) == 1 else None)
+    return matches
+
+
+def check_names(names: Sequence[object]) -> tuple[str, ...]:
+    """Class names as text.
+
+    Raises:
+        DetectorError: none, not text, empty, or twice the same.
+    """
+    if not names:
+        raise DetectorError("no class names")
+    for name in names:
+        if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
+            raise DetectorError(f"class name {name!r}, expected text; put it in quotes")
+    texts = tuple(str(name) for name in names)
+    twice = next((name for index, name in enumerate(texts) if name in texts[:index]), None)
+    if twice is not None:
+        raise DetectorError(f"class name {twice!r} stands twice")
+    return texts
+
+
+def describe(title: str, items: Sequence[str]) -> str:
+    """One paragraph, wrapped between items: ``title: a, b, c``."""
+    lines = [f"{title}:"]
+    for number, item in enumerate(items, 1):
+        word = item if number == len(items) else f"{item},"
+        if len(lines[-1]) + 1 + len(word) > WIDTH:
+            lines.append(" ")
+        lines[-1] += f" {word}"
+    return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    return "".join(character for character in name.casefold() if character not in " _-")

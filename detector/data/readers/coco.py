@@ -1,0 +1,228 @@
+"""COCO JSON, read natively: image ids, category ids, crowd flags and areas stay the file's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detector.data.names import match_names
+from detector.data.problems import Problem
+from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
+from detector.errors import DetectorError, nearest
+
+BOX_VALUES = 4
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """An annotation file whose outer form has been checked."""
+
+    path: Path
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+
+    def class_names(self) -> list[str]:
+        """Names in the order of category ids.
+
+        Some tools write a first category that only groups the others (their supercategory); it
+        is left out if it has no annotations.
+        """
+        used = {_category_id(annotation) for annotation in self.annotations}
+        parents = ((c["name"], c.get("supercategory")) for c in self.categories)
+        groups = {parent for name, parent in parents if parent != name}
+        return [
+            category["name"]
+            for category in sorted(self.categories, key=lambda category: int(category["id"]))
+            if category["id"] in used or category["name"] not in groups
+        ]
+
+
+def read_file(path: Path) -> CocoFile:
+    """Read an annotation file.
+
+    Raises:
+        DetectorError: unreadable, not JSON (with its line), or without what COCO files have.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    except json.JSONDecodeError as error:
+        raise DetectorError(f"JSON syntax: {error.msg}", file=path, line=error.lineno) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DetectorError("is not a COCO annotation file", file=path) from error
+    images = _records(path, content, "images", {"id": int, "file_name": str})
+    annotations = _records(path, content, "annotations", {})
+    categories = _records(path, content, "categories", {"id": int, "name": str})
+    for name, records in (("image", images), ("category", categories)):
+        twice = [value for value, n in Counter(r["id"] for r in records).items() if n > 1]
+        if twice:
+            raise DetectorError(f"{name} id {twice[0]} stands twice", file=path)
+    return CocoFile(path, images, annotations, categories)
+
+
+def labelled_images(
+    file: CocoFile, folder: Path, names: Sequence[str]
+) -> tuple[list[LabelledImage], list[Problem]]:
+    """The images of an annotation file with their rows, and problems of the file as a whole."""
+    category_names = [category["name"] for category in file.categories]
+    matches = match_names(category_names, names)
+    ids = [category["id"] for category in file.categories]
+    class_ids = {i: match for i, match in zip(ids, matches, strict=True) if match is not None}
+    problems = _unmatched(file, class_ids, names)
+    unmatched = set(ids) - class_ids.keys()
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in file.images}
+    for annotation in file.annotations:
+        image_id = annotation.get("image_id")
+        if isinstance(image_id, int) and image_id in by_image:
+            if _category_id(annotation) not in unmatched:  # one problem stands for all of those
+                by_image[image_id].append(annotation)
+        else:
+            what = f"{_title(annotation)}: image_id {image_id!r} is not among the images"
+            problems.append(Problem(file.path, what))
+    images = [
+        LabelledImage(
+            folder / image["file_name"],
+            image["id"],
+            partial(
+                _read_labels,
+                file.path,
+                image=image,
+                annotations=by_image[image["id"]],
+                class_ids=class_ids,
+            ),
+        )
+        for image in file.images
+    ]
+    return images, problems
+
+
+def category_ids(file: CocoFile, names: Sequence[str]) -> tuple[int, ...]:
+    """The file's category id of each name; an id that the file does not use for one it lacks."""
+    matches = match_names(names, [category["name"] for category in file.categories])
+    unused = max((category["id"] for category in file.categories), default=0) + 1
+    ids: list[int] = []
+    for match in matches:
+        ids.append(unused if match is None else file.categories[match]["id"])
+        unused += match is None
+    return tuple(ids)
+
+
+def ground_truth(file: CocoFile, image_ids: set[int]) -> dict[str, Any]:
+    """What pycocotools evaluates against: the file's own records of these images.
+
+    Areas and crowd flags that the file leaves out are filled in, annotations that are not
+    valid are left out, and annotation ids are renumbered if they are not unique and positive
+    (pycocotools takes a match with id 0 for no match).
+    """
+    category_ids = {category["id"] for category in file.categories}
+    annotations = [
+        {"iscrowd": 0, "area": annotation["bbox"][2] * annotation["bbox"][3], **annotation}
+        for annotation in file.annotations
+        if annotation.get("image_id") in image_ids
+        and not annotation_problem(annotation, category_ids)
+    ]
+    ids = [annotation.get("id") for annotation in annotations]
+    if len(set(ids)) < len(ids) or not all(isinstance(i, int) and i > 0 for i in ids):
+        annotations = [{**a, "id": number} for number, a in enumerate(annotations, 1)]
+    images = [image for image in file.images if image["id"] in image_ids]
+    return {"images": images, "annotations": annotations, "categories": file.categories}
+
+
+def annotation_problem(annotation: dict[str, Any], category_ids: set[int]) -> str | None:
+    """Why an annotation cannot be used, or None."""
+    if _category_id(annotation) not in category_ids:
+        category = _short(annotation.get("category_id"))
+        return f"category_id {category} is out of range, it is not among the categories"
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != BOX_VALUES:
+        return f"bbox {_short(box)}, expected 4 numbers [x, y, width, height]"
+    if not all(_is_finite_number(value) for value in box):
+        return f"bbox {_short(box)} has a value that is not a finite number"
+    if not _is_finite_number(annotation.get("area", 0)):
+        return f"area {annotation['area']!r} is not a finite number"
+    return None
+
+
+def _read_labels(
+    file: Path,
+    size_hw: SizeHW,
+    image: dict[str, Any],
+    annotations: list[dict[str, Any]],
+    class_ids: dict[int, int],
+) -> Labels:
+    labels = Labels(file)
+    stated = (image.get("height"), image.get("width"))
+    if None not in stated and stated != size_hw:
+        labels.counts["images whose size is not the one that their labels state"] += 1
+    known = set(class_ids)
+    for annotation in annotations:
+        problem = annotation_problem(annotation, known)
+        if problem:
+            labels.problem(f"{_title(annotation)} of {image['file_name']}: {problem}")
+            continue
+        x, y, w, h = annotation["bbox"]
+        labels.rows.append(
+            LabelRow(
+                class_ids[annotation["category_id"]],
+                (x, y, x + w, y + h),
+                crowd=bool(annotation.get("iscrowd", 0)),
+                area=annotation.get("area"),
+            )
+        )
+    return labels
+
+
+def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) -> list[Problem]:
+    """One problem for each category with annotations that is not among the names."""
+    counts = Counter(_category_id(annotation) for annotation in file.annotations)
+    return [
+        Problem(
+            file.path,
+            f"category {category['name']!r} ({counts[category['id']]} annotations) is not among "
+            f"the names{nearest(category['name'], names)}",
+        )
+        for category in file.categories
+        if category["id"] not in class_ids and counts[category["id"]]
+    ]
+
+
+def _records(path: Path, content: Any, key: str, fields: dict[str, type]) -> list[dict[str, Any]]:
+    """The list of mappings under a key, each with the given fields."""
+    records = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise DetectorError(f"no list of {key!r}, expected a COCO annotation file", file=path)
+    for index, record in enumerate(records):
+        for name, kind in fields.items():
+            value = record.get(name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise DetectorError(
+                    f"{key}[{index}]: {name} is {_short(value)}, expected {kind.__name__}",
+                    file=path,
+                )
+    return records
+
+
+def _category_id(annotation: dict[str, Any]) -> int | None:
+    value = annotation.get("category_id")
+    return value if isinstance(value, int) else None
+
+
+def _title(annotation: dict[str, Any]) -> str:
+    return f"annotation {annotation.get('id', 'without id')}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

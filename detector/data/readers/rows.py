@@ -1,0 +1,106 @@
+"""What every reader gives: images, each with a function that reads its label rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detector.data.problems import Problem
+from detector.errors import DetectorError
+
+SizeHW = tuple[int, int]
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One object as its file states it, not yet checked against its image.
+
+    Attributes:
+        class_id: index into the data set's names; in range.
+        box_xyxy: corners, pixels of the EXIF-oriented image; anything that a file may hold.
+        line: 1-based line of the label file, where there is one.
+        crowd: COCO's ``iscrowd``.
+        difficult: Pascal VOC's flag.
+        area: pixels², where the file states it.
+    """
+
+    class_id: int
+    box_xyxy: tuple[float, float, float, float]
+    line: int | None = None
+    crowd: bool = False
+    difficult: bool = False
+    area: float | None = None
+
+
+@dataclass
+class Labels:
+    """The rows of one image; rows that cannot be understood are problems instead."""
+
+    file: Path
+    rows: list[LabelRow] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def problem(self, what: str, line: int | None = None, spoils_image: bool = False) -> None:
+        """Note a fatal problem of the label file."""
+        self.problems.append(Problem(self.file, what, line, spoils_image))
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image file and the way to its labels, which need the image's size."""
+
+    path: Path
+    image_id: int
+    read_labels: Callable[[SizeHW], Labels]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted by path.
+
+    Raises:
+        DetectorError: no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise DetectorError("no such folder of images", file=folder)
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not found:
+        raise DetectorError("no image in this folder", file=folder)
+    return found
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Line numbers and texts of a list file, without empty lines and ``#`` comments.
+
+    Raises:
+        DetectorError: missing, not text, or empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    except UnicodeDecodeError as error:
+        raise DetectorError("is not UTF-8 text", file=path) from error
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    found = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not found:
+        raise DetectorError("is empty, expected one image a line", file=path)
+    return found
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """File name without suffix → path; of several the first."""
+    stems: dict[str, Path] = {}
+    for path in paths:
+        stems.setdefault(path.stem, path)
+    return stems

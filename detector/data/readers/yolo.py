@@ -1,0 +1,179 @@
+"""YOLO txt: one file an image, one row an object: class, centre x, y, width, height as fractions.
+
+Rows with a class and at least three points (segmentation) count as the box around the points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW, read_lines
+from detector.errors import DetectorError
+
+MAX_LABEL_BYTES = 16 << 20
+MAX_FRACTION = 2.0
+"""Values further out are not a box that hangs over the border: they are pixels, or noise."""
+
+BOX_COLUMNS = 5
+MIN_POLYGON_COLUMNS = 7
+
+
+def labelled_images(
+    images: Sequence[Path],
+    class_count: int,
+    folder: Path | None = None,
+    labels: Path | None = None,
+) -> list[LabelledImage]:
+    """Pair images with their label files.
+
+    Args:
+        images: image files.
+        class_count: classes of the data set; label files hold 0 … class_count − 1.
+        folder: the folder that the images were found in, if they were.
+        labels: the folder of label files, else it is looked for beside the images'.
+
+    Raises:
+        DetectorError: not one of the images has a label file.
+    """
+    files = [label_path(image, folder, labels) for image in images]
+    if not any(file.is_file() for file in files):
+        raise DetectorError(
+            f"not one of {len(files)} images has a label file; "
+            f"the first was looked for at {files[0]}",
+            file=folder or images[0].parent,
+        )
+    return [
+        LabelledImage(image, number, partial(read_labels, file, class_count=class_count))
+        for number, (image, file) in enumerate(zip(images, files, strict=True), 1)
+    ]
+
+
+def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Path) -> int:
+    """How many label files in the folders of a split's labels belong to none of its images."""
+    wanted = {label_path(image, folder, labels) for image in images}
+    folders = {file.parent for file in wanted}
+    found = {file for place in folders for file in place.glob("*.txt")}
+    return sum(file.name != "classes.txt" for file in found - wanted)
+
+
+def listed_images(list_file: Path, root: Path) -> list[Path]:
+    """Images of a list file: absolute, or relative to the list file or to the data's root."""
+    return [_listed_image(line, list_file.parent, root) for _, line in read_lines(list_file)]
+
+
+def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:
+    """Where the label file of an image is.
+
+    In ``labels`` if that is given; else in the folder beside its last ``images``, in a sibling
+    ``labels`` of its folder, or beside the image, whichever folder exists.
+
+    >>> label_path(Path("set/images/train/a.jpg")).as_posix()
+    'set/labels/train/a.txt'
+    """
+    if labels is not None:
+        relative = image.relative_to(folder) if folder is not None else Path(image.name)
+        return labels / relative.with_suffix(".txt")
+    name = f"{image.stem}.txt"
+    places = [image.parent.parent / "labels" / name, image.with_name(name)]
+    parts = image.parts
+    if "images" in parts[:-1]:
+        last = len(parts) - 2 - parts[-2::-1].index("images")
+        places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 : -1], name))
+    return next((place for place in places if place.parent.is_dir()), places[0])
+
+
+def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
+    """Read one label file; a missing one means an image without objects."""
+    labels = Labels(file)
+    try:
+        if file.stat().st_size > MAX_LABEL_BYTES:
+            labels.problem(f"has more than {MAX_LABEL_BYTES} bytes", spoils_image=True)
+            return labels
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        labels.counts["images without a label file, taken as without objects"] += 1
+        return labels
+    except OSError as error:
+        labels.problem(f"cannot be read: {error.strerror}", spoils_image=True)
+        return labels
+    except UnicodeDecodeError:
+        labels.problem("is not UTF-8 text", spoils_image=True)
+        return labels
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                class_id, box_xyxy = parse_row(line, size_hw, class_count)
+            except ValueError as error:
+                labels.problem(str(error), number)
+            else:
+                labels.rows.append(LabelRow(class_id, box_xyxy, number))
+    return labels
+
+
+def parse_row(
+    line: str, size_hw: SizeHW, class_count: int
+) -> tuple[int, tuple[float, float, float, float]]:
+    """Class and box, pixels, of one row.
+
+    >>> parse_row("1 0.5 0.5 0.2 0.4", (100, 200), 2)
+    (1, (80.0, 30.0, 120.0, 70.0))
+
+    Raises:
+        ValueError: wrong column count, not numbers, NaN, class out of range, not fractions.
+    """
+    columns = line.split()
+    count = len(columns)
+    if count != BOX_COLUMNS and (count < MIN_POLYGON_COLUMNS or count % 2 == 0):
+        raise ValueError(
+            f"{count} columns, expected 5 (class, centre x, centre y, width, height) "
+            "or a class and at least 3 points"
+        )
+    numbers = [_number(column) for column in columns]
+    class_id = int(numbers[0])
+    if class_id != numbers[0] or not 0 <= class_id < class_count:
+        raise ValueError(f"class {columns[0]} is out of range, expected 0 to {class_count - 1}")
+    largest = max(numbers[1:], key=abs)
+    if abs(largest) > MAX_FRACTION:
+        raise ValueError(f"coordinate {largest:g}, expected fractions of the image, 0 to 1")
+    height, width = size_hw
+    if count == BOX_COLUMNS:
+        cx, cy, w, h = numbers[1:]
+        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    else:
+        xs, ys = numbers[1::2], numbers[2::2]
+        x1, y1, x2, y2 = min(xs), min(ys), max(xs), max(ys)
+    return class_id, (x1 * width, y1 * height, x2 * width, y2 * height)
+
+
+def largest_class(files: Sequence[Path]) -> int:
+    """The largest class number in label files, −1 if none can be read."""
+    largest = -1
+    for file in files:
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue  # the check before training lists it
+        first_columns = (column for line in lines for column in line.split(maxsplit=1)[:1])
+        numbers = (int(column) for column in first_columns if column.isdecimal())
+        largest = max(largest, max(numbers, default=-1))
+    return largest
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a finite number")
+    return value
+
+
+def _listed_image(line: str, beside: Path, root: Path) -> Path:
+    path = Path(line)
+    if path.is_absolute():
+        return path
+    return beside / path if (beside / path).exists() else root / path

@@ -1,0 +1,321 @@
+"""What training does to images and boxes: mosaic, affine map, flips, colours, and more by name.
+
+Everything geometric — fit, mosaic, rotation, zoom, shear, shift, flips — is multiplied into one
+3×3 matrix for each source image, so that each pixel is interpolated once. Matrices act on
+continuous coordinates: pixel i covers i … i + 1, as boxes have it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import DetectorError, nearest
+from detector.opencv import Image, cv2
+from detector.settings import AugmentSettings
+
+MIN_BOX_PIXELS = 2.0
+MIN_AREA_LEFT = 0.1
+MAX_ASPECT = 100.0
+"""What must be left of a box after it is warped and cut off, for it to stay a target."""
+
+MOSAIC_IMAGES = 4
+
+Matrix = NDArray[np.float64]
+Generator = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image, (h, w, 3) uint8 RGB, with its (n, 4) float32 boxes, pixels, and (n,) class ids."""
+
+    image: Image
+    boxes_xyxy: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+
+
+class Augment:
+    """The random changes of training, all drawn from the generator that a call is given.
+
+    Args:
+        settings: probabilities and ranges.
+        size_hw: size of the result, pixels.
+        pad_value: grey level of what no image covers.
+    """
+
+    def __init__(
+        self, settings: AugmentSettings, size_hw: tuple[int, int], pad_value: int = 114
+    ) -> None:
+        self.settings = settings
+        self.size_hw = size_hw
+        self.pad_value = pad_value
+        self.further = further_transforms(settings.albumentations, size_hw)
+
+    def __call__(self, examples: Sequence[Example], rng: Generator) -> Example:
+        """One training example from one image, or from four as a mosaic."""
+        if len(examples) == 1:
+            placements = [fit_matrix(examples[0].image.shape, self.size_hw)]
+            canvas_hw = self.size_hw
+        else:
+            canvas_hw = (2 * self.size_hw[0], 2 * self.size_hw[1])
+            shapes = [example.image.shape for example in examples]
+            placements = mosaic_matrices(shapes, self.size_hw, rng)
+        change = random_matrix(self.settings, canvas_hw, self.size_hw, rng)
+        matrices = [change @ placement for placement in placements]
+        images = [example.image for example in examples]
+        image = warp(images, matrices, self.size_hw, self.pad_value)
+        boxes_xyxy, class_ids = warp_boxes(examples, matrices, self.size_hw)
+        image = jitter_colours(image, self.settings, rng)
+        example = Example(image, boxes_xyxy, class_ids)
+        return example if self.further is None else self.further(example, rng)
+
+
+# ---------------------------------------------------------------------------------------- matrices
+
+
+def fit_matrix(image_shape: Sequence[int], size_hw: tuple[int, int]) -> Matrix:
+    """The largest centred place in the result that keeps the aspect ratio."""
+    height, width = image_shape[:2]
+    ratio = min(size_hw[0] / height, size_hw[1] / width)
+    left, top = (size_hw[1] - width * ratio) / 2, (size_hw[0] - height * ratio) / 2
+    return np.array([[ratio, 0, left], [0, ratio, top], [0, 0, 1]])
+
+
+def mosaic_matrices(
+    shapes: Sequence[Sequence[int]], size_hw: tuple[int, int], rng: Generator
+) -> list[Matrix]:
+    """Places of four images around a random point of a canvas of twice the size.
+
+    Each image is fitted to ``size_hw`` and touches the point with one corner: top left, top
+    right, bottom left, bottom right of the point. The point lies in the canvas's middle half.
+    """
+    height, width = size_hw
+    x, y = rng.uniform(width / 2, 1.5 * width), rng.uniform(height / 2, 1.5 * height)
+    matrices: list[Matrix] = []
+    for position, shape in enumerate(shapes):
+        matrix = fit_matrix(shape, size_hw)
+        ratio = matrix[0, 0]
+        matrix[0, 2] = x if position % 2 else x - shape[1] * ratio
+        matrix[1, 2] = y if position // 2 else y - shape[0] * ratio
+        matrices.append(matrix)
+    return matrices
+
+
+def random_matrix(
+    settings: AugmentSettings, canvas_hw: tuple[int, int], size_hw: tuple[int, int], rng: Generator
+) -> Matrix:
+    """Canvas → result: turn, zoom and shear about the canvas's centre, shift, flips."""
+    height, width = size_hw
+    # All numbers are drawn always, so that one setting does not change what another one does.
+    angle, zoom, shear_x, shear_y, shift_x, shift_y = rng.uniform(-1, 1, 6)
+    flip_x, flip_y = rng.random(2) < (settings.fliplr, settings.flipud)
+    angle = math.radians(angle * settings.degrees)
+    zoom = 1 + zoom * settings.scale
+    shear = [math.tan(math.radians(value * settings.shear)) for value in (shear_x, shear_y)]
+    centre = _shift(-canvas_hw[1] / 2, -canvas_hw[0] / 2)
+    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    slant = np.array([[1, shear[0], 0], [shear[1], 1, 0], [0, 0, 1]])
+    place = _shift(
+        (0.5 + shift_x * settings.translate) * width, (0.5 + shift_y * settings.translate) * height
+    )
+    flip = np.diag([1.0 - 2 * flip_x, 1.0 - 2 * flip_y, 1.0])
+    flip[:2, 2] = width * flip_x, height * flip_y
+    return np.asarray(flip @ place @ slant @ turn @ centre, np.float64)
+
+
+def _shift(x: float, y: float) -> Matrix:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
+
+# ----------------------------------------------------------------------------------------- warping
+
+
+def warp(
+    images: Sequence[Image], matrices: Sequence[Matrix], size_hw: tuple[int, int], pad_value: int
+) -> Image:
+    """Draw each image through its matrix into one canvas; later ones lie on top."""
+    canvas = np.full((*size_hw, 3), pad_value, np.uint8)
+    for image, matrix in zip(images, matrices, strict=True):
+        height, width = image.shape[:2]
+        corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
+        points = corners @ matrix[:2].T
+        x1, y1 = np.maximum(np.floor(points.min(0)).astype(int) - 1, 0)
+        x2, y2 = np.minimum(np.ceil(points.max(0)).astype(int) + 1, size_hw[::-1])
+        if x2 <= x1 or y2 <= y1:
+            continue
+        # OpenCV's coordinates are of pixel centres: half a pixel less than ours on both sides.
+        local = _shift(-x1 - 0.5, -y1 - 0.5) @ matrix @ _shift(0.5, 0.5)
+        cv2.warpAffine(
+            image,
+            local[:2],
+            (int(x2 - x1), int(y2 - y1)),
+            dst=canvas[y1:y2, x1:x2],
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_TRANSPARENT,
+        )
+    return canvas
+
+
+def warp_boxes(
+    examples: Sequence[Example], matrices: Sequence[Matrix], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes and classes of all examples in the result, without those of which little is left."""
+    warped = [
+        transform_boxes(example.boxes_xyxy, matrix)
+        for example, matrix in zip(examples, matrices, strict=True)
+    ]
+    whole = np.concatenate(warped)
+    cut = whole.clip(0, np.tile(size_hw[::-1], 2))
+    keep = worth_keeping(whole, cut)
+    class_ids = np.concatenate([example.class_ids for example in examples])
+    return cut[keep].astype(np.float32), class_ids[keep]
+
+
+def transform_boxes(boxes_xyxy: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float64]:
+    """(n, 4) boxes around the warped corners of (n, 4) boxes.
+
+    >>> transform_boxes(np.array([[1, 2, 3, 4]], np.float32), np.diag([2.0, 3.0, 1.0]))
+    array([[ 2.,  6.,  6., 12.]])
+    """
+    corners = boxes_xyxy[:, [0, 1, 2, 1, 0, 3, 2, 3]].reshape(-1, 4, 2)
+    points = corners @ matrix[:2, :2].T + matrix[:2, 2]
+    return np.concatenate((points.min(1), points.max(1)), 1)
+
+
+def worth_keeping(whole: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n, 4) boxes before and after they are cut off → (n,) bool, whether to keep each."""
+    sizes, before = cut[:, 2:] - cut[:, :2], whole[:, 2:] - whole[:, :2]
+    shorter, longer = sizes.min(1), sizes.max(1)
+    return np.asarray(
+        (shorter > MIN_BOX_PIXELS)
+        & (sizes.prod(1) > MIN_AREA_LEFT * before.prod(1))
+        & (longer < MAX_ASPECT * shorter)
+    )
+
+
+# ----------------------------------------------------------------------------------------- colours
+
+
+def jitter_colours(image: Image, settings: AugmentSettings, rng: Generator) -> Image:
+    """Shift the hue, scale saturation and brightness."""
+    hue, saturation, value = rng.uniform(-1, 1, 3) * (
+        settings.hsv_h,
+        settings.hsv_s,
+        settings.hsv_v,
+    )
+    if not (hue or saturation or value):
+        return image
+    levels = np.arange(256)
+    table = np.empty((1, 256, 3), np.uint8)
+    table[0, :, 0] = (levels + 180 * hue).round() % 180  # OpenCV's hue: half degrees
+    table[0, :, 1] = (levels * (1 + saturation)).clip(0, 255)
+    table[0, :, 2] = (levels * (1 + value)).clip(0, 255)
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+
+# ------------------------------------------------------------------------- albumentations, by name
+
+
+def further_transforms(
+    settings: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]
+) -> Callable[[Example, Generator], Example] | None:
+    """Transforms of albumentations from a list such as ``[{name: Blur, p: 0.1}]``.
+
+    Names are looked up among its transforms, and arguments are those of the class.
+
+    Raises:
+        DetectorError: albumentations is missing; an unknown name or argument; a value that the
+            transform refuses; a transform that changes the image's size.
+    """
+    if not settings:
+        return None
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it asks the network for its version
+    try:
+        import albumentations
+    except ImportError as error:
+        raise DetectorError(
+            f"albumentations: cannot be imported ({error}); install repdet[train]"
+        ) from error
+    known = {
+        name: kind
+        for name, kind in vars(albumentations).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, albumentations.BasicTransform)
+        and not inspect.isabstract(kind)
+        and kind.__module__ != "albumentations.core.transforms_interface"
+    }
+    transforms = [_transform(known, entry, index) for index, entry in enumerate(settings)]
+    for index, transform in enumerate(transforms):
+        _try(transform, settings[index], index, size_hw)
+    return _Further(albumentations, transforms)
+
+
+class _Further:
+    """Albumentations transforms applied to an example."""
+
+    def __init__(self, albumentations: Any, transforms: Sequence[Any]) -> None:
+        parameters = albumentations.BboxParams(format="pascal_voc", label_fields=["class_ids"])
+        self.compose = albumentations.Compose(transforms, bbox_params=parameters)
+
+    def __call__(self, example: Example, rng: Generator) -> Example:
+        self.compose.set_random_seed(int(rng.integers(2**31)))
+        result = self.compose(
+            image=example.image, bboxes=example.boxes_xyxy, class_ids=example.class_ids
+        )
+        boxes = np.asarray(result["bboxes"], np.float64).reshape(-1, 4)
+        class_ids = np.asarray(result["class_ids"], np.int64)
+        keep = worth_keeping(boxes, boxes)
+        image = np.ascontiguousarray(result["image"])
+        return Example(image, boxes[keep].astype(np.float32), class_ids[keep])
+
+
+def _transform(known: Mapping[str, Any], entry: Mapping[str, Any], index: int) -> Any:
+    where, name = f"albumentations[{index}]", entry.get("name")
+    if not isinstance(name, str):
+        raise DetectorError(f"{where}: no name, expected e.g. {{name: Blur, p: 0.1}}")
+    if name not in known:
+        raise DetectorError(f"{where}: unknown transform {name!r}{nearest(name, known)}")
+    arguments = {key: value for key, value in entry.items() if key != "name"}
+    accepted = list(inspect.signature(known[name]).parameters)
+    unknown = next((key for key in arguments if key not in accepted), None)
+    if unknown is not None:
+        hint = nearest(unknown, accepted) or f"; it has {', '.join(accepted)}"
+        raise DetectorError(f"{where}: {name} has no argument {unknown!r}{hint}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            return known[name](**arguments)
+    except (ValueError, TypeError, UserWarning) as error:
+        raise DetectorError(f"{where}: {name}: {_one_line(error)}") from error
+
+
+def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[int, int]) -> None:
+    """Apply a transform once, so that what is wrong with it shows before training."""
+    probability, transform.p = transform.p, 1.0
+    image = np.zeros((*size_hw, 3), np.uint8)
+    try:
+        result = transform(image=image, bboxes=np.zeros((0, 6), np.float32))["image"]
+    except Exception as error:  # albumentations' own code, on arguments from a file
+        message = f"albumentations[{index}]: {entry['name']}: {_one_line(error)}"
+        raise DetectorError(message) from error
+    finally:
+        transform.p = probability
+    if result.shape != image.shape or result.dtype != np.uint8:
+        raise DetectorError(
+            f"albumentations[{index}]: {entry['name']} gives {result.shape} {result.dtype} images, "
+            f"expected {image.shape} uint8"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -1,0 +1,1 @@
+"""Training: settings in, checkpoints and figures out."""

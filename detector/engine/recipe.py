@@ -1,0 +1,63 @@
+"""Where the settings of a run come from.
+
+Defaults < quick-start block of the data set < preset file < flags.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detector.config import find_file, read_yaml, validate
+from detector.data.definition import load_definition
+from detector.errors import DetectorError
+from detector.model_file import read_model_file
+from detector.settings import TrainSettings
+
+BUILT_IN_DATA = "datasets/shapes.yaml"
+
+
+def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
+    """Complete the flags that a person gave.
+
+    Returns:
+        The settings of the run, and lines that say where they come from.
+
+    Raises:
+        DetectorError: neither a model file nor weights, or a bad preset.
+    """
+    given = given_values(flags)
+    if flags.cfg is None and flags.weights is None:
+        raise DetectorError("nothing to train: give --cfg FILE or --weights FILE")
+    notes = []
+    data = flags.data or BUILT_IN_DATA
+    if flags.data is None:
+        notes.append(f"no --data given: the built-in set {BUILT_IN_DATA} is used")
+    quickstart = _quickstart(flags, data)
+    if quickstart:
+        shown = ", ".join(f"{key} {value}" for key, value in quickstart.items())
+        notes.append(f"quick-start settings of {data} (flags override them): {shown}")
+    preset = _preset(flags.preset) if flags.preset else {}
+    if preset:
+        notes.append(f"preset {flags.preset}: {', '.join(f'{k} {v}' for k, v in preset.items())}")
+    settings = TrainSettings(**{"data": data, **quickstart, **preset, **given})
+    return settings, notes
+
+
+def given_values(flags: TrainSettings) -> dict[str, Any]:
+    """The values that were given, as opposed to defaults."""
+    return {name: getattr(flags, name) for name in flags.model_fields_set}
+
+
+def _quickstart(flags: TrainSettings, data: str) -> dict[str, Any]:
+    """The data set's own settings; a variant only where the model file has it."""
+    values = dict(load_definition(data, flags.data_root).quickstart)
+    if "variant" in values:
+        keys = read_model_file(flags.cfg).keys if flags.cfg else None
+        if keys is None or values["variant"] not in keys.variants:
+            del values["variant"]
+    return values
+
+
+def _preset(path: str) -> dict[str, Any]:
+    file = read_yaml(find_file(path, "cfg"))
+    return given_values(validate(TrainSettings, file))

@@ -1,0 +1,132 @@
+"""From settings to a trainer: data, model with its start weights, device, run folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from detector.checkpoint import load, read_state, transfer
+from detector.data.dataset import DetectionDataset, open_dataset
+from detector.engine.recipe import given_values, resolve
+from detector.engine.run import Run
+from detector.engine.trainer import Trainer
+from detector.errors import DetectorError
+from detector.graph import Definition, Detector, build, rebuild
+from detector.settings import TrainSettings
+from detector.tasks import task_of
+from detector.torch_backend import choose_device
+
+GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_file"}
+"""Flags that may stand beside ``--resume``: they change nothing of what is computed."""
+
+
+def prepare(flags: TrainSettings) -> Trainer:
+    """Everything up to the first epoch, or up to the next one of a run that goes on."""
+    if flags.resume is not None:
+        return _resumed(flags)
+    settings, notes = resolve(flags)
+    print(*notes, sep="\n")
+    accelerator = _accelerator(settings)
+    train_set, val_set = _datasets(settings)
+    set_seed(settings.seed)
+    model = _model(settings, train_set.names)
+    settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
+    run = Run.create(settings)
+    print(f"run {run.folder}: {_described(settings, model, accelerator)}")
+    return Trainer(settings, model, train_set, val_set, run, accelerator)
+
+
+def _resumed(flags: TrainSettings) -> Trainer:
+    assert flags.resume is not None
+    run = Run.find(flags.resume, flags.project)
+    settings = run.read_settings()
+    for name, value in given_values(flags).items():
+        if name not in GIVEN_WITH_RESUME and value != getattr(settings, name):
+            raise DetectorError(
+                f"--{name.replace('_', '-')} {value} does not go with --resume: the run was "
+                f"started with {getattr(settings, name)}"
+            )
+    chosen = {k: v for k, v in given_values(flags).items() if k in ("device", "workers")}
+    settings = settings.model_copy(update=chosen)
+    accelerator = _accelerator(settings)
+    train_set, val_set = _datasets(settings)
+    trainer = Trainer(settings, load(run.last), train_set, val_set, run, accelerator)
+    trainer.resume()
+    print(f"run {run.folder}: goes on after epoch {trainer.progress.epoch} of {settings.epochs}")
+    return trainer
+
+
+def _datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDataset]:
+    assert settings.data is not None
+    train_set = open_dataset(
+        settings.data,
+        settings.train_split,
+        data_root=settings.data_root,
+        skip_bad=settings.skip_bad,
+    )
+    val_set = open_dataset(
+        settings.data,
+        settings.val_split,
+        data_root=settings.data_root,
+        names=train_set.names,
+        skip_bad=settings.skip_bad,
+    )
+    print(*train_set.report, *val_set.report, sep="\n")
+    return train_set, val_set
+
+
+def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
+    """Build for the data's classes and copy whatever fits of the start weights."""
+    if settings.cfg is not None:
+        model = build(settings.cfg, names, settings.variant)
+        state = read_state(settings.weights) if settings.weights else None
+    else:
+        assert settings.weights is not None
+        start = load(settings.weights)
+        if start.deployed:
+            raise DetectorError(
+                "is deployed: its branches and batch norms are fused and cannot be trained; "
+                "use the checkpoint that it was deployed from",
+                file=settings.weights,
+            )
+        definition = start.definition
+        model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
+        state = start.state_dict()
+    if state is not None:
+        print(*transfer(model, state).lines(), sep="\n")
+    side = settings.imgsz or model.preprocess.size_hw[0]
+    if side % model.max_stride:
+        raise DetectorError(
+            f"--imgsz {side} is not a multiple of the network's stride {model.max_stride}; "
+            f"the nearest is {max(round(side / model.max_stride), 1) * model.max_stride}"
+        )
+    model.preprocess = task_of(model).preprocess((side, side))
+    return model.train()
+
+
+def _accelerator(settings: TrainSettings) -> Accelerator:
+    """Device, precision and processes, by accelerate; mixed precision where it is a gain."""
+    device = choose_device(settings.device)
+    if settings.device != "auto":
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    precision = {"fp32": "no"}.get(settings.precision, settings.precision)
+    if precision == "auto":
+        on_cuda = device.type == "cuda"
+        precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_cuda else "no"
+    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+
+
+def _described(settings: TrainSettings, model: Detector, accelerator: Accelerator) -> str:
+    params = sum(p.numel() for p in model.parameters())
+    name = Path(settings.cfg or str(settings.weights)).name
+    variant = f" variant {model.definition.variant}" if model.definition.variant else ""
+    height, width = model.preprocess.size_hw
+    return (
+        f"{name}{variant}, {params:,} parameters, {len(model.names)} classes, {height}×{width} px, "
+        f"{settings.epochs} epochs, batch {settings.batch}, {settings.optimizer} learning rate "
+        f"{settings.learning_rate}, {accelerator.device.type}, {torch.get_num_threads()} threads"
+    )

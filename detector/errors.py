@@ -1,0 +1,59 @@
+"""The one exception that people see, and the nearest valid name for a misspelt one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+MAX_SHOWN = 60
+"""Longest quotation of a value in a message."""
+
+
+class DetectorError(Exception):
+    """A failure that the person at the keyboard can mend.
+
+    Tools print it as one line (``file:line: message``) and exit with code 2.
+
+    Args:
+        message: what was found, what was expected, and the nearest valid name.
+        file: the file it is about, where there is one.
+        line: 1-based line in that file, where there is one.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, line: int | None = None
+    ) -> None:
+        self.message = message
+        self.file = None if file is None else Path(file)
+        self.line = line
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        if self.file is None:
+            return self.message
+        place = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.message}"
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Suggest the closest candidate.
+
+    >>> nearest("epoch", ["epochs", "batch"])
+    "; did you mean 'epochs'?"
+    >>> nearest("zzz", ["epochs", "batch"])
+    ''
+    """
+    by_lower_case = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.55)
+    return f"; did you mean {by_lower_case[matches[0]]!r}?" if matches else ""
+
+
+def shown(value: object) -> str:
+    """A value as an error message quotes it: on one line, and not too long.
+
+    >>> shown("é" * 100)[-9:]
+    "éééééé..."
+    """
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."

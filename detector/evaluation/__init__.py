@@ -1,0 +1,1 @@
+"""How good a model is, by the library that defines the figure."""

@@ -1,0 +1,70 @@
+"""Files that appear whole or not at all, and the YAML files that travel with the package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from detector.errors import DetectorError, nearest
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place if the block succeeds.
+
+    Raises:
+        DetectorError: the disk is full or the folder cannot be written; ``path`` is as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def find_file(path: str | Path, folder: Literal["cfg", "datasets"]) -> Path:
+    """Resolve ``cfg/x.yaml``, ``x.yaml`` or ``x``: as given, else the packaged file.
+
+    Raises:
+        DetectorError: there is no such file; names the nearest packaged one.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    packaged = packaged_files(folder)
+    relative = path.relative_to(folder) if path.parts[:1] == (folder,) else path
+    found = packaged.get(relative.with_suffix("").as_posix())
+    if found is None:
+        hint = nearest(relative.with_suffix("").as_posix(), packaged)
+        raise DetectorError(f"no such file{hint}", file=path)
+    return found
+
+
+def packaged_files(folder: Literal["cfg", "datasets"]) -> dict[str, Path]:
+    """Names without suffix → files of the wheel's, or of the checkout's, ``folder``."""
+    package = Path(__file__).parent
+    root = next(
+        (place for place in (package / folder, package.parent / folder) if place.is_dir()), None
+    )
+    if root is None:
+        return {}
+    return {
+        file.relative_to(root).with_suffix("").as_posix(): file
+        for file in sorted(root.rglob("*.yaml"))
+    }

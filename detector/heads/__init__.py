@@ -1,0 +1,5 @@
+"""Heads: raw maps out of ``forward``, boxes and scores out of ``decode``."""
+
+from detector.heads import yolo
+
+__all__ = ["yolo"]

@@ -1,0 +1,115 @@
+"""YOLOv5's anchor-based head: any number of levels and anchors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detector.anchors import decode_grid
+from detector.errors import DetectorError
+from detector.registry import register
+
+DEFAULT_ANCHOR_OF_STRIDE = 4.0
+"""Side of the placeholder anchors, in strides, while a file gives only their number."""
+
+
+@register("Detect", head=True)
+class Detect(nn.Module):
+    """One 1×1 convolution per level.
+
+    ``forward`` gives raw maps, one per level, of shape (b, anchors, h, w, 5 + classes); the last
+    axis is x, y, w, h, objectness, then one logit per class. ``decode`` makes boxes of them.
+
+    Args:
+        nc: number of classes.
+        anchors: per level a flat list w, h, w, h, … in pixels; or their number per level, to be
+            fitted to the data before training.
+        c_in: channels of each level.
+        strides: stride of each level, pixels.
+    """
+
+    anchors_wh: Tensor
+
+    def __init__(
+        self,
+        nc: int,
+        anchors: int | list[list[float]],
+        c_in: Sequence[int] = (),
+        strides: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        if nc < 1:
+            raise ValueError(f"argument 'nc': expected at least 1 class, found {nc}")
+        levels = _anchor_table(anchors, strides)
+        self.nc = nc
+        self.strides = tuple(strides)
+        self.fitted = not isinstance(anchors, int)
+        self.register_buffer("anchors_wh", levels)
+        per_level = levels.shape[1]
+        self.m = nn.ModuleList(nn.Conv2d(c, per_level * (5 + nc), 1) for c in c_in)
+        self.initialise_biases()
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """(b, c, h, w) per level → raw maps (b, anchors, h, w, 5 + classes) per level."""
+        maps = []
+        for conv, feature in zip(self.m, features, strict=True):
+            b, _, h, w = feature.shape
+            raw = conv(feature).view(b, self.anchors_wh.shape[1], 5 + self.nc, h, w)
+            maps.append(raw.permute(0, 1, 3, 4, 2))
+        return maps
+
+    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
+        boxes, scores = [], []
+        for raw, anchors_wh, stride in zip(maps, self.anchors_wh, self.strides, strict=True):
+            b = raw.shape[0]
+            boxes.append(decode_grid(raw[..., :4], anchors_wh, stride).reshape(b, -1, 4))
+            probabilities = raw[..., 4:].sigmoid()
+            level_scores = probabilities[..., 1:] * probabilities[..., :1]
+            scores.append(level_scores.reshape(b, -1, self.nc))
+        return torch.cat(boxes, 1), torch.cat(scores, 1)
+
+    def initialise_biases(self) -> None:
+        """Prior of the focal-loss paper (arXiv 1708.02002, section 3.3), by stride.
+
+        Objectness starts as if 8 objects lay in an image of 640 pixels; classes at 0.6 shared.
+        """
+        with torch.no_grad():
+            for conv, stride in zip(self.m, self.strides, strict=True):
+                assert isinstance(conv, nn.Conv2d)
+                assert conv.bias is not None
+                bias = conv.bias.view(-1, 5 + self.nc)
+                bias[:, 4] += math.log(8 / (640 / stride) ** 2)
+                bias[:, 5:] += math.log(0.6 / (self.nc - 0.99999))
+
+    def check_trainable(self) -> None:
+        """Raise while the anchors are only a number."""
+        if not self.fitted:
+            raise DetectorError(
+                "the model file gives only the number of anchors; fit them first with "
+                "`python tools/anchors.py --cfg FILE --data DATA` and write its line into the file"
+            )
+
+
+def _anchor_table(anchors: int | list[list[float]], strides: Sequence[int]) -> Tensor:
+    """(levels, anchors, 2) widths and heights in pixels."""
+    if isinstance(anchors, int):
+        if anchors < 1:
+            raise ValueError(f"argument 'anchors': expected at least 1, found {anchors}")
+        sides = torch.tensor(strides, dtype=torch.float32) * DEFAULT_ANCHOR_OF_STRIDE
+        return sides.view(-1, 1, 1).expand(-1, anchors, 2).clone()
+    if len(anchors) != len(strides):
+        raise ValueError(f"anchors for {len(anchors)} levels, but the head reads {len(strides)}")
+    lengths = {len(level) for level in anchors}
+    if len(lengths) != 1 or min(lengths) == 0 or min(lengths) % 2:
+        raise ValueError(
+            "anchors: expected the same number of width, height pairs on every level, found "
+            f"{', '.join(str(len(level)) for level in anchors)} values"
+        )
+    table = torch.tensor(anchors, dtype=torch.float32)
+    if not bool((table > 0).all()):
+        raise ValueError("anchors: expected widths and heights above 0")
+    return table.view(len(anchors), -1, 2)

@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, one file a project. They give weights and their YAML, no more."""

@@ -1,0 +1,236 @@
+"""YOLOv5 checkpoints (versions 5 to 7): the network's YAML, its class names and its weights.
+
+The checkpoint is a pickled ``models.yolo.Model``; here it is a tree of records. Weights are read
+as float32, from the averaged copy where there is one. Anchors stand in it in grid units; the
+buffers that merely cache them (``grid``, ``anchor_grid``) are left behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
+from detector.errors import DetectorError
+from detector.graph import Detector, build_model_file
+from detector.interop.pickles import (
+    Record,
+    StoredTensor,
+    looks_like_checkpoint,
+    open_checkpoint,
+)
+from detector.model_file import check_model_file
+
+SUFFIXES = (".pt", ".pth")
+NOT_OURS = ("inplace", "yaml_file")
+"""Keys of the YAML inside that say nothing about the network."""
+CACHES = ("anchor_grid", "grid")
+MAX_MODULES = 100_000
+MAX_DEPTH = 64
+MAX_SHARING = 4
+"""The tensors may have this many times the file's bytes together."""
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """What is taken from another project's checkpoint.
+
+    Attributes:
+        path: the checkpoint.
+        yaml_text: the model file inside it.
+        names: class names.
+        state: weights under the names of the network that is built from ``yaml_text``.
+        norm_eps: ε of each batch norm, by its path.
+    """
+
+    path: Path
+    yaml_text: str
+    names: tuple[str, ...]
+    state: dict[str, Tensor]
+    norm_eps: dict[str, float]
+
+
+def is_foreign(path: str | Path) -> bool:
+    """Whether a file is a PyTorch checkpoint; the suffix alone does not decide."""
+    return Path(path).suffix.lower() in SUFFIXES or looks_like_checkpoint(path)
+
+
+def read_yolov5(path: str | Path) -> ForeignModel:
+    """Read a YOLOv5 checkpoint; nothing in it runs.
+
+    Raises:
+        DetectorError: not a whole checkpoint, or no YOLOv5 network in it.
+    """
+    path = Path(path)
+    with open_checkpoint(path) as content:
+        network = _find_network(content, path)
+        yaml_text, names = _yaml(network.state, path), _names(network.state, path)
+        state: dict[str, Tensor] = {}
+        norm_eps: dict[str, float] = {}
+        rows = _children(network).get("model")
+        if not isinstance(rows, Record):
+            raise DetectorError("its network has no rows", file=path)
+        budget = _Budget(path)
+        for module_path, module in _walk(rows, "rows", path):
+            state.update(_tensors(module, module_path, budget))
+            eps = module.state.get("eps")
+            if isinstance(eps, float):
+                norm_eps[module_path] = eps
+    return ForeignModel(path, yaml_text, names, state, norm_eps)
+
+
+def load_yolov5(path: str | Path) -> Detector:
+    """Build the network from the YAML inside a checkpoint and load every weight, in eval mode.
+
+    Raises:
+        DetectorError: as :func:`read_yolov5`, or the weights do not fit the YAML's network.
+    """
+    foreign = read_yolov5(path)
+    file = YamlFile(foreign.path, foreign.yaml_text)
+    model = build_model_file(check_model_file(file), foreign.names)
+    _check_fit(model, foreign)
+    model.load_state_dict(foreign.state, strict=True)
+    if hasattr(model.head, "fitted"):
+        model.head.fitted = True
+    return model.eval()
+
+
+def _find_network(content: Any, path: Path) -> Record:
+    """The averaged network, else the trained one, else the object itself."""
+    candidates = [content]
+    if isinstance(content, dict):
+        candidates = [content.get("ema"), content.get("model")]
+    for candidate in candidates:
+        if (
+            isinstance(candidate, Record)
+            and isinstance(candidate.state, dict)
+            and isinstance(candidate.state.get("yaml"), dict)
+        ):
+            return candidate
+    raise DetectorError("no YOLOv5 network with its YAML in this checkpoint", file=path)
+
+
+def _yaml(state: dict[str, Any], path: Path) -> str:
+    content = {key: value for key, value in state["yaml"].items() if key not in NOT_OURS}
+    _check_plain(content, path, [0])
+    return "".join(_yaml_key(key, value) for key, value in content.items())
+
+
+def _yaml_key(key: Any, value: Any) -> str:
+    """One key of the model file; a list of rows has one a line."""
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        return yaml.safe_dump({key: value}, sort_keys=False, default_flow_style=None)
+    rows = (yaml.safe_dump(row, default_flow_style=True, width=math.inf) for row in value)
+    return f"{key}:\n" + "".join(f"  - {row}" for row in rows)
+
+
+def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> None:
+    """Refuse records, and lists that hold themselves."""
+    count[0] += 1
+    if count[0] > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
+        raise DetectorError("the YAML inside is too large", file=path)
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _check_plain(key, path, count, depth + 1)
+            _check_plain(child, path, count, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for child in value:
+            _check_plain(child, path, count, depth + 1)
+    elif not (value is None or isinstance(value, (str, int, float))):
+        raise DetectorError(
+            f"the YAML inside holds a {type(value).__name__}, expected plain values", file=path
+        )
+
+
+def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = state.get("names")
+    if isinstance(names, dict):
+        names = [names.get(i) for i in range(len(names))]
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise DetectorError("has no list of class names", file=path)
+    return tuple(names)
+
+
+def _children(module: Record) -> dict[str, Any]:
+    children = module.state.get("_modules")
+    return children if isinstance(children, dict) else {}
+
+
+def _walk(root: Record, name: str, path: Path) -> Iterator[tuple[str, Record]]:
+    """All modules with their paths; a tree that holds itself ends in an error."""
+    waiting = [(name, root, 0)]
+    seen = 0
+    while waiting:
+        module_path, module, depth = waiting.pop()
+        seen += 1
+        if seen > MAX_MODULES or depth > MAX_DEPTH:
+            raise DetectorError("its network is nested too deeply or too large", file=path)
+        yield module_path, module
+        for child_name, child in _children(module).items():
+            if isinstance(child, Record) and isinstance(child.state, dict):
+                waiting.append((f"{module_path}.{child_name}", child, depth + 1))
+
+
+class _Budget:
+    """Tensors may share storage, but not so that a small file fills the memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = MAX_SHARING * path.stat().st_size
+
+    def read(self, stored: StoredTensor) -> Tensor:
+        """Read a tensor, as float32 where it holds floating-point numbers."""
+        self._left -= stored.storage.elements * stored.storage.dtype.itemsize
+        if self._left < 0:
+            raise DetectorError("its tensors are larger than the file", file=self._path)
+        tensor = stored.read()
+        return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _tensors(
+    module: Record, module_path: str, budget: _Budget
+) -> Iterator[tuple[str, Tensor]]:
+    """A module's weights, converted, under our names."""
+    stride = module.state.get("stride")
+    for group in ("_parameters", "_buffers"):
+        tensors = module.state.get(group)
+        for name, stored in (tensors if isinstance(tensors, dict) else {}).items():
+            if not isinstance(stored, StoredTensor) or name in CACHES:
+                continue
+            tensor = budget.read(stored)
+            if name == "anchors" and isinstance(stride, StoredTensor):
+                strides = budget.read(stride)
+                if tensor.ndim == 3 and strides.shape == tensor.shape[:1]:
+                    name, tensor = "anchors_wh", tensor * strides.view(-1, 1, 1)
+            yield f"{module_path}.{name}", tensor
+
+
+def _check_fit(model: Detector, foreign: ForeignModel) -> None:
+    """Compare names, shapes and the batch norms' ε."""
+
+    def error(message: str) -> DetectorError:
+        return DetectorError(f"its weights do not fit its YAML: {message}", file=foreign.path)
+
+    expected = model.state_dict()
+    for name in expected:
+        if name not in foreign.state:
+            raise error(f"{name!r} is missing")
+    for name, tensor in foreign.state.items():
+        if name not in expected:
+            raise error(f"{name!r} has no place in the network")
+        if tensor.shape != expected[name].shape:
+            found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
+            raise error(f"{name!r} has shape {found}, expected {wanted}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise error(f"{name!r} holds numbers that are not finite")
+    for path, module in model.named_modules():
+        eps = foreign.norm_eps.get(path)
+        if isinstance(module, nn.BatchNorm2d) and eps is not None and eps != module.eps:
+            raise error(f"batch norm {path!r} has ε {eps}, expected {module.eps}")

@@ -1,0 +1,78 @@
+"""Convolution, batch norm, activation: the brick of all other blocks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation, make_activation
+from detector.layers.fuse import fold_batch_norm, plain_conv
+from detector.registry import Count, Positive, Size, Width, register
+
+YOLO_EPS, YOLO_MOMENTUM = 1e-3, 0.03
+"""YOLOv5's batch norm, which differs from torch's defaults (1e-5, 0.1)."""
+
+
+def same_padding(kernel: int, dilation: int = 1) -> int:
+    """Padding that keeps the size at stride 1, for an odd kernel."""
+    return dilation * (kernel - 1) // 2
+
+
+def check_groups(groups: int, c_in: int, c_out: int) -> None:
+    """Raise ValueError unless ``groups`` divides both."""
+    if c_in % groups or c_out % groups:
+        raise ValueError(f"argument 'groups': {groups} does not divide {c_in} → {c_out} channels")
+
+
+@register()
+class Conv(nn.Module):
+    """Conv2d without bias → BatchNorm2d → activation. (b, c_in, h, w) → (b, c_out, h/s, w/s).
+
+    Args:
+        padding: ``None`` keeps the size at stride 1.
+        activation: a name, ``True`` for SiLU, ``False`` for none.
+        eps: of the batch norm.
+        momentum: of the batch norm.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 1,
+        stride: Count = 1,
+        padding: Size | None = None,
+        groups: Count = 1,
+        dilation: Count = 1,
+        activation: Activation = "SiLU",
+        eps: Positive = YOLO_EPS,
+        momentum: Positive = YOLO_MOMENTUM,
+    ) -> None:
+        super().__init__()
+        check_groups(groups, c_in, c_out)
+        if padding is None:
+            padding = same_padding(kernel, dilation)
+        self.conv = nn.Conv2d(
+            c_in, c_out, kernel, stride, padding, dilation, groups=groups, bias=False
+        )
+        self.bn = nn.BatchNorm2d(c_out, eps=eps, momentum=momentum)
+        self.act = make_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
+
+    def fuse(self) -> FusedConv:
+        """The same function with the batch norm folded into the convolution."""
+        return FusedConv(plain_conv(self.conv, fold_batch_norm(self.conv, self.bn)), self.act)
+
+
+class FusedConv(nn.Module):
+    """What is left after fusing: Conv2d with bias → attention, if any → activation."""
+
+    def __init__(self, conv: nn.Conv2d, act: nn.Module, se: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.se = se or nn.Identity()
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.se(self.conv(x)))  # type: ignore[no-any-return]

@@ -1,0 +1,97 @@
+"""YOLOv5's blocks: bottleneck, C3 (cross-stage partial, arXiv 1911.11929), SPPF."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation
+from detector.layers.conv import Conv
+from detector.registry import Count, Positive, Width, register
+
+
+def hidden_width(c_out: int, expansion: float) -> int:
+    """Channels inside a block: c_out · expansion, rounded down."""
+    hidden = int(c_out * expansion)
+    if hidden < 1:
+        raise ValueError(f"argument 'expansion': {expansion} of {c_out} channels leaves none")
+    return hidden
+
+
+@register()
+class Bottleneck(nn.Module):
+    """1×1 conv → 3×3 conv, added to the input where ``shortcut`` and the widths allow."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        shortcut: bool = True,
+        groups: Count = 1,
+        expansion: Positive = 0.5,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        hidden = hidden_width(c_out, expansion)
+        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv2 = Conv(hidden, c_out, 3, groups=groups, activation=activation)
+        self.add = shortcut and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.cv2(self.cv1(x))
+        return x + out if self.add else out
+
+
+@register()
+class C3(nn.Module):
+    """Two 1×1 convs to half of c_out, bottlenecks on the first, concat, 1×1 conv to c_out."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        repeats: int = 1,
+        shortcut: bool = True,
+        groups: Count = 1,
+        expansion: Positive = 0.5,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        hidden = hidden_width(c_out, expansion)
+        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv2 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv3 = Conv(2 * hidden, c_out, 1, activation=activation)
+        self.m = nn.Sequential(
+            *(
+                Bottleneck(hidden, hidden, shortcut, groups, expansion=1.0, activation=activation)
+                for _ in range(repeats)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))  # type: ignore[no-any-return]
+
+
+@register()
+class SPPF(nn.Module):
+    """1×1 conv to half of c_in, three chained max-pools, concat of four, 1×1 conv.
+
+    Chained 5×5 pools see 5, 9 and 13 pixels: spatial pyramid pooling at a third of its cost.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: Width, kernel: Count = 5, activation: Activation = "SiLU"
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
+        hidden = hidden_width(c_in, 0.5)
+        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv2 = Conv(hidden * 4, c_out, 1, activation=activation)
+        self.m = nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.cv1(x)]
+        for _ in range(3):
+            maps.append(self.m(maps[-1]))
+        return self.cv2(torch.cat(maps, 1))  # type: ignore[no-any-return]

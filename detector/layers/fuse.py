@@ -1,0 +1,69 @@
+"""The arithmetic of fusing: batch norm into a convolution, branches into one kernel.
+
+RepVGG (arXiv 2101.03697, section 3.3). Everything is computed in float64 and cast last.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Kernel = tuple[Tensor, Tensor]
+"""A convolution's weight, (c_out, c_in / groups, k, k), and bias, (c_out,), in float64."""
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Kernel:
+    """W′ = γ/√(σ²+ε) · W, b′ = β + (b − μ) · γ/√(σ²+ε)."""
+    scale, shift = norm_scale_shift(norm)
+    weight = conv.weight.detach().double() * scale.view(-1, 1, 1, 1)
+    bias = shift if conv.bias is None else shift + conv.bias.detach().double() * scale
+    return weight, bias
+
+
+def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch norm in eval mode as x · scale + shift, each (c,), float64."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("a batch norm without running statistics cannot be fused")
+    deviation = (norm.running_var.detach().double() + norm.eps).sqrt()
+    gamma = 1.0 if norm.weight is None else norm.weight.detach().double()
+    beta = 0.0 if norm.bias is None else norm.bias.detach().double()
+    scale = gamma / deviation
+    return scale, beta - norm.running_mean.detach().double() * scale
+
+
+def identity_kernel(channels: int, groups: int, size: int) -> Tensor:
+    """The kernel that copies its input: [i, i mod (c / groups), centre, centre] = 1; float64."""
+    kernel = torch.zeros(channels, channels // groups, size, size, dtype=torch.float64)
+    index = torch.arange(channels)
+    kernel[index, index % (channels // groups), size // 2, size // 2] = 1
+    return kernel
+
+
+def pad_kernel(weight: Tensor, size: int) -> Tensor:
+    """Put a smaller odd kernel into the centre of a larger one."""
+    margin = (size - weight.shape[-1]) // 2
+    return F.pad(weight, [margin] * 4)
+
+
+def plain_conv(like: nn.Conv2d, kernel: Kernel) -> nn.Conv2d:
+    """A convolution with bias, shaped as ``like``, with the given kernel cast to its dtype."""
+    weight, bias = kernel
+    conv = nn.Conv2d(
+        like.in_channels,
+        like.out_channels,
+        like.kernel_size,  # type: ignore[arg-type]
+        like.stride,  # type: ignore[arg-type]
+        like.padding,  # type: ignore[arg-type]
+        like.dilation,  # type: ignore[arg-type]
+        like.groups,
+        bias=True,
+        padding_mode=like.padding_mode,
+        device=like.weight.device,
+        dtype=like.weight.dtype,
+    )
+    with torch.no_grad():
+        conv.weight.copy_(weight)
+        assert conv.bias is not None
+        conv.bias.copy_(bias)
+    return conv

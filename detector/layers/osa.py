@@ -1,0 +1,78 @@
+"""VoVNet's one-shot aggregation (arXiv 1904.09730, section 3; V2's eSE: arXiv 1911.06667)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation
+from detector.layers.conv import Conv
+from detector.layers.se import ESEBlock
+from detector.registry import Count, Width, register
+
+VOVNET_EPS, VOVNET_MOMENTUM = 1e-5, 0.1
+
+
+class OSAModule(nn.Module):
+    """n chained 3×3 convs; the input and all n outputs concatenated once; 1×1 conv to c_out."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        width: int,
+        convs: int = 5,
+        identity: bool = False,
+        ese: bool = False,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        if identity and c_in != c_out:
+            raise ValueError(f"an identity from {c_in} to {c_out} channels")
+        widths = [c_in] + [width] * convs
+        self.convs = nn.ModuleList(_conv(widths[i], width, 3, activation) for i in range(convs))
+        self.concat = _conv(sum(widths), c_out, 1, activation)
+        self.ese = ESEBlock(c_out) if ese else nn.Identity()
+        self.identity = identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for conv in self.convs:
+            maps.append(conv(maps[-1]))
+        out: Tensor = self.ese(self.concat(torch.cat(maps, 1)))
+        return out + x if self.identity else out
+
+
+@register("OSA")
+class OSAStage(nn.Sequential):
+    """``repeats`` OSA modules; from the second on, the input is added to the output.
+
+    Args:
+        c_out: width after each module's concatenation.
+        width: width of the chained convolutions.
+        convs: chained convolutions per module.
+        ese: effective squeeze-and-excitation before the identity is added (VoVNetV2).
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        width: Width,
+        repeats: int = 1,
+        convs: Count = 5,
+        ese: bool = False,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__(
+            *(
+                OSAModule(c_out if i else c_in, c_out, width, convs, i > 0, ese, activation)
+                for i in range(repeats)
+            )
+        )
+
+
+def _conv(c_in: int, c_out: int, kernel: int, activation: Activation) -> Conv:
+    return Conv(
+        c_in, c_out, kernel, activation=activation, eps=VOVNET_EPS, momentum=VOVNET_MOMENTUM
+    )

@@ -1,0 +1,115 @@
+"""RepVGG's block (arXiv 2101.03697, section 3): three branches in training, one conv after."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation, make_activation
+from detector.layers.conv import FusedConv, check_groups, same_padding
+from detector.layers.fuse import (
+    Kernel,
+    fold_batch_norm,
+    identity_kernel,
+    norm_scale_shift,
+    pad_kernel,
+    plain_conv,
+)
+from detector.layers.se import SEBlock
+from detector.registry import Count, Size, Width, register
+
+
+@register()
+class RepVGGBlock(nn.Module):
+    """k×k conv-BN + 1×1 conv-BN + identity BN, added, then SE if asked, then activation.
+
+    The identity branch exists where the stride is 1 and c_in = c_out. Nothing inside the branches
+    is non-linear, so that ``fuse`` finds one convolution that computes the same.
+
+    Args:
+        padding: ``None``, or the one value that keeps the size at stride 1.
+        deploy: build the fused form at once.
+        use_se: squeeze-and-excitation, ratio 1/16, before the activation.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 3,
+        stride: Count = 1,
+        padding: Size | None = None,
+        dilation: Count = 1,
+        groups: Count = 1,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        deploy: bool = False,
+        use_se: bool = False,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
+        same = same_padding(kernel, dilation)
+        if padding not in (None, same):
+            raise ValueError(
+                f"argument 'padding': the branches fit only with {same} here, found {padding}"
+            )
+        check_groups(groups, c_in, c_out)
+        self.conv = nn.Conv2d(
+            c_in, c_out, kernel, stride, same, dilation, groups, deploy, padding_mode
+        )
+        self.se = SEBlock(c_out) if use_se else nn.Identity()
+        self.act = make_activation(activation)
+        self.deployed = deploy
+        if deploy:
+            return
+        self.bn = nn.BatchNorm2d(c_out)
+        self.pointwise = nn.Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+        self.pointwise_bn = nn.BatchNorm2d(c_out)
+        self.identity_bn = nn.BatchNorm2d(c_out) if stride == 1 and c_in == c_out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        if not self.deployed:
+            out = self.bn(out) + self.pointwise_bn(self.pointwise(x))
+            if self.identity_bn is not None:
+                out = out + self.identity_bn(x)
+        return self.act(self.se(out))  # type: ignore[no-any-return]
+
+    def fuse(self) -> FusedConv:
+        """One convolution with bias that computes the same in eval mode."""
+        conv = self.conv if self.deployed else plain_conv(self.conv, self.kernel())
+        return FusedConv(conv, self.act, self.se)
+
+    def kernel(self) -> Kernel:
+        """Sum of the branches' kernels and biases, float64."""
+        size = self.conv.kernel_size[0]
+        weight, bias = fold_batch_norm(self.conv, self.bn)
+        pointwise, pointwise_bias = fold_batch_norm(self.pointwise, self.pointwise_bn)
+        weight = weight + pad_kernel(pointwise, size)
+        bias = bias + pointwise_bias
+        if self.identity_bn is not None:
+            scale, shift = norm_scale_shift(self.identity_bn)
+            eye = identity_kernel(self.conv.out_channels, self.conv.groups, size)
+            weight = weight + eye.to(weight.device) * scale.view(-1, 1, 1, 1)
+            bias = bias + shift
+        return weight, bias
+
+
+def randomise_batch_norms(model: nn.Module, seed: int = 0) -> None:
+    """Give every batch norm random statistics and weights: the defaults hide fusing errors."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 1.5),
+            ):
+                if tensor is not None:
+                    drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+                    with torch.no_grad():
+                        tensor.copy_(low + (high - low) * drawn)

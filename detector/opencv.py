@@ -1,0 +1,77 @@
+"""OpenCV, imported in one place, and the only functions that read and write image files.
+
+Images are uint8 RGB arrays of shape (height, width, 3) with the EXIF orientation applied.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import DetectorError
+from detector.files import atomic
+
+MAX_IMAGE_PIXELS = 2**27
+"""Larger images are refused before they are decoded (134 megapixels, 400 MB)."""
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+try:
+    import cv2
+except ImportError as error:  # opencv-python needs libGL, the headless build does not
+    raise DetectorError(
+        f"OpenCV does not load ({error}); on a machine without a screen run: "
+        "pip install --force-reinstall --no-deps opencv-python-headless"
+    ) from error
+
+__all__ = ["MAX_IMAGE_PIXELS", "Image", "cv2", "decode_image", "read_image", "write_image"]
+
+Image = NDArray[np.uint8]
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_TRAILER_BYTES = 64 * 1024
+
+
+def read_image(path: str | Path) -> Image:
+    """Read an image file as (height, width, 3) uint8 RGB.
+
+    Raises:
+        DetectorError: the file is missing, empty, truncated, too large, or not an image.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """Decode the bytes of an image file; ``name`` is what errors call it."""
+    if not data:
+        raise DetectorError("is empty, expected an image", file=name)
+    # OpenCV fills the lost part of a truncated JPEG with grey and reports success.
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_JPEG_TRAILER_BYTES:]:
+        raise DetectorError("is a truncated JPEG (its end marker is missing)", file=name)
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        reason = str(error.err if hasattr(error, "err") else error).split("\n")[0]
+        raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
+    if image is None:
+        raise DetectorError("is not an image that OpenCV can decode", file=name)
+    return np.asarray(image, np.uint8)
+
+
+def write_image(path: str | Path, image_rgb: Image) -> None:
+    """Write an image; the format follows the suffix; the file appears whole or not at all."""
+    path = Path(path)
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise DetectorError("cannot be encoded", file=path)
+    with atomic(path) as temporary:
+        temporary.write_bytes(data.tobytes())

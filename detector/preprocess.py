@@ -1,0 +1,92 @@
+"""How an image becomes the network's input, and how boxes find their way back.
+
+The specification is stored with every model and every exported file; validation, prediction
+and exports use nothing else, so the same image gives the same boxes everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from detector.config import Strict
+from detector.opencv import Image, cv2
+
+MAX_SIDE = 8192
+Side = Annotated[int, pydantic.Field(ge=8, le=MAX_SIDE)]
+Level = Annotated[int, pydantic.Field(ge=0, le=255)]
+Scale = Annotated[float, pydantic.Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies inside the network's input: input = image · scale + offset, pixels."""
+
+    scale_xy: tuple[float, float]
+    offset_xy: tuple[float, float]
+    image_size_hw: tuple[int, int]
+
+    def to_input(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 4) boxes of the image → of the network's input, pixels."""
+        return (boxes_xyxy * self._scale + self._offset).astype(np.float32)
+
+    def to_image(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 4) boxes of the network's input → of the image, pixels, clipped to it."""
+        height, width = self.image_size_hw
+        boxes = (boxes_xyxy - self._offset) / self._scale
+        limits = np.array([width, height, width, height], np.float64)
+        return np.clip(boxes, 0, limits).astype(np.float32)
+
+    @property
+    def _scale(self) -> NDArray[np.float64]:
+        return np.array(self.scale_xy * 2, np.float64)
+
+    @property
+    def _offset(self) -> NDArray[np.float64]:
+        return np.array(self.offset_xy * 2, np.float64)
+
+
+class Preprocess(Strict):
+    """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale, RGB.
+
+    ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``; ``stretch`` does not.
+    """
+
+    size_hw: tuple[Side, Side]
+    mode: Literal["letterbox", "stretch"] = "letterbox"
+    pad_value: Level = 114
+    mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
+
+    def with_size(self, size_hw: tuple[int, int]) -> Preprocess:
+        """The same specification for another input size."""
+        return Preprocess(**{**self.model_dump(), "size_hw": size_hw})
+
+    def fit(self, image_rgb: Image) -> tuple[Image, Placement]:
+        """Resize an (h, w, 3) image into the (H, W, 3) input; the argument stays as it is."""
+        height, width = image_rgb.shape[:2]
+        target_h, target_w = self.size_hw
+        if self.mode == "stretch":
+            new_h, new_w = target_h, target_w
+        else:
+            ratio = min(target_h / height, target_w / width)
+            new_h, new_w = max(round(height * ratio), 1), max(round(width * ratio), 1)
+        if (new_h, new_w) != (height, width):
+            image_rgb = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+        top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
+        canvas = np.full((target_h, target_w, 3), self.pad_value, np.uint8)
+        canvas[top : top + new_h, left : left + new_w] = image_rgb
+        placement = Placement((new_w / width, new_h / height), (left, top), (height, width))
+        return canvas, placement
+
+    def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(b, H, W, 3) uint8 images → (b, 3, H, W) float32 network input, contiguous."""
+        planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
+        if any(self.mean_rgb):
+            planes -= np.array(self.mean_rgb, np.float32).reshape(1, 3, 1, 1)
+        planes /= np.array(self.scale_rgb, np.float32).reshape(1, 3, 1, 1)
+        return planes

@@ -1,0 +1,266 @@
+"""Where images come from: file, folder, glob, list file, video, camera or stream.
+
+======================  ==========================================================================
+``bus.jpg``             one image
+``clip.mp4``            one video, frame by frame
+``images``              a folder: its images and videos by name; subfolders are not searched
+``images/**/*.jpg``     a glob pattern: the images and videos it matches, by name
+``list.txt``            one path a line, relative to the list's own folder
+``0``                   a camera by number, unless a file of that name exists
+``rtsp://…``            a stream, also rtmp, http and https: the only sources that open a socket
+======================  ==========================================================================
+
+Nothing is decoded ahead: one image is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from detector.errors import DetectorError, nearest
+from detector.opencv import Image, cv2, read_image
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
+
+IMAGE_SUFFIXES = frozenset(
+    (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
+    + (".ppm", ".tif", ".tiff", ".webp")
+)
+VIDEO_SUFFIXES = frozenset(
+    (".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts")
+    + (".webm", ".wmv")
+)
+STREAM_PREFIXES = ("rtsp://", "rtmp://", "http://", "https://")
+
+_SIBLINGS = 2000  # names that are compared with a misspelt one
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image on its way through the detector.
+
+    Attributes:
+        name: what its results are called: the file's stem, or that of the camera or stream.
+        path: the image or video file, where there is one.
+        index: number of the frame in its video, from 0; 0 for an image.
+        image_rgb: (h, w, 3) uint8.
+        fps: frames per second of its video; None for an image.
+    """
+
+    name: str
+    path: Path | None
+    index: int
+    image_rgb: Image
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The frames of a source; each ``iter()`` begins anew.
+
+    Attributes:
+        read: begins to read.
+        total: number of frames, where it is known without reading them.
+    """
+
+    read: Callable[[], Iterator[Frame]]
+    total: int | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.read()
+
+
+OnBad = Callable[[DetectorError], None]
+
+
+def open_source(source: str | Path, on_bad: OnBad | None = None) -> Source:
+    """Find the images of a source; nothing but the number of frames is read yet.
+
+    Args:
+        source: one of the forms above.
+        on_bad: called with the error of a file that cannot be read, which is then passed over;
+            without it the error is raised.
+
+    Raises:
+        DetectorError: there is nothing to read; names the nearest file.
+    """
+    source, path = str(source), Path(source)
+    if not source:
+        raise DetectorError("the source is empty; expected a file, folder, glob or stream")
+    if source.startswith(STREAM_PREFIXES):
+        return Source(lambda: _capture(source, _stream_name(source), None), None)
+    if path.is_dir():
+        return _files(_in_folder(path), on_bad)
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return _list_file(path, on_bad)
+    if path.is_file():
+        return Source(lambda: _frames(path), _count_frames(path) if _is_video(path) else 1)
+    if source.isdecimal():
+        return Source(lambda: _capture(int(source), f"camera{source}", None), None)
+    if glob.has_magic(source):
+        return _files(_matching(source), on_bad)
+    raise _missing(path)
+
+
+def _files(names: list[str], on_bad: OnBad | None) -> Source:
+    """Files that exist, as plain text: a folder may hold millions."""
+
+    def read() -> Iterator[Frame]:
+        for name in names:
+            with _passing_over(on_bad):
+                yield from _frames(Path(name))
+
+    return Source(read, None if any(map(_is_video, names)) else len(names))
+
+
+def _list_file(path: Path, on_bad: OnBad | None) -> Source:
+    total, any_video = 0, False
+    for _, name in _lines(path):
+        total += 1
+        any_video = any_video or _is_video(name)
+    if not total:
+        raise DetectorError("lists no image", file=path)
+
+    def read() -> Iterator[Frame]:
+        for number, name in _lines(path):
+            with _passing_over(on_bad):
+                try:
+                    yield from _frames(path.parent / name)
+                except DetectorError as error:
+                    raise DetectorError(str(error), file=path, line=number) from error
+
+    return Source(read, None if any_video else total)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers and paths of a list file; empty lines are passed over."""
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if name := _decode(line, path, number).strip():
+                    yield number, name
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+
+
+def _decode(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DetectorError("is not UTF-8 text", file=path, line=number) from error
+
+
+@contextmanager
+def _passing_over(on_bad: OnBad | None) -> Iterator[None]:
+    """Hand the error of one file to ``on_bad``."""
+    try:
+        yield
+    except DetectorError as error:
+        if on_bad is None:
+            raise
+        on_bad(error)
+
+
+def _in_folder(folder: Path) -> list[str]:
+    names = sorted(entry.path for entry in os.scandir(folder) if _is_media(entry.path))
+    if not names:
+        raise DetectorError(
+            "holds no image or video; subfolders are searched by a pattern such as "
+            f"{str(folder / '**' / '*.jpg')!r}",
+            file=folder,
+        )
+    return names
+
+
+def _matching(pattern: str) -> list[str]:
+    found = glob.iglob(pattern, recursive=True)
+    names = sorted(name for name in found if _is_media(name) and Path(name).is_file())
+    if not names:
+        raise DetectorError("matches no image or video", file=pattern)
+    return names
+
+
+def _missing(path: Path) -> DetectorError:
+    """Name the first part of a path that does not exist, and the nearest name beside it."""
+    parts = [*reversed(path.parents), path]
+    for folder, part in pairwise(parts):
+        if part.exists():
+            continue
+        what = "file or folder" if part == path else f"folder as {part.name!r} in {str(folder)!r}"
+        siblings = sorted(entry.name for entry in islice(os.scandir(folder), _SIBLINGS))
+        return DetectorError(f"no such {what}{nearest(part.name, siblings)}", file=path)
+    return DetectorError("is neither a file nor a folder", file=path)
+
+
+def _is_video(path: str | Path) -> bool:
+    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
+
+
+def _is_media(path: str) -> bool:
+    return _is_video(path) or os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+
+
+def _frames(path: Path) -> Iterator[Frame]:
+    """The one image of an image file, or all frames of a video."""
+    if _is_video(path):
+        yield from _capture(str(path), path.stem, path)
+    else:
+        yield Frame(path.stem, path, 0, read_image(path))
+
+
+def _capture(target: str | int, name: str, path: Path | None) -> Iterator[Frame]:
+    """Frames of a video file, camera or stream, as they come."""
+    with _opened(target) as capture:
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        index = 0
+        while True:
+            done, image_bgr = capture.read()
+            if not done:
+                break
+            image_rgb: Any = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+            yield Frame(name, path, index, image_rgb, fps if 0 < fps <= 1000 else 30.0)
+            index += 1
+    if index == 0:
+        raise DetectorError("has no frame that OpenCV can decode", file=str(target))
+
+
+@contextmanager
+def _opened(target: str | int) -> Iterator[Any]:
+    """Make a cv2.VideoCapture and release it."""
+    capture = cv2.VideoCapture(target)
+    try:
+        if not capture.isOpened():
+            if isinstance(target, int):
+                raise DetectorError(f"no camera with number {target}")
+            if not target.startswith(STREAM_PREFIXES) and not Path(target).is_file():
+                raise DetectorError("cannot be read: No such file or directory", file=target)
+            raise DetectorError("is not a video that OpenCV can read", file=target)
+        yield capture
+    finally:
+        capture.release()
+
+
+def _count_frames(path: Path) -> int | None:
+    """What the video's header says; None where it says nothing."""
+    with _opened(str(path)) as capture:
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    return count if count > 0 else None
+
+
+def _stream_name(url: str) -> str:
+    """A file name for a stream's results, without user, password and address."""
+    stem = Path(url.split("?", maxsplit=1)[0]).stem
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem) or "stream"
+
+
+def images_of(images: Iterable[Image]) -> Iterator[Frame]:
+    """Frames of images that are in memory: (h, w, 3) uint8 RGB arrays."""
+    for index, image_rgb in enumerate(images):
+        yield Frame(f"image{index}", None, 0, image_rgb)

@@ -1,0 +1,228 @@
+"""The typed settings of every tool. Flags, presets and quick-start blocks all come from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from detector.config import Strict
+from detector.errors import DetectorError, nearest
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+ImageSide = Annotated[int, Field(ge=32, le=8192)]
+
+
+class NmsSettings(Strict):
+    """Which boxes remain after decoding. There is no time limit."""
+
+    confidence: Fraction = Field(0.25, description="lowest score that is kept")
+    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
+    max_detections: Count = Field(300, description="boxes per image, the best ones")
+    multi_label: bool = Field(False, description="a box may carry several classes")
+    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
+    classes: tuple[int, ...] | None = Field(None, description="class numbers to keep")
+    candidates: Count = Field(30_000, description="boxes that enter the suppression, best first")
+
+
+class AugmentSettings(Strict):
+    """Random changes of the training images."""
+
+    mosaic: Fraction = Field(1.0, description="probability of a mosaic of four images")
+    close_mosaic: Annotated[int, Field(ge=0)] = Field(
+        0, description="last epochs that see whole images, without mosaic"
+    )
+    degrees: NonNegative = Field(0.0, description="rotation, ± degrees")
+    translate: Fraction = Field(0.1, description="shift, ± fraction of the side")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="zoom, ± fraction")
+    shear: NonNegative = Field(0.0, description="shear, ± degrees")
+    fliplr: Fraction = Field(0.5, description="probability of a left-right flip")
+    flipud: Fraction = Field(0.0, description="probability of an upside-down flip")
+    hsv_h: Fraction = Field(0.015, description="hue, ± fraction")
+    hsv_s: Fraction = Field(0.7, description="saturation, ± fraction")
+    hsv_v: Fraction = Field(0.4, description="brightness, ± fraction")
+    albumentations: tuple[dict[str, Any], ...] = Field(
+        (), description="further transforms: [{name: Blur, p: 0.1}, …]"
+    )
+
+
+class LossSettings(Strict):
+    """Weights of the loss's parts, before they are scaled by levels, classes and image size."""
+
+    box_gain: NonNegative = Field(0.05, description="weight of the box loss")
+    objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
+    class_gain: NonNegative = Field(0.5, description="weight of the class loss")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="class targets become 1 − ε/2 and ε/2"
+    )
+    anchor_ratio: Annotated[float, Field(gt=1)] = Field(
+        4.0, description="largest ratio of side lengths between a box and its anchor"
+    )
+
+
+class OptimizerSettings(Strict):
+    """Optimizer and schedule."""
+
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer")
+    learning_rate: Positive = Field(0.01, description="learning rate after the warm-up")
+    final_fraction: Fraction = Field(0.01, description="of the learning rate, at the last step")
+    momentum: Fraction = Field(0.937, description="SGD's momentum, AdamW's β₁")
+    weight_decay: NonNegative = Field(5e-4, description="of weights; not of biases and norms")
+    warmup_epochs: NonNegative = Field(3.0, description="epochs of linear warm-up")
+    nominal_batch: Count = Field(64, description="images per optimizer step, by accumulation")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.9999, description="decay of the averaged weights"
+    )
+    ema_warmup: Positive = Field(2000.0, description="steps over which that decay is reached")
+    clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
+
+
+class ToolSettings(Strict):
+    """What every tool takes."""
+
+    json_file: Path | None = Field(None, alias="json", description="write the figures here")
+    debug: bool = Field(False, description="show the traceback of an error")
+
+    model_config = pydantic.ConfigDict(validate_by_alias=True, validate_by_name=True)
+
+
+class DataSettings(Strict):
+    """Which labelled images."""
+
+    data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
+    data_root: Path | None = Field(None, description="folder in place of the definition's path")
+    skip_bad: bool = Field(False, description="drop unreadable images and labels, and count them")
+
+
+class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, OptimizerSettings):
+    """Train a detector."""
+
+    cfg: str | None = Field(None, description="model file, cfg/*.yaml")
+    variant: str | None = Field(None, description="row of the model file's table of variants")
+    weights: Path | None = Field(None, description="start weights: .safetensors or a foreign .pt")
+    preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
+    imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
+    epochs: Count = Field(100, description="passes over the training images")
+    batch: Count = Field(16, description="images per forward pass")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="auto: mixed where the device gains from it"
+    )
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
+    cache: bool = Field(True, description="keep decoded images in memory while they fit")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
+    train_split: str = Field("train", description="split to train on")
+    val_split: str = Field("val", description="split that chooses the best epoch")
+    val_interval: Count = Field(
+        1, description="epochs between validations; the last always has one"
+    )
+    project: Path = Field(Path("runs/train"), description="folder of runs")
+    name: str | None = Field(None, description="the run's folder; default: the next free number")
+    resume: str | None = Field(None, description="run folder to go on with, or 'last'")
+
+
+class ValSettings(ToolSettings, DataSettings):
+    """Measure COCO AP."""
+
+    weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
+    split: str = Field("val", description="split to measure on")
+    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    batch: Count = Field(16, description="images per forward pass")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    confidence: Fraction = Field(0.001, description="lowest score that is kept")
+    iou: Fraction = Field(0.6, description="boxes of a class that overlap more are suppressed")
+    max_detections: Count = Field(300, description="boxes per image")
+    predictions: Path | None = Field(None, description="write all boxes here as COCO JSON")
+
+    def nms(self) -> NmsSettings:
+        """As COCO evaluation is customarily run: a low threshold, several classes a box."""
+        return NmsSettings(
+            confidence=self.confidence,
+            iou=self.iou,
+            max_detections=self.max_detections,
+            multi_label=True,
+        )
+
+
+class DetectSettings(ToolSettings):
+    """Detect objects in images and videos."""
+
+    weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
+    source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
+    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    batch: Count = Field(1, description="images per forward pass")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    confidence: Fraction = Field(0.25, description="lowest score that is kept")
+    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
+    max_detections: Count = Field(300, description="boxes per image")
+    classes: tuple[str, ...] | None = Field(
+        None, description="class names or numbers to keep, as cat,dog"
+    )
+    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
+    skip_bad: bool = Field(False, description="go on past unreadable images, and count them")
+    output: Path = Field(Path("runs/detect"), description="folder of the results")
+    draw: bool = Field(True, description="write images, or the video, with boxes drawn")
+    txt: bool = Field(False, description="write YOLO txt files")
+    jsonl: bool = Field(False, description="write one JSON line an image")
+
+    def nms(self, names: tuple[str, ...]) -> NmsSettings:
+        """The suppression that these flags ask for; ``classes`` are looked up in ``names``.
+
+        Raises:
+            DetectorError: a class is unknown; names the nearest one.
+        """
+        classes = None
+        if self.classes is not None:
+            classes = tuple(_class_number(name, names) for name in self.classes)
+        return NmsSettings(
+            confidence=self.confidence,
+            iou=self.iou,
+            max_detections=self.max_detections,
+            class_agnostic=self.class_agnostic,
+            classes=classes,
+        )
+
+
+def _class_number(name: str, names: tuple[str, ...]) -> int:
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    hint = nearest(name, names) or f"; the model has {len(names)} classes: {', '.join(names[:20])}"
+    raise DetectorError(f"unknown class {name!r}{hint}")
+
+
+class ExportSettings(ToolSettings):
+    """Fuse, write, reload, compare."""
+
+    weights: Path = Field(description=".safetensors or a foreign .pt")
+    format: Literal["onnx", "pt2"] = Field("onnx", description="format of the file")
+    output: Path | None = Field(None, description="file to write; default: beside the weights")
+    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    dynamic: bool = Field(False, description="any batch and any size that the strides divide")
+    source: str | None = Field(None, description="real images to compare on; default: drawn ones")
+    opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
+
+
+class InfoSettings(ToolSettings):
+    """Rows, parameters, MACs and lint warnings of a model file."""
+
+    cfg: str = Field(description="model file, cfg/*.yaml")
+    variant: str | None = Field(None, description="row of the model file's table of variants")
+    classes: Count | None = Field(None, description="number of classes in place of the file's")
+    imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+
+
+class AnchorSettings(ToolSettings, DataSettings):
+    """Fit anchors to a data set."""
+
+    cfg: str = Field(description="model file, cfg/*.yaml: how many anchors on how many levels")
+    variant: str | None = Field(None, description="row of the model file's table of variants")
+    imgsz: ImageSide = Field(640, description="side of the square network input, pixels")
+    split: str = Field("train", description="split whose boxes are fitted")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the first guess")

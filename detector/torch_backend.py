@@ -1,0 +1,79 @@
+"""Runs a network in PyTorch behind the interface that exported files have too."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detector.errors import DetectorError
+from detector.graph import Detector
+from detector.postprocess import nms
+from detector.preprocess import Preprocess
+from detector.settings import NmsSettings
+
+
+class TorchBackend:
+    """A :class:`Detector` as a backend: numpy in, numpy out.
+
+    Args:
+        model: is put into eval mode and onto the device, in channels-last memory format.
+        device: where it runs.
+        preprocess: in place of the model's own.
+    """
+
+    batch_size: int | None = None
+    dynamic_size = True
+
+    def __init__(
+        self,
+        model: Detector,
+        device: torch.device | str = "cpu",
+        preprocess: Preprocess | None = None,
+    ) -> None:
+        self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = torch.device(device)
+        self._names = model.names
+        self.preprocess = preprocess or model.preprocess
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names."""
+        return self._names
+
+    @torch.inference_mode()
+    def __call__(
+        self, images: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(b, 3, h, w) normalised → boxes_xyxy (b, n, 4) and scores (b, n, classes)."""
+        tensor = torch.from_numpy(images).to(self.device)
+        maps = self.model(tensor.contiguous(memory_format=torch.channels_last))
+        boxes, scores = self.model.decode(maps)
+        return boxes.float().cpu().numpy(), scores.float().cpu().numpy()
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is a CUDA or MPS device where there is one, else the CPU.
+
+    Raises:
+        DetectorError: the device is unknown or not there.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DetectorError(f"device {name!r} cannot be used: {reason}") from error
+    return device
+
+
+def torch_nms(
+    boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Suppression by torchvision for the pipeline; equal to the numpy one."""
+    kept = nms(torch.from_numpy(boxes_xyxy), torch.from_numpy(scores), settings)
+    boxes, values, class_ids = (part.numpy() for part in kept)
+    return boxes, values, class_ids

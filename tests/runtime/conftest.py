@@ -1,0 +1,108 @@
+"""Small images, a network that is a few numbers, and the same as an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.opencv import write_image
+from detector.preprocess import Preprocess
+from detector.runtime.backend import METADATA_KEY, ModelCard
+
+NAMES = ("cat", "dog")
+SIZE_HW = (32, 64)
+
+# (3, 4) boxes in pixels of the 32×64 input; the second overlaps the first with IoU 0.9.
+BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [40, 8, 60, 24]], np.float32)
+# (3, 2) scores of an image of brightness 1; the network multiplies them with the brightness.
+SCORES = np.array([[0.9, 0.1], [0.8, 0.1], [0.2, 0.7]], np.float32)
+
+CARD = ModelCard(names=NAMES, preprocess=Preprocess(size_hw=SIZE_HW), version="1.0")
+
+
+def grey(level: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+    """An image of one grey level."""
+    return np.full((*size_hw, 3), level, np.uint8)
+
+
+class FakeBackend:
+    """What the ONNX file of ``make_onnx`` computes, in numpy; it notes its inputs' shapes."""
+
+    def __init__(self, batch_size: int | None = None) -> None:
+        self.names = NAMES
+        self.preprocess = CARD.preprocess
+        self.batch_size = batch_size
+        self.dynamic_size = False
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert images.dtype == np.float32
+        self.shapes.append(images.shape)
+        brightness = images.mean(axis=(1, 2, 3)).reshape(-1, 1, 1)
+        return np.repeat(BOXES[None], len(images), 0), brightness * SCORES
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Three images: black, half bright, white."""
+    folder = tmp_path / "images"
+    for name, level in (("a", 0), ("b", 128), ("c", 255)):
+        write_image(folder / f"{name}.png", grey(level))
+    return folder
+
+
+@pytest.fixture
+def make_onnx(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes an ONNX file; keyword arguments spoil it in one way."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    def make(
+        batch: int | str = "batch",
+        size: tuple[int | str, int | str] = SIZE_HW,
+        metadata: str | None = CARD.to_json(),
+        input_name: str = "images",
+        outputs: tuple[str, str] = ("boxes_xyxy", "scores"),
+        scores: np.ndarray = SCORES,
+        elem_type: int = TensorProto.FLOAT,
+    ) -> Path:
+        boxes_name, scores_name = outputs
+        constants = {
+            "axes": np.array([1, 2, 3]),
+            "shape": np.array([-1, 1, 1]),
+            "zero": np.zeros(1, np.float32),
+            "boxes": BOXES,
+            "levels": scores,
+        }
+        float32 = TensorProto.FLOAT
+        graph = helper.make_graph(
+            [
+                helper.make_node("Cast", [input_name], ["pixels"], to=float32),
+                helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"]),
+                helper.make_node("Reshape", ["mean", "shape"], ["brightness"]),
+                helper.make_node("Mul", ["brightness", "levels"], [scores_name]),
+                helper.make_node("Mul", ["brightness", "zero"], ["nothing"]),
+                helper.make_node("Add", ["nothing", "boxes"], [boxes_name]),
+            ],
+            "tiny",
+            [helper.make_tensor_value_info(input_name, elem_type, [batch, 3, *size])],
+            [
+                helper.make_tensor_value_info(boxes_name, float32, [batch, 3, 4]),
+                helper.make_tensor_value_info(scores_name, float32, [batch, *scores.shape]),
+            ],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+        model: Any = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+        )
+        if metadata is not None:
+            helper.set_model_props(model, {METADATA_KEY: metadata})
+        path = tmp_path / "x.onnx"
+        onnx.save(model, str(path))
+        return path
+
+    return make

@@ -1,0 +1,64 @@
+"""The card of an exported file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from detector.errors import DetectorError
+from detector.preprocess import Preprocess
+from detector.runtime.backend import METADATA_KEY, ModelCard
+
+CARD = ModelCard(names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version="1.0")
+
+
+def read(text: str) -> ModelCard:
+    return ModelCard.from_metadata({METADATA_KEY: text}, "x.onnx")
+
+
+def test_a_card_comes_back_from_its_text():
+    assert read(CARD.to_json()) == CARD
+    assert json.loads(CARD.to_json())["names"] == ["cat", "dog"]
+    assert json.loads(CARD.to_json())["task"] == "detect"
+
+
+def test_a_foreign_file_has_none():
+    with pytest.raises(DetectorError) as caught:
+        ModelCard.from_metadata({"author": "someone"}, "x.onnx")
+    assert str(caught.value) == (
+        "x.onnx: no 'detector' metadata (class names, preprocessing): "
+        "not a file that tools/export.py wrote"
+    )
+
+
+def spoilt(**changes: object) -> str:
+    content = json.loads(CARD.to_json())
+    for key, value in changes.items():
+        if value is None:
+            del content[key]
+        else:
+            content[key] = value
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (spoilt(names=None), "key 'names' is missing"),
+        (spoilt(names=[]), "names: tuple should have at least 1 item after validation, not 0, "
+         "found []"),
+        (spoilt(nams=["a"]), "unknown key 'nams'; did you mean 'names'?"),
+        (spoilt(task="segment"), "task: expected 'detect', found 'segment'"),
+        (spoilt(preprocess={"size_hw": [320, "wide"]}), "preprocess.size_hw.1: expected a whole "
+         "number, found 'wide'"),
+        (spoilt(preprocess={"size_hw": [8, 8], "mode": "crop"}), "preprocess.mode: expected "
+         "'letterbox' or 'stretch', found 'crop'"),
+        ("{", "invalid JSON: EOF while parsing an object at line 1 column 1"),
+        ("[]", "expected a mapping"),
+    ],
+)  # fmt: skip
+def test_a_card_that_is_wrong(text, message):
+    with pytest.raises(DetectorError) as caught:
+        read(text)
+    assert str(caught.value) == f"x.onnx: 'detector' metadata: {message}"

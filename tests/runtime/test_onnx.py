@@ -1,0 +1,116 @@
+"""ONNX files through ONNX Runtime: ours, and everything else in one line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+from detector.errors import DetectorError
+from detector.runtime.onnx import OnnxBackend
+from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
+
+
+def fails(path, **options) -> str:
+    with pytest.raises(DetectorError) as caught:
+        OnnxBackend(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_it_runs_a_batch(make_onnx, no_network):
+    backend = OnnxBackend(make_onnx(), threads=1)
+    images = np.stack([np.full((3, *SIZE_HW), level, np.float32) for level in (1.0, 0.5)])
+    boxes, scores = backend(images)
+    assert boxes.dtype == scores.dtype == np.float32
+    assert np.array_equal(boxes, np.stack([BOXES, BOXES]))
+    assert scores == pytest.approx(np.stack([SCORES, SCORES / 2]), abs=1e-6)
+
+
+def test_what_the_file_says(make_onnx):
+    backend = OnnxBackend(make_onnx())
+    assert backend.names == NAMES
+    assert backend.preprocess == CARD.preprocess
+    assert backend.batch_size is None
+    assert not backend.dynamic_size
+
+
+def test_a_fixed_batch_and_an_open_size(make_onnx):
+    backend = OnnxBackend(make_onnx(batch=1, size=("height", "width")))
+    assert backend.batch_size == 1
+    assert backend.dynamic_size
+    assert backend(np.ones((1, 3, 64, 32), np.float32))[1].shape == (1, 3, 2)
+
+
+def test_a_foreign_file(make_onnx):
+    path = make_onnx(metadata=None)
+    assert fails(path) == (
+        "no 'detector' metadata (class names, preprocessing): not a file that tools/export.py wrote"
+    )
+
+
+def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):
+    path = make_onnx()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
+    path.write_text("this is no ONNX file")
+    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
+    path.write_bytes(b"")
+    assert fails(path).startswith("ONNX Runtime cannot read it: ")
+    assert fails(tmp_path / "none.onnx") == "no such file"
+    assert fails(tmp_path) == "no such file"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_name": "x"}, "inputs are 'x', expected 'images'"),
+        ({"outputs": ("dets", "labels")}, "outputs are 'dets', 'labels', expected 'boxes_xyxy', "
+         "'scores'"),
+        ({"size": (64, 64)}, "input is 64×64, but its metadata say 32×64"),
+        ({"scores": np.ones((3, 5), np.float32)}, "5 classes, but its metadata name 2"),
+        ({"metadata": "{}"}, "'detector' metadata: key 'names' is missing"),
+        ({"elem_type": 2}, "input is tensor(uint8), expected tensor(float)"),
+    ],
+)  # fmt: skip
+def test_files_that_contradict_themselves(make_onnx, options, message):
+    assert fails(make_onnx(**options)) == message
+
+
+def test_devices(make_onnx, monkeypatch):
+    path = make_onnx()
+    assert fails(path, device="tpu") == (
+        "device 'tpu': an ONNX file runs on 'cpu', 'cuda' or 'cuda:1'"
+    )
+    assert "'cuda:x'" in fails(path, device="cuda:x")
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert fails(path, device="cuda") == (
+        "device 'cuda': this ONNX Runtime has no CUDA; run: pip install onnxruntime-gpu"
+    )
+
+
+def test_a_wrong_input_is_one_line(make_onnx):
+    path = make_onnx()
+    with pytest.raises(DetectorError) as caught:
+        OnnxBackend(path)(np.ones((1, 3, 8, 8), np.float32))
+    assert str(caught.value).startswith(f"{path}: ONNX Runtime: Got invalid dimensions for input")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_onnxruntime(make_onnx, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert "run: pip install onnxruntime" in fails(make_onnx())
+
+
+def test_metadata_of_a_later_version_is_named(make_onnx):
+    later = {**json.loads(CARD.to_json()), "tiles": 4}
+    assert fails(make_onnx(metadata=json.dumps(later))) == (
+        "'detector' metadata: unknown key 'tiles'; known keys: names, preprocess, version, task"
+    )

@@ -1,0 +1,143 @@
+"""From frames to detections: coordinates, batches, laziness, timing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.errors import DetectorError
+from detector.runtime import pipeline
+from detector.runtime.pipeline import Pipeline, Timing
+from detector.runtime.sources import images_of, open_source
+from detector.settings import NmsSettings
+from tests.runtime.conftest import FakeBackend, grey
+
+WHITE = 255
+
+
+def run(images, backend=None, batch=1, **options):
+    pipe = Pipeline(backend or FakeBackend(), NmsSettings(**options), batch)
+    return [result.detections for result in pipe(images_of(images))]
+
+
+def test_no_frames():
+    pipe = Pipeline(FakeBackend(), NmsSettings())
+    assert list(pipe([])) == []
+    assert pipe.timing.images == 0
+
+
+def test_an_image_of_the_inputs_size():
+    (found,) = run([grey(WHITE)])
+    assert found.boxes_xyxy.tolist() == [[0, 0, 10, 10], [40, 8, 60, 24]]
+    assert found.scores == pytest.approx([0.9, 0.7])
+    assert found.class_ids.tolist() == [0, 1]
+    assert found.names == ("cat", "dog")
+    assert found.boxes_xyxy.dtype == np.float32
+
+
+def test_boxes_come_back_to_the_images_pixels():
+    # 64×64 → letterboxed into 32×64 by the factor 1/2, 16 columns of padding on either side:
+    # x = (x_input - 16) · 2, y = y_input · 2, clipped to the image. The brightness falls to
+    # (255 + 114) / 2 / 255 = 0.7235, the scores to 0.651 and 0.506.
+    (found,) = run([grey(WHITE, (64, 64))])
+    assert found.boxes_xyxy.tolist() == [[0, 0, 0, 20], [48, 16, 64, 48]]
+    assert found.scores == pytest.approx([0.9 * 0.7235, 0.7 * 0.7235], abs=1e-4)
+
+
+def test_nothing_found():
+    (found,) = run([grey(0)])
+    assert len(found) == 0
+    assert found.boxes_xyxy.shape == (0, 4)
+
+
+def test_settings_reach_the_suppression():
+    assert len(run([grey(WHITE)], iou=0.95)[0]) == 3
+    assert len(run([grey(WHITE)], max_detections=1)[0]) == 1
+    assert run([grey(WHITE)], classes=(1,))[0].class_ids.tolist() == [1]
+    # Three boxes × two classes, the lowest score 0.1.
+    assert len(run([grey(WHITE)], multi_label=True, confidence=0.05, iou=1)[0]) == 6
+
+
+@pytest.mark.parametrize("class_id", [-1, 2])
+def test_a_class_that_the_model_does_not_have(class_id):
+    with pytest.raises(DetectorError) as caught:
+        Pipeline(FakeBackend(), NmsSettings(classes=(class_id,)))
+    assert str(caught.value) == f"class {class_id}: the model has classes 0 to 1"
+
+
+@pytest.mark.parametrize(
+    ("fixed", "batch", "shapes"),
+    [
+        (None, 1, [1, 1, 1, 1, 1]),
+        (None, 2, [2, 2, 1]),
+        (None, 8, [5]),
+        (1, 8, [1, 1, 1, 1, 1]),
+        (3, 1, [3, 3]),  # the last batch is filled up
+    ],
+)
+def test_batches(fixed, batch, shapes):
+    backend = FakeBackend(fixed)
+    levels = (255, 250, 245, 240, 235)
+    found = run([grey(level) for level in levels], backend, batch)
+    assert [shape[0] for shape in backend.shapes] == shapes
+    assert {shape[1:] for shape in backend.shapes} == {(3, 32, 64)}
+    expected = [0.9 * level / 255 for level in levels]
+    assert [float(one.scores[0]) for one in found] == pytest.approx(expected, abs=1e-5)
+
+
+def test_images_of_different_sizes_share_a_batch():
+    sizes = [(32, 64), (64, 64), (10, 300)]
+    alone = [run([grey(WHITE, size)])[0] for size in sizes]
+    together = run([grey(WHITE, size) for size in sizes], batch=3)
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        assert one.scores == pytest.approx(other.scores, abs=1e-6)
+
+
+def test_frames_are_taken_when_their_results_are_asked_for():
+    taken = []
+
+    def frames():
+        for index, frame in enumerate(images_of([grey(WHITE)] * 6)):
+            taken.append(index)
+            yield frame
+
+    results = Pipeline(FakeBackend(), NmsSettings(), batch=2)(frames())
+    assert taken == []
+    next(results)
+    assert taken == [0, 1]
+    next(results)
+    next(results)
+    assert taken == [0, 1, 2, 3]
+
+
+def test_a_result_knows_its_image(image_folder):
+    results = list(Pipeline(FakeBackend(), NmsSettings())(open_source(image_folder)))
+    assert [result.name for result in results] == ["a", "b", "c"]
+    assert [result.path for result in results] == sorted(image_folder.iterdir())
+    assert results[2].image_rgb.tolist() == grey(WHITE).tolist()
+    # b: 0.9 · 128 / 255 = 0.45; c: 0.9 and 0.7.
+    assert [len(result.detections) for result in results] == [0, 2, 2]
+
+
+def test_an_own_suppression():
+    def first(boxes, scores, settings):
+        return boxes[:1], scores[:1, 0], np.zeros(1, np.int64)
+
+    pipe = Pipeline(FakeBackend(), NmsSettings(), nms=first)
+    assert [len(result.detections) for result in pipe(images_of([grey(0)]))] == [1]
+
+
+def test_time_of_each_phase(monkeypatch):
+    ticks = iter(range(0, 1000, 2))  # every look at the clock: 2 seconds later
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(ticks))
+    pipe = Pipeline(FakeBackend(), NmsSettings(), batch=2)
+    list(pipe(images_of([grey(WHITE)] * 4)))
+    assert pipe.timing.images == 4
+    # Two batches; the source is asked a third time.
+    assert pipe.timing.seconds == {"decode": 6, "preprocess": 4, "network": 4, "nms": 4}
+    assert pipe.timing.ms_per_image()["network"] == 1000
+
+
+def test_time_of_nothing():
+    assert Timing().ms_per_image() == {"decode": 0, "preprocess": 0, "network": 0, "nms": 0}

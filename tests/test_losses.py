@@ -1,0 +1,145 @@
+"""The loss against a slow float64 loop, and its edge cases."""
+
+import math
+
+import pytest
+import torch
+
+from detector.errors import DetectorError
+from detector.heads.yolo import Detect
+from detector.losses import YoloLoss
+from detector.settings import LossSettings
+from detector.structures import Targets
+
+ANCHORS = [[8.0, 8.0, 12.0, 20.0], [30.0, 24.0, 40.0, 50.0]]
+STRIDES = (8, 16)
+SIDE = 64
+
+
+def make_loss(classes: int = 3, **settings: float) -> YoloLoss:
+    head = Detect(classes, ANCHORS, c_in=[4, 4], strides=STRIDES)
+    return YoloLoss(head, LossSettings(**settings), side=SIDE)
+
+
+def make_maps(classes: int = 3, batch: int = 2) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(
+            batch, 2, SIDE // s, SIDE // s, 5 + classes, generator=generator
+        ).requires_grad_()
+        for s in STRIDES
+    ]
+
+
+def make_targets(count: int, classes: int = 3) -> Targets:
+    generator = torch.Generator().manual_seed(2)
+    centres = torch.rand(count, 2, generator=generator) * SIDE
+    halves = torch.rand(count, 2, generator=generator) * 20 + 2
+    return Targets(
+        torch.cat((centres - halves, centres + halves), 1),
+        torch.randint(0, classes, (count,), generator=generator),
+        torch.randint(0, 2, (count,), generator=generator),
+    )
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def bce(logit: float, truth: float) -> float:
+    p = sigmoid(logit)
+    return -truth * math.log(p) - (1 - truth) * math.log(1 - p)
+
+
+def ciou(a: list[float], b: list[float]) -> float:
+    """arXiv 1911.08287, equations 7 to 11, written out."""
+    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    wa, ha, wb, hb = a[2] - a[0], a[3] - a[1], b[2] - b[0], b[3] - b[1]
+    iou = w * h / (wa * ha + wb * hb - w * h)
+    cw, ch = max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1])
+    rho = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
+    v = 4 / math.pi**2 * (math.atan(wa / ha) - math.atan(wb / hb)) ** 2
+    return iou - rho / (cw**2 + ch**2) - v * v / (1 - iou + v)
+
+
+def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[str, float]:
+    """YOLOv5's formula (facts of the recipe) as plain loops in float64."""
+    classes = loss.head.nc
+    total = {"loss_box": 0.0, "loss_objectness": 0.0, "loss_class": 0.0}
+    sizes = [(m.shape[2], m.shape[3]) for m in maps]
+    assignments = loss.assigner(targets, loss.head.anchors_wh, STRIDES, sizes)
+    for level, (raw, assigned) in enumerate(zip(maps, assignments, strict=True)):
+        truth = torch.zeros(raw.shape[:4], dtype=torch.float64)
+        box_terms, class_terms = [], []
+        for k in range(len(assigned)):
+            i, a = int(assigned.image[k]), int(assigned.anchor[k])
+            y, x, t = int(assigned.y[k]), int(assigned.x[k]), int(assigned.target[k])
+            p = raw[i, a, y, x].double().tolist()
+            aw, ah = loss.head.anchors_wh[level, a].tolist()
+            cx = (2 * sigmoid(p[0]) - 0.5 + x) * STRIDES[level]
+            cy = (2 * sigmoid(p[1]) - 0.5 + y) * STRIDES[level]
+            w, h = (2 * sigmoid(p[2])) ** 2 * aw, (2 * sigmoid(p[3])) ** 2 * ah
+            box = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
+            overlap = ciou(box, targets.boxes_xyxy[t].double().tolist())
+            box_terms.append(1 - overlap)
+            truth[i, a, y, x] = max(float(truth[i, a, y, x]), overlap, 0.0)
+            for c in range(classes):
+                wanted = 1 - smoothing / 2 if c == int(targets.class_ids[t]) else smoothing / 2
+                class_terms.append(bce(p[5 + c], wanted))
+        cells = zip(raw[..., 4].flatten().tolist(), truth.flatten().tolist(), strict=True)
+        objectness = [bce(logit, wanted) for logit, wanted in cells]
+        # two levels: balance 4, 1; gains times 3 / 2; classes / 80; (64 / 640)²; batch 2
+        total["loss_objectness"] += (
+            (4.0, 1.0)[level] * sum(objectness) / len(objectness) * 1.0 * 0.1**2 * 1.5 * 2
+        )
+        if box_terms:
+            total["loss_box"] += sum(box_terms) / len(box_terms) * 0.05 * 1.5 * 2
+        if class_terms and classes > 1:
+            gain = 0.5 * classes / 80 * 1.5 * 2
+            total["loss_class"] += sum(class_terms) / len(class_terms) * gain
+    return total
+
+
+@pytest.mark.parametrize(("count", "smoothing"), [(0, 0.0), (1, 0.0), (40, 0.0), (40, 0.1)])
+def test_equal_to_a_slow_loop(count: int, smoothing: float):
+    loss, maps, targets = make_loss(label_smoothing=smoothing), make_maps(), make_targets(count)
+    found = loss(maps, targets)
+    expected = slow_loss(loss, [m.detach() for m in maps], targets, smoothing)
+    for name, value in expected.items():
+        assert float(found[name].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), name
+
+
+def test_an_image_without_boxes_has_a_finite_loss_and_a_gradient():
+    maps = make_maps()
+    losses = make_loss()(maps, make_targets(0))
+    sum(losses.values()).backward()
+    assert float(losses["loss_box"]) == 0
+    assert all(torch.isfinite(m.grad).all() and m.grad.abs().sum() > 0 for m in maps)
+
+
+def test_one_class_needs_no_class_loss():
+    losses = make_loss(classes=1)(make_maps(classes=1), make_targets(20, classes=1))
+    assert float(losses["loss_class"]) == 0
+
+
+def test_a_perfect_prediction_has_no_box_loss():
+    # centre (20, 20) at stride 8 = (2.5, 2.5): the cells (2, 2), (3, 2), (2, 3). Raw zeros decode
+    # to the cell's middle with the anchor's size: (20, 20) in the home cell, 8 px off in the others.
+    targets = Targets(
+        torch.tensor([[16.0, 16.0, 24.0, 24.0]]),
+        torch.zeros(1, dtype=torch.int64),
+        torch.zeros(1, dtype=torch.int64),
+    )
+    head = Detect(3, [[8.0, 8.0]], c_in=[4], strides=(8,))
+    loss = YoloLoss(head, LossSettings(), side=SIDE)
+    raw = torch.zeros(1, 1, 8, 8, 8)
+    # 8×8 boxes side by side: IoU 0, ρ² = 64, c² = 16² + 8² = 320 → CIoU = −0.2, twice.
+    # mean(0, 1.2, 1.2) = 0.8; gain 0.05 · 3 levels
+    assert float(loss([raw], targets)["loss_box"]) == pytest.approx(0.8 * 0.15, rel=1e-5)
+
+
+def test_anchors_that_are_only_counted_cannot_be_trained():
+    head = Detect(3, 3, c_in=[4, 4], strides=STRIDES)
+    with pytest.raises(DetectorError, match=r"fit them first with `python tools/anchors.py"):
+        YoloLoss(head, LossSettings(), side=SIDE)

@@ -1,0 +1,89 @@
+"""Suppression in torch equals the one in numpy, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector import postprocess
+from detector.runtime import nms as in_numpy
+from detector.settings import NmsSettings
+
+
+def both(boxes, scores, options):
+    """Results of both implementations, as lists; they have to be equal."""
+    expected = in_numpy.nms(boxes, scores, options)
+    found = postprocess.nms(torch.from_numpy(boxes), torch.from_numpy(scores), options)
+    assert [part.dtype for part in found] == [torch.float32, torch.float32, torch.int64]
+    for name, one, other in zip(("boxes", "scores", "class_ids"), expected, found, strict=True):
+        assert np.array_equal(one, other.numpy()), name
+    return found
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("classes", [None, (0,)])
+def test_no_box_at_all(multi_label, classes):
+    options = NmsSettings(multi_label=multi_label, classes=classes)
+    both(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32), options)
+    both(np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32), options)
+
+
+def test_boxes_without_area_and_nan_scores():
+    boxes = np.array([[1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 4, 4]], np.float32)
+    scores = np.array([[0.9, 0.1], [0.8, 0.9], [np.nan, 0.9]], np.float32)
+    for multi_label in (False, True):
+        both(boxes, scores, NmsSettings(multi_label=multi_label))
+
+
+def test_half_precision_gives_float32():
+    boxes = torch.tensor([[0, 0, 10, 10]], dtype=torch.float16)
+    found = postprocess.nms(boxes, torch.tensor([[0.5]], dtype=torch.float16), NmsSettings())
+    assert found[0].dtype == torch.float32
+    assert found[1].tolist() == [0.5]
+
+
+def test_gradients_end_here():
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]], requires_grad=True)
+    found = postprocess.nms(boxes, torch.tensor([[0.5]], requires_grad=True), NmsSettings())
+    assert not found[0].requires_grad
+    assert not found[1].requires_grad
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.5000001, 1.0]), max_size=40),
+    st.integers(min_value=1, max_value=45),
+)
+def test_best_first_is_the_same(values, count):
+    scores = np.array(values, np.float32)
+    expected = in_numpy.best_first(scores, count)
+    assert postprocess.best_first(torch.from_numpy(scores), count).tolist() == expected.tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 400),
+    classes=st.integers(1, 5),
+    grid=st.sampled_from([1, 3, 1000]),
+    levels=st.sampled_from([3, 100_000]),
+    options=st.builds(
+        NmsSettings,
+        confidence=st.sampled_from([0.0, 0.001, 1 / 3, 0.7]),
+        iou=st.sampled_from([0.0, 0.25, 1 / 3, 0.45, 0.5, 0.6, 1.0]),
+        max_detections=st.sampled_from([1, 10, 300, 10_000]),
+        multi_label=st.booleans(),
+        class_agnostic=st.booleans(),
+        classes=st.sampled_from([None, (0,), (0, 2)]),
+        candidates=st.sampled_from([1, 50, 30_000]),
+    ),
+)
+def test_equals_numpy_on_random_boxes(seed, count, classes, grid, levels, options):
+    rng = np.random.default_rng(seed)
+    corner = rng.integers(0, 8 * grid, (count, 2)) / grid
+    size = rng.integers(1, 6 * grid, (count, 2)) / grid
+    boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
+    scores = (rng.integers(0, levels + 1, (count, classes)) / levels).astype(np.float32)
+    both(boxes, scores, options)

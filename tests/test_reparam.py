@@ -1,0 +1,131 @@
+"""Deployment: equality, an argument that stays as it is, planted errors."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from detector.config import YamlFile
+from detector.errors import DetectorError
+from detector.files import packaged_files
+from detector.graph import build, build_model_file
+from detector.layers.conv import Conv
+from detector.layers.repvgg import RepVGGBlock, randomise_batch_norms
+from detector.model_file import check_model_file
+from detector.reparam import deploy, fuse_modules
+
+SMALL = """
+nc: 3
+anchors: [[10, 13, 16, 30], [30, 61, 62, 45]]
+backbone:
+  - [-1, 1, RepVGGBlock, [16, 3, 2]]
+  - [-1, 2, RepVGGBlock, {c_out: 16, groups: GROUPS, use_se: SE}]
+  - [-1, 1, RepVGGBlock, {c_out: 16, stride: 2, groups: GROUPS, dilation: 2}]
+  - [-1, 1, OSA, [24, 8]]
+head:
+  - [-1, 1, C3, [16]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [[4, 5], 1, Detect, [nc, anchors]]
+"""
+
+
+def small_model(groups: int = 1, se: bool = False):
+    text = SMALL.replace("GROUPS", str(groups)).replace("SE}", f"{se}}}")
+    model = build_model_file(check_model_file(YamlFile(Path("small.yaml"), text)))
+    randomise_batch_norms(model)
+    return model
+
+
+def configurations() -> list[tuple[str, str | None]]:
+    names = list(packaged_files("cfg"))
+    return [(name, None) for name in names if not name.startswith("train/")]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("se", [False, True])
+def test_groups_se_strides_and_dilation(groups: int, se: bool):
+    _, certificate = deploy(small_model(groups, se))
+    assert certificate.difference_fp64 <= 1e-10
+    assert certificate.worst_block_difference <= 1e-10
+    assert certificate.difference_fp32 <= 1e-4
+
+
+@pytest.mark.parametrize(("name", "variant"), configurations())
+def test_every_model_file(name: str, variant: str | None):
+    model = build(name, variant=variant)
+    randomise_batch_norms(model)
+    fused, certificate = deploy(model)
+    assert certificate.difference_fp64 <= 1e-10
+    assert certificate.difference_fp32 <= 1e-4
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+
+
+def test_figures_of_yolov5_repvgg():
+    # 71 convolutions: 22 blocks lose their 1×1 branch → 49
+    model = build("yolov5_repvgg")
+    fused = fuse_modules(model)
+    assert sum(p.numel() for p in fused.parameters()) == 12_798_333
+    blocks = [module for module in model.modules() if isinstance(module, RepVGGBlock)]
+    assert len(blocks) == 22
+    assert sum(block.identity_bn is not None for block in blocks) == 17
+    for network, convs, norms in ((model, 71, 85), (fused, 49, 0)):
+        modules = list(network.modules())
+        assert sum(isinstance(module, nn.Conv2d) for module in modules) == convs
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in modules) == norms
+
+
+def test_the_argument_stays_as_it_is():
+    model = small_model().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    deploy(model)
+    assert model.training
+    assert not model.deployed
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_real_images_are_compared_too():
+    images = [torch.rand(2, 3, 64, 96), torch.rand(1, 3, 32, 32)]
+    _, certificate = deploy(small_model(), images)
+    assert certificate.images == 1 + 2 + 1
+
+
+def test_a_second_fuse_changes_nothing():
+    fused, _ = deploy(small_model())
+    again, certificate = deploy(fused)
+    assert certificate.fused_blocks == 0
+    assert certificate.difference_fp64 == 0
+    state = again.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in fused.state_dict().items())
+
+
+def test_a_deployed_network_cannot_be_trained():
+    fused, _ = deploy(small_model())
+    with pytest.raises(DetectorError, match="a deployed network cannot be trained"):
+        fused.train()
+
+
+def test_a_wrong_fuse_is_named(monkeypatch: pytest.MonkeyPatch):
+    right = RepVGGBlock.fuse
+
+    def wrong(self: RepVGGBlock):
+        fused = right(self)
+        fused.conv.weight.data *= 1 + 1e-3
+        return fused
+
+    monkeypatch.setattr(RepVGGBlock, "fuse", wrong)
+    with pytest.raises(DetectorError, match=r"fusing changes the network: block 'rows\.[0-2]"):
+        deploy(small_model())
+
+
+def test_a_fuse_that_is_not_a_number_is_named(monkeypatch: pytest.MonkeyPatch):
+    right = Conv.fuse
+
+    def wrong(self: Conv):
+        fused = right(self)
+        fused.conv.bias.data[0] = float("nan")
+        return fused
+
+    monkeypatch.setattr(Conv, "fuse", wrong)
+    with pytest.raises(DetectorError, match=r"differs by nan of its largest output"):
+        deploy(small_model())
