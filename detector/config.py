@@ -7,6 +7,7 @@ error names the file and the line.
 from __future__ import annotations
 
 import re
+import typing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +41,21 @@ class Strict(pydantic.BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as the number that it is in YAML 1.2; in YAML 1.1 it is a word."""
+    """Limits the depth, and reads 1e-3 as a number, as YAML 1.2 does; in 1.1 it is a word."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self._depth > MAX_YAML_DEPTH:
+            problem = f"nested deeper than {MAX_YAML_DEPTH} levels"
+            raise yaml.composer.ComposerError(None, None, problem, mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -62,8 +77,6 @@ class YamlFile:
             self.value: Any = None if root is None else self._construct(root, ())
         except yaml.YAMLError as error:
             raise self._syntax_error(error) from error
-        except RecursionError:  # the parser itself recurses on "[[[[…"
-            raise self.error(f"is nested deeper than {MAX_YAML_DEPTH} levels") from None
 
     def line(self, *keys: Key) -> int:
         """1-based line of the node at ``keys``, or of its nearest parent that exists."""
@@ -97,7 +110,7 @@ class YamlFile:
         if self._nodes > MAX_YAML_NODES:
             raise self.error(f"expands to more than {MAX_YAML_NODES} values", *keys)
         if len(keys) > MAX_YAML_DEPTH:
-            raise self.error(f"is nested deeper than {MAX_YAML_DEPTH} levels", *keys[:1])
+            raise self.error(f"is nested deeper than {MAX_YAML_DEPTH} levels", *keys)
         if node.tag.removeprefix(_TAG) not in _PLAIN:
             tag = node.tag.replace(_TAG, "!!")
             raise DetectorError(
@@ -135,7 +148,9 @@ class YamlFile:
             return DetectorError(message, file=self.path, line=line)
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "not well-formed"
-        context = getattr(error, "context", None)
+        context, start = getattr(error, "context", None), getattr(error, "context_mark", None)
+        if context and start:
+            context += f" from line {start.line + 1}"
         message = f"YAML syntax: {problem}" + (f" ({context})" if context else "")
         return DetectorError(message, file=self.path, line=mark.line + 1 if mark else None)
 
@@ -199,6 +214,8 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "model_type": "a mapping",
     "string_type": "a word",
+    "too_long": "at most {max_length} values",
+    "too_short": "{min_length} or more values",
     "tuple_type": "a list",
 }
 """pydantic's kinds of problems, in words; it has more, which keep pydantic's own."""
@@ -217,7 +234,11 @@ def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if problem["type"] in _EXPECTED:
-        message = "expected " + _EXPECTED[problem["type"]].format(**problem.get("ctx", {}))
+        limits = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in problem.get("ctx", {}).items()
+        }
+        message = "expected " + _EXPECTED[problem["type"]].format(**limits)
     return f"{name}: {message}, found {shown(problem.get('input'))}" if name else message
 
 
@@ -225,8 +246,17 @@ def _fields_at(model: type[pydantic.BaseModel], keys: list[str]) -> list[str]:
     """Field names of the (possibly nested) model that ``keys`` lead to."""
     for key in keys:
         field = model.model_fields.get(key)
-        inner = None if field is None else field.annotation
-        if not (isinstance(inner, type) and issubclass(inner, pydantic.BaseModel)):
-            return []
-        model = inner
+        if field is not None:  # else it is an index, or a key of a mapping of models
+            inner = _model_in(field.annotation)
+            if inner is None:
+                return []
+            model = inner
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    """The model in ``Model | None``, ``dict[str, Model]`` and the like."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    inner = (_model_in(argument) for argument in typing.get_args(annotation))
+    return next((model for model in inner if model is not None), None)

@@ -40,7 +40,7 @@ WIDTH_DIVISOR = 8
 MAX_CHANNELS = 1 << 16
 MAX_STRIDE = 1024
 MAX_VALUES = 1 << 29
-MAX_TENSORS = 100_000
+MAX_TENSORS = 10_000
 
 
 @dataclass(frozen=True)
@@ -258,6 +258,11 @@ class _Builder:
         else:
             args = [self._value(value) for value in raw.args]
         arguments = known.bind(args)
+        if known.head and arguments.get("nc", self.values["nc"]) != self.values["nc"]:
+            raise ValueError(
+                f"argument 'nc': expected {self.values['nc']}, the number of classes, "
+                f"found {arguments['nc']}"
+            )
         activation = self.model_file.keys.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
@@ -335,7 +340,9 @@ class _Builder:
         times = 1 if known.takes("repeats") else number
         stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
         if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:
-            raise ValueError(f"the output has stride {stride}, at most {MAX_STRIDE} is built")
+            raise ValueError(
+                f"the output has stride {stride}, expected 1/{MAX_STRIDE} to {MAX_STRIDE}"
+            )
         return stride
 
 
@@ -435,7 +442,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
 
     def check(row: Row, output: Any) -> None:
         nonlocal done
-        if isinstance(output, Tensor) and output.shape[1] != row.channels:
+        if row.channels and output.shape[1] != row.channels:
             raise ValueError(f"declares {row.channels} channels, gives {output.shape[1]}")
         done += 1
 

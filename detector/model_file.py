@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -12,8 +12,8 @@ from detector.config import Strict, YamlFile, find_file, read_yaml, validate
 from detector.errors import DetectorError, nearest, shown
 
 MAX_CLASSES = 100_000
-MAX_ROWS = 2_000
-MAX_NUMBER = 1_000
+MAX_ROWS = 1_000
+MAX_NUMBER = 100
 MAX_ANCHORS = 100
 MAX_ANCHOR_SIDE = 1e6
 MAX_MULTIPLE = 16.0
@@ -37,7 +37,7 @@ class ModelKeys(Strict):
 
     nc: Annotated[int, Field(ge=1, le=MAX_CLASSES)] = 80
     names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    ch: Annotated[int, Field(ge=3, le=3)] = 3
+    ch: Literal[3] = 3
     depth_multiple: Multiple = 1.0
     width_multiple: Multiple = 1.0
     anchors: int | list[list[float]] | None = None

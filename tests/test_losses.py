@@ -125,7 +125,7 @@ def test_one_class_needs_no_class_loss():
 
 def test_a_perfect_prediction_has_no_box_loss():
     # centre (20, 20) at stride 8 = (2.5, 2.5): the cells (2, 2), (3, 2), (2, 3). Raw zeros decode
-    # to the cell's middle with the anchor's size: (20, 20) in the home cell, 8 px off in the others.
+    # to the cell's middle with the anchor's size: (20, 20) in the home cell, else 8 px off.
     targets = Targets(
         torch.tensor([[16.0, 16.0, 24.0, 24.0]]),
         torch.zeros(1, dtype=torch.int64),

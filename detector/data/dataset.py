@@ -244,7 +244,8 @@ def _repairs(counts: Counter[str], problems: Sequence[Problem]) -> list[str]:
         "images dropped (--skip-bad)": spoilt,
         "label rows dropped (--skip-bad)": len(problems) - spoilt,
     }
-    return [f"{what}: {count}" for what, count in {**counts, **skipped}.items() if count]
+    repaired = dict(sorted(counts.items()))
+    return [f"{what}: {count}" for what, count in {**repaired, **skipped}.items() if count]
 
 
 def _for_model(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDataset:

@@ -131,7 +131,7 @@ class _File(Strict):
     nc: int | None = None
     splits: dict[str, Any] = {}
     quickstart: dict[str, Any] = {}
-    generate: ShapesSettings | None = None
+    generate: Any = None
     # Other projects' files have these; neither is acted upon.
     download: Any = None
     roboflow: Any = None
@@ -142,15 +142,16 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
     tops = {k: v for k, v in content.items() if isinstance(k, str) and SPLIT_KEY.fullmatch(k)}
     others = {key: value for key, value in content.items() if key not in tops}
     keys = validate(_File, file, others if content else None)
+    generate = _generated(file, keys)
     root = _root(file.path, keys, data_root)
-    splits = _generated_splits(keys.generate)
+    splits = _generated_splits(generate)
     splits |= {key: _places(file, value, root, "splits", key) for key, value in keys.splits.items()}
     splits |= {key: _places(file, value, root, key) for key, value in tops.items()}
     splits = {key: places for key, places in splits.items() if places}
     if not splits:
         raise file.error("no split, expected train, val or others")
     notes = ["'download' is not acted upon: nothing is fetched"] if keys.download else []
-    names = _file_names(file, keys)
+    names = _file_names(file, keys) or (None if generate is None else shapes.CLASSES)
     if names is None:
         names, note = _found_names(root, splits, file.path)
         notes.append(note)
@@ -160,7 +161,7 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
         names=names,
         splits=splits,
         quickstart=keys.quickstart,
-        generate=keys.generate,
+        generate=generate,
         notes=tuple(notes),
     )
 
@@ -171,6 +172,14 @@ def _root(file: Path, keys: _File, data_root: Path | None) -> Path:
     if keys.generate is not None:
         return CACHE_FOLDER if keys.path is None else file.parent / keys.path
     return file.parent / (keys.path or "")
+
+
+def _generated(file: YamlFile, keys: _File) -> ShapesSettings | None:
+    """Parameters of a drawn set: a mapping, or just its name."""
+    if keys.generate is None:
+        return None
+    value = {"name": keys.generate} if isinstance(keys.generate, str) else keys.generate
+    return validate(ShapesSettings, file, value, ("generate",))
 
 
 def _generated_splits(generate: ShapesSettings | None) -> dict[str, tuple[Split, ...]]:
@@ -214,7 +223,7 @@ def _existing(value: str, root: Path) -> str:
 def _file_names(file: YamlFile, keys: _File) -> tuple[str, ...] | None:
     """The names that a definition gives, as a list or as a mapping without holes."""
     if keys.names is None:
-        return None if keys.generate is None else shapes.CLASSES
+        return None
     values = keys.names
     if isinstance(values, dict):
         missing = next((i for i in range(len(values)) if i not in values), None)

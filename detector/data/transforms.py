@@ -12,7 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -264,11 +264,16 @@ class _Further:
     """Albumentations transforms applied to an example."""
 
     def __init__(self, albumentations: Any, transforms: Sequence[Any]) -> None:
-        parameters = albumentations.BboxParams(format="pascal_voc", label_fields=["class_ids"])
-        self.compose = albumentations.Compose(transforms, bbox_params=parameters)
+        boxes = albumentations.BboxParams("pascal_voc", label_fields=["class_ids"], clip=True)
+        self.moves_boxes = any(isinstance(t, albumentations.DualTransform) for t in transforms)
+        self.compose = albumentations.Compose(
+            transforms, bbox_params=boxes if self.moves_boxes else None
+        )
 
     def __call__(self, example: Example, rng: Generator) -> Example:
         self.compose.set_random_seed(int(rng.integers(2**31)))
+        if not self.moves_boxes:
+            return replace(example, image=self.compose(image=example.image)["image"])
         result = self.compose(
             image=example.image, bboxes=example.boxes_xyxy, class_ids=example.class_ids
         )

@@ -57,7 +57,7 @@ def make_average(model: nn.Module, settings: OptimizerSettings) -> AveragedModel
 
 
 def moving_average(decay: float, warmup: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Update averaged ← d · averaged + (1 − d) · current, with d = decay · (1 − exp(−step / warmup)).
+    """Update averaged ← d · averaged + (1 − d) · current; d = decay · (1 − exp(−step / warmup)).
 
     Counters, which are whole numbers, are copied.
     """

@@ -103,7 +103,7 @@ class Trainer:
         """Show the model every training image once."""
         self.model.train()
         epoch = self.progress.epoch
-        self.loader.set_epoch(epoch)
+        self.loader.batch_sampler.set_epoch(epoch)
         totals: dict[str, Tensor] = {}
         bar = tqdm(
             self.loader,

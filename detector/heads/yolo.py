@@ -102,7 +102,7 @@ def _anchor_table(anchors: int | list[list[float]], strides: Sequence[int]) -> T
         sides = torch.tensor(strides, dtype=torch.float32) * DEFAULT_ANCHOR_OF_STRIDE
         return sides.view(-1, 1, 1).expand(-1, anchors, 2).clone()
     if len(anchors) != len(strides):
-        raise ValueError(f"anchors for {len(anchors)} levels, but the head reads {len(strides)}")
+        raise ValueError(f"anchors: expected {len(strides)} levels, found {len(anchors)}")
     lengths = {len(level) for level in anchors}
     if len(lengths) != 1 or min(lengths) == 0 or min(lengths) % 2:
         raise ValueError(

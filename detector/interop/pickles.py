@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -235,7 +235,7 @@ def read_pickle(file: IO[bytes], storages: Storages) -> Any:
     """
     machine = _Machine(storages)
     try:
-        for opcode, argument, position in pickletools.genops(_Limited(file)):
+        for opcode, argument, position in pickletools.genops(cast(IO[bytes], _Limited(file))):
             if opcode.name == "STOP":
                 return machine.pop()
             machine.step(opcode.name, argument, position)
@@ -296,7 +296,7 @@ class _Machine:
             raise ValueError("unexpected mark")
         return value
 
-    def step(self, name: str, argument: Any, position: int) -> None:
+    def step(self, name: str, argument: Any, position: int | None) -> None:
         """One instruction."""
         if name in _LITERALS:
             self.stack.append(argument)

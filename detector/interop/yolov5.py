@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
+from detector.interop.budget import Budget
 from detector.interop.pickles import (
     Record,
     StoredTensor,
@@ -34,8 +35,6 @@ NOT_OURS = ("inplace", "yaml_file")
 CACHES = ("anchor_grid", "grid")
 MAX_MODULES = 100_000
 MAX_DEPTH = 64
-MAX_SHARING = 4
-"""The tensors may have this many times the file's bytes together."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def read_yolov5(path: str | Path) -> ForeignModel:
         rows = _children(network).get("model")
         if not isinstance(rows, Record):
             raise DetectorError("its network has no rows", file=path)
-        budget = _Budget(path)
+        budget = Budget(path)
         for module_path, module in _walk(rows, "rows", path):
             state.update(_tensors(module, module_path, budget))
             eps = module.state.get("eps")
@@ -98,7 +97,7 @@ def load_yolov5(path: str | Path) -> Detector:
     _check_fit(model, foreign)
     model.load_state_dict(foreign.state, strict=True)
     if hasattr(model.head, "fitted"):
-        model.head.fitted = True
+        setattr(model.head, "fitted", True)  # noqa: B010  (mypy: nn.Module's attributes are modules)
     return model.eval()
 
 
@@ -126,7 +125,7 @@ def _yaml(state: dict[str, Any], path: Path) -> str:
 def _yaml_key(key: Any, value: Any) -> str:
     """One key of the model file; a list of rows has one a line."""
     if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        return yaml.safe_dump({key: value}, sort_keys=False, default_flow_style=None)
+        return yaml.safe_dump({key: value}, sort_keys=False)
     rows = (yaml.safe_dump(row, default_flow_style=True, width=math.inf) for row in value)
     return f"{key}:\n" + "".join(f"  - {row}" for row in rows)
 
@@ -178,25 +177,7 @@ def _walk(root: Record, name: str, path: Path) -> Iterator[tuple[str, Record]]:
                 waiting.append((f"{module_path}.{child_name}", child, depth + 1))
 
 
-class _Budget:
-    """Tensors may share storage, but not so that a small file fills the memory."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._left = MAX_SHARING * path.stat().st_size
-
-    def read(self, stored: StoredTensor) -> Tensor:
-        """Read a tensor, as float32 where it holds floating-point numbers."""
-        self._left -= stored.storage.elements * stored.storage.dtype.itemsize
-        if self._left < 0:
-            raise DetectorError("its tensors are larger than the file", file=self._path)
-        tensor = stored.read()
-        return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _tensors(
-    module: Record, module_path: str, budget: _Budget
-) -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: Record, module_path: str, budget: Budget) -> Iterator[tuple[str, Tensor]]:
     """A module's weights, converted, under our names."""
     stride = module.state.get("stride")
     for group in ("_parameters", "_buffers"):
@@ -206,10 +187,16 @@ def _tensors(
                 continue
             tensor = budget.read(stored)
             if name == "anchors" and isinstance(stride, StoredTensor):
-                strides = budget.read(stride)
-                if tensor.ndim == 3 and strides.shape == tensor.shape[:1]:
-                    name, tensor = "anchors_wh", tensor * strides.view(-1, 1, 1)
-            yield f"{module_path}.{name}", tensor
+                yield f"{module_path}.anchors_wh", _in_pixels(tensor, budget.read(stride))
+            else:
+                yield f"{module_path}.{name}", tensor
+
+
+def _in_pixels(anchors: Tensor, strides: Tensor) -> Tensor:
+    """(levels, anchors, 2) grid units · (levels,) strides; any other shape fits nowhere."""
+    if anchors.ndim != 3 or strides.shape != anchors.shape[:1]:
+        return anchors
+    return anchors * strides.view(-1, 1, 1)
 
 
 def _check_fit(model: Detector, foreign: ForeignModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
@@ -21,6 +22,21 @@ def check_groups(groups: int, c_in: int, c_out: int) -> None:
     """Raise ValueError unless ``groups`` divides both."""
     if c_in % groups or c_out % groups:
         raise ValueError(f"argument 'groups': {groups} does not divide {c_in} → {c_out} channels")
+
+
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` that picks the pixels of a strided 1×1 convolution itself.
+
+    The function is the same. oneDNN's backward pass of such a convolution writes past its buffer
+    where the input is channels-last and has fewer than 16 channels (oneDNN issue 6035, in torch up
+    to 2.14): RepVGG's first block is one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel_size == (1, 1) and self.stride != (1, 1) and self.padding == (0, 0):
+            x = x[..., :: self.stride[0], :: self.stride[1]]
+            return F.conv2d(x, self.weight, self.bias, groups=self.groups)
+        return super().forward(x)
 
 
 @register()
@@ -51,7 +67,7 @@ class Conv(nn.Module):
         check_groups(groups, c_in, c_out)
         if padding is None:
             padding = same_padding(kernel, dilation)
-        self.conv = nn.Conv2d(
+        self.conv = Conv2d(
             c_in, c_out, kernel, stride, padding, dilation, groups=groups, bias=False
         )
         self.bn = nn.BatchNorm2d(c_out, eps=eps, momentum=momentum)

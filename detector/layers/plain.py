@@ -62,6 +62,10 @@ class MaxPool2d(nn.MaxPool2d):
         dilation: Count = 1,
         ceil_mode: bool = False,
     ) -> None:
+        if padding > kernel_size // 2:
+            raise ValueError(
+                f"argument 'padding': expected at most half of the kernel, found {padding}"
+            )
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
 
 

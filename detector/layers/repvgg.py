@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
-from detector.layers.conv import FusedConv, check_groups, same_padding
+from detector.layers.conv import Conv2d, FusedConv, check_groups, same_padding
 from detector.layers.fuse import (
     Kernel,
     fold_batch_norm,
@@ -57,7 +57,7 @@ class RepVGGBlock(nn.Module):
                 f"argument 'padding': the branches fit only with {same} here, found {padding}"
             )
         check_groups(groups, c_in, c_out)
-        self.conv = nn.Conv2d(
+        self.conv = Conv2d(
             c_in, c_out, kernel, stride, same, dilation, groups, deploy, padding_mode
         )
         self.se = SEBlock(c_out) if use_se else nn.Identity()
@@ -66,7 +66,7 @@ class RepVGGBlock(nn.Module):
         if deploy:
             return
         self.bn = nn.BatchNorm2d(c_out)
-        self.pointwise = nn.Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+        self.pointwise = Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
         self.pointwise_bn = nn.BatchNorm2d(c_out)
         self.identity_bn = nn.BatchNorm2d(c_out) if stride == 1 and c_in == c_out else None
 

@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = frozenset(
     + (".ppm", ".tif", ".tiff", ".webp")
 )
 VIDEO_SUFFIXES = frozenset(
-    (".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts")
+    (".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts")
     + (".webm", ".wmv")
 )
 STREAM_PREFIXES = ("rtsp://", "rtmp://", "http://", "https://")
@@ -85,15 +85,22 @@ def open_source(source: str | Path, on_bad: OnBad | None = None) -> Source:
 
     Args:
         source: one of the forms above.
-        on_bad: called with the error of a file that cannot be read, which is then passed over;
-            without it the error is raised.
+        on_bad: called with the error of one file among several that cannot be read, which is
+            then passed over; without it the error is raised.
 
     Raises:
         DetectorError: there is nothing to read; names the nearest file.
     """
-    source, path = str(source), Path(source)
-    if not source:
+    if not str(source):
         raise DetectorError("the source is empty; expected a file, folder, glob or stream")
+    try:
+        return _find(str(source), Path(source), on_bad)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise DetectorError(message, file=error.filename or source) from error
+
+
+def _find(source: str, path: Path, on_bad: OnBad | None) -> Source:
     if source.startswith(STREAM_PREFIXES):
         return Source(lambda: _capture(source, _stream_name(source), None), None)
     if path.is_dir():
@@ -169,7 +176,8 @@ def _passing_over(on_bad: OnBad | None) -> Iterator[None]:
 
 
 def _in_folder(folder: Path) -> list[str]:
-    names = sorted(entry.path for entry in os.scandir(folder) if _is_media(entry.path))
+    entries = (entry for entry in os.scandir(folder) if _is_media(entry.path))
+    names = sorted(entry.path for entry in entries if entry.is_file())
     if not names:
         raise DetectorError(
             "holds no image or video; subfolders are searched by a pattern such as "
@@ -193,6 +201,8 @@ def _missing(path: Path) -> DetectorError:
     for folder, part in pairwise(parts):
         if part.exists():
             continue
+        if not folder.is_dir():
+            return DetectorError(f"{str(folder)!r} is a file, not a folder", file=path)
         what = "file or folder" if part == path else f"folder as {part.name!r} in {str(folder)!r}"
         siblings = sorted(entry.name for entry in islice(os.scandir(folder), _SIBLINGS))
         return DetectorError(f"no such {what}{nearest(part.name, siblings)}", file=path)

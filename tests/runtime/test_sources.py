@@ -55,6 +55,7 @@ def test_an_image_of_any_suffix_when_it_is_named(image_folder):
 
 def test_folder_by_name_one_level_without_other_files(image_folder):
     (image_folder / "notes.txt").write_text("nothing")
+    (image_folder / "folder.jpg").mkdir()
     write_image(image_folder / "deeper" / "z.png", np.zeros((8, 8, 3), np.uint8))
     (image_folder / "d.PNG").write_bytes((image_folder / "a.png").read_bytes())
     source = open_source(str(image_folder))
@@ -152,6 +153,8 @@ def test_an_unreadable_image_is_an_error_or_is_passed_over(image_folder):
         ("images/aa.png", "images/aa.png: no such file or folder; did you mean 'a.png'?"),
         ("image", "image: no such file or folder; did you mean 'images'?"),
         ("imges/a.png", "imges/a.png: no such folder as 'imges' in '.'; did you mean 'images'?"),
+        ("images/a.png/b", "images/a.png/b: 'images/a.png' is a file, not a folder"),
+        ("a" * 300, "a" * 300 + ": cannot be read: File name too long"),
         ("zzz", "zzz: no such file or folder"),
         ("images/empty", "images/empty: holds no image or video; subfolders are searched by a "
          "pattern such as 'images/empty/**/*.jpg'"),

@@ -1,0 +1,319 @@
+"""Weights on disk: saved with all that is needed to build the network again, and nothing that runs.
+
+A ``.safetensors`` file holds the weights in float32 and a card: the model file's text, class
+names, preprocessing, and how far the training was. The state that a training run goes on from
+is a file of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from detector import __version__
+from detector.archive import Archive
+from detector.config import Strict, explain
+from detector.errors import DetectorError, nearest
+from detector.files import atomic
+from detector.graph import Definition, Detector, rebuild
+from detector.interop.state_dict import read_state_dict
+from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
+from detector.preprocess import Preprocess
+from detector.reparam import fuse_modules
+
+SUFFIX = ".safetensors"
+EXPORTED = (".onnx", ".pt2")
+CARD_KEY, CHECKSUM_KEY = "detector", "crc32"
+MAX_HEADER_BYTES = 1 << 24
+MAX_LINES = 8
+"""Of a transfer's report on tensors that did not fit."""
+
+
+class Card(Strict):
+    """What a weights file says about itself."""
+
+    format: Literal[1] = 1
+    version: str
+    task: Literal["detect"] = "detect"
+    model: str
+    model_path: str
+    variant: str | None
+    names: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
+    preprocess: Preprocess
+    deployed: bool
+    training: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What became of start weights.
+
+    Attributes:
+        taken: names of the tensors that were copied.
+        left: tensors of the start weights that were not, and why.
+        missing: tensors of the network that the start weights do not have at all.
+    """
+
+    taken: tuple[str, ...]
+    left: dict[str, str]
+    missing: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """A short report to read."""
+        rest = [f"  left {name}: {why}" for name, why in self.left.items()]
+        rest += [f"  not in the start weights: {name}" for name in self.missing]
+        if len(rest) > MAX_LINES:
+            rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]
+        total = len(self.taken) + len(self.left)
+        return [f"start weights: {len(self.taken)} of {total} tensors taken", *rest]
+
+
+def save_weights(
+    path: str | Path, model: Detector, training: Mapping[str, Any] | None = None
+) -> None:
+    """Write the weights and the card; the network stays as it is, the file appears whole.
+
+    Args:
+        path: ends in ``.safetensors``.
+        model: its weights are written in float32.
+        training: epoch, figures: anything that JSON can say.
+    """
+    definition = model.definition
+    card = Card(
+        version=__version__,
+        model=definition.text,
+        model_path=definition.path,
+        variant=definition.variant,
+        names=definition.names,
+        preprocess=model.preprocess,
+        deployed=model.deployed,
+        training=dict(training or {}),
+    ).model_dump_json()
+    tensors = {name: _portable(tensor) for name, tensor in model.state_dict().items()}
+    metadata = {CARD_KEY: card, CHECKSUM_KEY: _checksum(card, tensors)}
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
+    """Load a network with its weights, in eval mode.
+
+    Args:
+        path: ``.safetensors``, or a YOLOv5 checkpoint.
+        device: where its weights go.
+
+    Raises:
+        DetectorError: missing, damaged, of another kind, or the weights do not fit the network.
+    """
+    path = Path(path)
+    _check_kind(path)
+    model = load_yolov5(path) if _is_foreign(path) else _load_own(path)
+    return model.eval().to(device)
+
+
+def read_card(path: str | Path) -> Card:
+    """What a ``.safetensors`` file says about itself; the weights stay on disk."""
+    metadata, _ = _open(Path(path), weights=False)
+    return _card(metadata, Path(path))
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file or of a foreign checkpoint, for start weights.
+
+    Raises:
+        DetectorError: as :func:`load`.
+    """
+    path = Path(path)
+    _check_kind(path)
+    if not _is_foreign(path):
+        metadata, tensors = _open(path)
+        if CARD_KEY in metadata:
+            _check_sum(metadata, tensors, path)
+        return tensors
+    try:
+        return read_yolov5(path).state
+    except DetectorError as no_network:
+        try:
+            return read_state_dict(path)
+        except DetectorError:
+            raise no_network from None
+
+
+def transfer(model: Detector, state: Mapping[str, Tensor]) -> TransferReport:
+    """Copy every tensor whose name and shape fit; with other classes, all but the head's.
+
+    Raises:
+        DetectorError: not one fits.
+    """
+    own = model.state_dict()
+    taken: list[str] = []
+    left: dict[str, str] = {}
+    for name, tensor in state.items():
+        if name not in own:
+            left[name] = "has no place in this network"
+        elif tensor.shape != own[name].shape:
+            left[name] = f"is {_shape(tensor)}, expected {_shape(own[name])}"
+        else:
+            own[name].copy_(tensor)
+            taken.append(name)
+    if not taken:
+        raise DetectorError(
+            f"none of the {len(state)} start weights fits this network; "
+            "they belong to another model file"
+        )
+    if any(name.endswith(".anchors_wh") for name in taken):
+        _mark_fitted(model)
+    missing = tuple(name for name in own if name not in state)
+    return TransferReport(tuple(taken), left, missing)
+
+
+def save_training_state(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write what a training run goes on from; read back before it takes the old one's place."""
+    with atomic(path) as temporary:
+        torch.save(dict(state), temporary)
+        with Archive(temporary) as archive:
+            archive.check()
+
+
+def load_training_state(path: str | Path) -> dict[str, Any]:
+    """Read it again: tensors and plain values only.
+
+    Raises:
+        DetectorError: missing, damaged, or it holds something else.
+    """
+    path = Path(path)
+    with Archive(path) as archive:
+        archive.check()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle may fail in any way
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise DetectorError(f"not the state of a training run: {reason}", file=path) from error
+    if not isinstance(state, dict):
+        raise DetectorError("not the state of a training run", file=path)
+    return state
+
+
+def _check_kind(path: Path) -> None:
+    if path.suffix.lower() in EXPORTED:
+        raise DetectorError(
+            "an exported file, which detect and val run; expected .safetensors or .pt", file=path
+        )
+    if not path.is_file():
+        raise DetectorError("no such file; expected weights", file=path)
+
+
+def _is_foreign(path: Path) -> bool:
+    return path.suffix.lower() != SUFFIX and is_foreign(path)
+
+
+def _load_own(path: Path) -> Detector:
+    metadata, tensors = _open(path)
+    card = _card(metadata, path)
+    _check_sum(metadata, tensors, path)
+    try:
+        model = rebuild(Definition(card.model, card.model_path, card.variant, card.names))
+    except DetectorError as error:
+        raise DetectorError(f"its network cannot be built: {error}", file=path) from error
+    if card.deployed:
+        model = fuse_modules(model)
+    _load_strictly(model, tensors, path)
+    model.preprocess = card.preprocess
+    _mark_fitted(model)
+    return model
+
+
+def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        header_size = int.from_bytes(start, "little")
+        if len(start) < 8 or header_size + 8 > path.stat().st_size:
+            raise DetectorError("damaged or not a .safetensors file", file=path)
+        if header_size > MAX_HEADER_BYTES:
+            raise DetectorError(
+                f"its header has {header_size} bytes, at most {MAX_HEADER_BYTES} are read",
+                file=path,
+            )
+        with safe_open(path, framework="pt") as opened:
+            names = opened.keys() if weights else ()
+            return opened.metadata() or {}, {name: opened.get_tensor(name) for name in names}
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror or error}", file=path) from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise DetectorError(f"damaged or not a .safetensors file: {reason}", file=path) from error
+
+
+def _card(metadata: Mapping[str, str], path: Path) -> Card:
+    text = metadata.get(CARD_KEY)
+    if text is None:
+        raise DetectorError(
+            f"no {CARD_KEY!r} metadata (model file, class names): not weights that were saved here",
+            file=path,
+        )
+    try:
+        return Card.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        problem = explain(Card, error.errors()[0])
+        raise DetectorError(f"{CARD_KEY!r} metadata: {problem}", file=path) from error
+
+
+def _portable(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, floating-point numbers as float32."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype, copy=True).contiguous()
+
+
+def _checksum(card: str, tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of the card, then of each tensor's name, type, shape and bytes."""
+    value = zlib.crc32(card.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        about = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
+        value = zlib.crc32(about.encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"
+
+
+def _check_sum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> None:
+    found = _checksum(metadata[CARD_KEY], tensors)
+    if metadata.get(CHECKSUM_KEY) != found:
+        raise DetectorError("damaged: its checksum does not fit its content", file=path)
+
+
+def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise DetectorError(f"weight {name!r} is missing", file=path)
+        if tensors[name].shape != tensor.shape:
+            raise DetectorError(
+                f"weight {name!r} is {_shape(tensors[name])}, expected {_shape(tensor)}", file=path
+            )
+    for name in tensors:
+        if name not in own:
+            hint = nearest(name, own)
+            raise DetectorError(f"weight {name!r} has no place in the network{hint}", file=path)
+    model.load_state_dict(tensors, strict=True)
+
+
+def _mark_fitted(model: Detector) -> None:
+    """Anchors that came with weights need no fitting."""
+    if hasattr(model.head, "fitted"):
+        setattr(model.head, "fitted", True)  # noqa: B010  (mypy: nn.Module's attributes are modules)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "one number"

@@ -1,0 +1,113 @@
+"""``info``: rows, parameters, multiply-adds and lint warnings of a model file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tabulate import tabulate
+
+from detector.cost import Cost, RowCost, cost
+from detector.errors import DetectorError
+from detector.graph import Detector, build_model_file
+from detector.lint import LintWarning, lint
+from detector.model_file import ModelFile, RawRow, read_model_file
+from detector.reparam import fuse_modules
+from detector.settings import InfoSettings
+
+COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "MACs")
+
+
+def info(settings: InfoSettings) -> dict[str, Any]:
+    """Print and return what the network of a model file consists of and costs."""
+    model_file = read_model_file(settings.cfg, settings.variant)
+    model = build_model_file(model_file, settings.classes)
+    size_hw = _size(model, settings.imgsz)
+    trained, deployed = cost(model, size_hw), cost(fuse_modules(model), size_hw)
+    warnings = lint(model_file, model)
+    print(report(model_file, trained, deployed, warnings))
+    return {
+        "train_params": trained.params,
+        "deploy_params": deployed.params,
+        "macs": trained.macs,
+        "deploy_macs": deployed.macs,
+        "size_hw": list(size_hw),
+        "rows": [
+            _row_figures(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)
+        ],
+        "warnings": [{"line": warning.line, "text": warning.text} for warning in warnings],
+    }
+
+
+def report(
+    model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[LintWarning]
+) -> str:
+    """The table of rows, the totals of both forms, and the warnings, as text."""
+    path, variant = model_file.file.path, model_file.variant
+    height, width = trained.size_hw
+    form = "form at " + (f"{height}×{width}" if height != width else f"{height} px")
+    return "\n".join(
+        [
+            f"{path}" + ("" if variant is None else f", variant {variant}"),
+            tabulate(
+                [_cells(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)],
+                COLUMNS,
+                disable_numparse=True,
+                colalign=("right", "left", "right", *["left"] * 3, *["right"] * 3),
+            ),
+            "",
+            tabulate(
+                [_totals("train", trained), _totals("deployed", deployed)],
+                (form, "params", "GMACs", "GFLOPs"),
+                disable_numparse=True,
+                colalign=("left", *["right"] * 3),
+            ),
+            *(f"warning: {path}:{warning.line}: {warning.text}" for warning in warnings),
+        ]
+    )
+
+
+def _size(model: Detector, imgsz: int | None) -> tuple[int, int]:
+    if imgsz is None:
+        return model.preprocess.size_hw
+    if imgsz % model.max_stride:
+        raise DetectorError(
+            f"--imgsz {imgsz} is not a multiple of the network's stride {model.max_stride}"
+        )
+    return imgsz, imgsz
+
+
+def _totals(name: str, total: Cost) -> list[str]:
+    giga = total.macs / 1e9
+    return [name, f"{total.params:,}", f"{giga:.3f}", f"{2 * giga:.3f}"]
+
+
+def _cells(raw: RawRow, row: RowCost) -> list[str]:
+    return [
+        str(row.index),
+        str(raw.source),
+        str(row.number),
+        row.module,
+        ", ".join(f"{name}={_brief(value)}" for name, value in row.args.items()),
+        " ".join("×".join(map(str, shape)) for shape in row.shapes),
+        "" if row.stride is None else str(row.stride),
+        f"{row.params:,}",
+        f"{row.macs:,}",
+    ]
+
+
+def _brief(value: object) -> str:
+    return f"{len(value)} lists" if isinstance(value, list) and value else str(value)
+
+
+def _row_figures(raw: RawRow, row: RowCost) -> dict[str, Any]:
+    return {
+        "index": row.index,
+        "from": raw.source,
+        "number": row.number,
+        "module": row.module,
+        "args": row.args,
+        "shape": list(row.shapes[0] if len(row.shapes) == 1 else row.shapes),
+        "stride": None if row.stride is None else float(row.stride),
+        "params": row.params,
+        "macs": row.macs,
+    }

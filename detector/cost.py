@@ -1,0 +1,107 @@
+"""What a network costs: per row its output's shape, parameters and multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from detector.graph import Detector, Row, run_empty
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """A row and what it costs for one image.
+
+    Attributes:
+        index: its number, counted through backbone and head.
+        sources: indices of the rows it reads; −1 is the image.
+        number: after ``depth_multiple``.
+        module: the word in the file.
+        args: by name, after ``width_multiple``.
+        shapes: of its outputs without the batch: (c, h, w); a head has one per level.
+        stride: input pixels per output cell; None for a head.
+        params: learnable parameters.
+        macs: multiply-adds.
+    """
+
+    index: int
+    sources: tuple[int, ...]
+    number: int
+    module: str
+    args: dict[str, Any]
+    shapes: tuple[Shape, ...]
+    stride: Fraction | None
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """All rows and their totals, for one image of ``size_hw``."""
+
+    size_hw: tuple[int, int]
+    rows: tuple[RowCost, ...]
+
+    @property
+    def params(self) -> int:
+        """Learnable parameters of the network."""
+        return sum(row.params for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image."""
+        return sum(row.macs for row in self.rows)
+
+
+def cost(model: Detector, size_hw: tuple[int, int]) -> Cost:
+    """Count parameters and multiply-adds without computing anything.
+
+    Multiply-adds are those of convolutions, linear layers and matrix products, nothing else; the
+    "FLOPs" of the YOLO world are twice as many.
+
+    Args:
+        model: in any form; a deployed one is counted as it is.
+        size_hw: of the image, pixels.
+    """
+    rows: list[RowCost] = []
+    counter = FlopCounterMode(display=False)
+    before = 0
+
+    def watch(row: Row, output: Any) -> None:
+        nonlocal before
+        total = counter.get_total_flops() // 2
+        rows.append(_row_cost(row, model.rows[row.index], output, total - before))
+        before = total
+
+    with counter:
+        run_empty(model, size_hw, watch)
+    return Cost(size_hw, tuple(rows))
+
+
+def _row_cost(row: Row, module: nn.Module, output: Any, macs: int) -> RowCost:
+    return RowCost(
+        index=row.index,
+        sources=row.sources,
+        number=row.number,
+        module=row.module,
+        args=row.arguments,
+        shapes=tuple(tuple(tensor.shape[1:]) for tensor in _tensors(output)),
+        stride=row.stride or None,
+        params=sum(parameter.numel() for parameter in module.parameters()),
+        macs=macs,
+    )
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    else:
+        for part in output.values() if isinstance(output, dict) else output:
+            yield from _tensors(part)

@@ -1,0 +1,90 @@
+"""The network as one traced program: images in, boxes and scores out. All formats start here."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from detector.errors import DetectorError
+from detector.graph import Detector
+from detector.preprocess import MAX_SIDE
+
+MAX_BATCH = 4096
+TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)
+"""Input that a dynamic program is traced with: more than one of each, and no two alike."""
+
+
+class ExportGraph(nn.Module):
+    """A network with its decoding: normalised images → boxes and scores."""
+
+    def __init__(self, model: Detector) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, 3, h, w) → boxes_xyxy (b, n, 4) in pixels of the input, scores (b, n, classes)."""
+        return self.model.decode(self.model(images))
+
+
+def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedProgram:
+    """Trace a fused network.
+
+    Args:
+        model: in eval mode; its weights' ``requires_grad`` is cleared.
+        size_hw: of the input, pixels.
+        dynamic: for any number of images, and for any size of at least two cells of the largest
+            stride that this stride divides; else for one image of ``size_hw``.
+
+    Raises:
+        DetectorError: a module does something that depends on the data, or on a fixed size.
+    """
+    graph = ExportGraph(model.requires_grad_(False)).eval()
+    stride = model.max_stride
+    shapes = None
+    example = torch.zeros(1, 3, *size_hw)
+    if dynamic:
+        cells = {"min": 1, "max": MAX_SIDE // stride}
+        shapes = {
+            "images": {
+                0: Dim("batch", min=1, max=MAX_BATCH),
+                2: stride * Dim("rows", **cells),
+                3: stride * Dim("columns", **cells),
+            }
+        }
+        example = torch.zeros(TRACE_BATCH, 3, *(stride * cells for cells in TRACE_CELLS_HW))
+    try:
+        with quiet(), torch.no_grad():
+            return torch.export.export(graph, (example,), dynamic_shapes=shapes)
+    except Exception as error:  # whatever a module of someone else raises while it is traced
+        raise DetectorError(f"the network cannot be traced: {first_line(error)}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' warnings and logs off the terminal; errors still come as exceptions."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript")
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."

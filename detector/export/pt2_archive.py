@@ -1,0 +1,256 @@
+"""What a ``.pt2`` file may contain, so that reading it runs nothing.
+
+``torch.export.load`` trusts its file: it unpickles example inputs and some weights, evaluates
+symbolic sizes as Python expressions, executes guards, looks operators up by path from ``torch``,
+and puts names into source code that it compiles. So a file is read here first. What a network has
+no need of is left out; every word that remains must have the form that its place asks for; and
+torch is given a fresh archive, made of the parts that were checked.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detector.archive import Archive
+from detector.errors import DetectorError, shown
+from detector.export.sizes import is_size
+
+MAX_JSON_BYTES = 1 << 26
+MAX_CARD_BYTES = 1 << 24
+
+CARD = "extra/detector"
+GRAPH = "models/model.json"
+CONFIGS = (
+    "data/weights/model_weights_config.json",
+    "data/constants/model_constants_config.json",
+)
+EXAMPLE = "data/sample_inputs/model.pt"
+FORMAT = ("archive_format", "archive_version", ".data/version", "byteorder")
+IGNORED = (".data/serialization_id",)
+NUMBERS = re.compile(r"data/weights/weight_\d+|data/constants/tensor_\d+")
+
+EMPTIED = {"metadata": dict, "guards_code": list, "treespec_namedtuple_fields": dict}
+"""Traces of the source code, and Python expressions that would be executed."""
+REFUSED = ("as_graph", "as_custom_obj", "as_operator", "custom_obj")
+"""Programs inside the program, and objects of other classes."""
+
+WORD = re.compile(r"[A-Za-z0-9_]{0,300}")
+PATH = re.compile(r"(?!__)([A-Za-z0-9_]+(\.(?!__)[A-Za-z0-9_]+)*)?")
+NUMBER = re.compile(r"-?Infinity|NaN")
+RANGE = re.compile(r"[A-Za-z0-9_*+/%(), -]{1,300}")
+VERSION = re.compile(r"[\w.+<=-]{0,100}")
+
+OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z_][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)")
+SIZE_OPERATORS = re.compile(
+    r"_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_)"
+    r"|torch\.sym_(max|min|not|float|int)|math\.(floor|ceil|trunc)"
+)
+COMPOSITE_OPERATORS = re.compile(
+    r"""
+    _assert_tensor_metadata | adaptive_avg_pool2d | adaptive_max_pool2d | batch_norm | celu | chunk
+    | concat | contiguous | conv1d | conv2d | conv_transpose2d | detach | dropout | einsum
+    | expand_as | feature_dropout | flatten | floor_divide | group_norm | hardsigmoid | hardswish
+    | instance_norm | layer_norm | lift_fresh_copy | linear | linspace | log_sigmoid | matmul
+    | max_pool2d | meshgrid | mish | movedim | narrow | numel | one_hot | ones | pad
+    | pixel_shuffle | pixel_unshuffle | prelu | reshape | rsub | scaled_dot_product_attention
+    | selu | silu | softmax | softplus | split | square | stack | swapaxes | tile | to | transpose
+    | true_divide | type_as | unbind | unflatten | upsample_bicubic2d | upsample_nearest2d | zeros
+    """,
+    re.VERBOSE,
+)
+"""Operators of networks that torch expresses in those of the core set."""
+STRING_ARGUMENTS = ("approximate", "equation", "indexing", "mode", "padding", "rounding_mode")
+
+
+class _UnsafeError(Exception):
+    """What was found, in a few words."""
+
+
+def clean(path: str | Path, stream: io.BytesIO | None = None) -> tuple[bytes, str]:
+    """Check an archive and write it anew.
+
+    Args:
+        path: the file, or its name in errors where ``stream`` is given.
+        stream: where to read instead.
+
+    Returns:
+        An archive that ``torch.export.load`` can be given, and the card's text, "" without one.
+
+    Raises:
+        DetectorError: damaged, or it contains something that a network has no need of.
+    """
+    try:
+        with Archive(path, stream) as archive:
+            return _clean(archive)
+    except _UnsafeError as error:
+        raise DetectorError(f"refused, nothing in it was run: {error}", file=path) from error
+    except (ValueError, RecursionError) as error:
+        raise DetectorError("damaged, or not a program of torch.export", file=path) from error
+
+
+def _clean(archive: Archive) -> tuple[bytes, str]:
+    read = {name: _part(archive, name) for name in archive.names if name not in IGNORED}
+    parts = {EXAMPLE: b"", CARD: b"", **read}
+    if GRAPH not in parts or parts.get("archive_format") != b"pt2":
+        raise _UnsafeError("not a program of torch.export")
+    fresh = io.BytesIO()
+    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as written:
+        for name, data in parts.items():
+            written.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
+    return fresh.getvalue(), parts[CARD].decode()
+
+
+def _part(archive: Archive, name: str) -> bytes:
+    """A member, checked and without what is left out."""
+    if name in FORMAT:
+        return archive.read(name, 64)
+    if name == CARD:
+        return archive.read(name, MAX_CARD_BYTES)
+    if name == EXAMPLE:
+        return b""  # a pickle; the program runs without
+    if name == GRAPH:
+        return _json(archive, name, _check_graph)
+    if name in CONFIGS:
+        return _json(archive, name, _check_config)
+    if NUMBERS.fullmatch(name) and archive.size(name):  # torch would fill an empty one
+        return archive.read(name)
+    raise _UnsafeError(f"a member {shown(name)}")
+
+
+def _json(archive: Archive, name: str, check: Callable[[Any], None]) -> bytes:
+    """Read, empty, check and write anew."""
+    content = _emptied(json.loads(archive.read(name, MAX_JSON_BYTES)))
+    check(content)
+    return json.dumps(content).encode()
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: EMPTIED[key]() if key in EMPTIED else _emptied(child)
+            for key, child in value.items()
+        }
+    return [_emptied(child) for child in value] if isinstance(value, list) else value
+
+
+def _check_config(config: Any) -> None:
+    _check_words(config)
+    entries = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(entries, dict):
+        raise _UnsafeError("no list of weights")
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or entry.get("use_pickle") is not False:
+            raise _UnsafeError(f"the pickled weight {shown(name)}")
+
+
+def _check_graph(content: Any) -> None:
+    _check_words(content)
+    try:
+        nodes = content["graph_module"]["graph"]["nodes"]
+        for node in nodes:
+            _check_node(node)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _UnsafeError("not a graph") from error
+
+
+def _check_node(node: Mapping[str, Any]) -> None:
+    for argument in node["inputs"]:
+        strings = {"as_string", "as_strings"} & set(argument["arg"])
+        if strings and argument["name"] not in STRING_ARGUMENTS:
+            raise _UnsafeError(f"text for argument {argument['name']!r} of {node['target']}")
+
+
+@lru_cache(maxsize=1000)
+def _check_operator(target: str) -> None:
+    """Core ATen, what torch expresses in it, and arithmetic of sizes."""
+    if SIZE_OPERATORS.fullmatch(target):
+        return
+    match = OPERATOR.fullmatch(target)
+    if match is None:
+        raise _UnsafeError(f"operator {shown(target)}")
+    name, overload = match.groups()
+    plain = name[:-1] if name.endswith("_") else name  # in place
+    if COMPOSITE_OPERATORS.fullmatch(plain) or _is_core(plain):
+        if overload in getattr(getattr(torch.ops.aten, name, None), "overloads", list)():
+            return
+        raise _UnsafeError(f"operator {shown(target)}, which this torch does not have")
+    raise _UnsafeError(f"operator {shown(target)}, which is not among those of networks")
+
+
+def _is_core(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    if not isinstance(packet, torch._ops.OpOverloadPacket):
+        return False
+    return any(torch.Tag.core in getattr(packet, overload).tags for overload in packet.overloads())
+
+
+def _check_words(value: Any, place: str = "") -> None:
+    """Every word under the key ``place`` has the form that its place asks for."""
+    if isinstance(value, dict):
+        keys = RANGE if place == "range_constraints" else PATH
+        for key, child in value.items():
+            if key in REFUSED or not keys.fullmatch(key):
+                raise _UnsafeError(f"{shown(key)} in {place or 'the graph'!r}")
+            _check_words(child, key)
+    elif isinstance(value, list):
+        for child in value:
+            _check_words(child, place)
+    elif isinstance(value, str):
+        _FORMS.get(place, _check_word)(value)
+
+
+def _check_word(text: str) -> None:
+    if not (WORD.fullmatch(text) or NUMBER.fullmatch(text)):
+        raise _UnsafeError(shown(text))
+
+
+def _matches(form: re.Pattern[str]) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        if not form.fullmatch(text):
+            raise _UnsafeError(shown(text))
+
+    return check
+
+
+def _check_structure(text: str) -> None:
+    """How inputs or outputs are nested: a JSON text of tuples, lists and dictionaries."""
+    waiting = [json.loads(text)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            if value.get("type") not in (None, "builtins.tuple", "builtins.list", "builtins.dict"):
+                raise _UnsafeError(f"a structure of {shown(value.get('type'))}")
+            context = value.get("context")
+            if context not in (None, "null"):
+                _check_words(json.loads(context))
+            waiting.extend(child for key, child in value.items() if key not in ("type", "context"))
+        elif not (value is None or isinstance(value, int)):
+            raise _UnsafeError(f"{shown(value)} in a structure")
+
+
+def _check_size(text: str) -> None:
+    if not is_size(text):
+        raise _UnsafeError(f"the size {shown(text)}")
+
+
+_FORMS: dict[str, Callable[[str], None]] = {
+    "target": _check_operator,
+    "expr_str": _check_size,
+    "in_spec": _check_structure,
+    "out_spec": _check_structure,
+    "torch_version": _matches(VERSION),
+    **dict.fromkeys(
+        ("parameter_name", "buffer_name", "tensor_constant_name", "fqn"), _matches(PATH)
+    ),
+}

@@ -1,0 +1,144 @@
+"""Reloads what was written and compares it with the network that it came from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detector.errors import DetectorError
+from detector.graph import Detector
+from detector.runtime.backend import Backend
+
+Images = NDArray[np.float32]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+BOX_TOLERANCE = 5e-5
+"""Of the largest coordinate: 0.03 pixels at 640. Rounding in float32 stays below a hundredth of
+that, while 0.03 pixels change the IoU of a box of 10 pixels by less than 0.01."""
+SCORE_TOLERANCE = 1e-4
+"""A wrong operator or weight shows far above it, rounding far below."""
+TIMED_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a file's results lie from the network's.
+
+    Attributes:
+        boxes_px: largest difference of a box's coordinate, pixels of the input.
+        boxes_relative: the same, of the largest coordinate.
+        scores: largest difference of a score.
+        images: number of images compared.
+    """
+
+    boxes_px: float
+    boxes_relative: float
+    scores: float
+    images: int
+
+    @property
+    def max_abs_diff(self) -> float:
+        """The largest difference of all."""
+        return max(self.boxes_px, self.scores)
+
+    def check(self) -> None:
+        """Raise where a difference is not within its tolerance; one that is no number never is."""
+        if not self.boxes_relative <= BOX_TOLERANCE:
+            raise DetectorError(
+                f"the exported file differs from the network: boxes by {self.boxes_px:.2e} px, "
+                f"{self.boxes_relative:.2e} of the largest coordinate, allowed are "
+                f"{BOX_TOLERANCE:.0e}; nothing was written"
+            )
+        if not self.scores <= SCORE_TOLERANCE:
+            raise DetectorError(
+                f"the exported file differs from the network: scores by {self.scores:.2e}, "
+                f"allowed are {SCORE_TOLERANCE:.0e}; nothing was written"
+            )
+
+
+def compare(
+    reference: Callable[[Images], Outputs], backend: Backend, batches: Sequence[Images]
+) -> Comparison:
+    """Run both on the same images; where the file takes single images, on one after the other."""
+    boxes_px = boxes_relative = score_difference = 0.0
+    for images in _as_taken(batches, backend.batch_size):
+        expected_boxes, expected_scores = reference(images)
+        boxes, scores = backend(images)
+        if boxes.shape != expected_boxes.shape or scores.shape != expected_scores.shape:
+            raise DetectorError(
+                f"the exported file gives boxes of shape {boxes.shape} and scores of shape "
+                f"{scores.shape}, expected {expected_boxes.shape} and {expected_scores.shape}"
+            )
+        difference = _largest(boxes - expected_boxes)
+        boxes_px = _worse(boxes_px, difference)
+        scale = max(_largest(expected_boxes), *images.shape[2:])
+        boxes_relative = _worse(boxes_relative, difference / scale)
+        score_difference = _worse(score_difference, _largest(scores - expected_scores))
+    return Comparison(
+        boxes_px, boxes_relative, score_difference, sum(len(images) for images in batches)
+    )
+
+
+def eager(model: Detector) -> Callable[[Images], Outputs]:
+    """A network in eval mode as a function of arrays."""
+
+    @torch.inference_mode()
+    def run(images: Images) -> Outputs:
+        device = next(model.parameters()).device
+        boxes, scores = model.decode(model(torch.from_numpy(images).to(device)))
+        return boxes.cpu().numpy(), scores.cpu().numpy()
+
+    return run
+
+
+def random_batches(
+    size_hw: tuple[int, int], stride: int, batch: int | None, dynamic_size: bool
+) -> list[Images]:
+    """Random images of the file's size; of other sizes and numbers too, where it takes them."""
+    generator = np.random.default_rng(0)
+    count = batch or 2
+    shapes = [(count, 3, *size_hw)]
+    if dynamic_size:
+        shapes.append((1, 3, 3 * stride, 2 * stride))
+    return [generator.random(shape, np.float32) for shape in shapes]
+
+
+def milliseconds(
+    runs: Sequence[Callable[[Images], Outputs]], size_hw: tuple[int, int]
+) -> list[float]:
+    """Median time of one image for each, in turns, so that other work on the machine hits all."""
+    image = np.zeros((1, 3, *size_hw), np.float32)
+    times: list[list[float]] = [[] for _ in runs]
+    for turn in range(TIMED_RUNS + 1):
+        for run, found in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run(image)
+            if turn:  # the first one prepares buffers and is not counted
+                found.append(time.perf_counter() - start)
+    return [float(np.median(found) * 1000) for found in times]
+
+
+def _as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]:
+    """Batches of the number of images that a file takes; it must divide them."""
+    if batch_size is None:
+        return list(batches)
+    return [
+        images[start : start + batch_size]
+        for images in batches
+        for start in range(0, len(images), batch_size)
+    ]
+
+
+def _largest(values: NDArray[np.float32]) -> float:
+    return float(np.abs(values).max(initial=0.0))
+
+
+def _worse(a: float, b: float) -> float:
+    """The larger one, where not-a-number is the largest of all."""
+    return a if math.isnan(a) or a >= b else b

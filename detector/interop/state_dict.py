@@ -1,0 +1,52 @@
+"""Plain state dictionaries: names and tensors without a network. Good for start weights only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from detector.errors import DetectorError
+from detector.interop.budget import Budget
+from detector.interop.pickles import StoredTensor, open_checkpoint
+
+WRAPPERS = ("state_dict", "model_state_dict", "ema", "model")
+"""Keys under which training scripts put the dictionary, the preferred first."""
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a checkpoint that is a dictionary of tensors, or holds one; nothing in it runs.
+
+    Prefixes of wrappers (``module.``) go, and YOLOv5's ``model.3.`` becomes ``rows.3.``.
+
+    Raises:
+        DetectorError: not a whole checkpoint, or no such dictionary in it.
+    """
+    path = Path(path)
+    with open_checkpoint(path) as content:
+        tensors = _find(content)
+        if not tensors:
+            raise DetectorError("neither a network nor a dictionary of weights in it", file=path)
+        budget = Budget(path)
+        return {_our_name(name): budget.read(stored) for name, stored in tensors.items()}
+
+
+def _find(content: Any) -> dict[str, StoredTensor]:
+    if not isinstance(content, dict):
+        return {}
+    for candidate in (content, *(content.get(key) for key in WRAPPERS)):
+        if isinstance(candidate, dict) and candidate:
+            tensors = {k: v for k, v in candidate.items() if isinstance(v, StoredTensor)}
+            if len(tensors) == len(candidate) and all(isinstance(k, str) for k in tensors):
+                return tensors
+    return {}
+
+
+def _our_name(name: str) -> str:
+    return re.sub(r"^(module\.)?(model\.(?=\d+\.))?", _prefix, name, count=1)
+
+
+def _prefix(match: re.Match[str]) -> str:
+    return "rows." if match[2] else ""

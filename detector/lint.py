@@ -1,0 +1,159 @@
+"""What builds but is probably not meant: comments that contradict rows, outputs nobody reads.
+
+A comment is judged only where it makes a claim in the manner of YOLO files: an index, P-level or
+stride at its beginning (``7-P5/32``, ``17 (P3/8-small)``, ``9``, ``/32``), a join (``cat backbone
+P4``), or the levels of a head (``Detect(P3, P4, P5)``). Free text is nobody's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from detector.graph import Detector, Row
+from detector.model_file import ModelFile
+from detector.registry import contract
+
+_BETWEEN = r"[\s(:,;|–-]"
+_INDEX = rf"(?P<index>\d{{1,6}})(?=[.,:;]?$|{_BETWEEN}*P\d|{_BETWEEN}+/\d)"  # 17, 17-P3, 17 (P3
+_LEVEL = r"P(?P<level>\d{1,2})(?:/(?P<stride>\d{1,6}))?"  # P3, P3/8
+_OWN = re.compile(
+    rf"(?:{_INDEX})?{_BETWEEN}*(?:{_LEVEL}|/(?P<only>\d{{1,6}}))?(?P<rest>.*)", re.IGNORECASE
+)
+_JOIN = re.compile(rf"(?:con)?cat(?:enate)?\s(?:\w+\s)?{_LEVEL}", re.IGNORECASE)
+_HEAD = re.compile(r"\(\s*(P\d{1,2}(?:\s*,\s*P\d{1,2})*)\s*\)")
+_ANOTHER_LEVEL = re.compile(r"P\d", re.IGNORECASE)
+_SIZE_WORD = re.compile(r"[\s-]*(?:[a-z]*(?:small|medium|large))?[\s).]*")
+
+
+@dataclass(frozen=True)
+class LintWarning:
+    """A line of the model file, and what is odd about it."""
+
+    line: int
+    text: str
+
+
+def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
+    """Look for what builds but is probably not meant.
+
+    Args:
+        model_file: the file.
+        model: the network that was built from it.
+
+    Returns:
+        Warnings in the order of their lines.
+    """
+    found = [
+        *_defaults(model_file, model),
+        *_anchors(model_file, model),
+        *_unread(model),
+        *_comments(model_file, model),
+    ]
+    return sorted(found, key=lambda warning: warning.line)
+
+
+def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
+    """Keys that YOLOv5's files have and this one leaves out."""
+    keys, given = model_file.keys, model_file.keys.model_fields_set
+    missing: list[str] = []
+    if not given & {"nc", "names"} and len(model.names) == keys.nc:
+        missing.append("nc")
+    if model_file.variant is None:
+        missing += [key for key in ("depth_multiple", "width_multiple") if key not in given]
+    for key in missing:
+        yield LintWarning(model_file.file.line(), f"{key} is missing: {getattr(keys, key):g}")
+
+
+def _unread(model: Detector) -> Iterator[LintWarning]:
+    read = {source for row in model.plan for source in row.sources}
+    for row in model.plan[:-1]:
+        if row.index not in read:
+            yield LintWarning(row.line, f"{_name(row)}: nobody reads its output")
+
+
+def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
+    """Anchors should grow with the stride, and their comments name the level that uses them."""
+    anchors, file = model_file.keys.anchors, model_file.file
+    if not isinstance(anchors, list) or model.plan[-1].arguments.get("anchors") != anchors:
+        return
+    sizes = [sum(w * h for w, h in zip(a[::2], a[1::2], strict=True)) for a in anchors]
+    for i in range(1, len(sizes)):
+        if (sizes[i] - sizes[i - 1]) * (model.strides[i] - model.strides[i - 1]) < 0:
+            low, high = sorted((model.strides[i - 1], model.strides[i]))
+            text = (
+                f"anchors run against the strides: those of {low} are larger than those of {high}"
+            )
+            yield LintWarning(file.line("anchors", i), text)
+    last_on_line = {file.line("anchors", i): stride for i, stride in enumerate(model.strides)}
+    for line, stride in last_on_line.items():
+        claim = _Claim.read(file.comments.get(line, ""))
+        if claim.contradicts(Fraction(stride)):
+            yield LintWarning(line, f"these anchors are for {_level(stride)}, {claim}")
+
+
+def _comments(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
+    last_on_line = {row.line: row for row in model.plan}
+    for line, row in last_on_line.items():
+        comment = model_file.file.comments.get(line, "")
+        claim = _Claim.read(comment)
+        if claim.index not in (None, row.index):
+            yield LintWarning(line, f"{_name(row)}: the comment says {claim.index}")
+        if contract(row.module).head:
+            yield from _head_comment(comment, row, model)
+        elif claim.contradicts(row.stride):
+            yield LintWarning(line, f"{_name(row)} is {_level(row.stride)}, {claim}")
+
+
+def _head_comment(comment: str, row: Row, model: Detector) -> Iterator[LintWarning]:
+    match = _HEAD.search(comment)
+    claimed = [int(level) for level in re.findall(r"\d+", match[1])] if match else []
+    if claimed and [2**level for level in claimed] != list(model.strides):
+        read = ", ".join(_level(stride) for stride in model.strides)
+        said = ", ".join(f"P{level}" for level in claimed)
+        yield LintWarning(row.line, f"{_name(row)} reads {read}, the comment says {said}")
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What a comment says about its row; None where it says nothing."""
+
+    index: int | None = None
+    level: int | None = None
+    stride: int | None = None
+
+    @classmethod
+    def read(cls, comment: str) -> _Claim:
+        match = _JOIN.fullmatch(comment) or _OWN.fullmatch(comment)
+        if match is None:
+            return cls()
+        found = match.groupdict()
+        index, level, stride = found.get("index"), found["level"], found["stride"]
+        stride = stride or found.get("only")
+        rest = found.get("rest", "")
+        # "P5 to P4" and "P4 of the backbone" speak of other rows too.
+        if _ANOTHER_LEVEL.search(rest) or (stride is None and not _SIZE_WORD.fullmatch(rest)):
+            level = stride = None
+        return cls(*(None if text is None else int(text) for text in (index, level, stride)))
+
+    def contradicts(self, stride: Fraction) -> bool:
+        """Whether a row of this stride is not what the comment says."""
+        wrong_level = self.level is not None and 2**self.level != stride
+        return wrong_level or self.stride not in (None, stride)
+
+    def __str__(self) -> str:
+        level = "" if self.level is None else f"P{self.level}"
+        return f"the comment says {level}" + ("" if self.stride is None else f"/{self.stride}")
+
+
+def _name(row: Row) -> str:
+    return f"row {row.index} ({row.module})"
+
+
+def _level(stride: Fraction | int) -> str:
+    """'P5/32', or 'stride 12' for what is no P-level."""
+    whole = int(stride)
+    power_of_two = whole == stride and whole > 1 and whole & (whole - 1) == 0
+    return f"P{whole.bit_length() - 1}/{whole}" if power_of_two else f"stride {stride}"

@@ -1,0 +1,158 @@
+"""YOLO txt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.data.readers.yolo import (
+    label_path,
+    labelled_images,
+    labels_without_image,
+    largest_class,
+    listed_images,
+    parse_row,
+    read_labels,
+)
+from detector.errors import DetectorError
+
+SIZE_HW = (100, 200)
+
+
+@pytest.mark.parametrize(
+    ("line", "class_id", "box"),
+    [
+        # x: 200 · (0.5 ± 0.1) = 80, 120; y: 100 · (0.5 ± 0.2) = 30, 70
+        ("1 0.5 0.5 0.2 0.4", 1, (80, 30, 120, 70)),
+        ("0.0\t0.5 0.5  1 1", 0, (0, 0, 200, 100)),
+        # over the left border: 200 · (0.05 ± 0.1) = −10, 30
+        ("0 0.05 0.5 0.2 0.4", 0, (-10, 30, 30, 70)),
+        # a polygon: x from 0.1 to 0.4 of 200, y from 0.2 to 0.9 of 100
+        ("2 0.1 0.2 0.4 0.3 0.2 0.9", 2, (20, 20, 80, 90)),
+        ("0 0.5 0.5 0 0", 0, (100, 50, 100, 50)),
+    ],
+)
+def test_rows(line: str, class_id: int, box: tuple[float, ...]) -> None:
+    found_id, found_box = parse_row(line, SIZE_HW, 3)
+    assert found_id == class_id
+    assert found_box == pytest.approx(box)
+
+
+COLUMNS = "expected 5 (class, centre x, centre y, width, height) or a class and at least 3 points"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.2", f"4 columns, {COLUMNS}"),
+        ("0 0.5 0.5 0.2 0.2 0.9", f"6 columns, {COLUMNS}"),
+        ("0 .1 .1 .2 .2 .3 .3 .4", f"8 columns, {COLUMNS}"),
+        ("0 0.5 nan 0.2 0.2", "'nan' is not a finite number"),
+        ("0 0.5 0.5 inf 0.2", "'inf' is not a finite number"),
+        ("cat 0.5 0.5 0.2 0.2", "'cat' is not a number"),
+        ("0 0,5 0.5 0.2 0.2", "'0,5' is not a number"),
+        ("3 0.5 0.5 0.2 0.2", "class 3 is out of range, expected 0 to 2"),
+        ("-1 0.5 0.5 0.2 0.2", "class -1 is out of range, expected 0 to 2"),
+        ("1.5 0.5 0.5 0.2 0.2", "class 1.5 is out of range, expected 0 to 2"),
+        ("0 80 30 120 70", "coordinate 120, expected fractions of the image, 0 to 1"),
+    ],
+)
+def test_bad_rows(line: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_row(line, SIZE_HW, 3)
+    assert str(caught.value) == message
+
+
+@given(st.text())
+def test_any_row_is_a_box_or_a_value_error(line: str) -> None:
+    try:
+        class_id, box = parse_row(line, SIZE_HW, 3)
+    except ValueError:
+        return
+    assert 0 <= class_id < 3
+    assert len(box) == 4
+
+
+def test_problems_have_their_lines(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("0 .5 .5 .1 .1\n\n7 .5 .5 .1 .1\n1 .5 .5 .1 .1\n0 .5\n")
+    labels = read_labels(file, SIZE_HW, class_count=2)
+    assert [(row.class_id, row.line) for row in labels.rows] == [(0, 1), (1, 4)]
+    assert [problem.line for problem in labels.problems] == [3, 5]
+    assert not any(problem.spoils_image for problem in labels.problems)
+    assert str(labels.problems[0]) == f"{file}:3: class 7 is out of range, expected 0 to 1"
+
+
+def test_a_missing_file_is_an_image_without_objects(tmp_path: Path) -> None:
+    labels = read_labels(tmp_path / "none.txt", SIZE_HW, class_count=2)
+    assert not labels.rows
+    assert not labels.problems
+    assert labels.counts == {"images without a label file, taken as without objects": 1}
+
+
+def test_a_file_that_is_no_text_spoils_its_image(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"\xff\xfe\x00")
+    (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
+    assert problem.spoils_image
+    assert str(problem) == f"{file}: is not UTF-8 text"
+
+
+def test_label_paths(tmp_path: Path) -> None:
+    for folder in ("images/train", "labels/train", "pics", "flat"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert label_path(tmp_path / "images/train/a.b.jpg") == tmp_path / "labels/train/a.b.txt"
+    # no "images" in the path: the sibling "labels"
+    assert label_path(tmp_path / "pics/a.jpg") == tmp_path / "labels/a.txt"
+    (tmp_path / "alone/deep").mkdir(parents=True)
+    # neither: beside the image
+    assert label_path(tmp_path / "alone/deep/a.jpg") == tmp_path / "alone/deep/a.txt"
+    # an "images" further up that has no labels beside it does not mislead
+    (tmp_path / "images/other/set").mkdir(parents=True)
+    image = tmp_path / "images/other/set/a.jpg"
+    assert label_path(image) == tmp_path / "images/other/set/a.txt"
+    marks = label_path(tmp_path / "pics/x/a.jpg", tmp_path / "pics", tmp_path / "marks")
+    assert marks == tmp_path / "marks/x/a.txt"
+
+
+def test_listed_images(tmp_path: Path) -> None:
+    (tmp_path / "lists/images").mkdir(parents=True)
+    (tmp_path / "lists/images/a.jpg").touch()
+    file = tmp_path / "lists/train.txt"
+    file.write_text(f"# comment\n./images/a.jpg\n\nimages/b.jpg\n{tmp_path}/c.jpg\n")
+    assert listed_images(file, tmp_path) == [
+        tmp_path / "lists/images/a.jpg",  # found beside the list
+        tmp_path / "images/b.jpg",  # not found: below the root
+        tmp_path / "c.jpg",
+    ]
+    file.write_text("\n# nothing\n")
+    with pytest.raises(DetectorError) as caught:
+        listed_images(file, tmp_path)
+    assert str(caught.value) == f"{file}: is empty, expected one image a line"
+
+
+def test_not_one_label_file(tmp_path: Path) -> None:
+    images = [tmp_path / "images/a.jpg", tmp_path / "images/b.jpg"]
+    with pytest.raises(DetectorError) as caught:
+        labelled_images(images, 2)
+    assert caught.value.message == (
+        "not one of 2 images has a label file; "
+        f"the first was looked for at {tmp_path / 'labels/a.txt'}"
+    )
+
+
+def test_labels_without_image(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    for name in ("a", "b", "c", "classes"):
+        (tmp_path / f"labels/{name}.txt").touch()
+    images = [tmp_path / "images/a.jpg"]
+    assert labels_without_image(images, None, tmp_path / "images") == 2
+
+
+def test_largest_class(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("3 .5 .5 .1 .1\n11 .5 .5 .1 .1\n\nx y\n")
+    assert largest_class([tmp_path / "a.txt", tmp_path / "missing.txt"]) == 11
+    assert largest_class([]) == -1

@@ -1,0 +1,348 @@
+"""Opening a split: every format, what is fatal, what is skipped, classes matched with a model."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.data.dataset import open_dataset
+from detector.data.definition import load_definition
+from detector.errors import DetectorError
+from detector.opencv import read_image
+
+from .conftest import voc_xml, write_jpeg_with_orientation
+
+
+def test_yolo(yolo_folder) -> None:
+    path = yolo_folder({"a": "1 0.5 0.5 0.5 0.5\n", "b": ""})
+    dataset = open_dataset(path, "train")
+    assert dataset.names == ("cat", "dog")
+    assert len(dataset) == 2
+    first, second = dataset.samples
+    # 40 · (0.5 ± 0.25) = 10, 30; 20 · (0.5 ± 0.25) = 5, 15
+    assert first.boxes_xyxy.tolist() == [[10, 5, 30, 15]]
+    assert first.class_ids.tolist() == [1]
+    assert first.size_hw == (20, 40)
+    assert len(second.class_ids) == 0
+    assert dataset.report == (
+        f"split 'train' of {path}: 2 images, 1 boxes, from YOLO txt",
+        "classes: 0 cat, 1 dog",
+    )
+    assert dataset.ground_truth() == {
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 20, "width": 40},
+            {"id": 2, "file_name": "b.png", "height": 20, "width": 40},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 2,
+                "bbox": [10, 5, 20, 10],
+                "area": 200,
+                "iscrowd": 0,
+                "difficult": 0,
+            }
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+
+
+def test_all_fatal_problems_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
+    path = yolo_folder({"a": "7 .5 .5 .1 .1\n0 nan .5 .1 .1\n0 .5 .5\n", "b": "0 .5 .5 .1 .1\n"})
+    (tmp_path / "images/train/c.jpg").write_bytes(b"no image")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(path, "train")
+    labels = tmp_path / "labels/train"
+    assert str(caught.value).split("\n") == [
+        f"4 fatal problems in split 'train' of {path} (--skip-bad leaves them out):",
+        f"  {labels / 'a.txt'}:1: class 7 is out of range, expected 0 to 1",
+        f"  {labels / 'a.txt'}:2: 'nan' is not a finite number",
+        f"  {labels / 'a.txt'}:3: 3 columns, expected 5 (class, centre x, centre y, width, height)"
+        " or a class and at least 3 points",
+        f"  {tmp_path / 'images/train/c.jpg'}: is not an image that OpenCV can decode",
+    ]
+
+
+def test_skip_bad_drops_and_counts(yolo_folder, tmp_path: Path) -> None:
+    text = "7 .5 .5 .1 .1\n0 nan .5 .1 .1\n1 .5 .5 .5 .5\n0 .5 .5 0 .1\n0 0 .5 .5 .5\n"
+    path = yolo_folder({"a": text, "b": "0 .5 .5 .1 .1\n"})
+    (tmp_path / "images/train/c.jpg").write_bytes(b"no image")
+    (tmp_path / "labels/train/d.txt").write_text("0 .5 .5 .1 .1\n")
+    dataset = open_dataset(path, "train", skip_bad=True)
+    assert [sample.path.stem for sample in dataset.samples] == ["a", "b"]
+    # the third row as it is; the last: x = 40 · (0 ± .25) = −10, 10, cut off at 0
+    assert dataset.samples[0].boxes_xyxy.tolist() == [[10, 5, 30, 15], [0, 5, 10, 15]]
+    assert dataset.report[:-1] == (
+        f"split 'train' of {path}: 2 images, 3 boxes, from YOLO txt",
+        "boxes clipped to their image: 1",
+        "boxes of zero size dropped: 1",
+        "label files without an image: 1",
+        "images dropped (--skip-bad): 1",
+        "label rows dropped (--skip-bad): 2",
+    )
+
+
+def test_a_missing_label_file_is_counted(yolo_folder, make_image) -> None:
+    path = yolo_folder({"a": "0 .5 .5 .1 .1\n"})
+    make_image("images/train/b.png")
+    dataset = open_dataset(path, "train")
+    assert "images without a label file, taken as without objects: 1" in dataset.report
+    assert len(dataset.samples[1].class_ids) == 0
+
+
+def test_no_usable_image(yolo_folder, tmp_path: Path) -> None:
+    path = yolo_folder({"a": "0 .5 .5 .1 .1\n"})
+    (tmp_path / "images/train/a.png").write_bytes(b"")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(path, "train", skip_bad=True)
+    assert str(caught.value) == f"{path}: no image in split 'train'"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_labels_are_of_the_image_with_its_exif_orientation(
+    tmp_path: Path, yolo_folder, orientation: int
+) -> None:
+    path = yolo_folder({})
+    raw = np.zeros((32, 64, 3), np.uint8)
+    raw[:16, :32] = 255, 0, 0  # red in the first quarter of the stored pixels
+    write_jpeg_with_orientation(tmp_path / "images/train/a.jpg", raw, orientation)
+    # Where EXIF puts the stored image's (top, left) in the shown one, by its table of values:
+    # 1 top left, 2 top right, 3 bottom right, 4 bottom left; 5–8 the same, transposed:
+    # 5 left top, 6 right top, 7 right bottom, 8 left bottom.
+    cx, cy = {
+        1: (0.25, 0.25), 2: (0.75, 0.25), 3: (0.75, 0.75), 4: (0.25, 0.75),
+        5: (0.25, 0.25), 6: (0.75, 0.25), 7: (0.75, 0.75), 8: (0.25, 0.75),
+    }[orientation]  # fmt: skip
+    (tmp_path / "labels/train/a.txt").write_text(f"0 {cx} {cy} 0.5 0.5\n")
+    (sample,) = open_dataset(path, "train").samples
+    assert sample.size_hw == ((32, 64) if orientation <= 4 else (64, 32))
+    image = read_image(sample.path)
+    assert image.shape[:2] == sample.size_hw
+    x1, y1, x2, y2 = sample.boxes_xyxy[0].astype(int)
+    red = (image[..., 0] > 128) & (image[..., 1] < 128)
+    inside = np.zeros(red.shape, bool)
+    inside[y1:y2, x1:x2] = True
+    assert np.array_equal(red, inside)
+
+
+def test_voc(voc_folder, make_image) -> None:
+    path = voc_folder(
+        {
+            "a": voc_xml("cat 1 2 30 20", "dog 5 5 5 9", "dog 4 4 9 9 1"),
+            "b": voc_xml("dog 10 0 45 10", size_wh=(50, 20)),
+        }
+    )
+    make_image("JPEGImages/unlisted.jpg")
+    dataset = open_dataset(path, "train")
+    assert [sample.path.name for sample in dataset.samples] == ["a.jpg", "b.jpg"]
+    first, second = dataset.samples
+    assert first.boxes_xyxy.tolist() == [[1, 2, 30, 20], [4, 4, 9, 9]]  # nothing subtracted
+    assert first.difficult.tolist() == [False, True]
+    assert second.boxes_xyxy.tolist() == [[10, 0, 40, 10]]
+    assert dataset.report[1:-1] == (
+        "boxes clipped to their image: 1",
+        "boxes of zero size dropped: 1",
+        "images whose size is not the one that their labels state: 1",
+    )
+    assert [a["difficult"] for a in dataset.ground_truth()["annotations"]] == [0, 1, 0]
+
+
+def test_a_broken_xml_file_drops_its_image(voc_folder) -> None:
+    path = voc_folder({"a": "<annotation>", "b": voc_xml("cat 1 2 30 20")})
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(path, "train")
+    xml = path.parent / "Annotations/a.xml"
+    assert str(caught.value) == f"{xml}:1: XML syntax: no element found (--skip-bad leaves it out)"
+    (sample,) = open_dataset(path, "train", skip_bad=True).samples
+    assert sample.path.stem == "b"
+
+
+def annotation(number: int, image: int, category: int, **more: object) -> dict[str, object]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [1, 2, 10, 5],
+        "area": 31,
+        "iscrowd": 0,
+        **more,
+    }
+
+
+def test_coco_is_native(coco_folder) -> None:
+    path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3, iscrowd=1)])
+    dataset = open_dataset(path, "val")
+    assert dataset.names == ("dog", "cat")
+    assert dataset.category_ids == (3, 7)
+    assert dataset.annotation_file == path.parent / "truth.json"
+    first, second = dataset.samples
+    assert [first.image_id, second.image_id] == [10, 4]
+    assert first.class_ids.tolist() == [1]
+    assert first.areas.tolist() == [31]
+    assert second.crowd.tolist() == [True]
+    assert second.boxes_xyxy.tolist() == [[1, 2, 11, 7]]
+    assert dataset.ground_truth()["annotations"][1]["iscrowd"] == 1
+
+
+def test_the_truth_holds_the_images_that_were_kept(coco_folder) -> None:
+    bad = annotation(3, 10, 3, bbox=[0, 0, float("nan"), 1])
+    path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3), bad])
+    (path.parent / "pictures/b.png").unlink()
+    dataset = open_dataset(path, "val", skip_bad=True)
+    truth = dataset.ground_truth()
+    assert [image["id"] for image in truth["images"]] == [10]
+    assert [a["id"] for a in truth["annotations"]] == [1]
+    assert dataset.report[-3:-1] == (
+        "images dropped (--skip-bad): 1",
+        "label rows dropped (--skip-bad): 1",
+    )
+
+
+def test_a_model_numbers_the_classes(coco_folder) -> None:
+    path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3)])
+    dataset = open_dataset(path, "val", names=["hen", "Cat", "ox"])
+    assert dataset.names == ("hen", "Cat", "ox")
+    assert [sample.class_ids.tolist() for sample in dataset.samples] == [[1], []]
+    # cat keeps its id 7; the others get ids that the truth does not have
+    assert dataset.category_ids == (8, 7, 10)
+    assert dataset.report[-3:] == (
+        "1 classes matched by name, data → model: cat → 1 Cat",
+        "not among the model's classes, their objects count as missed: dog (1)",
+        "classes of the model that the data lack: hen, ox",
+    )
+    # the truth is that of the data, whatever the model knows
+    assert len(dataset.ground_truth()["annotations"]) == 2
+
+
+def test_no_class_in_common(yolo_folder) -> None:
+    path = yolo_folder({"a": "0 .5 .5 .1 .1\n"})
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(path, "train", names=["a", "b", "c", "d", "e", "f"])
+    assert str(caught.value) == (
+        "none of the data's classes (cat, dog) is among the model's (a, b, c, d, e, …)"
+    )
+
+
+def test_truth_of_read_labels_follows_the_data_under_a_models_names(yolo_folder) -> None:
+    path = yolo_folder({"a": "0 .5 .5 .1 .1\n1 .5 .5 .5 .5\n"})
+    dataset = open_dataset(path, "train", names=["dog"])
+    assert dataset.samples[0].class_ids.tolist() == [0]
+    assert dataset.category_ids == (2,)
+    categories = [a["category_id"] for a in dataset.ground_truth()["annotations"]]
+    assert categories == [1, 2]
+
+
+def test_several_places_are_one_split(tmp_path: Path, make_image) -> None:
+    for folder in ("one", "two"):
+        make_image(f"{folder}/images/a.png")
+        (tmp_path / folder / "labels").mkdir()
+        (tmp_path / folder / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "set.yaml").write_text("names: [x]\ntrain: [one/images, two/images]\n")
+    dataset = open_dataset(tmp_path / "set.yaml", "train")
+    assert [sample.image_id for sample in dataset.samples] == [1, 2]
+    assert dataset.annotation_file is None
+
+
+def test_a_seeded_split_is_complete_and_disjoint(tmp_path: Path, make_image) -> None:
+    (tmp_path / "labels").mkdir()
+    for number in range(11):
+        make_image(f"images/{number:02}.png")
+        (tmp_path / f"labels/{number:02}.txt").write_text("0 .5 .5 .1 .1\n")
+    train, val = (open_dataset(tmp_path, split) for split in ("train", "val"))
+    names = [[sample.path.stem for sample in dataset.samples] for dataset in (train, val)]
+    assert [len(part) for part in names] == [9, 2]  # round(0.8 · 11) = 9
+    assert sorted(names[0] + names[1]) == [f"{number:02}" for number in range(11)]
+    assert names[0] == sorted(names[0])
+    assert names[0] == [sample.path.stem for sample in open_dataset(tmp_path, "train").samples]
+
+
+def test_a_bare_folder_of_xml_matched_by_stem(tmp_path: Path, make_image) -> None:
+    (tmp_path / "marks").mkdir()
+    for number in range(5):
+        make_image(f"pictures/{number}.jpg")
+        (tmp_path / f"marks/{number}.xml").write_text(voc_xml("cow 1 2 30 20"))
+    dataset = open_dataset(tmp_path, "train")
+    assert len(dataset) == 4
+    assert dataset.names == ("cow",)
+    assert all(len(sample.class_ids) == 1 for sample in dataset.samples)
+
+
+# --------------------------------------------------------------------------------- the real data
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "boxes", "dropped"),
+    [("train", 205, 2804, 1), ("val", 87, 1137, 1), ("test", 72, 945, 0)],
+)
+def test_bccd(shared: Path, split: str, images: int, boxes: int, dropped: int) -> None:
+    dataset = open_dataset("datasets/bccd.yaml", split, data_root=shared / "data/bccd")
+    assert len(dataset) == images
+    assert sum(len(sample.class_ids) for sample in dataset.samples) == boxes
+    line = f"boxes of zero size dropped: {dropped}"
+    assert (line in dataset.report) == bool(dropped)
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "boxes", "crowds"),
+    [("train", 128, 929, 0), ("val", 128, 898, 0), ("val_crowd", 100, 712, 5)],
+)
+def test_coco128(shared: Path, split: str, images: int, boxes: int, crowds: int) -> None:
+    dataset = open_dataset("datasets/coco128.yaml", split, data_root=shared / "data/coco128")
+    assert len(dataset) == images
+    assert sum(len(sample.class_ids) for sample in dataset.samples) == boxes
+    assert sum(int(sample.crowd.sum()) for sample in dataset.samples) == crowds
+    if split != "train":
+        assert dataset.category_ids[-1] == 90  # toothbrush, the official id
+        assert len(dataset.ground_truth()["annotations"]) == boxes
+
+
+def test_coco128_yolo_labels_are_those_of_the_annotation_file(shared: Path, tmp_path: Path) -> None:
+    """The same boxes by two readers: val's txt files and the JSON file that was made from them."""
+    names = list(load_definition("coco128").names)
+    path = tmp_path / "both.yaml"
+    path.write_text(f"names: {names}\nsplits: {{val: images/val2017}}\n")
+    root = shared / "data/coco128"
+    by_txt = open_dataset(path, "val", data_root=root)
+    by_json = open_dataset("coco128", "val", data_root=root)
+    other = {sample.path.name: sample for sample in by_json.samples}
+    for sample in by_txt.samples:
+        twin = other[sample.path.name]
+        order, twin_order = (
+            np.lexsort((*s.boxes_xyxy.round(0).T, s.class_ids)) for s in (sample, twin)
+        )
+        assert np.array_equal(sample.class_ids[order], twin.class_ids[twin_order])
+        difference = sample.boxes_xyxy[order] - twin.boxes_xyxy[twin_order]
+        assert np.abs(difference).max(initial=0) < 0.02
+
+
+def test_pycocotools_gives_the_truth_itself_an_ap_of_one(shared: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    dataset = open_dataset("bccd", "test", data_root=shared / "data/bccd")
+    results = [
+        {
+            "image_id": sample.image_id,
+            "category_id": dataset.category_ids[class_id],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": 1.0,
+        }
+        for sample in dataset.samples
+        for class_id, (x1, y1, x2, y2) in zip(
+            sample.class_ids, sample.boxes_xyxy.tolist(), strict=True
+        )
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {"info": {}, **dataset.ground_truth()}
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0, abs=1e-6)

@@ -1,0 +1,342 @@
+"""Definition files and bare folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detector.data.definition import Split, load_definition
+from detector.data.shapes import CLASSES
+from detector.errors import DetectorError
+
+SHIPPED = ["bccd", "coco", "coco128", "shapes", "voc"]
+
+
+def define(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "set.yaml"
+    path.write_text(text)
+    return path
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_definitions(name: str) -> None:
+    definition = load_definition(f"datasets/{name}.yaml")
+    assert definition.splits == load_definition(name).splits
+    assert {"train", "val"} <= definition.splits.keys()
+    count = {"bccd": 3, "coco": 80, "coco128": 80, "shapes": 4, "voc": 20}[name]
+    assert len(definition.names) == count
+
+
+def test_every_shipped_definition_is_tested() -> None:
+    folder = Path(__file__).parents[2] / "datasets"
+    assert sorted(path.stem for path in folder.iterdir()) == SHIPPED
+
+
+def test_the_quick_start_block_is_of_training_settings() -> None:
+    from detector.settings import TrainSettings
+
+    quickstart = load_definition("shapes").quickstart
+    assert {"imgsz", "epochs", "batch", "learning_rate", "variant"} <= quickstart.keys()
+    TrainSettings(**quickstart)
+
+
+def test_a_data_root_takes_the_place_of_the_path(tmp_path: Path) -> None:
+    path = define(tmp_path, "path: inner\nnames: [a]\ntrain: images\n")
+    assert load_definition(path).root == tmp_path / "inner"
+    assert load_definition(path, Path("/elsewhere")).root == Path("/elsewhere")
+    absolute = define(tmp_path, f"path: {tmp_path}/x\nnames: [a]\ntrain: images\n")
+    assert load_definition(absolute).root == tmp_path / "x"
+    without = define(tmp_path, "names: [a]\ntrain: images\n")
+    assert load_definition(without).root == tmp_path
+
+
+def test_all_forms_of_a_split(tmp_path: Path) -> None:
+    path = define(
+        tmp_path,
+        """
+names: {1: dog, 0: cat}
+nc: 2
+train: images/train          # as YOLO's files have it
+val: [images/val, more.txt]
+test:
+test_night: {annotations: night.json, images: night}
+splits:
+  tiny: {images: pics, annotations: xml, image_set: tiny.txt}
+  half: {images: pics, labels: marks, part: [0, 0.5], seed: 3}
+""",
+    )
+    definition = load_definition(path)
+    assert definition.names == ("cat", "dog")
+    assert definition.splits == {
+        "tiny": (Split(images="pics", annotations="xml", image_set="tiny.txt"),),
+        "half": (Split(images="pics", labels="marks", part=(0, 0.5), seed=3),),
+        "train": (Split(images="images/train"),),
+        "val": (Split(images="images/val"), Split(list_file="more.txt")),
+        "test_night": (Split(annotations="night.json", images="night"),),
+    }
+    formats = {name: places[0].format for name, places in definition.splits.items()}
+    assert formats["tiny"] == "Pascal VOC XML"
+    assert formats["test_night"] == "COCO JSON"
+    assert formats["train"] == "YOLO txt"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", 1, "expected a mapping of settings, found nothing"),
+        ("[a]", 1, "expected a mapping of settings, found list"),
+        ("names: [a]\n", 1, "no split, expected train, val or others"),
+        ("names: [a]\ntrain:\n", 1, "no split, expected train, val or others"),
+        (
+            "nams: [a]\ntrain: images\n",
+            1,
+            "unknown key 'nams'; did you mean 'names'?",
+        ),
+        (
+            "names: [a]\ntrain: {image: x}\n",
+            2,
+            "unknown key 'image'; did you mean 'images'?",
+        ),
+        ("names: [a]\ntrain:\n  - a\n  - 5\n", 4, "expected a mapping of settings, found int"),
+        ("names: [a]\nsplits: {train: {}}\n", 2, "expected images, list_file or annotations"),
+        (
+            "names: [a]\ntrain: {images: x, part: [0.5, 0.5]}\n",
+            2,
+            "part: expected from < to, found [0.5, 0.5]",
+        ),
+        (
+            "names: [a]\ntrain: {images: x, image_set: a.txt}\n",
+            2,
+            "image_set goes with annotations, a folder of XML files",
+        ),
+        (
+            "names: [a]\ntrain: {list_file: x.txt, annotations: a.json}\n",
+            2,
+            "list_file is of YOLO txt, annotations of other formats",
+        ),
+        ("train: x\nnames: {0: a, 2: b}\n", 2, "names: number 1 is missing, expected 0, 1, 2, …"),
+        ("train: x\nnames: 5\n", 2, "names: expected a list or a mapping, found 5"),
+        ("train: x\nnames: []\n", 2, "names: no class names"),
+        ("train: x\nnames: [a, b, a]\n", 2, "names: class name 'a' stands twice"),
+        (
+            "train: x\nnames: [yes, no]\n",
+            2,
+            "names: class name True, expected text; put it in quotes",
+        ),
+        ("train: x\nnames: [a, b]\nnc: 3\n", 3, "nc is 3, but there are 2 names"),
+        (
+            "generate: {name: shapes}\nnames: [a]\n",
+            2,
+            f"names: a drawn set has {', '.join(CLASSES)}",
+        ),
+        (
+            "generate: {name: shapes, imagesize: 64}\n",
+            1,
+            "unknown key 'imagesize'; did you mean 'image_size'?",
+        ),
+        (
+            "generate: shape\n",
+            1,
+            "name: expected 'shapes', found 'shape'",
+        ),
+        ("train: x\ntrain: y\nnames: [a]\n", 2, "key 'train' stands twice"),
+        ("names: !!python/object/apply:os.system [ls]\ntrain: x\n", 1, None),
+    ],
+)
+def test_bad_definitions(tmp_path: Path, text: str, line: int, message: str | None) -> None:
+    path = define(tmp_path, text)
+    with pytest.raises(DetectorError) as caught:
+        load_definition(path)
+    if message is not None:
+        assert str(caught.value) == f"{path}:{line}: {message}"
+    assert caught.value.line == line
+
+
+def test_unknown_definition() -> None:
+    with pytest.raises(DetectorError) as caught:
+        load_definition("datasets/bcdd.yaml")
+    assert str(caught.value) == "datasets/bcdd.yaml: no such file; did you mean 'bccd'?"
+
+
+def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
+    path = define(tmp_path, "path: inner\nnames: [a]\nsplits: {train: x, val: y}\n")
+    definition = load_definition(path)
+    with pytest.raises(DetectorError) as caught:
+        definition.places("valid")
+    assert str(caught.value) == f"{path}: no split 'valid'; did you mean 'val'?"
+    with pytest.raises(DetectorError) as caught:
+        definition.places("xyz")
+    assert str(caught.value) == f"{path}: no split 'xyz'; it has train, val"
+    with pytest.raises(DetectorError) as caught:
+        definition.prepared_root()
+    assert str(caught.value) == (
+        f"{path}: the folder {tmp_path / 'inner'} does not exist; "
+        "--data-root DIR says where the data lie"
+    )
+
+
+def test_a_download_key_is_not_acted_upon(tmp_path: Path) -> None:
+    path = define(tmp_path, "names: [a]\ntrain: x\ndownload: https://example.org/a.zip\n")
+    assert load_definition(path).notes == ("'download' is not acted upon: nothing is fetched",)
+
+
+# --------------------------------------------------------------------------------- bare folders
+
+
+def test_yolo_folder_with_splits_below_images(tmp_path: Path, make_image) -> None:
+    make_image("images/train2017/a.png")
+    make_image("images/val/b.png")
+    make_image("images/other/c.png")
+    (tmp_path / "labels/train2017").mkdir(parents=True)
+    (tmp_path / "labels/train2017/a.txt").write_text("2 .5 .5 .1 .1\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": (Split(images="images/train2017"),),
+        "val": (Split(images="images/val"),),
+    }
+    assert definition.names == ("0", "1", "2")
+    assert definition.notes == (
+        f"{tmp_path}: train: YOLO txt",
+        f"{tmp_path}: val: YOLO txt",
+        "no class names found (classes.txt): classes are named by their numbers",
+    )
+    (tmp_path / "classes.txt").write_text("cat\ndog\n\n")
+    assert load_definition(tmp_path).names == ("cat", "dog")
+
+
+def test_yolo_folder_with_splits_above_images(tmp_path: Path, make_image) -> None:
+    for split in ("train", "valid", "test"):
+        make_image(f"{split}/images/a.png")
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    assert load_definition(tmp_path).splits == {
+        "train": (Split(images="train/images"),),
+        "val": (Split(images="valid/images"),),
+        "test": (Split(images="test/images"),),
+    }
+
+
+def test_a_definition_inside_the_folder_is_used(tmp_path: Path, make_image) -> None:
+    make_image("train/images/a.png")
+    text = "train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['x']\nroboflow: {a: 1}\n"
+    (tmp_path / "data.yaml").write_text(text)
+    definition = load_definition(tmp_path)
+    assert definition.names == ("x",)
+    # train lies beside the file in spite of its "../"; val is nowhere and stays as written
+    assert definition.splits["train"] == (Split(images="train/images"),)
+    assert definition.splits["val"] == (Split(images="../valid/images"),)
+
+
+def test_yolo_folder_with_lists(tmp_path: Path, make_image) -> None:
+    make_image("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "train.txt").write_text("images/a.png\n")
+    assert load_definition(tmp_path).splits == {"train": (Split(list_file="train.txt"),)}
+
+
+def test_a_folder_without_lists_is_split_with_a_stated_seed(tmp_path: Path, make_image) -> None:
+    make_image("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": (Split(images="images", part=(0, 0.8), seed=0),),
+        "val": (Split(images="images", part=(0.8, 1), seed=0),),
+    }
+    assert definition.notes[2] == (
+        "no lists: 80% of the images, shuffled with seed 0, are train, the others val"
+    )
+
+
+def test_coco_folder(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    make_image("images/val/b.png")
+    (tmp_path / "annotations").mkdir()
+    for split, name in (("train", "a.png"), ("val", "b.png")):
+        content = {
+            "images": [{"id": 1, "file_name": name}],
+            "annotations": [],
+            "categories": [{"id": 9, "name": "cat"}, {"id": 2, "name": "dog"}],
+        }
+        (tmp_path / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
+    (tmp_path / "annotations/captions_train2017.json").write_text("{}")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        split: (
+            Split(annotations=f"annotations/instances_{split}2017.json", images=f"images/{split}"),
+        )
+        for split in ("train", "val")
+    }
+    assert definition.names == ("dog", "cat")
+
+
+def test_voc_folder_with_lists(tmp_path: Path, make_image) -> None:
+    make_image("JPEGImages/a.jpg")
+    for folder in ("Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    (tmp_path / "Annotations/a.xml").write_text(text)
+    for name in ("train", "test", "cow_train"):
+        (tmp_path / f"ImageSets/Main/{name}.txt").write_text("a\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        name: (
+            Split(
+                images="JPEGImages",
+                annotations="Annotations",
+                image_set=f"ImageSets/Main/{name}.txt",
+            ),
+        )
+        for name in ("train", "test")
+    }
+    assert definition.names == ("cow",)
+    assert definition.notes[-1] == "class names are those in the XML files, sorted"
+
+
+def test_xml_files_in_any_folders(tmp_path: Path, make_image) -> None:
+    make_image("pictures/deep/a.jpg")
+    (tmp_path / "marks").mkdir()
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    (tmp_path / "marks/a.xml").write_text(text)
+    assert load_definition(tmp_path).splits == {
+        "train": (Split(images=".", annotations=".", part=(0, 0.8)),),
+        "val": (Split(images=".", annotations=".", part=(0.8, 1)),),
+    }
+
+
+def test_xml_files_beside_images_in_split_folders(tmp_path: Path, make_image) -> None:
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    for split in ("train", "valid"):
+        make_image(f"{split}/a.jpg")
+        (tmp_path / split / "a.xml").write_text(text)
+    assert load_definition(tmp_path).splits == {
+        "train": (Split(images="train", annotations="train"),),
+        "val": (Split(images="valid", annotations="valid"),),
+    }
+
+
+def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
+    make_image("a.jpg")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: neither a data.yaml nor a known layout in this folder, expected images/ and "
+        "labels/, annotations/*.json, or XML files"
+    )
+
+
+def test_real_folders(shared: Path) -> None:
+    bccd = load_definition(shared / "data/bccd")
+    assert list(bccd.splits) == ["train", "val", "test", "trainval"]
+    assert bccd.names == ("Platelets", "RBC", "WBC")
+    coco128 = load_definition(shared / "data/coco128")
+    # train has YOLO txt only, val an annotation file, which names the classes of both
+    assert coco128.splits["train"] == (Split(images="images/train2017"),)
+    assert coco128.splits["val"][0].format == "COCO JSON"
+    assert coco128.names == load_definition("coco128").names

@@ -1,0 +1,250 @@
+"""Batches: what they hold, and that they depend on seed, epoch and index only."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detector.data.dataset import DetectionDataset, open_dataset
+from detector.data.loader import (
+    EpochBatches,
+    ImageCache,
+    TrainingSet,
+    cache_budget,
+    collate,
+    shrink,
+    training_loader,
+)
+from detector.data.transforms import Example
+from detector.opencv import read_image
+from detector.preprocess import Preprocess
+from detector.settings import AugmentSettings, TrainSettings
+from detector.structures import Batch, Sample
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DetectionDataset:
+    path = tmp_path / "set.yaml"
+    path.write_text("generate: {name: shapes, image_size: 96, images: {train: 7, val: 2}}")
+    return open_dataset(path, "train", data_root=tmp_path)
+
+
+def settings(**values: Any) -> TrainSettings:
+    return TrainSettings(**{"batch": 3, "epochs": 4, **values})
+
+
+def as_bytes(batches: Iterable[Batch]) -> list[tuple[bytes, ...]]:
+    return [
+        tuple(
+            tensor.numpy().tobytes()
+            for tensor in (
+                batch.images,
+                batch.targets.boxes_xyxy,
+                batch.targets.class_ids,
+                batch.targets.image_index,
+            )
+        )
+        for batch in batches
+    ]
+
+
+# ---------------------------------------------------------------------------------------- batches
+
+
+def test_a_batch(dataset: DetectionDataset) -> None:
+    loader = training_loader(dataset, (64, 96), settings())
+    batches = list(loader)
+    assert [len(batch) for batch in batches] == [3, 3, 1] == [3] * (len(loader) - 1) + [1]
+    for batch in batches:
+        assert batch.images.shape[1:] == (3, 64, 96)
+        assert batch.images.dtype == torch.uint8
+        assert batch.images.is_contiguous()
+        targets = batch.targets
+        assert targets.boxes_xyxy.dtype == torch.float32
+        assert targets.class_ids.dtype == targets.image_index.dtype == torch.int64
+        limits = torch.tensor([96, 64, 96, 64])
+        assert torch.all((targets.boxes_xyxy >= 0) & (targets.boxes_xyxy <= limits))
+        assert torch.all(targets.image_index < len(batch))
+
+
+def test_collate_by_hand() -> None:
+    def example(level: int, boxes: list[list[float]]) -> Example:
+        array = np.array(boxes, np.float32).reshape(-1, 4)
+        image = np.full((2, 4, 3), (level, 0, 0), np.uint8)
+        return Example(image, array, np.arange(len(boxes)))
+
+    batch = collate([example(1, [[0, 0, 1, 1]]), example(2, []), example(3, [[1, 2, 3, 4]] * 2)])
+    assert batch.images[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert batch.images[:, 1:].sum() == 0
+    assert batch.targets.image_index.tolist() == [0, 2, 2]
+    assert batch.targets.class_ids.tolist() == [0, 0, 1]
+    assert batch.targets.boxes_xyxy.tolist() == [[0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3, 4]]
+
+
+def test_collate_of_images_without_boxes() -> None:
+    empty = Example(np.zeros((2, 4, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, int))
+    assert collate([empty, empty]).targets.boxes_xyxy.shape == (0, 4)
+
+
+# ---------------------------------------------------------------------------------- determinism
+
+
+def passes(dataset: DetectionDataset, epochs: Iterable[int], **values: Any) -> list[Any]:
+    loader = training_loader(dataset, (64, 64), settings(**values))
+    result = []
+    for epoch in epochs:
+        loader.batch_sampler.set_epoch(epoch)
+        result.append(as_bytes(loader))
+    return result
+
+
+def test_workers_change_nothing(dataset: DetectionDataset) -> None:
+    """Two epochs by persistent workers, the second without mosaic."""
+    alone = passes(dataset, (2, 3), workers=0, close_mosaic=1)
+    assert passes(dataset, (2, 3), workers=2, close_mosaic=1) == alone
+    assert alone[0] != alone[1]
+
+
+def test_cache_and_earlier_epochs_change_nothing(dataset: DetectionDataset) -> None:
+    (expected,) = passes(dataset, (2,))
+    assert passes(dataset, (2,), cache=False) == [expected]
+    assert passes(dataset, (0, 1, 2))[-1] == expected
+
+
+def test_seeds_and_epochs_differ(dataset: DetectionDataset) -> None:
+    runs = [*passes(dataset, (0, 1)), *passes(dataset, (0,), seed=1)]
+    images = {batch[0] for run in runs for batch in run}
+    assert len(images) == 9
+
+
+def test_the_global_generators_are_left_alone(dataset: DetectionDataset) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    passes(dataset, (0,))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_image_once_an_epoch() -> None:
+    batches = EpochBatches(10, 4, seed=3)
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        keys = [key for batch in batches for key in batch]
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        assert {key[0] for key in keys} == {epoch}
+        assert sorted(key[1] for key in keys) == list(range(10))
+    assert len(batches) == 3
+
+
+def test_orders_differ_from_epoch_to_epoch() -> None:
+    batches = EpochBatches(10, 10)
+    orders = set()
+    for epoch in range(5):
+        batches.set_epoch(epoch)
+        ((*keys,),) = batches
+        orders.add(tuple(index for _, index in keys))
+    assert len(orders) == 5
+
+
+def test_an_epoch_goes_on_from_a_batch() -> None:
+    batches = EpochBatches(10, 4)
+    batches.set_epoch(1)
+    whole = list(batches)
+    batches.set_epoch(1, start_batch=2)
+    assert list(batches) == whole[2:]
+    assert len(batches) == 1
+    batches.set_epoch(1, start_batch=9)
+    assert list(batches) == []
+    assert len(batches) == 0
+
+
+# --------------------------------------------------------------------------------------- examples
+
+
+def plain(path: Path, size_hw: tuple[int, int], boxes: list[list[float]], **more: Any) -> Sample:
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    return Sample(path, array, np.zeros(len(boxes), np.int64), size_hw, 1, **more)
+
+
+def test_without_augmentation_images_lie_as_in_validation(make_image) -> None:
+    path = make_image("a.png", (50, 100), level=200)
+    sample = plain(path, (50, 100), [[10, 10, 60, 40]])
+    example = TrainingSet([sample], (64, 64), None)[0, 0]
+    image, placement = Preprocess(size_hw=(64, 64)).fit(read_image(path))
+    assert np.array_equal(example.image, image)
+    assert np.array_equal(example.boxes_xyxy, placement.to_input(sample.boxes_xyxy))
+
+
+def test_crowd_regions_are_no_targets(make_image) -> None:
+    path = make_image("a.png", (64, 64))
+    boxes = [[0.0, 0, 30, 30], [30, 30, 60, 60]]
+    sample = plain(path, (64, 64), boxes, crowd=np.array([True, False]))
+    still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
+    for augment in (None, still):
+        example = TrainingSet([sample], (64, 64), augment)[0, 0]
+        assert np.allclose(example.boxes_xyxy, [[30, 30, 60, 60]])
+
+
+def test_boxes_follow_the_kept_images_size(make_image) -> None:
+    """A 100×200 image is kept at 32×64 … and its boxes land where they belong."""
+    sample = plain(make_image("a.png", (100, 200)), (100, 200), [[50, 20, 150, 80]])
+    still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
+    training = TrainingSet([sample], (64, 64), still)
+    # 0.32 of x; 16 pixels above: 20 · 0.32 + 16 = 22.4, 80 · 0.32 + 16 = 41.6
+    assert training[0, 0].boxes_xyxy[0].tolist() == pytest.approx([16, 22.4, 48, 41.6], abs=1e-4)
+    assert training.cache.images[0].shape == (32, 64, 3)
+
+
+def test_mosaic_ends_with_its_epoch(make_image) -> None:
+    """Four grey levels: a mosaic shows several, a single image one."""
+    samples = [
+        plain(make_image(f"{level}.png", (64, 64), level), (64, 64), [])
+        for level in (10, 60, 180, 250)
+    ]
+    augment = AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0)
+    training = TrainingSet(samples, (64, 64), augment, mosaic_until_epoch=2)
+
+    def levels(epoch: int) -> int:
+        values = (np.unique(training[epoch, index].image).tolist() for index in range(4))
+        return max(len({10, 60, 180, 250}.intersection(seen)) for seen in values)
+
+    assert levels(0) > 1
+    assert levels(1) > 1
+    assert levels(2) == levels(3) == 1
+
+
+# ------------------------------------------------------------------------------------------ cache
+
+
+def test_shrink_never_enlarges() -> None:
+    image = np.zeros((50, 100, 3), np.uint8)
+    assert shrink(image, (64, 64)).shape == (32, 64, 3)
+    assert shrink(image, (64, 128)) is image
+    assert shrink(np.zeros((1, 1000, 3), np.uint8), (64, 64)).shape == (1, 64, 3)
+
+
+def test_the_cache_keeps_what_fits(make_image) -> None:
+    paths = [make_image(f"{number}.png", (10, 10), number) for number in range(3)]
+    cache = ImageCache(paths, (64, 64), keep=True)
+    cache.bytes_left = 700  # two images of 10 · 10 · 3 bytes
+    cache.fill()
+    assert len(cache.images) == 2
+    assert cache.bytes_left == 100
+    assert [int(cache[number][0, 0, 0]) for number in range(3)] == [0, 1, 2]
+    assert pickle.loads(pickle.dumps(cache)).images == {}
+
+
+def test_no_cache(make_image) -> None:
+    cache = ImageCache([make_image("a.png", (10, 10))], (64, 64), keep=False)
+    cache.fill()
+    assert cache[0].shape == (10, 10, 3)
+    assert not cache.images
+
+
+def test_the_budget_is_a_part_of_the_memory() -> None:
+    assert 0 < cache_budget() <= 8 << 30
