@@ -225,7 +225,7 @@ def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
     """One sentence for one of pydantic's problems."""
     keys = [str(key) for key in problem["loc"]]
     name = ".".join(keys)
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "invalid_key"):
         known = _fields_at(model, keys[:-1])
         hint = nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
         return f"unknown key {name!r}{hint}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or its folder is none
+            temporary.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -45,8 +46,9 @@ def find_file(path: str | Path, folder: Literal["cfg", "datasets"]) -> Path:
         DetectorError: there is no such file; names the nearest packaged one.
     """
     path = Path(path)
-    if path.is_file():
-        return path
+    with suppress(OSError):  # a name too long to be one
+        if path.is_file():
+            return path
     packaged = packaged_files(folder)
     relative = path.relative_to(folder) if path.parts[:1] == (folder,) else path
     found = packaged.get(relative.with_suffix("").as_posix())

@@ -19,7 +19,7 @@ MAX_IMAGE_PIXELS = 2**27
 """Larger images are refused before they are decoded (134 megapixels, 400 MB)."""
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what it says of broken files, we say
 
 try:
     import cv2
@@ -61,6 +61,8 @@ def decode_image(data: bytes, name: str) -> Image:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         reason = str(error.err if hasattr(error, "err") else error).split("\n")[0]
+        if "MAX_IMAGE_PIXELS" in reason:
+            reason = f"more than {MAX_IMAGE_PIXELS} pixels"
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
     if image is None:
         raise DetectorError("is not an image that OpenCV can decode", file=name)
@@ -70,6 +72,8 @@ def decode_image(data: bytes, name: str) -> Image:
 def write_image(path: str | Path, image_rgb: Image) -> None:
     """Write an image; the format follows the suffix; the file appears whole or not at all."""
     path = Path(path)
+    if not cv2.haveImageWriter(path.name):
+        raise DetectorError(f"no image format has the suffix {path.suffix!r}", file=path)
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
     if not done:
         raise DetectorError("cannot be encoded", file=path)

@@ -136,9 +136,9 @@ class Trainer:
         losses = self.criterion(maps, batch.targets)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
+            parts = ", ".join(f"{name} {float(part.detach())}" for name, part in losses.items())
             raise DetectorError(
-                f"the loss is not finite in epoch {self.progress.epoch + 1}: "
-                f"{ {name: float(value) for name, value in losses.items()} }; "
+                f"the loss is not finite in epoch {self.progress.epoch + 1}: {parts}; "
                 f"a lower --learning-rate may help; the last checkpoint is {self.run.last}"
             )
         self.accelerator.backward(total)

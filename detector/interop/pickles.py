@@ -25,7 +25,7 @@ from torch import Tensor
 from detector.archive import ZIP_START, Archive
 from detector.errors import DetectorError
 
-MAX_PICKLE_BYTES = 1 << 24
+MAX_PICKLE_BYTES = 1 << 23
 MAX_ELEMENTS = 1 << 31
 """Of one tensor."""
 
@@ -34,7 +34,8 @@ MAX_DIMENSIONS = 32
 PROGRAM = "data.pkl"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
+START_BYTES = 32
+"""Enough to recognise a file by."""
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -130,10 +131,10 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(len(LEGACY_START))
+            start = file.read(START_BYTES)
             if not start:
                 raise DetectorError("is empty", file=path)
-            if start == LEGACY_START:
+            if _is_legacy(start):
                 file.seek(0)
                 yield _read_legacy(path, file)
                 return
@@ -151,13 +152,18 @@ def looks_like_checkpoint(path: str | Path) -> bool:
     """Whether a file begins as PyTorch's checkpoints do."""
     try:
         with Path(path).open("rb") as file:
-            start = file.read(len(LEGACY_START))
-        if start == LEGACY_START:
+            start = file.read(START_BYTES)
+        if _is_legacy(start):
             return True
         with Archive(path) as archive:
             return PROGRAM in archive.names
     except (OSError, DetectorError):
         return False
+
+
+def _is_legacy(start: bytes) -> bool:
+    """Before version 1.6 a file began with a pickled number."""
+    return start.startswith(b"\x80") and LEGACY_MAGIC.to_bytes(10, "little") in start
 
 
 class _ZipStorages:
@@ -215,7 +221,7 @@ class _LegacyStorages:
 
 
 def _read_legacy(path: Path, file: IO[bytes]) -> Any:
-    """Before version 1.6: five pickles (magic, protocol, system, objects, keys), then numbers."""
+    """Five pickles (magic, protocol, system, objects, keys), then numbers."""
     storages = _LegacyStorages(file)
     magic, protocol, system = (read_pickle(file, storages) for _ in range(3))
     if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
@@ -381,9 +387,12 @@ class _Machine:
         elif not isinstance(target, dict):  # an ordered dictionary's attributes are no data
             raise PickleError(f"changes {_spelt(target)}")
 
-    def storage(self) -> None:
+    def persistent(self) -> None:
         """BINPERSID: ("storage", type, key, device, number of elements, …)."""
         pid = self.pop()
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
+            self.stack.append(pid[1])  # a class with its source code, in old files
+            return
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
             raise PickleError("refers to something other than a storage")
         kind, key, elements = pid[1], pid[2], pid[4]
@@ -424,7 +433,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "NEWOBJ": lambda machine, _: machine.call(),
     "NEWOBJ_EX": lambda machine, _: machine.call(keywords=True),
     "BUILD": lambda machine, _: machine.build(),
-    "BINPERSID": lambda machine, _: machine.storage(),
+    "BINPERSID": lambda machine, _: machine.persistent(),
 }
 
 
@@ -461,7 +470,15 @@ def _rebuild_size(sizes: Any = (), *_: Any) -> tuple[Any, ...]:
     return tuple(sizes) if isinstance(sizes, (list, tuple)) else ()
 
 
+def _rebuild_bytes(text: Any = "", codec: Any = "latin1", *_: Any) -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or codec != "latin1":
+        raise PickleError("damaged bytes")
+    return text.encode("latin-1")
+
+
 _DATA: dict[str, Callable[..., Any]] = {
+    "_codecs.encode": _rebuild_bytes,
     "collections.OrderedDict": _rebuild_dict,
     "torch.Size": _rebuild_size,
     "torch._utils._rebuild_tensor": _rebuild_tensor,

@@ -1,0 +1,58 @@
+"""``export``: weights → a fused, compared file for other runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.checkpoint import load
+from detector.data.shapes import draw_image
+from detector.export import export as export_model
+from detector.opencv import Image
+from detector.preprocess import Preprocess
+from detector.runtime.sources import open_source
+from detector.settings import ExportSettings
+
+IMAGES = 4
+"""Real images that the file is compared on, besides random ones."""
+
+
+def export(settings: ExportSettings) -> dict[str, Any]:
+    """Export, print and return what the comparison found."""
+    model = load(settings.weights)
+    preprocess = model.preprocess
+    if settings.imgsz is not None:
+        preprocess = preprocess.with_size((settings.imgsz, settings.imgsz))
+    report = export_model(
+        model,
+        settings.format,
+        settings.output or settings.weights.with_suffix(f".{settings.format}"),
+        [prepared(image, preprocess) for image in islice(_images(settings.source), IMAGES)],
+        size_hw=preprocess.size_hw,
+        dynamic=settings.dynamic,
+        opset=settings.opset,
+    )
+    print(*report.lines(), sep="\n")
+    return report.to_dict()
+
+
+def prepared(image_rgb: Image, preprocess: Preprocess) -> Tensor:
+    """(1, 3, h, w) input of the network."""
+    fitted, _ = preprocess.fit(image_rgb)
+    return torch.from_numpy(preprocess.normalize(fitted[None]))
+
+
+def _images(source: str | None) -> Iterator[Image]:
+    """The images of a source; without one, drawn ones."""
+    if source is not None:
+        for frame in open_source(source):
+            yield frame.image_rgb
+    else:
+        rng = np.random.default_rng(0)
+        while True:
+            yield draw_image(rng, 320)[0]

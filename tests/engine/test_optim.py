@@ -1,0 +1,82 @@
+"""Groups, schedule and averages against their formulas."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from detector.engine.optim import make_average, make_optimizer, make_scheduler, moving_average
+from detector.settings import OptimizerSettings
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_only_convolution_weights_decay(kind: str):
+    model = network()
+    optimizer = make_optimizer(model, OptimizerSettings(optimizer=kind, weight_decay=0.01))
+    decayed, others = optimizer.param_groups
+    assert [p.shape for p in decayed["params"]] == [torch.Size([4, 3, 3, 3])]
+    assert len(others["params"]) == 3
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
+
+
+def test_warm_up_then_cosine():
+    settings = OptimizerSettings(learning_rate=0.1, final_fraction=0.01, warmup_epochs=2)
+    optimizer = make_optimizer(network(), settings)
+    scheduler = make_scheduler(optimizer, settings, steps=100, steps_per_epoch=5)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(0.1 * 1e-3)
+    # 2 epochs of 5 steps: half-way, step 5, is (0.001 + 1) / 2 of the rate
+    assert rates[5] == pytest.approx(0.1 * 0.5005)
+    assert rates[10] == pytest.approx(0.1)
+    # half of the 90 steps that follow: the middle between the rate and its floor
+    assert rates[55] == pytest.approx((0.1 + 0.001) / 2)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    assert max(rates) == pytest.approx(0.1)
+
+
+def test_a_training_shorter_than_its_warm_up_still_ends():
+    settings = OptimizerSettings(warmup_epochs=3)
+    optimizer = make_optimizer(network(), settings)
+    scheduler = make_scheduler(optimizer, settings, steps=4, steps_per_epoch=4)
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+    assert math.isfinite(optimizer.param_groups[0]["lr"])
+
+
+def test_average_follows_its_formula():
+    # step 3, warm-up 2: d = 0.9 · (1 − e^−1.5) = 0.69918; 1 + (1 − d) · (3 − 1)
+    averaged, current = [torch.tensor([1.0])], [torch.tensor([3.0])]
+    moving_average(0.9, 2.0)(averaged, current, torch.tensor(3))
+    decay = 0.9 * (1 - math.exp(-1.5))
+    assert float(averaged[0]) == pytest.approx(1 + (1 - decay) * 2)
+    assert float(current[0]) == 3.0
+
+
+def test_counters_are_copied():
+    averaged, current = [torch.tensor([1])], [torch.tensor([5])]
+    moving_average(0.9, 2.0)(averaged, current, 3)
+    assert int(averaged[0]) == 5
+
+
+def test_average_covers_batch_norm_statistics_and_leaves_the_model():
+    model = network().train()
+    average = make_average(model, OptimizerSettings())
+    before = copy.deepcopy(model.state_dict())
+    average.update_parameters(model)
+    model(torch.rand(2, 3, 8, 8) + 5)
+    average.update_parameters(model)
+    running = average.module[1].running_mean
+    assert not torch.equal(running, before["1.running_mean"])
+    assert torch.equal(model.state_dict()["0.weight"], before["0.weight"])
+    assert average.module[1].running_mean.dtype == torch.float32

@@ -1,0 +1,214 @@
+"""Training end to end on a tiny set: it learns, it is repeatable, it goes on after a kill."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector.checkpoint import load, save_weights
+from detector.cli import run_tool
+from detector.engine.setup import prepare
+from detector.engine.trainer import normalise
+from detector.errors import DetectorError
+from detector.graph import build
+from detector.settings import TrainSettings
+
+
+def settings(cfg: Path | None, data: Path, project: Path, **values: object) -> TrainSettings:
+    defaults = {
+        "cfg": cfg and str(cfg),
+        "data": str(data),
+        "project": project,
+        "epochs": 2,
+        "batch": 4,
+        "nominal_batch": 4,
+        "device": "cpu",
+        "mosaic": 0.0,
+        "warmup_epochs": 1,
+    }
+    return TrainSettings(**(defaults | values))
+
+
+def test_it_learns(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    trainer = prepare(
+        settings(
+            tiny_cfg,
+            tiny_data,
+            tmp_path,
+            epochs=60,
+            learning_rate=0.02,
+            objectness_gain=20.0,
+            class_gain=20.0,
+            ema_warmup=10.0,
+            val_interval=20,
+            fliplr=0.0,
+            scale=0.0,
+            translate=0.0,
+        )
+    )
+    progress = trainer.fit()
+    first, last = progress.history[0], progress.history[-1]
+    names = ("loss_box", "loss_objectness", "loss_class")
+    assert sum(last[n] for n in names) < 0.3 * sum(first[n] for n in names)
+    assert last["AP50"] > 0.5
+    assert progress.best_ap == max(r["AP"] for r in progress.history if "AP" in r)
+
+
+def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    figures = tmp_path / "train.json"
+    code = run_tool(
+        "train",
+        [
+            *("--cfg", str(tiny_cfg), "--data", str(tiny_data), "--project", str(tmp_path)),
+            *("--epochs", "2", "--batch", "4", "--name", "run", "--json", str(figures)),
+        ],
+    )
+    assert code == 0
+    run = tmp_path / "run"
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "last.state.pt",
+        "results.csv",
+        "results.png",
+        "settings.yaml",
+    ]
+    rows = list(csv.DictReader((run / "results.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    written = json.loads(figures.read_text())
+    assert written["last"]["epoch"] == 2
+    assert written["best"]["AP"] == pytest.approx(max(float(row["AP"]) for row in rows), abs=1e-6)
+    assert written["seconds"] > 0
+    assert load(run / "best.safetensors").names == ("red", "green")
+
+
+def test_the_saved_best_measures_what_was_logged(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, epochs=3, learning_rate=0.05))
+    progress = trainer.fit()
+    figures = tmp_path / "val.json"
+    words = ["--weights", str(trainer.run.best), "--data", str(tiny_data), "--json", str(figures)]
+    assert run_tool("val", words) == 0
+    assert json.loads(figures.read_text())["AP"] == pytest.approx(progress.best_ap, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    states = []
+    for name in ("a", "b"):
+        trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, name=name, mosaic=0.5))
+        trainer.fit()
+        states.append(load(trainer.run.last).state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_resume_goes_on_as_if_nothing_had_happened(
+    tiny_cfg: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="whole", epochs=3))
+    whole.fit()
+
+    cut = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="cut", epochs=3))
+    steps = 0
+
+    def killed(batch, update):
+        nonlocal steps
+        steps += 1
+        if steps > 3:  # two steps an epoch: in the middle of the second one
+            raise KeyboardInterrupt
+        return type(cut).train_step(cut, batch, update)
+
+    monkeypatch.setattr(cut, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit()
+    resumed = prepare(TrainSettings(resume=str(tmp_path / "cut")))
+    assert resumed.progress.epoch == 1
+    resumed.fit()
+    expected, found = load(whole.run.last).state_dict(), load(resumed.run.last).state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert [r["epoch"] for r in resumed.progress.history] == [1, 2, 3]
+
+
+def test_kill_9_leaves_whole_files(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    words = ["--cfg", tiny_cfg, "--data", tiny_data, "--project", tmp_path, "--name", "run"]
+    words += ["--epochs", "4000", "--batch", "4", "--mosaic", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "tools/train.py", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = tmp_path / "run" / "last.state.pt"
+    try:
+        deadline = time.monotonic() + 120
+        while not state.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.5)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert load(state.with_name("last.safetensors")).names == ("red", "green")
+    resumed = prepare(TrainSettings(resume=str(tmp_path / "run")))
+    assert resumed.progress.epoch >= 1
+    assert len(resumed.progress.history) == resumed.progress.epoch
+
+
+def test_a_changed_setting_does_not_go_with_resume(tiny_cfg, tiny_data, tmp_path):
+    trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="run", epochs=1))
+    trainer.fit()
+    with pytest.raises(DetectorError, match=r"--learning-rate 0.5 does not go with --resume"):
+        prepare(TrainSettings(resume=str(tmp_path / "run"), learning_rate=0.5))
+
+
+def test_nothing_to_resume(tmp_path: Path):
+    with pytest.raises(DetectorError, match="holds no run to resume"):
+        prepare(TrainSettings(resume="last", project=tmp_path))
+
+
+def test_a_taken_name_is_refused(tiny_cfg, tiny_data, tmp_path):
+    prepare(settings(tiny_cfg, tiny_data, tmp_path, name="run"))
+    with pytest.raises(DetectorError, match=r"holds a run already; choose another --name"):
+        prepare(settings(tiny_cfg, tiny_data, tmp_path, name="run"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_cfg, tiny_data, tmp_path):
+    trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path))
+    with torch.no_grad():
+        trainer.raw_model.head.m[0].weight[0] = float("nan")
+    with pytest.raises(DetectorError, match="the loss is not finite in epoch 1"):
+        trainer.fit()
+
+
+def test_an_input_size_that_the_strides_do_not_divide(tiny_cfg, tiny_data, tmp_path):
+    with pytest.raises(DetectorError, match=r"--imgsz 70 is not .* stride 16; the nearest is 64"):
+        prepare(settings(tiny_cfg, tiny_data, tmp_path, imgsz=70))
+
+
+def test_neither_model_file_nor_weights(tiny_data: Path):
+    with pytest.raises(DetectorError, match="nothing to train: give --cfg FILE or --weights FILE"):
+        prepare(TrainSettings(data=str(tiny_data)))
+
+
+def test_start_weights_with_other_classes(tiny_cfg, tiny_data, tmp_path, capsys):
+    model = build(tiny_cfg, classes=5)
+    save_weights(tmp_path / "start.safetensors", model)
+    trainer = prepare(settings(None, tiny_data, tmp_path, weights=tmp_path / "start.safetensors"))
+    assert trainer.raw_model.names == ("red", "green")
+    taken = trainer.raw_model.state_dict()["rows.0.conv.weight"]
+    assert torch.equal(taken, model.state_dict()["rows.0.conv.weight"])
+    # 5 → 2 classes: the weight and the bias of the head's two levels do not fit
+    total = len(model.state_dict())
+    assert f"start weights: {total - 4} of {total} tensors taken" in capsys.readouterr().out
+
+
+def test_normalise_equals_the_preprocessing_of_prediction(tiny_cfg, rng):
+    model = build(tiny_cfg)
+    model.preprocess = model.preprocess.model_copy(update={"mean_rgb": (123.0, 117.0, 104.0)})
+    images = rng.integers(0, 256, (2, 8, 8, 3)).astype("uint8")
+    found = normalise(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), model)
+    expected = torch.from_numpy(model.preprocess.normalize(images))
+    assert torch.equal(found, expected)

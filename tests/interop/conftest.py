@@ -1,0 +1,109 @@
+"""A checkpoint as YOLOv5 writes it, with classes that exist only while it is written."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from detector.config import YamlFile
+from detector.graph import Detector, build_model_file
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model_file import check_model_file
+
+CLASSES = 3
+TINY = """
+nc: 3
+depth_multiple: 0.33
+width_multiple: 0.5
+anchors:
+  - [10, 13, 16, 30, 33, 23]
+  - [30, 61, 62, 45, 59, 119]
+backbone:
+  - [-1, 1, Conv, [16, 6, 2, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 3, C3, [16]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, SPPF, [32, 5]]
+head:
+  - [-1, 1, Conv, [16, 1, 1]]
+  - [-1, 1, nn.Upsample, [None, 2, nearest]]
+  - [[-1, 2], 1, Concat, [1]]
+  - [-1, 3, C3, [16, False]]
+  - [[-1, 4], 1, Detect, [nc, anchors]]
+"""
+HEAD = "model.9"
+
+
+@pytest.fixture(scope="session")
+def network() -> Detector:
+    """What the checkpoint stands for: half precision holds its weights exactly."""
+    model = build_model_file(check_model_file(YamlFile(Path("tiny.yaml"), TINY)))
+    randomise_batch_norms(model)
+    return model.half().float().eval()
+
+
+@pytest.fixture
+def write_yolov5(network: Detector, tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a checkpoint; keyword arguments replace parts of it."""
+
+    def write(
+        name: str = "foreign.pt",
+        *,
+        attributes: dict[str, Any] | None = None,
+        change: Callable[[nn.Module], None] | None = None,
+        wrap: Callable[[nn.Module], Any] = lambda model: {"epoch": -1, "ema": None, "model": model},
+        **options: Any,
+    ) -> Path:
+        module = types.ModuleType("models.yolo")
+        for word in ("Model", "Detect", "Block"):
+            setattr(module, word, type(word, (nn.Module,), {"__module__": "models.yolo"}))
+        sys.modules["models"], sys.modules["models.yolo"] = types.ModuleType("models"), module
+        try:
+            model = foreign_twin(network, module)
+            for key, value in (attributes or {}).items():
+                setattr(model, key, value)
+            if change is not None:
+                change(model)
+            path = tmp_path / name
+            torch.save(wrap(model.half()), path, **options)
+        finally:
+            del sys.modules["models"], sys.modules["models.yolo"]
+        return path
+
+    return write
+
+
+def foreign_twin(network: Detector, module: types.ModuleType) -> nn.Module:
+    """The same weights in a tree of other classes, under YOLOv5's names."""
+    model: nn.Module = module.Model()
+    modules: dict[str, nn.Module] = {"": model}
+    for path, own in network.named_modules():
+        if not path:
+            continue
+        name = path.replace("rows", "model", 1)
+        parent, _, leaf = name.rpartition(".")
+        modules[name] = module.Block()
+        modules[parent].add_module(leaf, modules[name])
+        if isinstance(own, nn.BatchNorm2d):
+            modules[name].eps = own.eps
+        for key, value in own.named_parameters(recurse=False):
+            modules[name].register_parameter(key, nn.Parameter(value.clone()))
+        for key, value in own.named_buffers(recurse=False):
+            modules[name].register_buffer(key, value.clone())
+    detect = modules[HEAD]
+    strides = torch.tensor(network.strides, dtype=torch.float32)
+    detect.stride = strides
+    anchors = detect.anchors_wh / strides.view(-1, 1, 1)
+    del detect.anchors_wh
+    detect.register_buffer("anchors", anchors)
+    detect.register_buffer("anchor_grid", torch.full((2, 1, 3, 1, 1, 2), 7.0))
+    model.yaml = {**YamlFile(Path("tiny.yaml"), TINY).value, "ch": 3, "inplace": True}
+    model.names = [f"name{i}" for i in range(CLASSES)]
+    return model

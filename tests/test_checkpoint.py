@@ -1,0 +1,349 @@
+"""Weights and training states on disk: what comes back, and what is refused in one line."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from detector import __version__
+from detector.checkpoint import (
+    MAX_HEADER_BYTES,
+    load,
+    load_training_state,
+    read_card,
+    read_state,
+    save_training_state,
+    save_weights,
+    transfer,
+)
+from detector.config import YamlFile
+from detector.errors import DetectorError
+from detector.graph import Detector, build_model_file
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model_file import check_model_file
+from detector.preprocess import Preprocess
+from detector.reparam import fuse_modules
+
+TINY = """
+variant: wide
+variants:
+  narrow: {width_multiple: 0.5}
+  wide: {width_multiple: 1.0}
+anchors: ANCHORS
+backbone:
+  - [-1, 1, RepVGGBlock, [16, 3, 2]]
+  - [-1, 1, RepVGGBlock, [16, 3, 1]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [-1, 1, C3, [16]]
+  - [[1, 3], 1, Detect, [nc, anchors]]
+"""
+ANCHORS = "[[10, 13, 16, 30], [30, 61, 62, 45]]"
+NAMES = ("cat", "dog é", "a, b: c")
+
+
+def tiny(names=NAMES, variant: str | None = "narrow", anchors: str = ANCHORS) -> Detector:
+    file = YamlFile(Path("tiny.yaml"), TINY.replace("ANCHORS", anchors))
+    model = build_model_file(check_model_file(file, variant), names)
+    randomise_batch_norms(model)
+    return model
+
+
+@pytest.fixture
+def model() -> Detector:
+    return tiny()
+
+
+@pytest.fixture
+def saved(model: Detector, tmp_path: Path) -> Path:
+    path = tmp_path / "best.safetensors"
+    save_weights(path, model)
+    return path
+
+
+def equal(a: Detector, b: Detector) -> bool:
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_what_is_saved_comes_back(model: Detector, tmp_path: Path):
+    model.preprocess = Preprocess(size_hw=(96, 128), mode="stretch", mean_rgb=(1, 2, 3))
+    path = tmp_path / "best.safetensors"
+    save_weights(path, model, {"epoch": 7, "figures": {"AP": 0.5}})
+    found = load(path)
+    assert equal(found, model)
+    assert found.definition == model.definition
+    assert found.names == NAMES
+    assert found.preprocess == model.preprocess
+    assert not found.training
+    assert not found.deployed
+    images = torch.rand(1, 3, 32, 64)
+    for a, b in zip(found(images), model.eval()(images), strict=True):
+        assert torch.equal(a, b)
+    card = read_card(path)
+    assert (card.version, card.task, card.variant) == (__version__, "detect", "narrow")
+    assert card.training == {"epoch": 7, "figures": {"AP": 0.5}}
+
+
+def test_saving_leaves_the_network_as_it_is_and_writes_float32(tmp_path: Path):
+    model = tiny().train().half()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_weights(tmp_path / "a.safetensors", model)
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    state = read_state(tmp_path / "a.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_deployed_network(model: Detector, tmp_path: Path):
+    fused = fuse_modules(model)
+    save_weights(tmp_path / "a.safetensors", fused)
+    found = load(tmp_path / "a.safetensors")
+    assert found.deployed
+    assert equal(found, fused)
+    assert read_card(tmp_path / "a.safetensors").deployed
+
+
+def test_anchors_that_were_fitted_need_no_second_fitting(tmp_path: Path):
+    model = tiny(anchors="2")
+    assert not model.head.fitted
+    model.head.anchors_wh.fill_(5)
+    save_weights(tmp_path / "a.safetensors", model)
+    found = load(tmp_path / "a.safetensors")
+    assert found.head.fitted
+    assert found.head.anchors_wh.unique().tolist() == [5]
+
+
+def spoil(path: Path, tensors: dict | None = None, **changes: object) -> None:
+    """Write a file again with a valid checksum but another card or other tensors."""
+    from detector.checkpoint import _checksum
+
+    with safetensors.safe_open(path, "pt") as opened:
+        card = {**json.loads(opened.metadata()["detector"]), **changes}
+        found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    found = {k: v for k, v in {**found, **(tensors or {})}.items() if v is not None}
+    text = json.dumps(card)
+    metadata = {"detector": text, "crc32": _checksum(text, found)}
+    safetensors.torch.save_file(found, path, metadata)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "'detector' metadata: format: input should be 1, found 2"),
+        ({"names": []}, "'detector' metadata: names: "),
+        ({"nmaes": 1}, "'detector' metadata: unknown key 'nmaes'; did you mean 'names'"),
+        ({"preprocess": {"size_hw": [1, 1]}}, "'detector' metadata: preprocess.size_hw.0: "),
+        ({"variant": "huge"}, "its network cannot be built: tiny.yaml:2: unknown variant 'huge'"),
+        ({"model": "backbone: ["}, "its network cannot be built: tiny.yaml:1: YAML syntax: "),
+        ({"model": "!!python/object/apply:os.getcwd []"}, "its network cannot be built: .*YAML"),
+        ({"variant": "wide"}, r"weight 'rows.0.conv.weight' is 8×3×3×3, expected 16×3×3×3"),
+        ({"names": ["a"]}, "weight 'rows.4.m.0.weight' is 16×8×1×1, expected 12×8×1×1"),
+        ({"tensors": {"rows.0.bn.bias": None}}, "weight 'rows.0.bn.bias' is missing"),
+        (
+            {"tensors": {"rows.0.bn.bais": torch.ones(1)}},
+            "weight 'rows.0.bn.bais' has no place in the network; did you mean 'rows.0.bn.bias'",
+        ),
+    ],
+)
+def test_cards_and_weights_that_do_not_fit(saved: Path, changes: dict, message: str):
+    spoil(saved, **changes)
+    with pytest.raises(DetectorError, match=rf"best\.safetensors: {message}") as caught:
+        load(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_damage_is_noticed(saved: Path, rng: np.random.Generator):
+    whole = saved.read_bytes()
+    for _ in range(100):
+        damaged = bytearray(whole)
+        if rng.random() < 0.2:
+            del damaged[rng.integers(len(whole)) :]
+        else:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        saved.write_bytes(damaged)
+        with pytest.raises(DetectorError) as caught:
+            load(saved)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "damaged or not a .safetensors file"),
+        (b"hello world, hello world", "damaged or not a .safetensors file"),
+        ((5).to_bytes(8, "little") + b"nojso", "damaged or not a .safetensors file: "),
+    ],
+)
+def test_files_of_another_kind(tmp_path: Path, data: bytes, message: str):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(DetectorError, match=rf"a\.safetensors: {message}"):
+        load(path)
+
+
+def test_a_huge_header(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    size = MAX_HEADER_BYTES + 1
+    path.write_bytes(size.to_bytes(8, "little") + bytes(size))
+    with pytest.raises(DetectorError, match=f"its header has {size} bytes, at most"):
+        load(path)
+
+
+def test_weights_of_another_project_without_a_card(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(2)}, path)
+    with pytest.raises(DetectorError, match="no 'detector' metadata .*: not weights that were"):
+        load(path)
+    assert read_state(path)["a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".ONNX"])
+@pytest.mark.parametrize("read", [load, read_state])
+def test_exported_files(tmp_path: Path, suffix: str, read):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"")
+    message = r"an exported file, which detect and val run; expected \.safetensors or \.pt$"
+    with pytest.raises(DetectorError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.pth"])
+@pytest.mark.parametrize("read", [load, read_state])
+def test_a_missing_file(tmp_path: Path, name: str, read):
+    with pytest.raises(DetectorError, match=rf"{name}: no such file; expected weights$"):
+        read(tmp_path / name)
+
+
+def test_a_foreign_checkpoint(shared: Path, tmp_path: Path):
+    model = load(shared / "weights/yolov5n_coco.pt")
+    assert len(model.names) == 80
+    save_weights(tmp_path / "a.safetensors", model)
+    assert equal(load(tmp_path / "a.safetensors"), model)
+
+
+def test_start_weights_from_a_plain_dictionary(model: Detector, tmp_path: Path):
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    state = read_state(tmp_path / "a.pth")
+    assert state.keys() == model.state_dict().keys()
+    message = "no YOLOv5 network with its YAML in this checkpoint$"
+    with pytest.raises(DetectorError, match=message):
+        load(tmp_path / "a.pth")
+
+
+def test_a_transfer_to_other_classes_takes_all_but_the_head(model: Detector):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = tiny(("one",))
+    report = transfer(other, state)
+    # One 1×1 convolution per level, weight and bias; the anchors fit.
+    assert set(report.left) == {f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")}
+    assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
+    assert report.missing == ()
+    own = other.state_dict()
+    assert all(torch.equal(own[name], state[name]) for name in report.taken)
+    assert report.lines()[0] == f"start weights: {len(state) - 4} of {len(state)} tensors taken"
+    assert len(report.lines()) == 5
+
+
+def test_a_transfer_copies(model: Detector):
+    other = tiny()
+    state = model.state_dict()
+    transfer(other, state)
+    state["rows.0.conv.weight"].zero_()
+    assert other.state_dict()["rows.0.conv.weight"].abs().sum() > 0
+
+
+def test_a_transfer_brings_fitted_anchors(model: Detector):
+    other = tiny(anchors="2")
+    transfer(other, model.state_dict())
+    assert other.head.fitted
+    assert torch.equal(other.head.anchors_wh, model.head.anchors_wh)
+
+
+def test_a_transfer_reports_what_has_no_counterpart(model: Detector):
+    state = {**model.state_dict(), "fc.bias": torch.ones(1)}
+    del state["rows.0.bn.bias"]
+    report = transfer(tiny(), state)
+    assert report.left == {"fc.bias": "has no place in this network"}
+    assert report.missing == ("rows.0.bn.bias",)
+    assert report.lines()[1:] == [
+        "  left fc.bias: has no place in this network",
+        "  not in the start weights: rows.0.bn.bias",
+    ]
+
+
+def test_a_long_report_is_cut(model: Detector):
+    state = {"rows.0.bn.bias": torch.ones(8), **{f"x{i}": torch.ones(1) for i in range(20)}}
+    lines = transfer(model, state).lines()
+    assert len(lines) == 9
+    missing = len(model.state_dict()) - 1
+    assert lines[-1] == f"  and {20 + missing - 7} more"
+
+
+def test_a_transfer_of_nothing_is_an_error(model: Detector):
+    with pytest.raises(DetectorError, match="none of the 1 start weights fits this network; "):
+        transfer(model, {"fc.bias": torch.ones(1)})
+
+
+def test_a_training_state_comes_back(tmp_path: Path):
+    state = {"epoch": 3, "random": torch.get_rng_state(), "groups": [{"lr": 0.1, "params": [0]}]}
+    save_training_state(tmp_path / "last.state.pt", state)
+    found = load_training_state(tmp_path / "last.state.pt")
+    assert found["groups"] == state["groups"]
+    assert torch.equal(found["random"], state["random"])
+    assert [file.name for file in tmp_path.iterdir()] == ["last.state.pt"]
+
+
+class Calls:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> object:
+        return os.system, (self.command,)
+
+
+def test_a_training_state_runs_nothing(tmp_path: Path):
+    target = tmp_path / "target"
+    torch.save({"a": Calls(f"touch {target}")}, tmp_path / "a.pt")
+    with pytest.raises(DetectorError, match="not the state of a training run: ") as caught:
+        load_training_state(tmp_path / "a.pt")
+    assert "\n" not in str(caught.value)
+    assert not target.exists()
+
+
+def test_a_training_state_of_another_kind(tmp_path: Path):
+    torch.save([1], tmp_path / "a.pt")
+    with pytest.raises(DetectorError, match=r"a\.pt: not the state of a training run$"):
+        load_training_state(tmp_path / "a.pt")
+    with pytest.raises(DetectorError, match=r"b\.pt: no such file$"):
+        load_training_state(tmp_path / "b.pt")
+
+
+def test_a_damaged_training_state(tmp_path: Path):
+    path = tmp_path / "a.pt"
+    save_training_state(path, {"a": torch.ones(1000)})
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 4
+    for damaged in (whole[:-100], bytes(flipped), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(DetectorError, match="damaged or not an archive of PyTorch"):
+            load_training_state(path)
+
+
+def test_a_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    before = saved.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DetectorError, match="cannot be written: No space left on device$"):
+        save_weights(saved, tiny())
+    assert saved.read_bytes() == before
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]

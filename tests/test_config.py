@@ -1,0 +1,241 @@
+"""YAML with positions, and settings checked with one readable line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector import config
+from detector.config import Strict, YamlFile, read_yaml, validate
+from detector.errors import DetectorError
+
+TEXT = """\
+# a comment line
+name: a   # behind a value
+rows:
+  - [1, 2,
+     3]   # of three
+  - {deep: [x, "# none"]}#glued
+empty:
+"""
+
+
+def yaml_file(text: str) -> YamlFile:
+    return YamlFile(Path("a.yaml"), text)
+
+
+def message_of(text: str) -> str:
+    with pytest.raises(DetectorError) as caught:
+        yaml_file(text)
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------------------ reading
+
+
+def test_values_and_lines() -> None:
+    file = yaml_file(TEXT)
+    assert file.value == {
+        "name": "a",
+        "rows": [[1, 2, 3], {"deep": ["x", "# none"]}],
+        "empty": None,
+    }
+    assert file.line() == 2  # where the mapping begins
+    assert file.line("rows") == 3  # the key, not the value behind it
+    assert file.line("rows", 0) == 4
+    assert file.line("rows", 0, 2) == 5
+    assert file.line("rows", 1, "deep", 0) == 6
+    assert file.line("rows", 9, "nothing") == 3  # the nearest parent that exists
+    assert file.line("nothing") == 2
+
+
+def test_comments_stand_behind_values() -> None:
+    assert yaml_file(TEXT).comments == {2: "behind a value", 5: "of three", 6: "glued"}
+
+
+@pytest.mark.parametrize("text", ["", "# only this\n", "---\n", "\ufeff"])
+def test_empty_documents(text: str) -> None:
+    assert yaml_file(text).value is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),  # a word in YAML 1.1
+        ("-2E+4", -2e4),
+        ("1.5e3", "1.5e3"),  # YAML 1.1 wants the sign: 1.5e+3
+        ("0x10", 16),
+        ("1_000", 1000),
+        ("yes", True),
+        ("'yes'", "yes"),
+        ("~", None),
+        ("!!str 5", "5"),
+        ("e5", "e5"),
+        ("&a [1]", [1]),
+    ],
+)
+def test_scalars(text: str, value: Any) -> None:
+    found = yaml_file(text).value
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "a.yaml:1: YAML syntax: expected ',' or ']', but got '<stream end>' "
+         "(while parsing a flow sequence from line 1)"),
+        ("a: 1\na: 2", "a.yaml:2: key 'a' stands twice"),
+        ("1: a\n0x1: b", "a.yaml:2: key 1 stands twice"),
+        ("a: !!set {x}", "a.yaml:1: tag '!!set' is not allowed, a file holds plain values only"),
+        ("a: 1\nb: !new x", "a.yaml:2: tag '!new' is not allowed, a file holds plain values only"),
+        ("<<: {a: 1}", "a.yaml:1: tag '!!merge' is not allowed, a file holds plain values only"),
+        ("a: !!int word", "a.yaml:1: unreadable value 'word': invalid literal for int() with base "
+         "10: 'word'"),
+        ("a\n\nb\0", "a.yaml:3: YAML syntax: character '\\x00' is not allowed"),
+        ("[" * 66, "a.yaml:1: YAML syntax: nested deeper than 64 levels"),
+        ("&a [*a]", "a.yaml:1: is nested deeper than 64 levels"),
+    ],
+)  # fmt: skip
+def test_bad_text(text: str, message: str) -> None:
+    assert message_of(text).startswith(message)
+
+
+def test_depth_limit_is_exact() -> None:
+    assert yaml_file("[" * 64 + "]" * 64).value
+    assert "nested deeper" in message_of("[" * 65 + "1" + "]" * 65)
+
+
+def test_aliases_count_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "MAX_YAML_NODES", 20)
+    text = "- &a [1, 2, 3]\n- [*a, *a]\n"  # 1 + (1 + 3) + (1 + 2·4) = 14 values
+    assert yaml_file(text).value == [[1, 2, 3], [[1, 2, 3], [1, 2, 3]]]
+    assert message_of(text + "- [*a, *a]\n").endswith(": expands to more than 20 values")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+    message = "a.yaml:"
+    try:
+        yaml_file(text)
+    except DetectorError as error:
+        message = str(error)
+    assert message.startswith("a.yaml:")
+    assert len(message.splitlines()) == 1
+
+
+def test_read_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("name: größe", encoding="utf-8")
+    assert read_yaml(file).value == {"name": "größe"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: gr\xf6\xdfe", "is not UTF-8 text"),
+        (b"#" * ((1 << 20) + 1), "has 1048577 bytes, a YAML file may have 1048576"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_unreadable_file(content: bytes | None, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(DetectorError) as caught:
+        read_yaml(file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+def test_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DetectorError, match=r": cannot be read: Is a directory$"):
+        read_yaml(tmp_path)
+
+
+# ----------------------------------------------------------------------------------- checking
+
+
+class Inner(Strict):
+    rate: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.5
+
+
+class Settings(Strict):
+    epochs: Annotated[int, pydantic.Field(ge=1)] = 10
+    mode: Literal["fast", "exact"] = "fast"
+    verbose: bool = False
+    sizes: tuple[int, ...] = ()
+    inner: Inner | None = None
+    table: dict[str, Inner] = {}
+    name: str
+    even: int = 0
+
+    @pydantic.field_validator("even")
+    @classmethod
+    def check_even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("Expected an even number")
+        return value
+
+
+GOOD = "name: a\n"
+
+
+def test_good_settings() -> None:
+    settings = validate(Settings, yaml_file(GOOD + "inner: {rate: 1}\nsizes: [1, 2]\n"))
+    assert settings == Settings(name="a", inner=Inner(rate=1.0), sizes=(1, 2))
+
+
+def test_part_of_a_file() -> None:
+    file = yaml_file("a: 1\nb:\n  rate: 0.1\nc:\n  rate: 5\n")
+    assert validate(Inner, file, file.value["b"], ("b",)).rate == 0.1
+    with pytest.raises(DetectorError) as caught:
+        validate(Inner, file, file.value["c"], ("c",))
+    assert str(caught.value) == "a.yaml:5: rate: expected at most 1, found 5"
+
+
+KNOWN = "known keys: epochs, mode, verbose, sizes, inner, table, name, even"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "1: expected a mapping of settings, found nothing"),
+        ("[1]", "1: expected a mapping of settings, found list"),
+        ("epochs: 3\n", "1: key 'name' is missing"),
+        ("epochs: 3\nnaem: a\n", "2: unknown key 'naem'; did you mean 'name'?"),
+        (GOOD + "colour: 3\n", f"2: unknown key 'colour'; {KNOWN}"),
+        (GOOD + "5: 3\n", f"2: unknown key '5'; {KNOWN}"),
+        (GOOD + "inner:\n  rat: 3\n", "3: unknown key 'inner.rat'; did you mean 'rate'?"),
+        (GOOD + "table:\n  a: {}\n  b: {x: 1}\n", "4: unknown key 'table.b.x'; known keys: rate"),
+        (GOOD + "epochs: many\n", "2: epochs: expected a whole number, found 'many'"),
+        (GOOD + "epochs: 1.5\n", "2: epochs: expected a whole number, found 1.5"),
+        (GOOD + "epochs: 0\n", "2: epochs: expected at least 1, found 0"),
+        (GOOD + "inner: {rate: 0}\n", "2: inner.rate: expected more than 0, found 0"),
+        (GOOD + "inner: {rate: .nan}\n", "2: inner.rate: expected a finite number, found nan"),
+        (GOOD + "inner: {rate: [1]}\n", "2: inner.rate: expected a number, found [1]"),
+        (GOOD + "inner: 3\n", "2: inner: expected a mapping, found 3"),
+        (GOOD + "mode: slow\n", "2: mode: expected 'fast' or 'exact', found 'slow'"),
+        (GOOD + "verbose: 7\n", "2: verbose: expected true or false, found 7"),
+        (GOOD + "sizes: 3\n", "2: sizes: expected a list, found 3"),
+        (GOOD + "sizes:\n  - 1\n  - x\n", "4: sizes.1: expected a whole number, found 'x'"),
+        (GOOD + "even: 3\n", "2: even: expected an even number, found 3"),
+        ("name: [1]\n", "1: name: expected a word, found [1]"),
+        (GOOD + f"epochs: {'x' * 99}\n",
+         f"2: epochs: expected a whole number, found '{'x' * 56}..."),
+    ],
+)  # fmt: skip
+def test_bad_settings(text: str, message: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        validate(Settings, yaml_file(text))
+    assert str(caught.value) == f"a.yaml:{message}"
+
+
+def test_settings_do_not_change() -> None:
+    settings = Settings(name="a")
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        settings.epochs = 3

@@ -1,0 +1,162 @@
+"""Reading and writing image files."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.errors import DetectorError
+from detector.opencv import (
+    MAX_IMAGE_PIXELS,
+    Image,
+    cv2,
+    decode_image,
+    read_image,
+    write_image,
+)
+
+
+@pytest.fixture
+def image(rng: np.random.Generator) -> Image:
+    return rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+
+
+def encoded(suffix: str, array: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, array)[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tiff"])
+def test_written_images_are_read_unchanged(suffix: str, image: Image, tmp_path: Path) -> None:
+    file = tmp_path / f"a{suffix}"
+    write_image(file, image)
+    read = read_image(file)
+    assert read.dtype == np.uint8
+    if suffix != ".webp":  # that one loses a little
+        np.testing.assert_array_equal(read, image)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_channels_are_red_green_blue(tmp_path: Path) -> None:
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    write_image(tmp_path / "red.png", red)
+    assert cv2.imread(str(tmp_path / "red.png"))[0, 0].tolist() == [0, 0, 255]  # OpenCV: BGR
+    assert read_image(tmp_path / "red.png")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_grey_alpha_and_16_bit_become_three_channels(image: Image) -> None:
+    grey = image[..., 0]
+    threefold = np.repeat(grey[..., None], 3, -1)
+    np.testing.assert_array_equal(decode_image(encoded(".png", grey), "a"), threefold)
+    wide = grey.astype(np.uint16) << 8
+    np.testing.assert_array_equal(decode_image(encoded(".png", wide), "a"), threefold)
+    with_alpha = np.dstack([image[..., ::-1], np.zeros((12, 20), np.uint8)])
+    np.testing.assert_array_equal(decode_image(encoded(".png", with_alpha), "a"), image)
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """Put an EXIF segment with an orientation behind the start of a JPEG."""
+    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    body = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_orientation_is_applied(orientation: int, turn: object, image: Image) -> None:
+    jpeg = encoded(".jpg", image)
+    upright = decode_image(jpeg, "a")
+    turned = decode_image(with_orientation(jpeg, orientation), "a")
+    np.testing.assert_array_equal(turned, turn(upright))  # type: ignore[operator]
+
+
+def png_header_of(width: int, height: int) -> bytes:
+    """A PNG that promises an image it does not hold."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(b"\0" * 100)
+    start = b"\x89PNG\r\n\x1a\n"
+    return start + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty, expected an image"),
+        (b"hello", "is not an image that OpenCV can decode"),
+        (b"\xff\xd8\xff\xe0", "is a truncated JPEG (its end marker is missing)"),
+        (png_header_of(20_000, 20_000), f"cannot be decoded: more than {MAX_IMAGE_PIXELS} pixels"),
+    ],
+)
+def test_no_image(data: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(data)
+    with pytest.raises(DetectorError) as caught:
+        read_image(file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_truncated_image_is_an_error(suffix: str, part: float, image: Image) -> None:
+    data = encoded(suffix, image)
+    with pytest.raises(DetectorError, match=r"^cut: (is a truncated JPEG|is not an image)"):
+        decode_image(data[: int(len(data) * part)], "cut")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DetectorError) as caught:
+        read_image(tmp_path / "a.jpg")
+    assert str(caught.value) == f"{tmp_path / 'a.jpg'}: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("name", ["a.zzz", "a"])
+def test_unknown_suffix(name: str, image: Image, tmp_path: Path) -> None:
+    with pytest.raises(DetectorError, match="no image format has the suffix"):
+        write_image(tmp_path / name, image)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_libgl_is_one_line_that_names_the_mend() -> None:
+    code = (
+        "import sys\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'cv2': raise ImportError('libGL.so.1: cannot open shared object')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+        "from detector.errors import DetectorError\n"
+        "try:\n"
+        "    import detector.opencv\n"
+        "except DetectorError as error:\n"
+        "    print(error)\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == (
+        "OpenCV does not load (libGL.so.1: cannot open shared object); on a machine without a "
+        "screen run: pip install --force-reinstall --no-deps opencv-python-headless\n"
+    )

@@ -1,0 +1,142 @@
+"""From an image to the network's input, and boxes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.preprocess import Placement, Preprocess
+
+
+def picture(height: int, width: int, value: int = 200) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+# Sizes, and by hand: new size, offset (left, top), scale (x, y).
+@pytest.mark.parametrize(
+    ("size_hw", "image_hw", "new_hw", "offset_xy"),
+    [
+        ((64, 64), (64, 64), (64, 64), (0, 0)),
+        ((64, 64), (32, 64), (32, 64), (0, 16)),  # (64 − 32) / 2
+        ((64, 64), (100, 50), (64, 32), (16, 0)),  # 50 · 0.64 = 32
+        ((64, 96), (100, 100), (64, 64), (16, 0)),
+        ((64, 64), (480, 640), (48, 64), (0, 8)),
+        ((64, 64), (33, 64), (33, 64), (0, 15)),  # 31 rows over: 15 above, 16 below
+        ((64, 64), (1, 6400), (1, 64), (0, 31)),  # never thinner than a pixel
+    ],
+)
+def test_letterbox(
+    size_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    new_hw: tuple[int, int],
+    offset_xy: tuple[int, int],
+) -> None:
+    canvas, placement = Preprocess(size_hw=size_hw).fit(picture(*image_hw))
+    assert canvas.shape == (*size_hw, 3)
+    assert canvas.dtype == np.uint8
+    assert placement.offset_xy == offset_xy
+    assert placement.image_size_hw == image_hw
+    assert placement.scale_xy == (new_hw[1] / image_hw[1], new_hw[0] / image_hw[0])
+    inside = np.zeros(size_hw, bool)
+    left, top = offset_xy
+    inside[top : top + new_hw[0], left : left + new_hw[1]] = True
+    assert (canvas[inside] == 200).all()
+    assert (canvas[~inside] == 114).all()
+
+
+def test_stretch_fills_the_input() -> None:
+    canvas, placement = Preprocess(size_hw=(64, 32), mode="stretch").fit(picture(16, 64))
+    assert (canvas == 200).all()
+    assert placement == Placement((0.5, 4.0), (0, 0), (16, 64))
+
+
+def test_argument_stays_as_it_is() -> None:
+    image = picture(64, 64)
+    canvas, _ = Preprocess(size_hw=(64, 64)).fit(image)
+    canvas[:] = 0
+    assert (image == 200).all()
+
+
+def test_boxes_there_and_back_by_hand() -> None:
+    # 100×50 (h×w) into 64×64: scale 0.64, 32 wide, 16 to the left.
+    _, placement = Preprocess(size_hw=(64, 64)).fit(picture(100, 50))
+    boxes = np.array([[0, 0, 50, 100], [10, 20, 20, 40]], np.float32)
+    expected = np.array([[16, 0, 48, 64], [22.4, 12.8, 28.8, 25.6]], np.float32)
+    np.testing.assert_allclose(placement.to_input(boxes), expected, rtol=1e-6)
+    np.testing.assert_allclose(placement.to_image(expected), boxes, rtol=1e-6, atol=1e-5)
+    assert placement.to_image(expected).dtype == np.float32
+
+
+def test_boxes_are_clipped_to_the_image_and_none_is_fine() -> None:
+    _, placement = Preprocess(size_hw=(64, 64)).fit(picture(100, 50))
+    outside = np.array([[0, -9, 99, 99]], np.float32)
+    np.testing.assert_array_equal(placement.to_image(outside), [[0, 0, 50, 100]])
+    none = np.zeros((0, 4), np.float32)
+    assert placement.to_image(none).shape == placement.to_input(none).shape == (0, 4)
+
+
+sides = st.integers(1, 500)
+
+
+@given(
+    st.tuples(sides, sides),
+    st.tuples(st.integers(8, 300), st.integers(8, 300)),
+    st.sampled_from(["letterbox", "stretch"]),
+    st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4),
+)
+def test_to_image_inverts_to_input(
+    image_hw: tuple[int, int], size_hw: tuple[int, int], mode: str, corners: list[float]
+) -> None:
+    _, placement = Preprocess(size_hw=size_hw, mode=mode).fit(picture(*image_hw))  # type: ignore[arg-type]
+    height, width = image_hw
+    boxes = np.array([corners], np.float32) * np.array([width, height, width, height], np.float32)
+    there = placement.to_input(boxes)
+    assert (there >= -1e-3).all()
+    assert (there <= np.array([size_hw[1], size_hw[0]] * 2) + 1e-3).all()
+    np.testing.assert_allclose(placement.to_image(there), boxes, rtol=1e-4, atol=1e-2)
+
+
+def test_normalize_by_hand() -> None:
+    images = np.zeros((2, 8, 16, 3), np.uint8)
+    images[1, 2, 3] = [255, 51, 0]
+    planes = Preprocess(size_hw=(8, 16)).normalize(images)
+    assert planes.shape == (2, 3, 8, 16)
+    assert planes.dtype == np.float32
+    assert planes.flags.c_contiguous
+    np.testing.assert_allclose(planes[1, :, 2, 3], [1, 0.2, 0])
+    assert planes.sum() == pytest.approx(1.2)
+
+
+def test_mean_and_scale() -> None:
+    # SSD's input: minus the mean, no scaling.
+    ssd = Preprocess(size_hw=(8, 8), mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))
+    planes = ssd.normalize(picture(8, 8, 124)[None])
+    np.testing.assert_array_equal(planes[0, :, 0, 0], [1, 7, 20])
+
+
+def test_with_size_and_json() -> None:
+    stored = Preprocess(size_hw=(64, 96), mode="stretch", pad_value=0, mean_rgb=(1, 2, 3))
+    assert Preprocess.model_validate_json(stored.model_dump_json()) == stored
+    other = stored.with_size((32, 32))
+    assert other.size_hw == (32, 32)
+    assert other.with_size((64, 96)) == stored
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"size_hw": (0, 64)},
+        {"size_hw": (64, 10_000)},
+        {"size_hw": 64},
+        {"size_hw": (64, 64), "mode": "crop"},
+        {"size_hw": (64, 64), "pad_value": 256},
+        {"size_hw": (64, 64), "scale_rgb": (0, 1, 1)},
+        {"size_hw": (64, 64), "mean": (0, 0, 0)},
+    ],
+)
+def test_bad_specification(values: dict[str, object]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Preprocess(**values)
