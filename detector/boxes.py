@@ -75,5 +75,5 @@ def complete_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) 
 def _intersection(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
     left_top = torch.maximum(boxes_a_xyxy[..., :2], boxes_b_xyxy[..., :2])
     right_bottom = torch.minimum(boxes_a_xyxy[..., 2:], boxes_b_xyxy[..., 2:])
-    width, height = (right_bottom - left_top).clamp(min=0).unbind(-1)
-    return width * height
+    sides: Tensor = (right_bottom - left_top).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]

@@ -76,7 +76,8 @@ class Preprocess(Strict):
             ratio = min(target_h / height, target_w / width)
             new_h, new_w = max(round(height * ratio), 1), max(round(width * ratio), 1)
         if (new_h, new_w) != (height, width):
-            image_rgb = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+            resized = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+            image_rgb = np.asarray(resized, np.uint8)
         top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
         canvas = np.full((target_h, target_w, 3), self.pad_value, np.uint8)
         canvas[top : top + new_h, left : left + new_w] = image_rgb
