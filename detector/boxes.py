@@ -69,7 +69,8 @@ def complete_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) 
     aspect = 4 / math.pi**2 * (angle_a - angle_b).square()
     with torch.no_grad():
         weight = aspect / (1 - overlap + aspect + eps)
-    return overlap - distance2 / diagonal2 - weight * aspect
+    penalty: Tensor = distance2 / diagonal2 + weight * aspect
+    return overlap - penalty
 
 
 def _intersection(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:

@@ -41,6 +41,8 @@ MAX_CHANNELS = 1 << 16
 MAX_STRIDE = 1024
 MAX_VALUES = 1 << 29
 MAX_TENSORS = 10_000
+MIN_TELLING_SIDE = 16
+"""Below this many pixels, the size of a map says little about the stride."""
 
 
 @dataclass(frozen=True)
@@ -437,16 +439,19 @@ def run_empty(model: Detector, size_hw: tuple[int, int], watch: Callable[[Row, A
 
 
 def _dry_run(model: Detector, model_file: ModelFile) -> None:
-    """Name the row that does not run, or gives other channels than its contract says."""
+    """Name the row that does not run, or gives another map than its contract says."""
+    imgsz = model_file.keys.imgsz
+    sides, strides = {IMAGE: imgsz}, {IMAGE: Fraction(1)}
     done = 0
 
     def check(row: Row, output: Any) -> None:
         nonlocal done
-        if row.channels and output.shape[1] != row.channels:
-            raise ValueError(f"declares {row.channels} channels, gives {output.shape[1]}")
+        if row.channels:
+            source = row.sources[0]
+            _check_map(output, row.channels, sides[source], row.stride / strides[source])
+            sides[row.index], strides[row.index] = output.shape[-1], row.stride
         done += 1
 
-    imgsz = model_file.keys.imgsz
     try:
         run_empty(model, (imgsz, imgsz), check)
     except Exception as error:  # a block of someone else's may fail in any way
@@ -461,6 +466,19 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
         ) from error
 
 
+def _check_map(output: Tensor, channels: int, side: int, stride: Fraction) -> None:
+    """Raise unless a map is what was declared for an input map of ``side`` pixels."""
+    if output.shape[1] != channels:
+        raise ValueError(f"declares {channels} channels, gives {output.shape[1]}")
+    found = output.shape[-1]
+    # Missing padding costs some pixels, a forgotten stride half of them.
+    if side >= MIN_TELLING_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
+        raise ValueError(f"declares stride {stride}, makes {found} of {side} pixels")
+
+
 def _one_line(error: Exception) -> str:
-    """The first line of an error's message, or its kind if it has none."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """The first line of an error's message, with its kind where that says more."""
+    message = next(iter(str(error).splitlines()), "")
+    if message and not isinstance(error, LookupError):
+        return message
+    return type(error).__name__ + (f": {message}" if message else "")

@@ -49,7 +49,7 @@ def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
     found = [
         *_defaults(model_file, model),
         *_anchors(model_file, model),
-        *_unread(model),
+        *_connections(model),
         *_comments(model_file, model),
     ]
     return sorted(found, key=lambda warning: warning.line)
@@ -67,11 +67,13 @@ def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
         yield LintWarning(model_file.file.line(), f"{key} is missing: {getattr(keys, key):g}")
 
 
-def _unread(model: Detector) -> Iterator[LintWarning]:
+def _connections(model: Detector) -> Iterator[LintWarning]:
     read = {source for row in model.plan for source in row.sources}
     for row in model.plan[:-1]:
         if row.index not in read:
             yield LintWarning(row.line, f"{_name(row)}: nobody reads its output")
+        if contract(row.module).joins and len(row.sources) == 1:
+            yield LintWarning(row.line, f"{_name(row)}: joins a single map")
 
 
 def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
@@ -83,9 +85,7 @@ def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     for i in range(1, len(sizes)):
         if (sizes[i] - sizes[i - 1]) * (model.strides[i] - model.strides[i - 1]) < 0:
             low, high = sorted((model.strides[i - 1], model.strides[i]))
-            text = (
-                f"anchors run against the strides: those of {low} are larger than those of {high}"
-            )
+            text = f"anchors run against the strides: larger at stride {low} than at {high}"
             yield LintWarning(file.line("anchors", i), text)
     last_on_line = {file.line("anchors", i): stride for i, stride in enumerate(model.strides)}
     for line, stride in last_on_line.items():

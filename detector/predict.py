@@ -6,12 +6,14 @@ an ONNX file runs where torch is not installed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.detections import Detections
-from detector.errors import DetectorError
+from detector.errors import DetectorError, nearest
 from detector.opencv import Image
 from detector.runtime.backend import Backend
 from detector.runtime.nms import Nms, nms
@@ -89,11 +91,13 @@ def open_backend(
         return _torch_backend(weights, device, imgsz)
     path = Path(weights)
     if not path.is_file():
-        raise DetectorError("no such file; expected weights", file=path)
+        raise _missing(path)
     if path.suffix == ".onnx":
         from detector.runtime.onnx import OnnxBackend
 
-        return _resized(OnnxBackend(path, device=device), imgsz, path), nms
+        # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
+        onnx_device = "cpu" if device == "auto" else device
+        return _resized(OnnxBackend(path, device=onnx_device), imgsz, path), nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
         from detector.torch_backend import choose_device, torch_nms
@@ -104,15 +108,38 @@ def open_backend(
     return _torch_backend(load(path), device, imgsz)
 
 
+def square_input(model: Detector, imgsz: int) -> tuple[int, int]:
+    """Height and width of a square input of that side.
+
+    Raises:
+        DetectorError: the network's strides do not divide it; names the nearest side.
+    """
+    stride = model.max_stride
+    if imgsz % stride:
+        raise DetectorError(
+            f"imgsz {imgsz} is not a multiple of the network's stride {stride}; "
+            f"the nearest is {max(round(imgsz / stride), 1) * stride}"
+        )
+    return imgsz, imgsz
+
+
+def _missing(path: Path) -> DetectorError:
+    """Name what is there instead, or the nearest name beside it."""
+    if path.is_dir():
+        return DetectorError("is a folder, expected a weights file", file=path)
+    folder = path.parent
+    siblings = [entry.name for entry in islice(os.scandir(folder), 2000)] if folder.is_dir() else []
+    hint = nearest(path.name, siblings) or "; expected weights"
+    return DetectorError(f"no such file{hint}", file=path)
+
+
 def _torch_backend(model: Detector, device: str, imgsz: int | None) -> tuple[Backend, Nms]:
     from detector.tasks import task_of
     from detector.torch_backend import TorchBackend, choose_device
 
     preprocess = model.preprocess
     if imgsz is not None:
-        if imgsz % model.max_stride:
-            raise DetectorError(f"imgsz {imgsz} is not a multiple of the stride {model.max_stride}")
-        preprocess = preprocess.with_size((imgsz, imgsz))
+        preprocess = preprocess.with_size(square_input(model, imgsz))
     return TorchBackend(model, choose_device(device), preprocess), task_of(model).postprocess
 
 

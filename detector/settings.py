@@ -218,6 +218,18 @@ class InfoSettings(ToolSettings):
     imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
 
 
+class BenchmarkSettings(ToolSettings):
+    """Measure training or detection on this machine."""
+
+    what: Literal["train", "detect"] = Field("detect", description="train or detect")
+    cfg: str = Field("cfg/yolov5n.yaml", description="model file, cfg/*.yaml")
+    variant: str | None = Field(None, description="row of the model file's table of variants")
+    imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+    batch: Count = Field(16, description="images per training step")
+    threads: Count = Field(2, description="compute threads")
+    rounds: Count = Field(10, description="runs of each, in turns")
+
+
 class AnchorSettings(ToolSettings, DataSettings):
     """Fit anchors to a data set."""
 

@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
+from detector.errors import DetectorError, nearest
 from detector.graph import Detector
 from detector.postprocess import nms
 from detector.preprocess import Preprocess
 from detector.settings import NmsSettings
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""What people ask for; torch knows more."""
 
 
 class TorchBackend:
@@ -63,9 +66,13 @@ def choose_device(name: str) -> torch.device:
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        hint = nearest(name, DEVICES) or f"; expected {', '.join(DEVICES)} or cuda:1"
+        raise DetectorError(f"unknown device {name!r}{hint}") from error
+    try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # each kind of device fails in its own way
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise DetectorError(f"device {name!r} cannot be used: {reason}") from error
     return device
 

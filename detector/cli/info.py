@@ -7,10 +7,10 @@ from typing import Any
 from tabulate import tabulate
 
 from detector.cost import Cost, RowCost, cost
-from detector.errors import DetectorError
-from detector.graph import Detector, build_model_file
-from detector.lint import LintWarning, lint
+from detector.graph import build_model_file
+from detector.lint import lint
 from detector.model_file import ModelFile, RawRow, read_model_file
+from detector.predict import square_input
 from detector.reparam import fuse_modules
 from detector.settings import InfoSettings
 
@@ -21,9 +21,11 @@ def info(settings: InfoSettings) -> dict[str, Any]:
     """Print and return what the network of a model file consists of and costs."""
     model_file = read_model_file(settings.cfg, settings.variant)
     model = build_model_file(model_file, settings.classes)
-    size_hw = _size(model, settings.imgsz)
+    side = settings.imgsz
+    size_hw = model.preprocess.size_hw if side is None else square_input(model, side)
     trained, deployed = cost(model, size_hw), cost(fuse_modules(model), size_hw)
-    warnings = lint(model_file, model)
+    path = model_file.file.path
+    warnings = [f"{path}:{warning.line}: {warning.text}" for warning in lint(model_file, model)]
     print(report(model_file, trained, deployed, warnings))
     return {
         "train_params": trained.params,
@@ -34,13 +36,11 @@ def info(settings: InfoSettings) -> dict[str, Any]:
         "rows": [
             _row_figures(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)
         ],
-        "warnings": [{"line": warning.line, "text": warning.text} for warning in warnings],
+        "warnings": warnings,
     }
 
 
-def report(
-    model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[LintWarning]
-) -> str:
+def report(model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[str]) -> str:
     """The table of rows, the totals of both forms, and the warnings, as text."""
     path, variant = model_file.file.path, model_file.variant
     height, width = trained.size_hw
@@ -61,19 +61,9 @@ def report(
                 disable_numparse=True,
                 colalign=("left", *["right"] * 3),
             ),
-            *(f"warning: {path}:{warning.line}: {warning.text}" for warning in warnings),
+            *(f"warning: {warning}" for warning in warnings),
         ]
     )
-
-
-def _size(model: Detector, imgsz: int | None) -> tuple[int, int]:
-    if imgsz is None:
-        return model.preprocess.size_hw
-    if imgsz % model.max_stride:
-        raise DetectorError(
-            f"--imgsz {imgsz} is not a multiple of the network's stride {model.max_stride}"
-        )
-    return imgsz, imgsz
 
 
 def _totals(name: str, total: Cost) -> list[str]:
@@ -100,13 +90,14 @@ def _brief(value: object) -> str:
 
 
 def _row_figures(raw: RawRow, row: RowCost) -> dict[str, Any]:
+    shapes = [list(shape) for shape in row.shapes]
     return {
         "index": row.index,
         "from": raw.source,
         "number": row.number,
         "module": row.module,
         "args": row.args,
-        "shape": list(row.shapes[0] if len(row.shapes) == 1 else row.shapes),
+        "shape": shapes[0] if len(shapes) == 1 else shapes,
         "stride": None if row.stride is None else float(row.stride),
         "params": row.params,
         "macs": row.macs,

@@ -1,5 +1,5 @@
 """Exported files: one format a file, and a check that each computes what the network computes."""
 
-from detector.export.export import ExportReport, export
+from detector.export.run import ExportReport, export
 
 __all__ = ["ExportReport", "export"]

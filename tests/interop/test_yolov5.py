@@ -109,7 +109,10 @@ def put(path: str, name: str, value: object) -> Callable[[nn.Module], None]:
             put("model.3.bn", "weight", torch.full((16,), torch.nan)),
             f"{CUT}'rows.3.bn.weight' holds numbers that are not finite",
         ),
-        (put("model.3.bn", "eps", 1e-5), f"{CUT}batch norm 'rows.3.bn' has ε 1e-05, expected 0.001"),
+        (
+            put("model.3.bn", "eps", 1e-5),
+            f"{CUT}batch norm 'rows.3.bn' has ε 1e-05, expected 0.001",
+        ),
         (put("model.9", "anchors", torch.ones(3, 3, 2)), f"{CUT}'rows.9.anchors_wh' has shape"),
     ],
 )

@@ -1,0 +1,158 @@
+"""Typed settings → flags. A flag is a field: its name, type, default and description."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from detector.config import Strict, explain
+from detector.errors import DetectorError, nearest
+
+SettingsT = TypeVar("SettingsT", bound=Strict)
+
+
+def parse(settings: type[SettingsT], words: Sequence[str], program: str) -> SettingsT:
+    """Flags → settings; ``model_fields_set`` holds the ones that were given.
+
+    Raises:
+        DetectorError: unknown flag, missing flag, or a value that does not fit.
+        SystemExit: after ``--help``.
+    """
+    found, rest = _parser(settings, program).parse_known_args(words)
+    if rest:
+        raise DetectorError(_unexpected(rest[0], settings))
+    values = vars(found)
+    for name, value in values.items():
+        if value == "":
+            raise DetectorError(f"{flag_of(settings, name)}: the value is empty")
+    try:
+        return settings(**values)
+    except pydantic.ValidationError as error:
+        raise DetectorError(_bad_value(settings, error.errors()[0])) from error
+
+
+def flag_of(settings: type[Strict], name: str) -> str:
+    """The flag of a field: ``data_root`` → ``--data-root``."""
+    return _spelt(settings.model_fields[name].alias or name)
+
+
+def _spelt(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DetectorError(message.removeprefix("argument "))
+
+
+def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
+    """One flag a field; those that a tool shares with others are grouped by their class."""
+    fields = settings.model_fields
+    required = [
+        f"{flag_of(settings, name)} {_metavar(field)}"
+        for name, field in fields.items()
+        if field.is_required()
+    ]
+    parser = _Parser(
+        prog=program,
+        usage=" ".join([program, *required, "[flags]"]),
+        description=settings.__doc__,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    for kind, names in _by_class(settings):
+        group: Any = parser if kind is settings else parser.add_argument_group(_title(kind))
+        for name in names:
+            _add_flag(group, flag_of(settings, name), name, fields[name])
+    return parser
+
+
+def _by_class(settings: type[Strict]) -> Iterator[tuple[type[Strict], list[str]]]:
+    """The class itself and its bases, each with the fields that it declares."""
+    for kind in settings.__mro__:
+        if issubclass(kind, Strict):
+            own = inspect.get_annotations(kind)
+            yield kind, [name for name in own if name in kind.model_fields]
+
+
+def _title(kind: type[Strict]) -> str:
+    return (kind.__doc__ or "").splitlines()[0].rstrip(".")
+
+
+def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
+    options: dict[str, Any] = {"dest": name, "help": _help(field)}
+    kind = _type(field.annotation)
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options["metavar"] = _metavar(field)
+    if get_origin(kind) is tuple:
+        options["type"] = _listed
+    group.add_argument(flag, **options)
+
+
+def _help(field: FieldInfo) -> str:
+    text = (field.description or "").replace("%", "%%")
+    if field.is_required():
+        return f"{text} (required)"
+    if field.default is None and "default:" in text:  # it says what happens then
+        return text
+    default = "none" if field.default in (None, ()) else str(field.default)
+    return f"{text} (default: {default})"
+
+
+def _metavar(field: FieldInfo) -> str:
+    kind = _type(field.annotation)
+    if get_origin(kind) is Literal:
+        return f"{{{','.join(get_args(kind))}}}"
+    if get_origin(kind) is tuple:
+        return "JSON" if _type(get_args(kind)[0]) is not str else "A,B"
+    return {int: "INT", float: "NUMBER", str: "TEXT"}.get(kind, "PATH")
+
+
+def _type(annotation: Any) -> Any:
+    """``int`` of ``Annotated[int, …] | None``."""
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = get_args(annotation)[0]
+    return dict if get_origin(annotation) is dict else annotation
+
+
+def _listed(text: str) -> Any:
+    """``a,b`` or a JSON list."""
+    if not text.startswith("["):
+        return text.split(",")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a JSON list ({error}), found {text!r}") from error
+
+
+def _unexpected(word: str, settings: type[Strict]) -> str:
+    word = word.partition("=")[0]
+    if not word.startswith("-"):
+        return f"unexpected word {word!r}; several values are written as a,b,c"
+    hint = _nearest_flag(word, settings) if word.startswith("--") else ""
+    return f"unknown flag {word!r}{hint or '; see --help'}"
+
+
+def _nearest_flag(word: str, settings: type[Strict]) -> str:
+    flags = [flag_of(settings, name) for name in settings.model_fields]
+    if word.startswith("--no-"):
+        flags = [f"--no-{flag[2:]}" for flag in flags]
+    return nearest(word, [flag for flag in flags if flag.startswith(word)] or flags)
+
+
+def _bad_value(settings: type[Strict], problem: Any) -> str:
+    flag = _spelt(str(problem["loc"][0]))  # pydantic names a field by its alias
+    if problem["type"] == "missing":
+        return f"{flag} is missing"
+    return explain(settings, {**problem, "loc": (flag,)})

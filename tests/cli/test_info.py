@@ -1,0 +1,95 @@
+"""``info``: what it prints and what it returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detector.cli.info import COLUMNS, info
+from detector.errors import DetectorError
+from detector.settings import InfoSettings
+
+TEXT = """\
+nc: 4
+imgsz: 64
+anchors:
+  - [10, 13, 16, 30]
+  - [30, 61, 62, 45]
+backbone:
+  - [-1, 1, RepVGGBlock, [16, 3, 2]]  # 0-P1/2
+  - [-1, 2, RepVGGBlock, [16]]        # 1-P2/4
+head:
+  - [-1, 1, nn.Upsample, [None, 0.5]]
+  - [[-1, 1], 1, Detect, [nc, anchors]]
+"""
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Path:
+    file = tmp_path / "small.yaml"
+    file.write_text(TEXT)
+    return file
+
+
+def test_figures(cfg: Path) -> None:
+    figures = info(InfoSettings(cfg=str(cfg)))
+    assert json.loads(json.dumps(figures)) == figures
+    # Row 0: 16·3·(9 + 1) + 4·16; row 1, twice: 16·16·(9 + 1) + 6·16; head: 2 · (16·18 + 18).
+    head = 2 * (16 * 18 + 18)
+    assert figures["train_params"] == 544 + 2 * 2656 + head
+    # A fused block is one kernel and one bias.
+    assert figures["deploy_params"] == (16 * 27 + 16) + 2 * (16 * 16 * 9 + 16) + head
+    assert figures["macs"] == sum(row["macs"] for row in figures["rows"])
+    assert figures["macs"] - figures["deploy_macs"] == 32 * 32 * 16 * (3 + 2 * 16)  # 1×1 branches
+    assert figures["size_hw"] == [64, 64]
+    assert figures["rows"][1] == {
+        "index": 1,
+        "from": -1,
+        "number": 2,
+        "module": "RepVGGBlock",
+        "args": {"c_out": 16},
+        "shape": [16, 32, 32],
+        "stride": 2,
+        "params": 5312,
+        "macs": 2 * 32 * 32 * 16 * 16 * 10,
+    }
+    assert figures["rows"][3]["from"] == [-1, 1]
+    assert figures["rows"][3]["shape"] == [[2, 16, 16, 9], [2, 32, 32, 9]]
+    assert figures["rows"][3]["stride"] is None
+    assert figures["warnings"] == [
+        f"{cfg}:1: depth_multiple is missing: 1",
+        f"{cfg}:1: width_multiple is missing: 1",
+        f"{cfg}:5: anchors run against the strides: larger at stride 2 than at 4",
+        f"{cfg}:8: row 1 (RepVGGBlock) is P1/2, the comment says P2/4",
+    ]
+
+
+def test_print(cfg: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = info(InfoSettings(cfg=str(cfg), imgsz=128, classes=2))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(cfg)
+    assert lines[1].split() == list(COLUMNS)
+    assert lines[4].split() == [
+        *("1", "-1", "2", "RepVGGBlock", "c_out=16", "16×64×64", "2", "5,312"),
+        f"{figures['rows'][1]['macs']:,}",
+    ]
+    assert lines[6].split()[-4:] == ["2×32×32×7", "2×64×64×7", "476", "1,146,880"]
+    (totals,) = (line for line in lines if line.startswith("deployed"))
+    assert totals.split()[1] == f"{figures['deploy_params']:,}"
+    assert [line for line in lines if line.startswith("warning: ")] == [
+        f"warning: {warning}" for warning in figures["warnings"]
+    ]
+
+
+def test_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = info(InfoSettings(cfg="yolov5_repvgg", variant="n", imgsz=64))
+    assert capsys.readouterr().out.splitlines()[0].endswith("yolov5_repvgg.yaml, variant n")
+    assert figures["rows"][7]["shape"] == [128, 2, 2]
+
+
+def test_size_between_strides(cfg: Path) -> None:
+    with pytest.raises(DetectorError) as caught:
+        info(InfoSettings(cfg=str(cfg), imgsz=33))
+    assert str(caught.value) == "--imgsz 33 is not a multiple of the network's stride 4"

@@ -1,0 +1,78 @@
+"""A small network with every kind of row that fuses, and the files exported from it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector.config import YamlFile
+from detector.export import ExportReport, export
+from detector.graph import Detector, build_model_file
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model_file import check_model_file
+
+TINY = """
+nc: 3
+imgsz: 64
+anchors: [[10, 13, 16, 30], [30, 61, 62, 45]]
+backbone:
+  - [-1, 1, RepVGGBlock, [8, 3, 2]]
+  - [-1, 1, RepVGGBlock, [8, 3, 1]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [-1, 1, SPPF, [16, 5]]
+  - [-1, 1, C3, [16, False]]
+  - [-1, 1, nn.Upsample, [None, 2, nearest]]
+  - [[-1, 1], 1, Concat, [1]]
+  - [[6, 4], 1, Detect, [nc, anchors]]
+"""
+SIZE_HW = (64, 64)
+
+
+@pytest.fixture(scope="session")
+def network() -> Detector:
+    """Untrained, but with batch norms that hide nothing."""
+    torch.manual_seed(0)
+    model = build_model_file(check_model_file(YamlFile(Path("tiny.yaml"), TINY)))
+    randomise_batch_norms(model)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def images() -> torch.Tensor:
+    """Three normalised images."""
+    return torch.rand(3, 3, *SIZE_HW, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def export_once(
+    network: Detector, images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], ExportReport]:
+    """A function that exports each form at its first call: exporting takes seconds."""
+
+    @functools.cache
+    def run(form: str) -> ExportReport:
+        name, _, dynamic = form.partition(" ")
+        path = tmp_path_factory.mktemp("exported") / "model"
+        opset = 18 if dynamic else 17
+        return export(network, name, path, [images], dynamic=bool(dynamic), opset=opset)
+
+    return run
+
+
+@pytest.fixture(scope="session", params=["onnx", "onnx dynamic", "pt2", "pt2 dynamic"])
+def exported(
+    request: pytest.FixtureRequest, export_once: Callable[[str], ExportReport]
+) -> ExportReport:
+    """Each form in turn."""
+    return export_once(request.param)
+
+
+@pytest.fixture(scope="session")
+def pt2_file(export_once: Callable[[str], ExportReport]) -> Path:
+    """A dynamic ``.pt2``: it has symbolic sizes."""
+    return export_once("pt2 dynamic").path

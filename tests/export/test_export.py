@@ -1,0 +1,293 @@
+"""Exported files: equal to the network, complete, and not there where they are not equal."""
+
+import copy
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from detector import __version__
+from detector.errors import DetectorError
+from detector.export import ExportReport, export, program, verify
+from detector.export.pt2 import Pt2Backend
+from detector.export.run import with_suffix
+from detector.graph import Detector
+from detector.layers.conv import Conv
+from detector.preprocess import Preprocess
+from detector.runtime.backend import Backend
+from detector.runtime.onnx import OnnxBackend
+
+NAMES = ("class0", "class1", "class2")
+
+
+@functools.cache
+def open_file(path: Path) -> Backend:
+    return OnnxBackend(path) if path.suffix == ".onnx" else Pt2Backend(path)
+
+
+def is_dynamic(report: ExportReport) -> bool:
+    return open_file(report.path).dynamic_size
+
+
+def differences(network: Detector, backend: Backend, images: np.ndarray) -> tuple[float, float]:
+    """Largest difference of boxes, of their largest coordinate, and of scores."""
+    with torch.no_grad():
+        boxes, scores = network.decode(network(torch.from_numpy(images)))
+    found_boxes, found_scores = backend(images)
+    assert found_boxes.dtype == found_scores.dtype == np.float32
+    scale = float(boxes.abs().max())
+    return (
+        float(np.abs(found_boxes - boxes.numpy()).max()) / scale,
+        float(np.abs(found_scores - scores.numpy()).max()),
+    )
+
+
+def test_the_file_computes_what_the_network_computes(
+    exported: ExportReport, network: Detector, rng: np.random.Generator
+):
+    backend = open_file(exported.path)
+    box, score = differences(network, backend, rng.random((1, 3, 64, 64), np.float32))
+    assert box <= 1e-5
+    assert score <= 1e-5
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 64, 64), (1, 3, 32, 96), (5, 3, 96, 40)])
+def test_a_dynamic_file_takes_other_sizes_and_numbers(
+    exported: ExportReport, network: Detector, rng: np.random.Generator, shape: tuple[int, ...]
+):
+    backend = open_file(exported.path)
+    images = rng.random(shape, np.float32)
+    if backend.dynamic_size:
+        assert backend.batch_size is None
+        box, score = differences(network, backend, images)
+        assert box <= 1e-5
+        assert score <= 1e-5
+    else:
+        assert backend.batch_size == 1
+        with pytest.raises(DetectorError) as caught:
+            backend(images)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_size_that_the_strides_do_not_divide(
+    exported: ExportReport, network: Detector, rng: np.random.Generator
+):
+    """ONNX Runtime runs it where the network can; the others refuse in one line."""
+    backend = open_file(exported.path)
+    images = rng.random((1, 3, 67, 64), np.float32)
+    if isinstance(backend, OnnxBackend) and backend.dynamic_size:
+        assert max(differences(network, backend, images)) <= 1e-5
+    else:
+        with pytest.raises(DetectorError) as caught:
+            backend(images)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_file_says_what_it_is(exported: ExportReport):
+    backend = open_file(exported.path)
+    assert backend.names == NAMES
+    assert backend.preprocess == Preprocess(size_hw=(64, 64))
+
+
+def test_the_report(exported: ExportReport):
+    assert exported.path.suffix in (".onnx", ".pt2")
+    assert 0 < exported.max_abs_diff < 1e-2
+    assert exported.certificate.fused_blocks == 10
+    figures = exported.to_dict()
+    assert {"path", "max_abs_diff", "ms_before", "ms_after"} <= figures.keys()
+    assert figures["path"] == str(exported.path)
+    assert figures["ms_before"] > 0 < figures["ms_after"]
+    # One random batch of the size, split for a file of batch 1; another where sizes are open.
+    expected = 2 + 1 + 3 if is_dynamic(exported) else 1 + 3
+    assert figures["images"] == expected
+    assert len(exported.lines()) == 3
+
+
+def test_nothing_else_is_written(exported: ExportReport):
+    assert [path.name for path in exported.path.parent.iterdir()] == [exported.path.name]
+
+
+def test_no_path_of_a_machine_in_the_file(exported: ExportReport):
+    data = exported.path.read_bytes()
+    for word in (b"site-packages", b".py", b"detector/", str(Path.home()).encode()):
+        assert word not in data
+
+
+def test_the_network_stays_as_it_is(network: Detector, exported: ExportReport):
+    assert not network.deployed
+    assert all(p.requires_grad for p in network.parameters())
+    assert any(isinstance(module, Conv) for module in network.modules())
+
+
+def test_a_version_in_the_card(pt2_file: Path):
+    assert f'"version":"{__version__}"'.encode() in pt2_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "form", "expected"),
+    [
+        ("model", "onnx", "model.onnx"),
+        ("model.onnx", "onnx", "model.onnx"),
+        ("model.v1", "pt2", "model.v1.pt2"),
+        ("a/model.onnx", "pt2", "a/model.onnx.pt2"),
+    ],
+)
+def test_the_suffix(given: str, form: str, expected: str):
+    assert with_suffix(given, form) == Path(expected)
+
+
+def test_another_input_size(network: Detector, tmp_path: Path, rng: np.random.Generator):
+    report = export(network, "pt2", tmp_path / "a", size_hw=(32, 96))
+    backend = Pt2Backend(report.path)
+    assert backend.preprocess.size_hw == (32, 96)
+    assert max(differences(network, backend, rng.random((1, 3, 32, 96), np.float32))) <= 1e-5
+
+
+def test_sizes_are_checked_before_anything_is_done(network: Detector, tmp_path: Path):
+    with pytest.raises(DetectorError, match="input size 62×64 is not a multiple of the network's"):
+        export(network, "onnx", tmp_path / "a", size_hw=(62, 64))
+    with pytest.raises(
+        DetectorError, match=r"have shape \(1, 3, 32, 32\), expected \(b, 3, 64, 64\)"
+    ):
+        export(network, "onnx", tmp_path / "a", [torch.zeros(1, 3, 32, 32)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_is_wrong_leaves_no_file(
+    network: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The traced program scores 0.001 too high."""
+    forward = program.ExportGraph.forward
+
+    def wrong(self: program.ExportGraph, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        boxes, scores = forward(self, images)
+        return boxes, scores + 1e-3
+
+    monkeypatch.setattr(program.ExportGraph, "forward", wrong)
+    old = tmp_path / "a.pt2"
+    old.write_bytes(b"old")
+    with pytest.raises(DetectorError, match=r"scores by 1\.00e-03, .*; nothing was written$"):
+        export(network, "pt2", tmp_path / "a")
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_a_fuse_that_is_wrong_leaves_no_file(
+    network: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fuse = Conv.fuse
+
+    def wrong(self: Conv) -> torch.nn.Module:
+        fused = fuse(self)
+        with torch.no_grad():
+            fused.conv.weight.mul_(1.001)
+        return fused
+
+    monkeypatch.setattr(Conv, "fuse", wrong)
+    with pytest.raises(DetectorError, match="block 'rows"):
+        export(network, "pt2", tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_other_weights_is_not_left(
+    network: Detector,
+    export_once: Callable[[str], ExportReport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The exporter writes the file of a network that differs in one bias."""
+
+    other = export_once("onnx").path
+
+    def write(_program: object, path: Path, *_: object) -> None:
+        shutil.copy(other, path)
+
+    monkeypatch.setattr("detector.export.run.write_onnx", write)
+    changed = copy.deepcopy(network)
+    with torch.no_grad():
+        changed.head.m[0].bias[4] += 0.1
+    # The largest score is about 8e-5; 10 % of it are more than 1e-4 of it + 1e-6.
+    with pytest.raises(DetectorError, match="the exported file differs from the network: scores"):
+        export(changed, "onnx", tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("form", "opset"), [("onnx", 17), ("onnx dynamic", 18)])
+def test_the_operator_set(export_once: Callable[[str], ExportReport], form: str, opset: int):
+    proto = onnx.load(export_once(form).path)
+    assert [(item.domain, item.version) for item in proto.opset_import] == [("", opset)]
+
+
+def test_open_dimensions_have_names(export_once: Callable[[str], ExportReport]):
+    graph = onnx.load(export_once("onnx dynamic").path).graph
+    names = [
+        [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.input
+    ]
+    assert names == [["batch", 3, "height", "width"]]
+    names = [
+        [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.output
+    ]
+    assert names == [["batch", "boxes", 4], ["batch", "boxes", 3]]
+
+
+class Fake:
+    """A backend whose boxes and scores are shifted."""
+
+    batch_size: int | None = None
+    dynamic_size = True
+
+    def __init__(self, boxes: float = 0.0, scores: float = 0.0) -> None:
+        self.shift = np.float32(boxes), np.float32(scores)
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        boxes = np.full((len(images), 2, 4), 1000, np.float32) + self.shift[0]
+        return boxes, np.full((len(images), 2, 3), 0.5, np.float32) + self.shift[1]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "message"),
+    [
+        (0.04, 0.00005, None),  # 0.04 of 1000 is 4e-5; scores of 0.5 may differ by 5.1e-5
+        (0.06, 0.0, "boxes by 6.00e-02 px, 6.00e-05 of the largest coordinate, allowed are 5e-05"),
+        (0.0, 0.0001, "scores by 1.00e-04, allowed are 5.10e-05"),
+        (float("nan"), 0.0, "boxes by nan px"),
+        (0.0, float("nan"), "scores by nan"),
+    ],
+)
+def test_the_tolerances(boxes: float, scores: float, message: str | None):
+    batches = [np.zeros((2, 3, 8, 8), np.float32), np.zeros((1, 3, 8, 8), np.float32)]
+    found = verify.compare(Fake(), Fake(boxes, scores), batches)
+    assert found.images == 3
+    if message is None:
+        found.check()
+    else:
+        with pytest.raises(DetectorError, match=message):
+            found.check()
+
+
+def test_other_shapes_are_no_match():
+    class Longer(Fake):
+        def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            boxes, scores = super().__call__(images)
+            return boxes[:, :1], scores
+
+    with pytest.raises(DetectorError, match=r"gives boxes of shape \(1, 1, 4\) and scores"):
+        verify.compare(Fake(), Longer(), [np.zeros((1, 3, 8, 8), np.float32)])
+
+
+def test_a_network_that_cannot_be_traced(network: Detector, tmp_path: Path):
+    class Data(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    model = copy.deepcopy(network)
+    model.rows[2] = torch.nn.Sequential(model.rows[2], Data())
+    with pytest.raises(DetectorError, match="^the network cannot be traced: ") as caught:
+        export(model, "pt2", tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

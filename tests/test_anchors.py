@@ -1,0 +1,88 @@
+"""Encode and decode side by side, and anchors fitted to boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.anchors import best_possible_recall, decode_grid, encode_grid, fit_anchors, grid_xy
+from detector.errors import DetectorError
+
+
+def test_grid_is_x_then_y() -> None:
+    grid = grid_xy(2, 3, torch.zeros(0))
+    assert grid.tolist() == [[[0, 0], [1, 0], [2, 0]], [[0, 1], [1, 1], [2, 1]]]
+
+
+def test_decode_by_hand() -> None:
+    # Logits 0: σ = ½, so the centre is cell + ½ and the size is the anchor's.
+    raw = torch.zeros(1, 2, 2, 3, 4)
+    boxes = decode_grid(raw, torch.tensor([[16.0, 8.0], [4.0, 4.0]]), stride=8)
+    assert boxes.shape == (1, 2, 2, 3, 4)
+    # Cell (2, 1): centre (20, 12); anchor 16 × 8 → 12, 8, 28, 16.
+    assert boxes[0, 0, 1, 2].tolist() == [12, 8, 28, 16]
+    assert boxes[0, 1, 0, 0].tolist() == [2, 2, 6, 6]
+    # σ(ln 3) = ¾: centre (1.5 − 0.5 + 0) · 8 = 8, width 1.5² · 16 = 36.
+    raw[0, 0, 0, 0, 0] = raw[0, 0, 0, 0, 2] = np.log(3)
+    x1, _, x2, _ = decode_grid(raw, torch.tensor([[16.0, 8.0], [4.0, 4.0]]), 8)[0, 0, 0, 0]
+    assert (x1 + x2).item() / 2 == pytest.approx(8)
+    assert (x2 - x1).item() == pytest.approx(36)
+
+
+def test_range_of_decoding() -> None:
+    """Centres reach half a cell beyond the cell, sizes four times the anchor."""
+    anchor = torch.tensor([[10.0, 20.0]])
+    for sign, centre, size in ((-1, -4, 0), (1, 12, 4)):  # (−0.5 + 0) · 8, (1.5 + 0) · 8
+        x1, y1, x2, y2 = decode_grid(torch.full((1, 1, 1, 1, 4), sign * 40.0), anchor, 8).flatten()
+        assert (x1 + x2).item() / 2 == pytest.approx(centre, abs=1e-4)
+        assert (x2 - x1).item() == pytest.approx(10 * size, abs=1e-4)
+        assert (y2 - y1).item() == pytest.approx(20 * size, abs=1e-4)
+
+
+logits = st.lists(st.floats(-6, 6), min_size=4, max_size=4)
+side = st.floats(2, 400)
+
+
+@given(
+    logits, st.tuples(side, side), st.integers(0, 4), st.integers(0, 6), st.sampled_from([8, 32])
+)
+def test_encode_inverts_decode(
+    values: list[float], anchor: tuple[float, float], row: int, column: int, stride: int
+) -> None:
+    anchors_wh = torch.tensor([anchor], dtype=torch.float64)
+    raw = torch.zeros(1, 1, 5, 7, 4, dtype=torch.float64)
+    raw[0, 0, row, column] = torch.tensor(values, dtype=torch.float64)
+    box = decode_grid(raw, anchors_wh, stride)[0, 0, row, column]
+    cell = torch.tensor([[column, row]], dtype=torch.float64)
+    found = encode_grid(box[None], cell, anchors_wh, stride)
+    torch.testing.assert_close(found[0], raw[0, 0, row, column], rtol=1e-6, atol=1e-6)
+
+
+def test_encode_of_none() -> None:
+    none = torch.zeros(0, 4)
+    assert encode_grid(none, torch.zeros(0, 2), torch.zeros(0, 2), 8).shape == (0, 4)
+
+
+def test_fit_finds_the_centres() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.array([[10.0, 12.0], [40.0, 30.0], [100.0, 120.0]])
+    sizes = np.concatenate([centre + generator.uniform(-1, 1, (50, 2)) for centre in truth])
+    found = fit_anchors(sizes, 3)
+    np.testing.assert_allclose(found, truth, atol=0.5)  # sorted by area
+    assert best_possible_recall(sizes, found, 4.0) == 1.0
+    np.testing.assert_array_equal(found, fit_anchors(sizes, 3))
+
+
+def test_fit_needs_enough_boxes() -> None:
+    with pytest.raises(DetectorError, match="^3 anchors need as many boxes of different size$"):
+        fit_anchors(np.array([[10.0, 10.0], [20.0, 20.0], [20.0, 20.0]]), 3)
+
+
+def test_best_possible_recall_by_hand() -> None:
+    sizes = np.array([[10.0, 10.0], [39.0, 10.0], [41.0, 10.0], [10.0, 2.4]])
+    # Against 10 × 10 the worst side ratios are 1, 3.9, 4.1 and 10 / 2.4 ≈ 4.17.
+    assert best_possible_recall(sizes, np.array([[10.0, 10.0]]), 4.0) == 0.5
+    assert best_possible_recall(sizes, np.array([[10.0, 10.0], [40.0, 10.0]]), 4.0) == 0.75

@@ -1,0 +1,440 @@
+"""From rows to a network: what is built, what it computes, and what it keeps in memory."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from detector.config import YamlFile
+from detector.errors import DetectorError
+from detector.files import packaged_files
+from detector.graph import (
+    IMAGE,
+    Detector,
+    Row,
+    build,
+    build_model_file,
+    rebuild,
+    run_empty,
+    scale_width,
+)
+from detector.layers.repvgg import RepVGGBlock
+from detector.model_file import check_model_file, read_model_file
+from detector.registry import contract
+
+KEYS = "nc: 3\nimgsz: 64\nanchors: [[10, 13], [30, 61]]\n"
+
+
+def build_text(rows: str, keys: str = KEYS, **values: Any) -> Detector:
+    file = YamlFile(Path("a.yaml"), f"{keys}{rows}")
+    return build_model_file(check_model_file(file), **values)
+
+
+def params(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def model_files() -> list[tuple[str, str | None]]:
+    names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
+    return [(n, v) for n in names for v in (read_model_file(n).keys.variants or [None])]
+
+
+# ----------------------------------------------------------------------------- packaged files
+
+
+@pytest.mark.parametrize(("name", "variant"), model_files())
+def test_every_model_file(name: str, variant: str | None) -> None:
+    """Builds; each row gives the declared map; every parameter gets a gradient."""
+    torch.manual_seed(0)
+    model = build(name, classes=2, variant=variant)
+    assert model.strides == (8, 16, 32)
+    assert not model.definition.variant or model.definition.variant == variant
+    seen: list[int] = []
+
+    def check(row: Row) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            seen.append(row.index)
+            if row.index < len(model.plan) - 1:
+                assert output.shape[1] == row.channels
+                assert Fraction(64, output.shape[2]) == Fraction(96, output.shape[3]) == row.stride
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(check(row))
+        for row, module in zip(model.plan, model.rows, strict=True)
+    ]
+    maps = model(torch.rand(2, 3, 64, 96))
+    for hook in hooks:
+        hook.remove()
+    assert seen == list(range(len(model.plan)))
+    assert [tuple(raw.shape) for raw in maps] == [
+        (2, 3, 64 // s, 96 // s, 7) for s in model.strides
+    ]
+    sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "expected"),
+    [
+        ("yolov5n", None, 1_872_157),
+        ("yolov5s", None, 7_235_389),
+        ("yolov5m", None, 21_190_557),
+        ("yolov5l", None, 46_563_709),
+        ("yolov5x", None, 86_749_405),
+        ("yolov5_repvgg", None, 13_906_045),
+        ("yolov5_repvgg", 20, 13_744_225),
+    ],
+)
+def test_published_params(name: str, classes: int | None, expected: int) -> None:
+    assert params(build(name, classes)) == expected
+
+
+def test_parts_of_yolov5_repvgg() -> None:
+    model = build("yolov5_repvgg")
+    kinds = [type(module) for module in model.modules()]
+    assert sum(issubclass(kind, nn.Conv2d) for kind in kinds) == 71
+    assert sum(issubclass(kind, nn.BatchNorm2d) for kind in kinds) == 85
+    blocks = [module for module in model.modules() if isinstance(module, RepVGGBlock)]
+    assert len(blocks) == 22
+    assert sum(block.identity_bn is not None for block in blocks) == 17
+    acts = {type(module).__name__ for module in model.modules() if "LU" in type(module).__name__}
+    assert acts == {"SiLU"}
+    assert model.plan[7].stride == 32  # the original's comment says 16
+
+
+# --------------------------------------------------------------------------------- what rows say
+
+PLAIN = """
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+head:
+  - [[1, 2], 1, Detect, [nc, anchors]]
+"""
+
+
+def test_indices() -> None:
+    model = build_text("""
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [0, 1, Conv, [16, 3, 1]]
+  - [[-1, -2], 1, Concat, [1]]
+  - [-4, 1, Conv, {c_out: 24, kernel: 3, stride: 2}]
+  - [[3], 1, Conv, [24]]
+head:
+  - [[2, -1], 1, Detect, [nc, anchors]]
+""")
+    assert [row.sources for row in model.plan] == [(IMAGE,), (0,), (1, 0), (IMAGE,), (3,), (2, 4)]
+    assert [row.channels for row in model.plan] == [8, 16, 24, 24, 24, 0]
+    assert model.strides == (2, 2)
+    assert model.rows[3].conv.in_channels == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("none", ["None", "'None'", "null", "~"])
+def test_none_and_nn_names(none: str) -> None:
+    model = build_text(f"""
+backbone:
+  - [-1, 1, Conv, [8, 3, 4]]
+  - [-1, 1, nn.Upsample, [{none}, 2, 'nearest']]
+head:
+  - [[-1, 0], 1, Detect, [nc, anchors]]
+""")
+    assert model.plan[1].arguments == {"size": None, "scale_factor": 2, "mode": "nearest"}
+    assert model.strides == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("width", "multiple", "expected"),
+    [
+        (64, 1.0, 64),
+        (255, 1.0, 255),  # nothing is rounded where nothing is scaled
+        (64, 0.5, 32),
+        (64, 0.25, 16),
+        (100, 0.25, 32),  # 25 → 32
+        (1024, 1.25, 1280),
+        (8, 0.01, 8),
+    ],
+)
+def test_scale_width(width: int, multiple: float, expected: int) -> None:
+    assert scale_width(width, multiple) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "multiple", "repeats"),
+    [(1, 0.33, 1), (3, 0.33, 1), (6, 0.33, 2), (9, 0.33, 3), (3, 1.33, 4), (1, 4.0, 1)],
+)
+def test_depth_multiple(number: int, multiple: float, repeats: int) -> None:
+    """It scales a number greater than 1, rounded, at least 1; blocks that repeat take it inside."""
+    model = build_text(
+        f"""
+backbone:
+  - [-1, {number}, C3, [8]]
+  - [-1, {number}, Conv, [8, 3, 1]]
+  - [-1, 1, Conv, [8, 3, 2]]
+head:
+  - [[-1, 1], 1, Detect, [nc, anchors]]
+""",
+        keys=f"{KEYS}depth_multiple: {multiple}\n",
+    )
+    inside, stacked = model.rows[0], model.rows[1]
+    assert len(inside.m) == repeats  # type: ignore[arg-type]
+    assert len(stacked) == repeats if isinstance(stacked, nn.Sequential) else repeats == 1
+    assert model.plan[0].number == model.plan[1].number == repeats
+
+
+def test_stacked_blocks_multiply_their_strides_and_read_each_others_width() -> None:
+    model = build_text("""
+backbone:
+  - [-1, 3, Conv, [8, 3, 2]]
+  - [-1, 2, nn.MaxPool2d, [2]]
+head:
+  - [[0, 1], 1, Detect, [nc, anchors]]
+""")
+    assert model.strides == (8, 32)
+    stack = model.rows[0]
+    assert isinstance(stack, nn.Sequential)
+    assert [conv.conv.in_channels for conv in stack] == [3, 8, 8]  # type: ignore[union-attr]
+
+
+def test_activation_of_the_file_and_of_a_row() -> None:
+    model = build_text(
+        """
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, C3, [8]]
+  - [-1, 1, Conv, {c_out: 8, stride: 2, activation: Hardswish}]
+  - [-1, 1, SEBlock, [4]]
+head:
+  - [[1, 3], 1, Detect, [nc, anchors]]
+""",
+        keys=KEYS + "activation: nn.LeakyReLU(0.1)\n",
+    )
+    assert isinstance(model.rows[0].act, nn.LeakyReLU)
+    assert model.rows[0].act.negative_slope == 0.1
+    kinds = {type(module) for module in model.rows[1].modules()}
+    assert nn.LeakyReLU in kinds
+    assert nn.SiLU not in kinds
+    assert isinstance(model.rows[2].act, nn.Hardswish)
+
+
+def test_names() -> None:
+    assert build_text(PLAIN).names == ("class0", "class1", "class2")
+    assert build_text(PLAIN, classes=2).names == ("class0", "class1")
+    assert build_text(PLAIN, classes=["a", "b"]).names == ("a", "b")
+    named = "names: [x, y]\nanchors: [[10, 13], [30, 61]]\n"
+    assert build_text(PLAIN, keys=named).names == ("x", "y")
+    assert build_text(PLAIN, keys=named, classes=2).names == ("x", "y")
+    assert build_text(PLAIN, keys=named, classes=5).names[4] == "class4"
+    assert build_text(PLAIN, keys=named, classes=5).head.nc == 5
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (0, "expected 1 to 100000 classes, found 0"),
+        (10**9, "expected 1 to 100000 classes, found 1000000000"),
+        ([], r"expected class names or their number, found \[\]"),
+        ("cat", "expected class names or their number, found 'cat'"),
+    ],
+)
+def test_bad_classes(classes: Any, message: str) -> None:
+    with pytest.raises(DetectorError, match=f"^{message}$"):
+        build_text(PLAIN, classes=classes)
+
+
+def test_largest_stride_is_a_common_multiple() -> None:
+    model = build_text(
+        """
+backbone:
+  - [-1, 1, Conv, [8, 3, 4]]
+  - [-1, 1, Conv, {c_out: 8, kernel: 3, stride: 6}]
+  - [-3, 1, Conv, {c_out: 8, kernel: 3, stride: 6}]
+head:
+  - [[0, 2], 1, Detect, [nc, anchors]]
+""",
+        keys=KEYS.replace("64", "96"),
+    )
+    assert [row.stride for row in model.plan] == [4, 24, 6, 0]
+    assert model.max_stride == 24
+
+
+def test_rebuild_gives_the_same_network() -> None:
+    model = build("yolov5_repvgg", ["a", "b"], "n")
+    again = rebuild(model.definition)
+    assert again.plan == model.plan
+    assert again.names == ("a", "b")
+    assert again.preprocess == model.preprocess
+    again.load_state_dict(model.state_dict())
+
+
+def test_deployed_network_cannot_be_trained() -> None:
+    model = build_text(PLAIN).eval()
+    model.deployed = True
+    assert model.eval() is model
+    with pytest.raises(DetectorError, match="^a deployed network cannot be trained: its branches"):
+        model.train()
+
+
+def test_run_empty_leaves_no_trace() -> None:
+    model = build_text(PLAIN).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    shapes: dict[int, Any] = {}
+    run_empty(model, (640, 320), lambda row, out: shapes.update({row.index: out}))
+    assert shapes[2].shape == (1, 32, 80, 40)
+    assert shapes[2].device.type == "meta"
+    assert model.training
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+# --------------------------------------------------------------------------------------- memory
+
+
+def live_maps(model: Detector, images: Tensor) -> list[set[int]]:
+    """Per row, which earlier rows' outputs are in memory when it begins."""
+    outputs: dict[int, weakref.ref[Tensor]] = {}
+    alive: list[set[int]] = []
+    hooks = []
+    for row, module in zip(model.plan, model.rows, strict=True):
+
+        def before(_module: nn.Module, _inputs: Any) -> None:
+            alive.append({index for index, ref in outputs.items() if ref() is not None})
+
+        def after(_module: nn.Module, _inputs: Any, out: Any, index: int = row.index) -> None:
+            if isinstance(out, Tensor):
+                outputs[index] = weakref.ref(out)
+
+        hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    with torch.no_grad():
+        model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    return alive
+
+
+def needed_maps(model: Detector) -> list[set[int]]:
+    """Per row, the earlier rows whose outputs it or a later row reads."""
+    return [
+        {s for later in model.plan[row.index :] for s in later.sources if 0 <= s < row.index}
+        for row in model.plan
+    ]
+
+
+@pytest.mark.parametrize("name", ["yolov5n", "yolov5_vovnet27slim"])
+def test_only_what_a_later_row_reads_is_kept(name: str) -> None:
+    model = build(name)
+    assert live_maps(model, torch.rand(1, 3, 64, 64)) == needed_maps(model)
+
+
+def test_an_output_nobody_reads_is_not_kept() -> None:
+    model = build_text("""
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [0, 1, Conv, [8, 3, 2]]
+  - [0, 1, Conv, [8, 3, 4]]
+head:
+  - [[2, 3], 1, Detect, [nc, anchors]]
+""")
+    assert live_maps(model, torch.rand(1, 3, 64, 64)) == [set(), {0}, {0}, {0, 2}, {2, 3}]
+    assert [row.frees for row in model.plan] == [(-1,), (1,), (), (0,), (2, 3)]
+
+
+# --------------------------------------------------------------------------------- random graphs
+
+
+@dataclass
+class Node:
+    """What a map is known to be while a graph is drawn."""
+
+    channels: int
+    stride: Fraction
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[str, list[Node]]:
+    """Rows of a file that must build, and what each row's map is."""
+    nodes: list[Node] = []
+    rows: list[str] = []
+
+    def source(index: int) -> str:
+        """As a file may write it; the image lies before row 0."""
+        relative = index < 0 or draw(st.booleans())
+        return str(index - len(rows) if relative else index)
+
+    def node(index: int) -> Node:
+        return Node(3, Fraction(1)) if index < 0 else nodes[index]
+
+    for _ in range(draw(st.integers(2, 9))):
+        index = draw(st.integers(-1, len(nodes) - 1))
+        read = node(index)
+        alike = [i for i in range(len(nodes)) if nodes[i].stride == read.stride]
+        kind = draw(st.sampled_from(["Conv", "Conv", "C3", "Pool", "Upsample", "Concat", "Same"]))
+        if kind == "Concat" and alike:
+            joined = [draw(st.sampled_from(alike)) for _ in range(draw(st.integers(1, 3)))]
+            sources = ", ".join(source(i) for i in joined)
+            rows.append(f"[[{sources}], 1, Concat, [1]]")
+            nodes.append(Node(sum(nodes[i].channels for i in joined), read.stride))
+        elif kind == "C3":
+            rows.append(f"[{source(index)}, 2, C3, [8]]")
+            nodes.append(Node(8, read.stride))
+        elif kind == "Pool" and read.stride <= 8:
+            rows.append(f"[{source(index)}, 1, nn.MaxPool2d, [2]]")
+            nodes.append(Node(read.channels, read.stride * 2))
+        elif kind == "Upsample" and read.stride >= 2:
+            rows.append(f"[{source(index)}, 1, Upsample, [None, 2]]")
+            nodes.append(Node(read.channels, read.stride / 2))
+        elif kind == "Conv":
+            stride = draw(st.sampled_from([1, 2])) if read.stride <= 8 else 1
+            width = draw(st.sampled_from([4, 8, 12]))
+            rows.append(f"[{source(index)}, 1, Conv, [{width}, 3, {stride}]]")
+            nodes.append(Node(width, read.stride * stride))
+        else:
+            rows.append(f"[{source(index)}, 1, nn.Identity, []]")
+            nodes.append(Node(read.channels, read.stride))
+    levels = [draw(st.integers(0, len(nodes) - 1)) for _ in range(2)]
+    rows.append(f"[[{source(levels[0])}, {source(levels[1])}], 1, Detect, [nc, anchors]]")
+    cut = draw(st.integers(1, len(rows) - 1))
+    text = "\n".join(
+        ["backbone:", *(f"  - {row}" for row in rows[:cut])]
+        + ["head:", *(f"  - {row}" for row in rows[cut:])]
+    )
+    return text, nodes
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs())
+def test_random_graphs(drawn: tuple[str, list[Node]]) -> None:
+    text, nodes = drawn
+    model = build_text(text).eval()
+    assert [row.channels for row in model.plan[:-1]] == [node.channels for node in nodes]
+    assert [row.stride for row in model.plan[:-1]] == [node.stride for node in nodes]
+    images = torch.rand(1, 3, 32, 48)
+    with torch.no_grad():
+        found = model(images)
+        # The same rows with nothing freed.
+        maps: dict[int, Any] = {IMAGE: images}
+        for row, module in zip(model.plan, model.rows, strict=True):
+            inputs = [maps[source] for source in row.sources]
+            known = contract(row.module)
+            maps[row.index] = module(inputs if known.reads_list else inputs[0])
+    for mine, expected in zip(found, maps[len(nodes)], strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=0)
+    for index, node in enumerate(nodes):
+        assert maps[index].shape == (1, node.channels, 32 / node.stride, 48 / node.stride)
+    freed = [source for row in model.plan for source in row.frees]
+    assert sorted(freed) == list(range(IMAGE, len(nodes))), "each map is freed once"

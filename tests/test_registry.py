@@ -1,0 +1,384 @@
+"""The row contract: what a constructor's signature says, and what registered modules declare."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+import pytest
+import torch
+from torch import nn
+
+from detector import registry
+from detector.errors import DetectorError
+from detector.graph import build
+from detector.layers.repvgg import randomise_batch_norms
+from detector.registry import (
+    MAX_ARGUMENT,
+    Count,
+    RowContract,
+    Size,
+    Width,
+    contract,
+    register,
+    registered,
+)
+from detector.reparam import deploy
+
+if TYPE_CHECKING:
+    from nowhere import OnlyForCheckers  # type: ignore[import-not-found]
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+
+
+class Block(nn.Module):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 1,
+        repeats: int = 1,
+        padding: Size | None = None,
+        rate: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.5,
+        mode: Literal["a", "b"] = "a",
+        sizes: list[int] | int = 1,
+        flag: bool = False,
+        anything: Any = None,
+        untyped=None,  # type: ignore[no-untyped-def]
+    ) -> None:
+        super().__init__()
+
+
+def contract_of(module: type[nn.Module], **values: Any) -> RowContract:
+    register("TestBlock", **values)(module)
+    return contract("TestBlock")
+
+
+# ------------------------------------------------------------------------------------ arguments
+
+
+def test_what_the_builder_fills_in_is_no_argument() -> None:
+    known = contract_of(Block)
+    assert "c_in" not in known.row_parameters
+    assert "repeats" not in known.row_parameters
+    assert known.takes("c_in")
+    assert known.takes("repeats")
+    assert not known.takes("strides")
+    assert known.widths == ("c_out",)
+    assert not known.reads_list
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([8], {"c_out": 8}),
+        ([8, 3], {"c_out": 8, "kernel": 3}),
+        ([8, 3, None, 1], {"c_out": 8, "kernel": 3, "padding": None, "rate": 1.0}),
+        ({"c_out": 8, "mode": "b"}, {"c_out": 8, "mode": "b"}),
+        ({"c_out": 8, "sizes": [1, 2], "anything": {"x": [1]}, "untyped": "y"},
+         {"c_out": 8, "sizes": [1, 2], "anything": {"x": [1]}, "untyped": "y"}),
+    ],
+)  # fmt: skip
+def test_bind(args: Any, expected: dict[str, Any]) -> None:
+    assert contract_of(Block).bind(args) == expected
+
+
+USAGE = "expected [c_out, kernel, padding, rate, mode, sizes, flag, anything, untyped]"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], f"argument 'c_out' is missing; {USAGE}"),
+        ({"kernel": 3}, f"argument 'c_out' is missing; {USAGE}"),
+        ([1] * 10, f"takes at most 9 arguments, found 10; {USAGE}"),
+        ({"c_out": 1, "kernell": 3}, "unknown argument 'kernell'; did you mean 'kernel'?"),
+        ({"c_in": 1}, f"unknown argument 'c_in'; {USAGE}"),
+        ({3: 1}, f"unknown argument 3; {USAGE}"),
+        ([0], "argument 'c_out': expected a whole number of at least 1, found 0"),
+        (["8"], "argument 'c_out': expected a whole number of at least 1, found '8'"),
+        ([8.0], "argument 'c_out': expected a whole number of at least 1, found 8.0"),
+        ([True], "argument 'c_out': expected a whole number of at least 1, found True"),
+        ([MAX_ARGUMENT + 1],
+         "argument 'c_out': expected a whole number of at least 1, found 2147483648"),
+        ([8, 1, -1], "argument 'padding': expected a whole number of at least 0 or None, found -1"),
+        ([8, 1, 0, 2], "argument 'rate': expected a number above 0 of at most 1, found 2"),
+        ([8, 1, 0, float("nan")],
+         "argument 'rate': expected a number above 0 of at most 1, found nan"),
+        ([8, 1, 0, 1, "c"], "argument 'mode': expected 'a' or 'b', found 'c'"),
+        ([8, 1, 0, 1, "a", ["x"]],
+         "argument 'sizes': expected a list of whole numbers or a whole number, found ['x']"),
+        ([8, 1, 0, 1, "a", 1, 1], "argument 'flag': expected True or False, found 1"),
+    ],
+)  # fmt: skip
+def test_bind_refuses(args: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        contract_of(Block).bind(args)
+    assert str(caught.value) == message
+
+
+def test_constructors_of_others() -> None:
+    """Annotations that cannot be resolved, or mean nothing to us, are no obstacle."""
+
+    class Unresolvable(nn.Module):
+        def __init__(self, c_in: int, other: OnlyForCheckers, value: int = 1) -> None:
+            super().__init__()
+
+    class Takes(nn.Module):
+        def __init__(self, shape: torch.Size | None = None) -> None:
+            super().__init__()
+
+    class Anything(nn.Module):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__()
+
+    assert contract_of(Unresolvable).bind(["x", "y"]) == {"other": "x", "value": "y"}
+    register("Takes")(Takes)
+    with pytest.raises(ValueError, match="^argument 'shape': expected Size or None, found 3$"):
+        contract("Takes").bind([3])
+    register("Anything")(Anything)
+    assert contract("Anything").bind([]) == {}
+    with pytest.raises(ValueError, match=r"^takes at most 0 arguments, found 1; expected \[\]$"):
+        contract("Anything").bind([3])
+
+
+# -------------------------------------------------------------------------------------- registry
+
+
+def test_registering_twice() -> None:
+    register("Mine")(Block)
+    register("Mine")(Block)  # importing a module again is fine
+    with pytest.raises(DetectorError) as caught:
+        register("Conv")(Block)
+    assert str(caught.value) == (
+        f"module name 'Conv' is registered twice: by detector.layers.conv and {__name__}"
+    )
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(DetectorError, match=r"^unknown module 'Cnov'; did you mean 'Conv'\?$"):
+        contract("Cnov")
+    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: Bottleneck, "):
+        contract("Zzzz")
+    with pytest.raises(DetectorError) as caught:
+        contract("a\n" * 1000)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# ------------------------------------------------------------------------- what modules declare
+
+ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "Bottleneck": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],
+    "Concat": [{}, {"dim": 1}],
+    "Conv": [
+        {"c_out": 24},
+        {"c_out": 24, "kernel": 3, "stride": 2},
+        {"c_out": 8, "kernel": 6, "stride": 2, "padding": 2},
+        {"c_out": 8, "kernel": 3, "dilation": 2, "groups": 4},
+        {"c_out": 8, "kernel": 3, "stride": 4, "activation": "nn.LeakyReLU(0.1)"},
+    ],
+    "ESEBlock": [{}],
+    "MaxPool2d": [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "ceil_mode": True}],
+    "OSA": [{"c_out": 24, "width": 8}, {"c_out": 24, "width": 8, "convs": 3, "ese": True}],
+    "RepVGGBlock": [
+        {"c_out": 16},
+        {"c_out": 24, "stride": 2, "groups": 2},
+        {"c_out": 16, "dilation": 2, "use_se": True},
+        {"c_out": 16, "kernel": 5, "deploy": True},
+    ],
+    "SEBlock": [{}, {"ratio": 4}],
+    "SPPF": [{"c_out": 24}, {"c_out": 24, "kernel": 3}],
+    "Upsample": [
+        {"scale_factor": 2},
+        {"scale_factor": 1.5, "mode": "bilinear"},
+        {"scale_factor": 0.5},
+    ],
+    "nn.Identity": [{}],
+    "nn.MaxPool2d": [{"kernel_size": 2, "stride": 1, "padding": 1, "dilation": 2}],
+    "nn.Upsample": [{"size": None, "scale_factor": 2, "mode": "nearest"}],
+}
+"""For every registered module that is no head: rows' arguments."""
+
+
+def test_the_table_has_every_module() -> None:
+    ours = {
+        name
+        for name, known in registered().items()
+        if known.module.__module__.startswith(("detector.", "torch.")) and not known.head
+    }
+    assert ours == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "args"), [(name, args) for name, rows in ARGUMENTS.items() for args in rows]
+)
+def test_declared_channels_and_stride(name: str, args: dict[str, Any], repeats: int) -> None:
+    known = contract(name)
+    arguments = known.bind(args)
+    filled = dict(arguments)
+    channels = [16, 8] if known.joins else [16]
+    if known.takes("c_in"):
+        filled["c_in"] = channels if known.joins else channels[0]
+    if known.takes("repeats"):
+        filled["repeats"] = repeats
+    maps = [torch.rand(2, c, 48, 24) for c in channels]
+    out = known.module(**filled)(maps if known.joins else maps[0])
+    stride = Fraction(known.stride(arguments))
+    assert out.shape == (2, known.channels(arguments, channels), 48 / stride, 24 / stride)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    known = contract(name)
+    filled = known.bind(ARGUMENTS[name][0])
+    if known.takes("c_in"):
+        filled["c_in"] = [16, 8] if known.joins else 16
+    module = known.module(**filled)
+    x: Any = torch.rand(2, 16, 8, 8, requires_grad=True)
+    out = module([x, torch.rand(2, 8, 8, 8)] if known.joins else x)
+    (out * torch.rand_like(out)).sum().backward()
+    assert x.grad is not None
+    missing = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missing == []
+
+
+# ---------------------------------------------------------------- a package of someone else's
+
+BLOCK = """
+import torch
+from torch import nn
+from detector.layers.conv import Conv
+from detector.registry import Width, register
+
+@register("acme.Twice", channels=lambda arguments, c_in: 2 * arguments["c_out"], stride=lambda a: 2)
+class Twice(nn.Module):
+    def __init__(self, c_in: int, c_out: Width, factor: float = 1.0):
+        super().__init__()
+        self.a, self.b = Conv(c_in, c_out, 3, 2), Conv(c_in, c_out, 1, 2)
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x):
+        return torch.cat((self.a(x), self.b(x) * self.factor), 1)
+"""
+
+MODEL = """\
+nc: 2
+imgsz: 64
+anchors: [[10, 13], [30, 61]]
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, acme.Twice, {c_out: 8, factor: 0.5}]
+  - [-1, 2, acme.Twice, [16]]
+head:
+  - [[1, 2], 1, Detect, [nc, anchors]]
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, and a model file in the working directory."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_loaded_entry_points", set())
+    monkeypatch.delitem(sys.modules, "acme_blocks", raising=False)
+    (tmp_path / "model.yaml").write_text(MODEL)
+    return tmp_path
+
+
+def install(folder: Path, block: str, entry: str = "twice = acme_blocks") -> None:
+    """What ``pip install`` of a small package leaves behind."""
+    (folder / "acme_blocks.py").write_text(block)
+    info = folder / "acme_blocks-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-blocks\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[detector.modules]\n{entry}\n")
+
+
+@pytest.mark.parametrize("entry", ["twice = acme_blocks", "any = acme_blocks:Twice"])
+def test_block_of_another_package_is_found_by_its_entry_point(entry: str, site: Path) -> None:
+    install(site, BLOCK, entry)
+    model = build("model.yaml")
+    assert [row.channels for row in model.plan] == [8, 16, 32, 0]
+    assert [row.stride for row in model.plan] == [2, 4, 16, 0]  # twice stride 2 in row 2
+    assert model.plan[1].arguments == {"c_out": 8, "factor": 0.5}
+    maps = model(torch.rand(2, 3, 64, 64))
+    sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    randomise_batch_norms(model)
+    fused, certificate = deploy(model)
+    assert certificate.difference_fp64 <= 1e-10
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "entry", "message"),
+    [
+        (
+            "import torch\n",
+            "import acme_missing\n",
+            "twice = acme_blocks",
+            "6: row 1: entry point 'twice' = 'acme_blocks' does not import: "
+            "No module named 'acme_missing'",
+        ),
+        (
+            "",
+            "",
+            "twice = acme_blocks:Thrice",
+            "6: row 1: entry point 'twice' = 'acme_blocks:Thrice' does not import: "
+            "module 'acme_blocks' has no attribute 'Thrice'",
+        ),
+        (
+            "acme.Twice",
+            "Conv",
+            "twice = acme_blocks",
+            "6: row 1: module name 'Conv' is registered twice: by detector.layers.conv and "
+            "acme_blocks",
+        ),
+        (
+            ", stride=lambda a: 2",
+            "",
+            "twice = acme_blocks",
+            "6: row 1 (acme.Twice): does not run: declares stride 1, makes 16 of 32 pixels",
+        ),
+        (
+            "2 * arguments",
+            "arguments",
+            "twice = acme_blocks",
+            "6: row 1 (acme.Twice): does not run: declares 8 channels, gives 16",
+        ),
+        (
+            'arguments["c_out"]',
+            'arguments["width"]',
+            "twice = acme_blocks",
+            "6: row 1 (acme.Twice): KeyError: 'width'",
+        ),
+        (
+            "super().__init__()",
+            "raise IndexError",
+            "twice = acme_blocks",
+            "6: row 1 (acme.Twice): IndexError",
+        ),
+        (
+            "return torch",
+            "assert x is None, 'no\\nmaps'\n        return torch",
+            "twice = acme_blocks",
+            "6: row 1 (acme.Twice): does not run: no",
+        ),
+    ],
+)
+def test_broken_package_is_one_line(
+    old: str, new: str, entry: str, message: str, site: Path
+) -> None:
+    install(site, BLOCK.replace(old, new), entry)
+    with pytest.raises(DetectorError) as caught:
+        build("model.yaml")
+    assert str(caught.value) == f"model.yaml:{message}"

@@ -1,0 +1,8 @@
+"""Measure training and detection on this machine: ``python tools/benchmark.py --what train``."""
+
+import sys
+
+from detector.cli import run_tool
+
+if __name__ == "__main__":
+    sys.exit(run_tool("benchmark"))
