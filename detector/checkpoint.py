@@ -33,6 +33,7 @@ from detector.reparam import fuse_modules
 
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".pt2")
+STATE_SUFFIX = ".state.pt"
 CARD_KEY, CHECKSUM_KEY = "detector", "crc32"
 MAX_HEADER_BYTES = 1 << 24
 MAX_LINES = 8
@@ -211,6 +212,11 @@ def _check_kind(path: Path) -> None:
         )
     if not path.is_file():
         raise DetectorError("no such file; expected weights", file=path)
+    if path.name.endswith(STATE_SUFFIX):
+        raise DetectorError(
+            "what a training run goes on from; its weights lie beside it, in a .safetensors file",
+            file=path,
+        )
 
 
 def _is_foreign(path: Path) -> bool:
@@ -224,7 +230,8 @@ def _load_own(path: Path) -> Detector:
     try:
         model = rebuild(Definition(card.model, card.model_path, card.variant, card.names))
     except DetectorError as error:
-        raise DetectorError(f"its network cannot be built: {error}", file=path) from error
+        reason = " ".join(str(error).split())  # the card's path may hold anything
+        raise DetectorError(f"its network cannot be built: {reason}", file=path) from error
     if card.deployed:
         model = fuse_modules(model)
     _load_strictly(model, tensors, path)

@@ -142,6 +142,7 @@ def spoil(path: Path, tensors: dict | None = None, **changes: object) -> None:
         ({"variant": "huge"}, "its network cannot be built: tiny.yaml:3: unknown variant 'huge'"),
         ({"model": "backbone: ["}, "its network cannot be built: tiny.yaml:1: YAML syntax: "),
         ({"model": "!!python/object/apply:os.getcwd []"}, "its network cannot be built: .*tag"),
+        ({"model_path": "a\nb", "variant": "x"}, "its network cannot be built: a b:3: unknown"),
         ({"variant": "wide"}, r"weight 'rows.0.conv.weight' is 8×3×3×3, expected 16×3×3×3"),
         ({"names": ["a"]}, "weight 'rows.4.m.0.weight' is 16×8×1×1, expected 12×8×1×1"),
         ({"tensors": {"rows.0.bn.bias": None}}, "weight 'rows.0.bn.bias' is missing"),
@@ -307,6 +308,12 @@ class Calls:
 
     def __reduce__(self) -> object:
         return os.system, (self.command,)
+
+
+def test_a_training_state_is_no_weights(tmp_path: Path):
+    save_training_state(tmp_path / "last.state.pt", {"a": 1})
+    with pytest.raises(DetectorError, match="its weights lie beside it, in a .safetensors file$"):
+        load(tmp_path / "last.state.pt")
 
 
 def test_a_training_state_runs_nothing(tmp_path: Path):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import build
+from detector.graph import build, build_model_file
+from detector.model_file import check_model_file
 from detector.registry import registered
 
 BASE = """\
@@ -628,6 +633,35 @@ def test_builds(why: str, tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
     file.write_text(mutated(*BUILDS[why]), encoding="utf-8")
     assert build(file).strides in {(8, 16), (8, 8)}
+
+
+WORDS = re.findall(r"-?\d+\.?\d*|[\w.']+|[\[\]{},:()#-]|\n|\s+", BASE)
+STRAY = [
+    *("0", "-1", "2", "1.5", "1000000", "99999999999999999999", "true", "null", "None", ".nan"),
+    *("nc", "anchors", "Conv", "C3", "Concat", "Detect", "nn.Upsample", "SEBlock", "OSA", "SPPF"),
+    *("[]", "{}", "[[-1, 2]]", "x: 1", "'x'", "'", "&a", "*a", "!!str", "\t", "#", ":", "- ", ""),
+]
+
+
+@settings(max_examples=120)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(WORDS) - 1), st.booleans(), st.sampled_from(STRAY)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_change_builds_or_is_one_line(changes: list[tuple[int, bool, str]]) -> None:
+    words = list(WORDS)
+    for index, keep, stray in changes:
+        words[index] = words[index] + stray if keep else stray
+    message = "a.yaml:1: "
+    try:
+        build_model_file(check_model_file(YamlFile(Path("a.yaml"), "".join(words))))
+    except DetectorError as error:
+        message = str(error)
+    assert re.match(r"a\.yaml:\d+: ", message)
+    assert len(message.splitlines()) == 1
 
 
 def test_table_is_large() -> None:

@@ -145,10 +145,12 @@ def _unexpected(word: str, settings: type[Strict]) -> str:
 
 
 def _nearest_flag(word: str, settings: type[Strict]) -> str:
-    flags = [flag_of(settings, name) for name in settings.model_fields]
-    if word.startswith("--no-"):
-        flags = [f"--no-{flag[2:]}" for flag in flags]
-    return nearest(word, [flag for flag in flags if flag.startswith(word)] or flags)
+    names = []
+    for name, field in settings.model_fields.items():
+        bare = flag_of(settings, name)[2:]
+        names += [bare, f"no-{bare}"] if _type(field.annotation) is bool else [bare]
+    hint = nearest(word[2:], [name for name in names if name.startswith(word[2:])] or names)
+    return hint.replace("'", "'--", 1)
 
 
 def _bad_value(settings: type[Strict], problem: Any) -> str:

@@ -56,11 +56,12 @@ class Pt2Backend:
         self.device = torch.device(device)
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
-        program = self._load(content)
+        try:
+            program = _load(content, self.device)
+            self._module = program.module()
+        except Exception as error:  # a program that fits nowhere may fail in any way
+            raise self._error(f"torch.export cannot read it: {first_line(error)}") from error
         self.batch_size, self.dynamic_size = self._check(program, card)
-        if self.device.type != "cpu":
-            program = move_to_device_pass(program, self.device)
-        self._module = program.module()
 
     @torch.inference_mode()
     def __call__(
@@ -69,21 +70,10 @@ class Pt2Backend:
         """(b, 3, h, w) float32 → boxes_xyxy (b, n, 4), scores (b, n, classes)."""
         try:
             boxes, scores = self._module(torch.from_numpy(images).to(self.device))
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except Exception as error:  # as above
             shape = "×".join(map(str, images.shape))
-            raise DetectorError(
-                f"does not run on input of {shape}: {first_line(error)}", file=self.path
-            ) from error
+            raise self._error(f"does not run on input of {shape}: {first_line(error)}") from error
         return boxes.float().cpu().numpy(), scores.float().cpu().numpy()
-
-    def _load(self, content: bytes) -> ExportedProgram:
-        try:
-            with quiet():
-                return torch.export.load(io.BytesIO(content))
-        except Exception as error:  # a program that fits nowhere may fail in any way
-            raise DetectorError(
-                f"torch.export cannot read it: {first_line(error)}", file=self.path
-            ) from error
 
     def _check(self, program: ExportedProgram, card: ModelCard) -> tuple[int | None, bool]:
         """Compare inputs and outputs with the card; give the batch size and whether it is open."""
@@ -107,6 +97,12 @@ class Pt2Backend:
 
     def _error(self, message: str) -> DetectorError:
         return DetectorError(message, file=self.path)
+
+
+def _load(content: bytes, device: torch.device) -> ExportedProgram:
+    with quiet():
+        program = torch.export.load(io.BytesIO(content))
+        return program if device.type == "cpu" else move_to_device_pass(program, device)
 
 
 def _shapes(program: ExportedProgram, names: tuple[object, ...]) -> dict[str, list[int | None]]:

@@ -455,7 +455,8 @@ def _rebuild_tensor(
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and (last >= storage.elements or count > min(storage.elements, MAX_ELEMENTS)):
         raise PickleError(
-            f"a tensor of {'×'.join(map(str, size))} in a storage of {storage.elements} numbers"
+            f"a tensor of {'×'.join(map(str, size)) or '1'} in a storage of "
+            f"{storage.elements} numbers"
         )
     return StoredTensor(storage, offset, size, stride)
 

@@ -74,7 +74,7 @@ def read_yolov5(path: str | Path) -> ForeignModel:
         state: dict[str, Tensor] = {}
         norm_eps: dict[str, float] = {}
         rows = _children(network).get("model")
-        if not isinstance(rows, Record):
+        if not isinstance(rows, Record) or not isinstance(rows.state, dict):
             raise DetectorError("its network has no rows", file=path)
         budget = Budget(path)
         for module_path, module in _walk(rows, "rows", path):
@@ -142,7 +142,7 @@ def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> No
     elif isinstance(value, (list, tuple)):
         for child in value:
             _check_plain(child, path, count, depth + 1)
-    elif not (value is None or isinstance(value, (str, int, float))):
+    elif not (value is None or isinstance(value, (int, float)) or _is_text(value)):
         raise DetectorError(
             f"the YAML inside holds a {type(value).__name__}, expected plain values", file=path
         )
@@ -152,9 +152,14 @@ def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = state.get("names")
     if isinstance(names, dict):
         names = [names.get(i) for i in range(len(names))]
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+    if not isinstance(names, list) or not names or not all(_is_text(name) for name in names):
         raise DetectorError("has no list of class names", file=path)
     return tuple(names)
+
+
+def _is_text(value: Any) -> bool:
+    """Half a surrogate pair is a string, but nothing can write it."""
+    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def _children(module: Record) -> dict[str, Any]:

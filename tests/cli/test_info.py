@@ -92,4 +92,7 @@ def test_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_size_between_strides(cfg: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         info(InfoSettings(cfg=str(cfg), imgsz=33))
-    assert str(caught.value) == "--imgsz 33 is not a multiple of the network's stride 4"
+    assert (
+        str(caught.value)
+        == "imgsz 33 is not a multiple of the network's stride 4; the nearest is 32"
+    )

@@ -129,6 +129,7 @@ ROWS = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", ["nc", "a
     [
         ({"names": None}, "has no list of class names"),
         ({"names": ["a", 2, "c"]}, "has no list of class names"),
+        ({"names": ["a", "\ud800", "c"]}, "has no list of class names"),
         ({"yaml": None}, "no YOLOv5 network with its YAML in this checkpoint"),
         ({"yaml": {"nc": Path("x")}}, "the YAML inside holds a Record, expected plain values"),
         ({"yaml": {**ROWS, "wings": 2}}, "unknown key 'wings'"),

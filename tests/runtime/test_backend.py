@@ -46,8 +46,7 @@ def spoilt(**changes: object) -> str:
     ("text", "message"),
     [
         (spoilt(names=None), "key 'names' is missing"),
-        (spoilt(names=[]), "names: tuple should have at least 1 item after validation, not 0, "
-         "found []"),
+        (spoilt(names=[]), "names: expected 1 or more values, found []"),
         (spoilt(nams=["a"]), "unknown key 'nams'; did you mean 'names'?"),
         (spoilt(task="segment"), "task: expected 'detect', found 'segment'"),
         (spoilt(preprocess={"size_hw": [320, "wide"]}), "preprocess.size_hw.1: expected a whole "

@@ -1,0 +1,277 @@
+"""``detect``: pictures, txt files and JSON lines of images whose objects are known."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.opencv import read_image
+
+RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
+"""σ(20 − 80 · 30/255) · σ(20 · 170/255) and σ(20 − 80 · 50/255) · σ(20 · 140/255)."""
+FOUND = {
+    "a": [("red", [0, 0, 16, 16])],
+    "b": [("green", [32, 16, 48, 32])],
+    "c": [("red", [48, 48, 64, 64]), ("green", [0, 32, 16, 48])],
+    "d": [("red", [32, 0, 64, 32])],
+    "e": [],
+}
+Run = Callable[..., Any]
+
+
+def records(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def check_boxes(file: Path) -> None:
+    """Every square, and nothing else; the boxes come back from the network as they went in.
+
+    The network computes them in float32 at sizes up to 128: steps of 8e-6 pixels, rounded to
+    3 digits in the file.
+    """
+    found = records(file)
+    assert [record["name"] for record in found] == list(FOUND)
+    for record in found:
+        expected = FOUND[record["name"]]
+        assert record["class_names"] == [name for name, _ in expected]
+        boxes = np.array(record["boxes_xyxy"]).reshape(-1, 4)
+        np.testing.assert_allclose(
+            boxes, np.array([box for _, box in expected]).reshape(-1, 4), atol=1e-3
+        )
+        scores = [RED_SCORE if name == "red" else GREEN_SCORE for name, _ in expected]
+        np.testing.assert_allclose(record["scores"], scores, atol=2e-6)
+
+
+def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    words = ("--weights", finder, "--source", finder_images, "--output", tmp_path / "out")
+    ran = run("detect", *words, "--txt", "--jsonl")
+    assert ran.code == 0
+    assert ran.figures.pop("ms_per_image").keys() == {"decode", "preprocess", "network", "nms"}
+    assert ran.figures == {
+        "images": 5,
+        "skipped": 0,
+        "counts": {"red": 3, "green": 2},
+        "output": str(tmp_path / "out"),
+    }
+    first, second, third = ran.out.splitlines()
+    assert first == "5 images: 3 red, 2 green"
+    assert second.startswith("ms per image: decode ")
+    assert third == f"results: {tmp_path / 'out'}"
+    assert ran.err == ""
+    check_boxes(tmp_path / "out" / "detections.jsonl")
+
+
+def test_pictures_and_txt_files(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    words = ("--weights", finder, "--source", finder_images, "--output", tmp_path)
+    assert run("detect", *words, "--txt").code == 0
+    drawn = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert drawn == [f"{name}.png" for name in FOUND]
+    for name, objects in FOUND.items():
+        before, after = (read_image(f / f"{name}.png") for f in (finder_images, tmp_path))
+        assert before.shape == after.shape
+        assert (before != after).any() == bool(objects)
+    # d is 128 wide and 64 high: centre 48 and 16, sides of 32.
+    assert (tmp_path / "labels" / "d.txt").read_text() == (
+        f"0 {48 / 128:.6f} {16 / 64:.6f} {32 / 128:.6f} {32 / 64:.6f} {RED_SCORE}\n"
+    )
+    assert (tmp_path / "labels" / "e.txt").read_text() == ""
+    assert not (tmp_path / "detections.jsonl").exists()
+
+
+@pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_pt2"])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_every_kind_of_file_finds_the_same(
+    weights: str,
+    batch: int,
+    run: Run,
+    finder_images: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+):
+    file = request.getfixturevalue(weights)
+    words = ("--weights", file, "--source", finder_images, "--batch", batch, "--no-draw")
+    ran = run("detect", *words, "--jsonl", "--output", tmp_path)
+    assert ran.figures["counts"] == {"red": 3, "green": 2}
+    check_boxes(tmp_path / "detections.jsonl")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".png"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "counts"),
+    [
+        (["--classes", "green"], {"green": 2}),
+        (["--classes", "1"], {"green": 2}),
+        (["--classes", "green,red"], {"red": 3, "green": 2}),
+        (["--confidence", "0.99"], {"red": 3}),
+        (["--confidence", "1"], {}),
+        (["--max-detections", "1"], {"red": 3, "green": 1}),
+    ],
+)
+def test_what_is_kept(
+    words: list[str],
+    counts: dict[str, int],
+    run: Run,
+    finder: Path,
+    finder_images: Path,
+    tmp_path: Path,
+):
+    where = ("--weights", finder, "--source", finder_images, "--no-draw", "--output", tmp_path)
+    ran = run("detect", *where, *words)
+    assert ran.figures["counts"] == counts
+    assert ran.out.startswith("5 images: " + ("" if counts else "nothing\n"))
+    assert "results:" not in ran.out
+
+
+def test_overlap(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    """At a low confidence the second anchor's boxes appear; IoU and classes decide how many."""
+    where = ("--weights", finder, "--source", finder_images / "e.png", "--no-draw")
+    few = ("--confidence", "0.001", "--output", tmp_path)
+    every = run("detect", *where, *few, "--iou", "1").figures["counts"]
+    assert sum(every.values()) == 16  # one a cell
+    some = run("detect", *where, *few, "--iou", "0.3").figures["counts"]
+    assert 0 < sum(some.values()) < 16
+
+
+def test_another_size(run: Run, finder: Path, tmp_path: Path, finder_images: Path):
+    """At 128 pixels the squares of ``d`` (32 pixels, no longer halved) fill four cells."""
+    where = ("--weights", finder, "--source", finder_images / "d.png", "--no-draw")
+    ran = run("detect", *where, "--imgsz", 128, "--output", tmp_path)
+    assert ran.figures["counts"] == {"red": 4}
+
+
+def test_sources(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{finder_images / 'a.png'}\n\n{finder_images / 'b.png'}\n")
+    for source, images in (
+        (finder_images / "c.png", 1),
+        (finder_images / "[ab].png", 2),
+        (listed, 2),
+    ):
+        words = ("--weights", finder, "--source", source, "--no-draw", "--output", tmp_path)
+        assert run("detect", *words).figures["images"] == images
+
+
+@pytest.fixture
+def one_broken(finder_images: Path, tmp_path: Path) -> Path:
+    """Images a, b, c, of which b ends after 60 bytes."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in "abc":
+        shutil.copy(finder_images / f"{name}.png", folder)
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:60])
+    return folder
+
+
+def test_a_broken_image_ends_the_run(fails: Run, finder: Path, one_broken: Path, tmp_path: Path):
+    words = ("--weights", finder, "--source", one_broken, "--output", tmp_path / "out", "--jsonl")
+    message = fails("detect", *words)
+    assert message == f"{one_broken / 'b.png'}: is not an image that OpenCV can decode"
+    assert not (tmp_path / "out" / "detections.jsonl").exists()  # half a list is none
+
+
+def test_a_broken_image_is_passed_over(run: Run, finder: Path, one_broken: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    words = ("--weights", finder, "--source", one_broken, "--output", out, "--jsonl")
+    ran = run("detect", *words, "--skip-bad")
+    assert (ran.code, ran.figures["images"], ran.figures["skipped"]) == (0, 2, 1)
+    assert ran.figures["counts"] == {"red": 2, "green": 1}
+    warning = f"warning: {one_broken / 'b.png'}: is not an image that OpenCV can decode"
+    assert ran.err == f"{warning}\n"
+    assert "1 unreadable images passed over\n" in ran.out
+    assert [record["name"] for record in records(out / "detections.jsonl")] == ["a", "c"]
+
+
+def test_classes_that_the_model_lacks(fails: Run, finder: Path, finder_images: Path):
+    words = ("--weights", finder, "--source", finder_images, "--classes")
+    assert fails("detect", *words, "gren") == "unknown class 'gren'; did you mean 'green'?"
+    rest = "; the model has 2 classes: red, green"
+    assert fails("detect", *words, "red,blue") == f"unknown class 'blue'{rest}"
+    assert fails("detect", *words, "2") == f"unknown class '2'{rest}"
+    assert fails("detect", *words, "") == "--classes: the value is empty"
+
+
+def test_sizes_that_do_not_fit(
+    fails: Run, finder: Path, finder_onnx: Path, finder_pt2: Path, finder_images: Path
+):
+    def message(weights: Path, imgsz: int) -> str:
+        return fails("detect", "--weights", weights, "--source", finder_images, "--imgsz", imgsz)
+
+    assert message(finder, 70) == (
+        "imgsz 70 is not a multiple of the network's stride 16; the nearest is 64"
+    )
+    assert message(finder_onnx, 96) == (
+        f"{finder_onnx}: takes inputs of 64×64 only, found imgsz 96; export with --dynamic"
+    )
+    assert message(finder_pt2, 70).startswith(f"{finder_pt2}: does not run on input of 1×3×70×70")
+
+
+def test_weights_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    def message(weights: Path) -> str:
+        return fails("detect", "--weights", weights, "--source", finder_images)
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not weights")
+    assert message(notes).startswith(f"{notes}: ")
+    near = finder.with_name("findr.safetensors")
+    assert message(near) == f"{near}: no such file; did you mean 'finder.safetensors'?"
+    assert message(tmp_path / "x.pt") == f"{tmp_path / 'x.pt'}: no such file; expected weights"
+    far = tmp_path / "no" / "x.onnx"
+    assert message(far) == f"{far}: no such file; expected weights"
+    assert message(tmp_path) == f"{tmp_path}: is a folder, expected a weights file"
+
+
+@pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_pt2"])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
+def test_truncated_weights(
+    weights: str,
+    part: float,
+    fails: Run,
+    finder_images: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+):
+    whole: Path = request.getfixturevalue(weights)
+    cut = tmp_path / f"cut{whole.suffix}"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: int(len(data) * part)])
+    message = fails("detect", "--weights", cut, "--source", finder_images, "--no-draw")
+    assert message.startswith(f"{cut}: ")
+    assert len(message) < len(str(cut)) + 200
+
+
+def test_devices(fails: Run, finder: Path, finder_onnx: Path, finder_images: Path):
+    def message(weights: Path, device: str) -> str:
+        return fails("detect", "--weights", weights, "--source", finder_images, "--device", device)
+
+    assert message(finder, "cdua") == "unknown device 'cdua'; did you mean 'cuda'?"
+    assert message(finder_onnx, "cdua") == (
+        "device 'cdua': an ONNX file runs on 'cpu', 'cuda' or 'cuda:1'"
+    )
+
+
+def test_places_that_cannot_be_written(
+    fails: Run, finder: Path, finder_images: Path, tmp_path: Path
+):
+    file = tmp_path / "file"
+    file.touch()
+    words = ("--weights", finder, "--source", finder_images, "--output")
+    assert fails("detect", *words, file) == f"{file}: is a file, expected a folder to write into"
+    below = file / "out"
+    assert (
+        fails("detect", *words, below) == f"{below / 'a.png'}: cannot be written: Not a directory"
+    )
+
+
+def test_nothing_to_detect_in(fails: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    where = ("--weights", finder, "--source")
+    wrong = finder_images.with_name("image")
+    assert fails("detect", *where, wrong) == (
+        f"{wrong}: no such file or folder; did you mean 'images'?"
+    )
+    assert fails("detect", *where, tmp_path / "*.jpg") == (
+        f"{tmp_path / '*.jpg'}: matches no image or video"
+    )

@@ -1,0 +1,206 @@
+"""From words to a tool: wrong words end in one line and exit code 2."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from detector import cli
+from detector.cli import main, run_tool
+from detector.cli.main import EXIT_INTERRUPTED, TOOLS
+from detector.errors import DetectorError
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = sys.modules["detector.cli.main"]  # the package's attribute of that name is the function
+DETECT = "detect --weights w.onnx --source s"
+
+WRONG = [
+    # subcommands
+    ("detekt", "unknown subcommand 'detekt'; did you mean 'detect'?"),
+    ("Train", "unknown subcommand 'Train'; did you mean 'train'?"),
+    (
+        "zzz --weights w",
+        "unknown subcommand 'zzz'; expected train, val, detect, export, info, anchors, benchmark",
+    ),
+    (
+        "--weights w",
+        "unknown subcommand '--weights'; expected train, val, detect, export, info, anchors, "
+        "benchmark",
+    ),
+    # a flag that is missing
+    ("detect", "--weights is missing"),
+    ("detect --weights w.onnx", "--source is missing"),
+    ("val --data d", "--weights is missing"),
+    ("info", "--cfg is missing"),
+    ("anchors --data d", "--cfg is missing"),
+    # a flag that is unknown
+    (f"{DETECT} --confidense 0.3", "unknown flag '--confidense'; did you mean '--confidence'?"),
+    (f"{DETECT} --conf 0.3", "unknown flag '--conf'; did you mean '--confidence'?"),
+    (f"{DETECT} --img=64", "unknown flag '--img'; did you mean '--imgsz'?"),
+    (f"{DETECT} --skip_bad", "unknown flag '--skip_bad'; did you mean '--skip-bad'?"),
+    (f"{DETECT} --no-drow", "unknown flag '--no-drow'; did you mean '--no-draw'?"),
+    (f"{DETECT} --no-batch", "unknown flag '--no-batch'; did you mean '--batch'?"),
+    (f"{DETECT} --zzzzzzzz", "unknown flag '--zzzzzzzz'; see --help"),
+    (f"{DETECT} -c 0.3", "unknown flag '-c'; see --help"),
+    ("train --lr 0.1", "unknown flag '--lr'; see --help"),
+    ("train --batch-size 4", "unknown flag '--batch-size'; did you mean '--batch'?"),
+    ("val --weights w --epochs 3", "unknown flag '--epochs'; see --help"),
+    # a value that is missing
+    ("detect --weights w.onnx --source", "--source: expected one argument"),
+    ("detect --weights --source s", "--weights: expected one argument"),
+    ("detect --weights= --source s", "--weights: the value is empty"),
+    # a value of a wrong type
+    (f"{DETECT} --batch four", "--batch: expected a whole number, found 'four'"),
+    (f"{DETECT} --batch 1.5", "--batch: expected a whole number, found '1.5'"),
+    (f"{DETECT} --confidence high", "--confidence: expected a number, found 'high'"),
+    (f"{DETECT} --confidence nan", "--confidence: expected a finite number, found 'nan'"),
+    ("train --learning-rate 1e", "--learning-rate: expected a number, found '1e'"),
+    ("train --albumentations Blur", "--albumentations: expected a mapping, found 'Blur'"),
+    (
+        "train --albumentations [{]",
+        "--albumentations: not a JSON list (Expecting property name enclosed in double quotes: "
+        "line 1 column 3 (char 2)), found '[{]'",
+    ),
+    # a value out of range
+    (f"{DETECT} --batch 0", "--batch: expected at least 1, found '0'"),
+    (f"{DETECT} --confidence 1.5", "--confidence: expected at most 1, found '1.5'"),
+    (f"{DETECT} --iou -0.1", "--iou: expected at least 0, found '-0.1'"),
+    (f"{DETECT} --imgsz 16", "--imgsz: expected at least 32, found '16'"),
+    ("train --imgsz 10000", "--imgsz: expected at most 8192, found '10000'"),
+    ("train --seed -1", "--seed: expected at least 0, found '-1'"),
+    ("train --learning-rate 0", "--learning-rate: expected more than 0, found '0'"),
+    ("train --scale 1", "--scale: expected less than 1, found '1'"),
+    ("train --epochs 0", "--epochs: expected at least 1, found '0'"),
+    ("export --weights w --opset 99", "--opset: expected at most 23, found '99'"),
+    ("info --cfg c --classes 0", "--classes: expected at least 1, found '0'"),
+    # a choice that is unknown
+    ("export --weights w --format onx", "--format: expected 'onnx' or 'pt2', found 'onx'"),
+    ("train --optimizer adam", "--optimizer: expected 'sgd' or 'adamw', found 'adam'"),
+    (
+        "train --precision fp8",
+        "--precision: expected 'auto', 'fp32', 'fp16' or 'bf16', found 'fp8'",
+    ),
+    # a word that stands alone
+    (f"{DETECT} more", "unexpected word 'more'; several values are written as a,b,c"),
+    (
+        f"{DETECT} --classes cat dog",
+        "unexpected word 'dog'; several values are written as a,b,c",
+    ),
+    (f"{DETECT} --txt yes", "unexpected word 'yes'; several values are written as a,b,c"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), WRONG, ids=[line for line, _ in WRONG])
+def test_wrong_command_lines(line: str, message: str, capsys: pytest.CaptureFixture[str]):
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"error: {message}\n")
+
+
+def run_script(folder: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """``tools/detect.py`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "detect.py"), *words],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_debug_shows_the_traceback(tmp_path: Path):
+    with pytest.raises(DetectorError, match="--batch: expected at least 1"):
+        main([*DETECT.split(), "--batch", "0", "--debug"])
+    with pytest.raises(DetectorError, match="no such file"):
+        run_tool("info", ["--cfg", "nowhere.yaml", "--debug"])
+    done = run_script(tmp_path, "--weights", "w.onnx", "--source", "s", "--debug")
+    assert done.returncode != 0
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.endswith("DetectorError: w.onnx: no such file; expected weights\n")
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError("division\nby zero")
+
+
+def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
+    monkeypatch.setattr(MODULE, "_function", lambda tool: broken)
+    assert run_tool("info", ["--cfg", "c"]) == 2
+    message = "unexpected ZeroDivisionError: division; --debug shows where"
+    assert capsys.readouterr().err == f"error: {message}\n"
+    with pytest.raises(ZeroDivisionError):
+        run_tool("info", ["--cfg", "c", "--debug"])
+
+
+def test_a_library_that_is_not_installed(monkeypatch, capsys):
+    def tool(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(MODULE, "_function", lambda _: tool)
+    assert run_tool("info", ["--cfg", "c"]) == 2
+    message = "torch is not installed; run: pip install -r requirements.txt"
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_interruption_from_the_keyboard(monkeypatch, capsys):
+    def tool(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MODULE, "_function", lambda _: tool)
+    assert run_tool("info", ["--cfg", "c"]) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_figures_are_written_as_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(MODULE, "_function", lambda _: lambda settings: {"macs": 7})
+    file = tmp_path / "new" / "figures.json"
+    assert run_tool("info", ["--cfg", "c", "--json", str(file)]) == 0
+    assert file.read_text() == '{\n "macs": 7\n}\n'
+    assert run_tool("info", ["--cfg", "c", "--json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}: cannot be written: Is a directory\n"
+
+
+def test_overview(capsys):
+    assert main([]) == 2
+    without = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == without
+    for name, tool in TOOLS.items():
+        assert f"  {name:10} {tool.settings.__doc__}\n" in without + "\n"
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_script_and_subcommand_are_one_function(name: str, monkeypatch):
+    """``python tools/X.py`` calls what ``detector X`` calls, with the same words."""
+    seen = []
+
+    def noted(*arguments: object, **_: object) -> int:
+        seen.append(arguments)
+        return 7
+
+    script = compile((ROOT / "tools" / f"{name}.py").read_text(), f"{name}.py", "exec")
+    monkeypatch.setattr(cli, "run_tool", noted)
+    with pytest.raises(SystemExit) as done:
+        exec(script, {"__name__": "__main__"})
+    assert done.value.code == 7
+    monkeypatch.setattr(MODULE, "run_tool", noted)
+    assert main([name, "--words"]) == 7
+    assert seen == [(name,), (name, ["--words"])]
+
+
+def test_every_script_has_a_tool():
+    assert {path.stem for path in (ROOT / "tools").glob("*.py")} == set(TOOLS)
+    (script,) = entry_points(group="console_scripts", name="detector")
+    assert script.load() is main
+
+
+def test_a_script_as_a_process(tmp_path: Path):
+    """From another folder, and with an environment full of the names of settings."""
+    names = {"imgsz": "x", "IMGSZ": "x", "batch": "0", "DATA": "x", "NAME": "x", "debug": "1"}
+    done = run_script(tmp_path, "--weights", "w.onnx", "--source", "s", **names)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: w.onnx: no such file; expected weights\n"
