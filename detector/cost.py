@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from detector.graph import Detector, Row, run_empty
+from detector.graph import Detector, run_empty
+from detector.rows import Row
 
 Shape = tuple[int, ...]
 

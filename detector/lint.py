@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from detector.graph import Detector, Row
+from detector.graph import Detector
 from detector.model_file import ModelFile
 from detector.registry import contract
+from detector.rows import Row
 
 _BETWEEN = r"[\s(:,;|–-]"
 _INDEX = rf"(?P<index>\d{{1,6}})(?=[.,:;]?$|{_BETWEEN}*P\d|{_BETWEEN}+/\d)"  # 17, 17-P3, 17 (P3

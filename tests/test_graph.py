@@ -18,19 +18,11 @@ from torch import Tensor, nn
 from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.files import packaged_files
-from detector.graph import (
-    IMAGE,
-    Detector,
-    Row,
-    build,
-    build_model_file,
-    rebuild,
-    run_empty,
-    scale_width,
-)
+from detector.graph import Detector, build, build_model_file, rebuild, run_empty
 from detector.layers.repvgg import RepVGGBlock
 from detector.model_file import check_model_file, read_model_file
 from detector.registry import contract
+from detector.rows import IMAGE, Row, scale_width
 
 KEYS = "nc: 3\nimgsz: 64\nanchors: [[10, 13], [30, 61]]\n"
 

@@ -30,7 +30,7 @@ def parse(settings: type[SettingsT], words: Sequence[str], program: str) -> Sett
         raise DetectorError(_unexpected(rest[0], settings))
     values = vars(found)
     for name, value in values.items():
-        if value == "":
+        if value in ("", [""]):
             raise DetectorError(f"{flag_of(settings, name)}: the value is empty")
     try:
         return settings(**values)

@@ -1,0 +1,280 @@
+"""From the rows of a model file to modules: each row's contract says how it is built.
+
+What a row needs stands in :mod:`detector.registry`; nothing here knows a module by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+import detector.heads
+import detector.layers  # noqa: F401  (both register their modules)
+from detector.errors import DetectorError
+from detector.model_file import MAX_NUMBER, ModelFile, RawRow
+from detector.registry import RowContract, contract, registered
+
+IMAGE = -1
+"""Index of the network's input among the sources of a row."""
+WIDTH_DIVISOR = 8
+MAX_CHANNELS = 1 << 16
+MAX_STRIDE = 1024
+MAX_VALUES = 1 << 29
+MAX_TENSORS = 10_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as built.
+
+    Attributes:
+        index: its number in the file, counted through backbone and head.
+        sources: indices of the rows it reads; ``IMAGE`` is the network's input.
+        module: the word in the file.
+        number: after ``depth_multiple``.
+        arguments: by name, after ``width_multiple``; without what the builder fills in.
+        channels: of its output; 0 for a head.
+        stride: input pixels per output cell; 0 for a head.
+        frees: rows whose outputs nobody reads after this one.
+        line: in the model file.
+    """
+
+    index: int
+    sources: tuple[int, ...]
+    module: str
+    number: int
+    arguments: dict[str, Any]
+    channels: int
+    stride: Fraction
+    frees: tuple[int, ...]
+    line: int
+
+
+class RowBuilder:
+    """Builds row after row; ``channels`` and ``strides`` are those of the rows so far.
+
+    Args:
+        model_file: checked.
+        classes: number of classes, what ``nc`` stands for.
+    """
+
+    def __init__(self, model_file: ModelFile, classes: int) -> None:
+        self.model_file = model_file
+        self.values = {"nc": classes, "anchors": model_file.keys.anchors}
+        self.channels = {IMAGE: 3}
+        self.strides = {IMAGE: Fraction(1)}
+
+    def build(self) -> tuple[list[Row], list[nn.Module]]:
+        """All rows of the file, and their modules.
+
+        Raises:
+            DetectorError: the first row that cannot be built.
+        """
+        contracts = [self._contract(raw) for raw in self.model_file.rows]
+        self._check_head(contracts)
+        with _Budget():
+            pairs = zip(self.model_file.rows, contracts, strict=True)
+            built = [self._row(raw, known) for raw, known in pairs]
+        return _with_frees([row for row, _ in built]), [module for _, module in built]
+
+    def _contract(self, raw: RawRow) -> RowContract:
+        try:
+            return contract(raw.module)
+        except DetectorError as error:
+            message = f"row {raw.index}: {error.message}"
+            raise DetectorError(message, file=self.model_file.file.path, line=raw.line) from error
+
+    def _check_head(self, contracts: Sequence[RowContract]) -> None:
+        rows = self.model_file.rows
+        heads = [raw for raw, known in zip(rows, contracts, strict=True) if known.head]
+        if not heads:
+            names = ", ".join(name for name, known in registered().items() if known.head)
+            raise self.model_file.error(
+                rows[-1], f"the last row must be a head ({names}), the file has none"
+            )
+        if len(heads) > 1:
+            raise self.model_file.error(
+                heads[1], f"a second head, row {heads[0].index} ({heads[0].module}) is one already"
+            )
+        if heads[0] is not rows[-1]:
+            raise self.model_file.error(
+                heads[0], f"a head must be the last row, which is {rows[-1].index}"
+            )
+
+    def _row(self, raw: RawRow, known: RowContract) -> tuple[Row, nn.Module]:
+        try:
+            sources = self._sources(raw, known)
+            arguments = self._arguments(raw, known)
+            number = self._number(raw, known)
+            self._check_strides(known, sources)
+            module, channels = self._stack(known, arguments, number, sources)
+            stride = self._stride(known, arguments, number, sources)
+        except DetectorError as error:
+            raise self.model_file.error(raw, error.message) from error
+        except Exception as error:  # a block of someone else's may fail in any way
+            raise self.model_file.error(raw, one_line(error)) from error
+        self.channels[raw.index], self.strides[raw.index] = channels, stride
+        row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, (), raw.line)
+        return row, module
+
+    def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
+        wanted = raw.source if isinstance(raw.source, list) else [raw.source]
+        if len(wanted) > 1 and not known.reads_list:
+            raise ValueError(f"reads one layer, found 'from' {raw.source}")
+        image = IMAGE - raw.index
+        for source in wanted:
+            if not image <= source < raw.index:
+                last = f" to {raw.index - 1}" if raw.index else ""
+                raise ValueError(
+                    f"'from' {source} is no earlier row, expected {image} (the image){last}"
+                )
+        return tuple(raw.index + source if source < 0 else source for source in wanted)
+
+    def _arguments(self, raw: RawRow, known: RowContract) -> dict[str, Any]:
+        args: Any
+        if isinstance(raw.args, dict):
+            args = {name: self._value(value) for name, value in raw.args.items()}
+        else:
+            args = [self._value(value) for value in raw.args]
+        arguments = known.bind(args)
+        if known.head and arguments.get("nc", self.values["nc"]) != self.values["nc"]:
+            raise ValueError(
+                f"argument 'nc': expected {self.values['nc']}, the number of classes, "
+                f"found {arguments['nc']}"
+            )
+        activation = self.model_file.keys.activation
+        if activation is not None and "activation" in known.row_parameters:
+            arguments.setdefault("activation", activation)
+        for name in known.widths:
+            if name in arguments:
+                arguments[name] = scale_width(
+                    arguments[name], self.model_file.multiples.width_multiple
+                )
+        return arguments
+
+    def _value(self, value: Any) -> Any:
+        """``nc``, ``anchors`` and ``'None'`` stand for values; everything else is a literal."""
+        if value == "None":
+            return None
+        if not isinstance(value, str) or value not in self.values:
+            return value
+        if self.values[value] is None:
+            raise ValueError(f"reads {value!r}, but the file has no such key")
+        return self.values[value]
+
+    def _number(self, raw: RawRow, known: RowContract) -> int:
+        """The row's number after ``depth_multiple``, which leaves 1 alone."""
+        number = raw.number
+        if number > 1:
+            number = max(round(number * self.model_file.multiples.depth_multiple), 1)
+        if number > 1 and known.reads_list:
+            raise ValueError(f"'number' must be 1 here, found {number}")
+        if number > MAX_NUMBER:
+            raise ValueError(f"'number' is {number} after scaling, at most {MAX_NUMBER} is built")
+        return number
+
+    def _check_strides(self, known: RowContract, sources: tuple[int, ...]) -> None:
+        strides = [self.strides[source] for source in sources]
+        if known.joins and len(set(strides)) > 1:
+            found = ", ".join(
+                f"{'the image' if s == IMAGE else f'row {s}'} has stride {self.strides[s]}"
+                for s in sources
+            )
+            raise ValueError(f"joins maps of different sizes: {found}")
+        for source, stride in zip(sources, strides, strict=True):
+            if known.head and stride.denominator != 1:
+                raise ValueError(f"row {source} has stride {stride}, a head reads whole ones")
+
+    def _stack(
+        self,
+        known: RowContract,
+        arguments: dict[str, Any],
+        number: int,
+        sources: tuple[int, ...],
+    ) -> tuple[nn.Module, int]:
+        """The row's module, and the channels of its output (0 for a head)."""
+        filled = dict(arguments)
+        channels = [self.channels[source] for source in sources]
+        if known.takes("strides"):
+            filled["strides"] = [int(self.strides[source]) for source in sources]
+        if known.takes("repeats"):
+            filled["repeats"], number = number, 1
+        modules: list[nn.Module] = []
+        for _ in range(number):
+            if known.takes("c_in"):
+                filled["c_in"] = channels if known.reads_list else channels[0]
+            width = 0 if known.head else known.channels(arguments, channels)
+            if width > MAX_CHANNELS:
+                raise ValueError(f"{width} channels, at most {MAX_CHANNELS} are built")
+            modules.append(known.module(**filled))
+            channels = [width]
+        return (modules[0] if number == 1 else nn.Sequential(*modules)), channels[0]
+
+    def _stride(
+        self, known: RowContract, arguments: dict[str, Any], number: int, sources: tuple[int, ...]
+    ) -> Fraction:
+        """Of the row's output (0 for a head)."""
+        if known.head:
+            return Fraction(0)
+        times = 1 if known.takes("repeats") else number
+        stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
+        if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:
+            raise ValueError(
+                f"the output has stride {stride}, expected 1/{MAX_STRIDE} to {MAX_STRIDE}"
+            )
+        return stride
+
+
+class _Budget(TorchFunctionMode):
+    """Refuses a tensor that would make the network too large, before it takes memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = 0
+        self.tensors = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
+            size = kwargs.get("size", args[0] if args and isinstance(args[0], Sequence) else args)
+            self.values += math.prod(size)
+            self.tensors += 1
+            if self.values > MAX_VALUES:
+                raise ValueError(f"the network exceeds {MAX_VALUES} parameters")
+            if self.tensors > MAX_TENSORS:
+                raise ValueError(f"the network exceeds {MAX_TENSORS} tensors")
+        return func(*args, **kwargs)
+
+
+def scale_width(width: int, multiple: float) -> int:
+    """YOLOv5's rule: width · multiple, up to a multiple of 8; as it is where the multiple is 1."""
+    if multiple == 1:
+        return width
+    return math.ceil(width * multiple / WIDTH_DIVISOR) * WIDTH_DIVISOR
+
+
+def _with_frees(rows: Sequence[Row]) -> list[Row]:
+    """Tell each row which outputs nobody reads after it; its own, if nobody reads that at all."""
+    last_reader = {row.index: row.index for row in rows[:-1]}
+    last_reader |= {source: row.index for row in rows for source in row.sources}
+    frees: dict[int, list[int]] = {row.index: [] for row in rows}
+    for source, reader in last_reader.items():
+        frees[reader].append(source)
+    return [replace(row, frees=tuple(sorted(frees[row.index]))) for row in rows]
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's message, with its kind where that says more."""
+    message = next(iter(str(error).splitlines()), "")
+    if message and not isinstance(error, LookupError):
+        return message
+    return type(error).__name__ + (f": {message}" if message else "")

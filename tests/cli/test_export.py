@@ -1,0 +1,137 @@
+"""``export``: the file, its figures, and every reason why there is none."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.checkpoint import load
+from detector.export.pt2 import Pt2Backend
+from detector.runtime.onnx import OnnxBackend
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("exported", ["finder_onnx", "finder_pt2"])
+def test_figures(exported: str, request: pytest.FixtureRequest):
+    file: Path = request.getfixturevalue(exported)
+    figures = json.loads((file.parent / "export.json").read_text())
+    assert figures["path"] == str(file)  # the suffix was added
+    assert file.is_file()
+    assert figures["max_abs_diff"] == max(figures["max_box_diff_px"], figures["max_score_diff"])
+    # Float32 at 64 pixels has steps of 7.6e-6; a sigmoid's approximation errs by about 1e-6.
+    assert figures["max_box_diff_px"] < 1e-3
+    assert figures["max_score_diff"] < 1e-5
+    assert figures["ms_before"] > 0
+    assert figures["ms_after"] > 0
+    assert {path.name for path in file.parent.iterdir()} == {file.name, "export.json"}
+
+
+def test_what_travels_in_the_file(finder: Path, finder_onnx: Path, finder_pt2: Path):
+    model = load(finder)
+    for backend in (OnnxBackend(finder_onnx), Pt2Backend(finder_pt2)):
+        assert backend.names == ("red", "green")
+        assert backend.preprocess == model.preprocess
+    assert OnnxBackend(finder_onnx).batch_size == 1
+    assert not OnnxBackend(finder_onnx).dynamic_size
+    assert Pt2Backend(finder_pt2).batch_size is None
+    assert Pt2Backend(finder_pt2).dynamic_size
+
+
+def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
+    weights = tmp_path / "best.safetensors"
+    weights.write_bytes(finder.read_bytes())
+    ran = run("export", "--weights", weights, "--format", "pt2", "--imgsz", 96)
+    assert ran.figures["path"] == str(tmp_path / "best.pt2")
+    assert Pt2Backend(tmp_path / "best.pt2").preprocess.size_hw == (96, 96)
+    assert ran.out.startswith(f"{tmp_path / 'best.pt2'}: fused 4 blocks, ")
+    # 4 drawn images and random ones
+    assert ran.figures["images"] > 4
+    assert "largest difference on " in ran.out
+    assert " ms per image before, " in ran.out
+
+
+def test_real_images(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    """No more than four images of a source are compared; one is enough."""
+    words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m.pt2", "--source")
+    without = run("export", *words, finder_images / "a.png").figures["images"] - 1
+    assert run("export", *words, finder_images).figures["images"] == without + 4
+
+
+def test_a_deployed_checkpoint_is_exported_too(run: Run, finder: Path, tmp_path: Path):
+    from detector.checkpoint import save_weights
+    from detector.reparam import deploy
+
+    save_weights(tmp_path / "deployed.safetensors", deploy(load(finder))[0])
+    words = ("--weights", tmp_path / "deployed.safetensors", "--format", "pt2")
+    assert run("export", *words).code == 0
+
+
+def test_weights_that_are_none(fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path):
+    def message(weights: Path) -> str:
+        return fails("export", "--weights", weights)
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not weights")
+    assert message(notes).startswith(f"{notes}: ")
+    none = tmp_path / "none.safetensors"
+    assert message(none).startswith(f"{none}: no such file")
+    assert message(finder_onnx) == (
+        f"{finder_onnx}: an exported file, which detect and val run; expected .safetensors or .pt"
+    )
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(finder.read_bytes()[:-1])
+    assert message(cut).startswith(f"{cut}: damaged or not a .safetensors file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.safetensors", "notes.txt"]
+
+
+def test_a_size_that_does_not_fit(fails: Run, finder: Path):
+    assert fails("export", "--weights", finder, "--imgsz", 70) == (
+        "input size 70×70 is not a multiple of the network's stride 16; the nearest is 64×64"
+    )
+
+
+def test_a_folder_that_is_a_file(fails: Run, finder: Path, tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    words = ("--weights", finder, "--format", "pt2", "--output", file / "model")
+    assert fails("export", *words) == f"{file / 'model.pt2'}: cannot be written: File exists"
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only(fails: Run, finder: Path, tmp_path: Path):
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o500)
+    words = ("--weights", finder, "--format", "pt2", "--output", folder / "model.pt2")
+    message = fails("export", *words)
+    assert message == f"{folder / 'model.pt2'}: cannot be written: Permission denied"
+
+
+def test_a_disk_that_is_full(fails: Run, finder: Path, tmp_path: Path, monkeypatch):
+    """What was there before stays; nothing else is left."""
+    old = tmp_path / "model.pt2"
+    old.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("detector.files.os.fsync", full)
+    message = fails("export", "--weights", finder, "--format", "pt2", "--output", old)
+    assert message == f"{old}: cannot be written: No space left on device"
+    assert old.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+
+
+def test_sources_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m", "--source")
+    assert fails("export", *words, tmp_path / "none") == (
+        f"{tmp_path / 'none'}: no such file or folder"
+    )
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((finder_images / "b.png").read_bytes()[:60])
+    assert fails("export", *words, broken) == (f"{broken}: is not an image that OpenCV can decode")
+    assert not (tmp_path / "m.pt2").exists()

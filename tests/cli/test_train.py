@@ -1,0 +1,107 @@
+"""``train``: the tool around the trainer. What training does is tested in tests/engine."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.checkpoint import load
+
+Run = Callable[..., Any]
+FEW = ("--epochs", 2, "--batch", 4, "--device", "cpu", "--mosaic", 0)
+
+
+def test_a_run(run: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    words = ("--cfg", tiny_cfg, "--data", tiny_data, "--project", tmp_path, *FEW)
+    ran = run("train", *words, "--imgsz", 96, "--learning-rate", 0.05)
+    assert ran.code == 0
+    folder = tmp_path / "1"
+    figures = ran.figures
+    assert figures["run"] == str(folder)
+    assert figures["weights"] == str(folder / "best.safetensors")
+    assert figures["last"]["epoch"] == 2
+    assert figures["best"]["epoch"] in (1, 2)
+    assert figures["best"]["AP"] >= figures["last"]["AP"]
+    assert 0 < figures["last"]["seconds"] < figures["seconds"]
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert figures["last"]["loss_box"] == pytest.approx(float(rows[-1]["loss_box"]))
+    assert "5,060 parameters, 2 classes, 96×96 px, 2 epochs, batch 4, sgd" in ran.out
+    assert f"next: python tools/detect.py --weights {folder / 'best.safetensors'}" in ran.out
+    model = load(folder / "best.safetensors")
+    assert (model.names, model.preprocess.size_hw) == (("red", "green"), (96, 96))
+    again = run("train", *words)
+    assert again.figures["run"] == str(tmp_path / "2")
+
+
+def test_resume(run: Run, fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    where = ("--cfg", tiny_cfg, "--data", tiny_data, "--project", tmp_path, "--name", "run")
+    assert run("train", *where, *FEW).code == 0
+    ran = run("train", "--resume", tmp_path / "run")
+    assert (ran.code, ran.figures["last"]["epoch"]) == (0, 2)  # there was nothing left to do
+    assert "goes on after epoch 2 of 2" in ran.out
+    assert fails("train", "--resume", tmp_path / "run", "--epochs", 5) == (
+        "--epochs 5 does not go with --resume: the run was started with 2"
+    )
+    assert fails("train", "--resume", tmp_path / "runn") == (
+        f"{tmp_path / 'runn'}: has no checkpoint to go on from (last.state.pt); start it again"
+    )
+    assert fails("train", *where) == (
+        f"{tmp_path / 'run'}: holds a run already; choose another --name, or go on with it: "
+        f"--resume {tmp_path / 'run'}"
+    )
+
+
+def test_weights_of_another_number_of_classes(run: Run, finder: Path, tiny_data: Path, tmp_path):
+    words = ("--weights", finder, "--data", tiny_data, "--project", tmp_path, *FEW)
+    ran = run("train", *words, "--epochs", 1)
+    assert ran.code == 0
+    assert "start weights: " in ran.out
+
+
+def test_what_cannot_be_trained(
+    fails: Run, finder: Path, finder_onnx: Path, tiny_cfg: Path, tiny_data: Path, tmp_path: Path
+):
+    from detector.checkpoint import save_weights
+    from detector.reparam import deploy
+
+    where = ("--data", tiny_data, "--project", tmp_path / "runs", *FEW)
+    assert fails("train", *where) == "nothing to train: give --cfg FILE or --weights FILE"
+    deployed = tmp_path / "deployed.safetensors"
+    save_weights(deployed, deploy(load(finder))[0])
+    assert fails("train", "--weights", deployed, *where) == (
+        f"{deployed}: is deployed: its branches and batch norms are fused and cannot be trained; "
+        "use the checkpoint that it was deployed from"
+    )
+    assert fails("train", "--weights", finder_onnx, *where).startswith(f"{finder_onnx}: ")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not weights")
+    assert fails("train", "--cfg", tiny_cfg, "--weights", notes, *where).startswith(f"{notes}: ")
+    assert fails("train", "--cfg", tiny_cfg, *where, "--imgsz", 70) == (
+        "--imgsz 70 is not a multiple of the network's stride 16; the nearest is 64"
+    )
+    assert fails("train", "--cfg", tiny_cfg, *where, "--variant", "xl").startswith(f"{tiny_cfg}:")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_that_are_none(fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    words = ("--cfg", tiny_cfg, "--project", tmp_path / "runs", *FEW, "--data")
+    assert fails("train", *words, tmp_path / "x.yaml") == f"{tmp_path / 'x.yaml'}: no such file"
+    assert fails("train", *words, tiny_data, "--val-split", "valid") == (
+        f"{tiny_data}: no split 'valid'; did you mean 'val'?"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_presets(run: Run, fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    where = ("--cfg", tiny_cfg, "--data", tiny_data, "--project", tmp_path / "runs", *FEW)
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("learning_rate: 0.125\nepochs: 50\n")
+    ran = run("train", *where, "--preset", preset, "--epochs", 1)
+    assert f"preset {preset}: learning_rate 0.125, epochs 50" in ran.out
+    assert "1 epochs, batch 4, sgd learning rate 0.125" in ran.out
+    preset.write_text("learning_rate: 0.125\nepoch: 50\n")
+    assert fails("train", *where, "--preset", preset) == (
+        f"{preset}:2: unknown key 'epoch'; did you mean 'epochs'?"
+    )

@@ -1,0 +1,175 @@
+"""``val``: the twelve figures on images where every object is found, and where some are not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+@pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_pt2"])
+def test_everything_is_found(
+    weights: str, run: Run, finder_data: Path, tmp_path: Path, request: pytest.FixtureRequest
+):
+    file = request.getfixturevalue(weights)
+    ran = run("val", "--weights", file, "--data", finder_data)
+    assert (ran.code, ran.err) == (0, "")
+    assert list(ran.figures) == [*FIGURES, *RECALLS, "per_class"]
+    per_class = ran.figures.pop("per_class")
+    assert per_class == {"red": pytest.approx(1), "green": pytest.approx(1)}
+    # Squares of 16 pixels are small (below 32²), the one of 32 is of middle size; none is large.
+    none = {"APl": -1, "ARl": -1}
+    assert ran.figures == pytest.approx(dict.fromkeys(ran.figures, 1) | none)
+    lines = ran.out.splitlines()
+    assert lines[0] == f"split 'val' of {finder_data}: 5 images, 5 boxes, from YOLO txt"
+    assert lines[1] == "2 classes matched by name, data → model: red → 0, green → 1"
+    assert "COCO figures on 5 images (pycocotools)" in lines
+    assert lines[-1].split() == [*["1.0000"] * 5, "–", *["1.0000"] * 5, "–"]
+
+
+def test_predictions_as_coco_json(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
+    file = tmp_path / "new" / "predictions.json"
+    words = ("--weights", finder, "--data", finder_data, "--predictions", file)
+    assert run("val", *words, "--confidence", "0.5").code == 0
+    boxes = {1: [(0, 0, 16, 16)], 2: [(32, 16, 16, 16)], 4: [(32, 0, 32, 32)]}
+    boxes[3] = [(48, 48, 16, 16), (0, 32, 16, 16)]
+    found = json.loads(file.read_text())
+    assert all(result.keys() == {"image_id", "category_id", "bbox", "score"} for result in found)
+    assert [(r["image_id"], r["category_id"]) for r in found] == [
+        *((1, 1), (2, 2), (3, 1), (3, 2), (4, 1))
+    ]
+    for image_id, expected in boxes.items():
+        of_image = [result["bbox"] for result in found if result["image_id"] == image_id]
+        assert of_image == [pytest.approx(box, abs=1e-3) for box in expected]
+
+
+@pytest.fixture
+def other_names(finder_data: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A function that makes the same images' definition with other names."""
+
+    def make(names: str) -> Path:
+        definition = tmp_path / "other.yaml"
+        definition.write_text(f"path: {finder_data.parent}\nnames: {names}\nval: images\n")
+        return definition
+
+    return make
+
+
+def test_classes_are_matched_by_name(run: Run, finder: Path, other_names: Callable[[str], Path]):
+    """Exchanged names: each square is called by the other's colour, so nothing is right."""
+    ran = run("val", "--weights", finder, "--data", other_names("[green, red]"))
+    assert "data → model: green → 1, red → 0" in ran.out
+    assert ran.figures["AP50"] < 0.1
+
+
+def test_a_class_that_the_model_lacks(run: Run, finder: Path, other_names: Callable[[str], Path]):
+    ran = run("val", "--weights", finder, "--data", other_names("[red, blue]"))
+    assert "not among the model's classes, their objects count as missed: blue (2)" in ran.out
+    assert ran.figures["per_class"] == {"red": pytest.approx(1), "blue": 0}
+    assert ran.figures["AP"] == pytest.approx(0.5)
+
+
+def test_no_class_in_common(fails: Run, finder: Path, other_names: Callable[[str], Path]):
+    message = fails("val", "--weights", finder, "--data", other_names("[cat, dog]"))
+    assert "red" in message
+    assert "cat" in message
+
+
+def test_batches_and_sizes_change_nothing(run: Run, finder: Path, finder_pt2: Path, finder_data):
+    """The objects are exact at 64; at 32 a square is a quarter of a cell, and is lost."""
+    for weights in (finder, finder_pt2):
+        for batch in (1, 2, 16):
+            ran = run("val", "--weights", weights, "--data", finder_data, "--batch", batch)
+            assert ran.figures["AP"] == pytest.approx(1)
+        small = run("val", "--weights", weights, "--data", finder_data, "--imgsz", 32)
+        assert small.figures["AP"] < 0.1
+
+
+def test_sizes_that_do_not_fit(fails: Run, finder: Path, finder_onnx: Path, finder_data: Path):
+    words = ("--data", finder_data, "--imgsz")
+    assert fails("val", "--weights", finder, *words, 40) == (
+        "imgsz 40 is not a multiple of the network's stride 16; the nearest is 32"
+    )
+    assert fails("val", "--weights", finder_onnx, *words, 128) == (
+        f"{finder_onnx}: takes inputs of 64×64 only, found imgsz 128; export with --dynamic"
+    )
+
+
+def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    def message(data: object, *words: object) -> str:
+        return fails("val", "--weights", finder, "--data", data, *words)
+
+    nowhere = tmp_path / "nowhere"
+    assert message(nowhere) == f"{nowhere}: no such file"
+    assert message("coc") == "coc: no such file; did you mean 'coco'?"
+    bare = tmp_path / "bare"
+    shutil.copytree(finder_images, bare / "images")
+    assert message(bare) == (
+        f"{bare}: neither a data.yaml nor a known layout in this folder, expected images/ and "
+        "labels/, annotations/*.json, or XML files"
+    )
+
+
+def test_splits_and_roots(run: Run, fails: Run, finder: Path, finder_data: Path, tmp_path: Path):
+    words = ("--weights", finder, "--data", finder_data)
+    assert run("val", *words, "--split", "train").figures["AP"] == pytest.approx(1)
+    message = fails("val", *words, "--split", "trian")
+    assert message == f"{finder_data}: no split 'trian'; did you mean 'train'?"
+    assert f"the folder {tmp_path / 'x'} does not exist" in fails(
+        "val", *words, "--data-root", tmp_path / "x"
+    )
+    moved = tmp_path / "moved"
+    shutil.copytree(finder_data.parent, moved)
+    for image in (moved / "images").glob("[ab].png"):
+        image.unlink()
+        (moved / "labels" / f"{image.stem}.txt").unlink()
+    ran = run("val", *words, "--data-root", moved)
+    assert ", 3 boxes, " in ran.out
+
+
+@pytest.fixture
+def spoilt(finder_data: Path, tmp_path: Path) -> Path:
+    """A copy with three things wrong."""
+    root = tmp_path / "spoilt"
+    shutil.copytree(finder_data.parent, root)
+    (root / "labels" / "a.txt").write_text("0 0.125 0.125 0.25 0.25\n0 0.5 0.5 nan 0.1\n")
+    (root / "labels" / "b.txt").write_text("7 0.625 0.375 0.25 0.25\n")
+    (root / "images" / "d.png").write_bytes(b"no image")
+    return root / finder_data.name
+
+
+def test_all_problems_at_once(run: Run, finder: Path, spoilt: Path):
+    ran = run("val", "--weights", finder, "--data", spoilt)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    root = spoilt.parent
+    for place in (root / "labels/a.txt:2", root / "labels/b.txt:1", root / "images/d.png"):
+        assert f"{place}: " in ran.err
+
+
+def test_problems_passed_over(run: Run, finder: Path, spoilt: Path):
+    ran = run("val", "--weights", finder, "--data", spoilt, "--skip-bad")
+    assert ran.code == 0
+    # a's first label, c's two; b's square is found but no longer labelled.
+    assert ": 4 images, 3 boxes, " in ran.out
+    assert ran.figures["per_class"]["red"] == pytest.approx(1)
+
+
+def test_weights_that_are_none(fails: Run, finder_data: Path, tmp_path: Path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not weights")
+    assert fails("val", "--weights", notes, "--data", finder_data).startswith(f"{notes}: ")
+    none = tmp_path / "none.pt2"
+    message = fails("val", "--weights", none, "--data", finder_data)
+    assert message == f"{none}: no such file; expected weights"
+
+
+def test_predictions_that_cannot_be_written(fails, finder, finder_data, tmp_path):
+    words = ("--weights", finder, "--data", finder_data, "--predictions", tmp_path)
+    assert fails("val", *words) == f"{tmp_path}: cannot be written: Is a directory"
