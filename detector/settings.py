@@ -74,11 +74,11 @@ class OptimizerSettings(Strict):
     momentum: Fraction = Field(0.937, description="SGD's momentum, AdamW's β₁")
     weight_decay: NonNegative = Field(5e-4, description="of weights; not of biases and norms")
     warmup_epochs: NonNegative = Field(3.0, description="epochs of linear warm-up")
-    nominal_batch: Count = Field(64, description="images per optimizer step, by accumulation")
+    nominal_batch: Count = Field(16, description="images per optimizer step, by accumulation")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.9999, description="decay of the averaged weights"
     )
-    ema_warmup: Positive = Field(2000.0, description="steps over which that decay is reached")
+    ema_warmup: Positive = Field(500.0, description="steps over which that decay is reached")
     clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
 
 

@@ -1,0 +1,255 @@
+"""The Python interface: build, load, deploy, and a Predictor that is the same for every file."""
+
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import detector
+from detector.checkpoint import save_weights
+from detector.detections import Detections
+from detector.errors import DetectorError
+from detector.opencv import read_image, write_image
+from detector.predict import open_backend, square_input
+from detector.runtime.nms import nms
+from detector.runtime.sources import Frame
+from detector.settings import DetectSettings, NmsSettings
+from detector.torch_backend import torch_nms
+
+FILES = ("finder", "finder_onnx", "finder_pt2")
+EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)
+
+BOX_TOLERANCE = 1e-3
+"""Pixels. Three layers of rounding in float32 at 64 pixels, where a step is 7.6e-6; a box half a
+pixel off is 500 times as far."""
+SCORE_TOLERANCE = 1e-5
+"""The runtimes' sigmoids differ by about 1e-6."""
+
+
+@pytest.fixture(params=FILES)
+def weights(request: pytest.FixtureRequest) -> Path:
+    """The same network as trained, as ONNX and as a torch program."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def noise() -> list[np.ndarray]:
+    """Images without two alike cells, so that no two boxes have one score; none is square."""
+    rng = np.random.default_rng(3)
+    sizes_hw = ((64, 64), (48, 64), (100, 37), (64, 128), (200, 300))
+    cells = [rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for _ in sizes_hw]
+    return [
+        np.kron(cell, np.ones((-(-h // 8), -(-w // 8), 1), np.uint8))[:h, :w]
+        for cell, (h, w) in zip(cells, sizes_hw, strict=True)
+    ]
+
+
+def predict(weights: object, images: list[np.ndarray], **options: object) -> list[Detections]:
+    predictor = detector.Predictor(weights, EVERYTHING, **options)
+    frames = (Frame(f"image{i}", None, 0, image) for i, image in enumerate(images))
+    return [result.detections for result in predictor.frames(frames)]
+
+
+def assert_equal(found: list[Detections], expected: list[Detections]) -> None:
+    """The same boxes in the same order."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.names == other.names
+        np.testing.assert_array_equal(one.class_ids, other.class_ids)
+        np.testing.assert_allclose(one.scores, other.scores, atol=SCORE_TOLERANCE)
+        np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=BOX_TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def expected(finder: Path, noise: list[np.ndarray]) -> list[Detections]:
+    """What the network as trained finds, one image at a time."""
+    found = predict(finder, noise)
+    assert [len(detections) > 10 for detections in found] == [True] * len(noise)
+    return found
+
+
+def test_three_names_are_enough(tmp_path: Path):
+    """Build, save, load, deploy: what comes back is what went in."""
+    model = detector.build("yolov5_repvgg", classes=["cat", "dog"], variant="n")
+    assert isinstance(model, torch.nn.Module)
+    assert model.names == ("cat", "dog")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fused, certificate = detector.deploy(model)
+    assert certificate.difference_fp64 <= 1e-10
+    assert certificate.params_after < certificate.params_before
+    assert fused.deployed
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    save_weights(tmp_path / "model.safetensors", model)
+    loaded = detector.load(tmp_path / "model.safetensors")
+    assert loaded.names == ("cat", "dog")
+    assert all(torch.equal(before[k], v) for k, v in loaded.state_dict().items())
+    image = np.zeros((64, 64, 3), np.uint8)
+    (found,) = detector.Predictor(model, imgsz=64)(image)
+    assert found.names == ("cat", "dog")
+
+
+def test_a_folder(weights: Path, finder_images: Path):
+    found = list(detector.Predictor(weights)(finder_images))
+    assert all(isinstance(detections, detector.Detections) for detections in found)
+    assert [len(detections) for detections in found] == [1, 1, 2, 1, 0]
+    assert {detections.names for detections in found} == {("red", "green")}
+    third = found[2]
+    expected = [[48, 48, 64, 64], [0, 32, 16, 48]]
+    np.testing.assert_allclose(third.boxes_xyxy, expected, atol=BOX_TOLERANCE)
+    assert third.class_ids.tolist() == [0, 1]
+    np.testing.assert_allclose(third.scores, [0.999973, 0.986776], atol=SCORE_TOLERANCE)
+    assert (third.boxes_xyxy.dtype, third.scores.dtype, third.class_ids.dtype) == (
+        np.float32,
+        np.float32,
+        np.int64,
+    )
+
+
+def test_an_image_in_memory(weights: Path, finder_images: Path):
+    """An RGB array gives what its file gives; blue and red exchanged, it gives nothing."""
+    predictor = detector.Predictor(str(weights))
+    path = finder_images / "a.png"
+    image = read_image(path)
+    copy = image.copy()
+    (of_array,), (of_file,) = predictor(image), predictor(str(path))
+    assert_equal([of_array], [of_file])
+    assert len(of_array) == 1
+    np.testing.assert_array_equal(image, copy)
+    (exchanged,) = predictor(np.ascontiguousarray(image[..., ::-1]))
+    assert len(exchanged) == 0
+
+
+def test_to_supervision(finder: Path, finder_images: Path):
+    supervision = pytest.importorskip("supervision")
+    (found,) = detector.Predictor(finder)(finder_images / "c.png")
+    theirs = found.to_supervision()
+    assert isinstance(theirs, supervision.Detections)
+    np.testing.assert_array_equal(theirs.xyxy, found.boxes_xyxy)
+    np.testing.assert_array_equal(theirs.confidence, found.scores)
+    np.testing.assert_array_equal(theirs.class_id, found.class_ids)
+    assert theirs.data["class_name"].tolist() == ["red", "green"]
+    (none,) = detector.Predictor(finder)(finder_images / "e.png")
+    assert len(none.to_supervision()) == 0
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_files_and_batches_give_the_same(weights: Path, batch: int, noise, expected):
+    """Five images: the second batch of four is not full."""
+    assert_equal(predict(weights, noise, batch=batch), expected)
+
+
+def test_a_deployed_network_finds_the_same(finder: Path, noise, expected, tmp_path: Path):
+    fused, _ = detector.deploy(detector.load(finder))
+    save_weights(tmp_path / "deployed.safetensors", fused)
+    assert_equal(predict(fused, noise), expected)
+    assert_equal(predict(tmp_path / "deployed.safetensors", noise), expected)
+
+
+def test_another_size(finder: Path, finder_pt2: Path, noise):
+    of_torch, of_pt2 = (predict(file, noise, imgsz=96) for file in (finder, finder_pt2))
+    assert_equal(of_pt2, of_torch)
+
+
+def test_a_file_gives_the_same_as_a_picture_on_disk(weights: Path, noise, expected, tmp_path: Path):
+    """Through PNG files, which lose nothing, and a glob."""
+    for number, image in enumerate(noise):
+        write_image(tmp_path / f"{number}.png", image)
+    predictor = detector.Predictor(weights, EVERYTHING, batch=2)
+    assert_equal(list(predictor(tmp_path / "*.png")), expected)
+
+
+def test_settings_by_the_names_of_the_classes(finder: Path, finder_images: Path):
+    seen = []
+
+    def settings(names: tuple[str, ...]) -> NmsSettings:
+        seen.append(names)
+        return DetectSettings(weights=finder, source="", classes=("green",)).nms(names)
+
+    found = list(detector.Predictor(finder, settings)(finder_images))
+    assert seen == [("red", "green")]
+    assert [len(detections) for detections in found] == [0, 1, 1, 0, 0]
+
+
+def test_a_class_that_the_model_lacks(finder: Path):
+    with pytest.raises(DetectorError, match="^class 2: the model has classes 0 to 1$"):
+        detector.Predictor(finder, NmsSettings(classes=(2,)))
+
+
+def test_timing(finder: Path, finder_images: Path):
+    predictor = detector.Predictor(finder, batch=2)
+    assert predictor.names == ("red", "green")
+    assert predictor.timing.images == 0
+    assert len(list(predictor(finder_images))) == predictor.timing.images == 5
+    assert min(predictor.timing.ms_per_image().values()) > 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_no_more_than_a_batch_is_in_memory(finder: Path, batch: int):
+    """Neither images that are still to come nor those that are done."""
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def frames() -> Iterator[Frame]:
+        for index in range(20):
+            image = np.full((64, 64, 3), index, np.uint8)
+            alive.append(weakref.ref(image))
+            yield Frame(str(index), None, 0, image)
+            del image
+
+    predictor = detector.Predictor(finder, batch=batch)
+    for number, result in enumerate(predictor.frames(frames())):
+        assert len(alive) <= (number // batch + 1) * batch  # nothing was read ahead
+        del result
+        most = max(most, sum(reference() is not None for reference in alive))
+    assert len(alive) == 20
+    assert most <= 2 * batch  # one batch, and at its end the one before it
+
+
+def test_results_come_one_by_one(finder: Path, finder_images: Path):
+    """A generator: what nobody asks for is not computed."""
+    predictor = detector.Predictor(finder)
+    found = predictor(finder_images)
+    assert predictor.timing.images == 0
+    next(found)
+    assert predictor.timing.images == 1
+
+
+def test_what_runs_a_file(finder: Path, finder_onnx: Path, finder_pt2: Path):
+    kinds = {}
+    for path in (finder, finder_onnx, finder_pt2):
+        backend, suppress = open_backend(path)
+        kinds[type(backend).__name__] = suppress
+    assert kinds == {"TorchBackend": torch_nms, "OnnxBackend": nms, "Pt2Backend": torch_nms}
+    model = detector.load(finder)
+    backend, _ = open_backend(model)
+    assert backend.model is model
+
+
+@pytest.mark.parametrize(
+    ("imgsz", "message"),
+    [
+        (40, "imgsz 40 is not a multiple of the network's stride 16; the nearest is 32"),
+        (8, "imgsz 8 is not a multiple of the network's stride 16; the nearest is 16"),
+        (1001, "imgsz 1001 is not a multiple of the network's stride 16; the nearest is 1008"),
+    ],
+)
+def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
+    model = detector.load(finder)
+    with pytest.raises(DetectorError) as caught:
+        square_input(model, imgsz)
+    assert str(caught.value) == message
+    with pytest.raises(DetectorError, match=f"^imgsz {imgsz} is not a multiple"):
+        detector.Predictor(model, imgsz=imgsz)
+
+
+def test_the_model_stays_what_it_was(finder: Path, noise):
+    """A network that is given is put into eval mode and otherwise left alone."""
+    model = detector.load(finder).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    predict(model, noise, imgsz=96)
+    assert model.preprocess.size_hw == (64, 64)
+    assert not model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())

@@ -1,0 +1,208 @@
+"""A head of someone else's: registered with its task, it trains, measures, detects and deploys."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detector import registry, tasks
+from detector.checkpoint import load
+from detector.cli import run_tool
+from detector.data.loader import training_loader
+from detector.engine.setup import prepare
+from detector.errors import DetectorError
+from detector.evaluation.coco import CocoEvaluator
+from detector.graph import Detector, build
+from detector.heads.yolo import Detect
+from detector.losses import YoloLoss
+from detector.predict import Predictor
+from detector.preprocess import Preprocess
+from detector.registry import register
+from detector.reparam import deploy
+from detector.settings import LossSettings, TrainSettings
+from detector.structures import Targets
+from detector.tasks import Task, register_task, task_of
+from detector.torch_backend import torch_nms
+
+MODEL = """
+nc: 2
+imgsz: 64
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, RepVGGBlock, [16, 3, 2]]
+head:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, HEAD, [nc]]
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
+
+
+class PointHead(nn.Module):
+    """One box a cell: logarithms of the distances to its four sides, and a logit for each class."""
+
+    def __init__(self, nc: int, c_in: Sequence[int] = (), strides: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in[0], 4 + nc, 1)
+        self.stride = strides[0]
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.conv(features[0])
+
+    def decode(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = maps.shape[2:]
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        centre = (torch.stack((x, y)) + 0.5).flatten(1).T * self.stride
+        values = maps.flatten(2).transpose(1, 2)
+        sides = values[..., :4].exp() * self.stride
+        boxes = torch.cat((centre - sides[..., :2], centre + sides[..., 2:]), -1)
+        return boxes, values[..., 4:].sigmoid()
+
+
+class PointLoss:
+    """The cell that holds a truth's centre answers for it."""
+
+    def __init__(self, model: Detector, settings: LossSettings) -> None:
+        assert isinstance(model.head, PointHead)
+        self.stride = model.head.stride
+        self.gain = settings.box_gain
+
+    def __call__(self, maps: Tensor, targets: Targets) -> dict[str, Tensor]:
+        left_top, right_bottom = targets.boxes_xyxy.split(2, 1)
+        x, y = ((left_top + right_bottom) / 2 // self.stride).long().T
+        centre = (torch.stack((x, y), 1) + 0.5) * self.stride
+        sides = torch.cat((centre - left_top, right_bottom - centre), 1).clamp(min=1) / self.stride
+        chosen = maps[targets.image_index, :, y, x]
+        truth = torch.zeros_like(maps[:, 4:])
+        truth[targets.image_index, targets.class_ids, y, x] = 1
+        return {
+            "loss_sides": self.gain * F.l1_loss(chosen[:, :4], sides.log()),
+            "loss_class": F.binary_cross_entropy_with_logits(maps[:, 4:], truth),
+        }
+
+
+POINTS = Task(
+    name="points",
+    criterion=PointLoss,
+    postprocess=torch_nms,
+    evaluator=CocoEvaluator,
+    loader=training_loader,
+    preprocess=lambda size_hw: Preprocess(size_hw=size_hw, mode="stretch"),
+)
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Path:
+    """A model file that ends in the new head."""
+    register(head=True)(PointHead)
+    path = tmp_path / "points.yaml"
+    path.write_text(MODEL.replace("HEAD", "PointHead"))
+    return path
+
+
+def settings(cfg: Path, data: Path, project: Path, **values: Any) -> TrainSettings:
+    common = {"batch": 4, "nominal_batch": 4, "device": "cpu", "mosaic": 0.0, "epochs": 1}
+    return TrainSettings(cfg=str(cfg), data=str(data), project=project, **(common | values))
+
+
+def test_one_step(cfg: Path, tiny_data: Path, tmp_path: Path):
+    register_task(PointHead, POINTS)
+    trainer = prepare(settings(cfg, tiny_data, tmp_path))
+    assert trainer.task is POINTS
+    assert trainer.raw_model.preprocess.mode == "stretch"  # as its task says
+    trainer.loader.batch_sampler.set_epoch(0)
+    batch = next(iter(trainer.loader))
+    before = {name: p.detach().clone() for name, p in trainer.raw_model.named_parameters()}
+    losses = trainer.train_step(batch, update=True)
+    assert losses.keys() == {"loss_sides", "loss_class"}
+    moved = {name for name, p in trainer.raw_model.named_parameters() if (p != before[name]).any()}
+    assert moved == before.keys()
+
+
+def test_the_whole_way(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
+    register_task(PointHead, POINTS)
+    trainer = prepare(
+        settings(
+            cfg,
+            tiny_data,
+            tmp_path,
+            epochs=30,
+            learning_rate=0.02,
+            warmup_epochs=1,
+            ema_warmup=10.0,
+            val_interval=30,
+            box_gain=1.0,
+        )
+    )
+    history = trainer.fit().history
+    names = ("loss_sides", "loss_class")
+    assert sum(history[-1][n] for n in names) < 0.7 * sum(history[0][n] for n in names)
+
+    weights, images = trainer.run.last, tiny_data.parent / "images" / "val"
+    assert run_tool("val", ["--weights", str(weights), "--data", str(tiny_data)]) == 0
+    model = load(weights)
+    assert model.preprocess == trainer.raw_model.preprocess
+    found = list(Predictor(weights)(images))
+    assert len(found) == 8
+    fused, certificate = deploy(model)
+    assert certificate.fused_blocks == 3
+    for one, other in zip(Predictor(fused)(images), found, strict=True):
+        np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=1e-2)
+
+
+def test_a_head_without_a_task(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
+    message = "head 'PointHead' has no task: call detector.tasks.register_task"
+    with pytest.raises(DetectorError) as caught:
+        task_of(build(cfg))
+    assert str(caught.value) == message
+    words = ["--cfg", str(cfg), "--data", str(tiny_data), "--project", str(tmp_path / "runs")]
+    assert run_tool("train", words) == 2
+    assert capsys.readouterr().err.endswith(f"error: {message}\n")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(DetectorError, match="has no task"):
+        Predictor(build(cfg))
+
+
+def test_a_head_that_no_one_registered(tmp_path: Path):
+    cfg = tmp_path / "model.yaml"
+    cfg.write_text(MODEL.replace("HEAD", "Detekt"))
+    with pytest.raises(DetectorError) as caught:
+        build(cfg)
+    expected = f"{cfg}:9: row 3: unknown module 'Detekt'; did you mean 'Detect'?"
+    assert str(caught.value) == expected
+
+
+def test_a_subclass_has_its_base_class_s_task(tmp_path: Path):
+    class OurDetect(Detect):
+        """The same, under another name."""
+
+    register(head=True)(OurDetect)
+    cfg = tmp_path / "model.yaml"
+    cfg.write_text(MODEL.replace("HEAD", "OurDetect").replace("[nc]", "[nc, [[8, 8]]]"))
+    model = build(cfg)
+    assert task_of(model).name == "detect"
+    register_task(OurDetect, POINTS)
+    assert task_of(model) is POINTS
+
+
+def test_the_task_of_detect(tiny_cfg: Path):
+    model = build(tiny_cfg)
+    task = task_of(model)
+    assert task.name == "detect"
+    assert task.postprocess is torch_nms
+    assert task.evaluator is CocoEvaluator
+    assert task.preprocess((64, 96)) == Preprocess(size_hw=(64, 96))
+    criterion = task.criterion(model, LossSettings(objectness_gain=2.0))
+    assert isinstance(criterion, YoloLoss)
+    # The side scales it: 2 · (64 / 640)² · 3 / 2 levels
+    assert criterion.objectness_gain == pytest.approx(2 * 0.01 * 3 / 2)

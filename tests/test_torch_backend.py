@@ -1,0 +1,122 @@
+"""The backend of networks in PyTorch: the same function behind numpy, and errors of devices."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.checkpoint import load
+from detector.errors import DetectorError
+from detector.graph import Detector
+from detector.preprocess import Preprocess
+from detector.runtime import nms as in_numpy
+from detector.runtime.backend import Backend
+from detector.settings import NmsSettings
+from detector.torch_backend import TorchBackend, choose_device, torch_nms
+
+
+@pytest.fixture
+def model(finder: Path) -> Detector:
+    return load(finder)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (3, 3, 32, 96)])
+def test_it_computes_what_the_network_computes(model: Detector, shape, rng):
+    images = rng.random(shape, np.float32)
+    before = images.copy()
+    with torch.no_grad():
+        expected = model.decode(model(torch.from_numpy(images)))
+    found = TorchBackend(model)(images)
+    # Channels-last convolutions may add in another order.
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, np.ndarray)
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-5)
+    boxes, scores = found
+    cells = shape[2] // 16 * (shape[3] // 16)
+    assert boxes.shape == (shape[0], cells * 2, 4)  # two anchors
+    assert scores.shape == (shape[0], cells * 2, 2)  # two classes
+    np.testing.assert_array_equal(images, before)
+
+
+def test_what_it_says_of_itself(model: Detector):
+    backend: Backend = TorchBackend(model)
+    assert backend.names == ("red", "green")
+    assert backend.preprocess == Preprocess(size_hw=(64, 64))
+    assert backend.batch_size is None
+    assert backend.dynamic_size
+    other = Preprocess(size_hw=(96, 128), mode="stretch")
+    assert TorchBackend(model, preprocess=other).preprocess == other
+    assert model.preprocess.size_hw == (64, 64)
+
+
+def test_a_network_in_training_is_put_into_eval_mode(model: Detector, rng):
+    images = rng.random((2, 3, 64, 64), np.float32)
+    expected = TorchBackend(model)(images)
+    statistics = {name: value.clone() for name, value in model.named_buffers()}
+    found = TorchBackend(model.train())(images)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert not model.training
+    assert all(torch.equal(statistics[name], value) for name, value in model.named_buffers())
+
+
+def test_choose_device(monkeypatch: pytest.MonkeyPatch):
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("cpu:0") == torch.device("cpu:0")
+    for there, expected in ((None, "cpu"), (torch.device("cuda"), "cuda")):
+        monkeypatch.setattr(
+            torch.accelerator, "current_accelerator", lambda there=there, **_: there
+        )
+        assert choose_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cdua", "unknown device 'cdua'; did you mean 'cuda'?"),
+        ("CPU", "unknown device 'CPU'; did you mean 'cpu'?"),
+        ("gpu", "unknown device 'gpu'; did you mean 'cpu'?"),
+        ("0", "unknown device '0'; expected auto, cpu, cuda, mps or cuda:1"),
+        ("", "unknown device ''; expected auto, cpu, cuda, mps or cuda:1"),
+        ("cuda:", "unknown device 'cuda:'; did you mean 'cuda'?"),
+    ],
+)
+def test_unknown_devices(name: str, message: str):
+    with pytest.raises(DetectorError) as caught:
+        choose_device(name)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["cuda:97", "mps", "xpu", "hpu"])
+def test_devices_that_are_not_there(name: str):
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(DetectorError) as caught:
+        choose_device(name)
+    message = str(caught.value)
+    assert message.startswith(f"device {name!r} cannot be used: ")
+    assert "\n" not in message
+    assert len(message) < 200
+
+
+corner = st.integers(0, 20)
+boxes_and_scores = st.lists(
+    st.tuples(corner, corner, corner, corner, *[st.sampled_from([0.1, 0.3, 0.5, 0.9])] * 2),
+    max_size=30,
+)
+
+
+@given(boxes_and_scores, st.booleans(), st.booleans())
+def test_suppression_equals_the_one_in_numpy(rows, multi_label: bool, class_agnostic: bool):
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], 1)
+    settings = NmsSettings(multi_label=multi_label, class_agnostic=class_agnostic)
+    expected = in_numpy.nms(boxes, table[:, 4:], settings)
+    found = torch_nms(boxes, np.ascontiguousarray(table[:, 4:]), settings)
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, np.ndarray)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
