@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from detector.detections import Detections
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image
+from detector.preprocess import square_size
 from detector.runtime.backend import Backend
 from detector.runtime.nms import Nms, nms
 from detector.runtime.pipeline import Pipeline, Result, Timing
@@ -108,21 +109,6 @@ def open_backend(
     return _torch_backend(load(path), device, imgsz)
 
 
-def square_input(model: Detector, imgsz: int) -> tuple[int, int]:
-    """Height and width of a square input of that side.
-
-    Raises:
-        DetectorError: the network's strides do not divide it; names the nearest side.
-    """
-    stride = model.max_stride
-    if imgsz % stride:
-        raise DetectorError(
-            f"imgsz {imgsz} is not a multiple of the network's stride {stride}; "
-            f"the nearest is {max(round(imgsz / stride), 1) * stride}"
-        )
-    return imgsz, imgsz
-
-
 def _missing(path: Path) -> DetectorError:
     """Name what is there instead, or the nearest name beside it."""
     if path.is_dir():
@@ -139,7 +125,7 @@ def _torch_backend(model: Detector, device: str, imgsz: int | None) -> tuple[Bac
 
     preprocess = model.preprocess
     if imgsz is not None:
-        preprocess = preprocess.with_size(square_input(model, imgsz))
+        preprocess = preprocess.with_size(square_size(imgsz, model.max_stride))
     return TorchBackend(model, choose_device(device), preprocess), task_of(model).postprocess
 
 
@@ -153,5 +139,5 @@ def _resized(backend: Any, imgsz: int | None, path: Path) -> Backend:
             f"takes inputs of {height}×{width} only, found imgsz {imgsz}; export with --dynamic",
             file=path,
         )
-    backend.preprocess = backend.preprocess.with_size((imgsz, imgsz))
+    backend.preprocess = backend.preprocess.with_size(square_size(imgsz, backend.stride))
     return backend  # type: ignore[no-any-return]

@@ -14,12 +14,27 @@ import pydantic
 from numpy.typing import NDArray
 
 from detector.config import Strict
+from detector.errors import DetectorError
 from detector.opencv import Image, cv2
 
 MAX_SIDE = 8192
 Side = Annotated[int, pydantic.Field(ge=8, le=MAX_SIDE)]
 Level = Annotated[int, pydantic.Field(ge=0, le=255)]
 Scale = Annotated[float, pydantic.Field(gt=0)]
+
+
+def square_size(side: int, stride: int) -> tuple[int, int]:
+    """Height and width of a square input of that side, pixels.
+
+    Raises:
+        DetectorError: the network's largest stride does not divide it; names the nearest side.
+    """
+    if side % stride:
+        raise DetectorError(
+            f"imgsz {side} is not a multiple of the network's stride {stride}; "
+            f"the nearest is {max(round(side / stride), 1) * stride}"
+        )
+    return side, side
 
 
 @dataclass(frozen=True)

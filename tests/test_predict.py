@@ -13,7 +13,8 @@ from detector.checkpoint import save_weights
 from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import read_image, write_image
-from detector.predict import open_backend, square_input
+from detector.predict import open_backend
+from detector.preprocess import square_size
 from detector.runtime.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
@@ -239,7 +240,7 @@ def test_what_runs_a_file(finder: Path, finder_onnx: Path, finder_pt2: Path):
 def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
     model = detector.load(finder)
     with pytest.raises(DetectorError) as caught:
-        square_input(model, imgsz)
+        square_size(imgsz, model.max_stride)
     assert str(caught.value) == message
     with pytest.raises(DetectorError, match=f"^imgsz {imgsz} is not a multiple"):
         detector.Predictor(model, imgsz=imgsz)

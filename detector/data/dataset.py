@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from detector.data.check import check_images
-from detector.data.definition import DatasetDefinition, Split, load_definition
+from detector.data.definition import load_definition
 from detector.data.names import describe, match_names
 from detector.data.problems import Problem, problems_error
 from detector.data.readers import coco, voc, yolo
 from detector.data.readers.rows import LabelledImage, image_files
+from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 from detector.structures import Sample
 

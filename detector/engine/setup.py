@@ -16,6 +16,7 @@ from detector.engine.run import Run
 from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
 from detector.graph import Definition, Detector, build, rebuild
+from detector.preprocess import square_size
 from detector.settings import TrainSettings
 from detector.tasks import task_of
 from detector.torch_backend import choose_device
@@ -99,12 +100,8 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     if state is not None:
         print(*transfer(model, state).lines(), sep="\n")
     side = settings.imgsz or model.preprocess.size_hw[0]
-    if side % model.max_stride:
-        raise DetectorError(
-            f"--imgsz {side} is not a multiple of the network's stride {model.max_stride}; "
-            f"the nearest is {max(round(side / model.max_stride), 1) * model.max_stride}"
-        )
-    model.preprocess = task_of(model).preprocess((side, side))
+    size_hw = square_size(side, model.max_stride)
+    model.preprocess = task_of(model).preprocess(size_hw)
     return model.train()
 
 

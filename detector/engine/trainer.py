@@ -111,7 +111,7 @@ class Trainer:
             unit="batch",
             leave=False,
             mininterval=0.5,
-            disable=not self.accelerator.is_main_process,
+            disable=None if self.accelerator.is_main_process else True,  # None: off a terminal
         )
         for number, batch in enumerate(bar):
             is_last = number + 1 == len(self.loader)
@@ -187,7 +187,7 @@ class Trainer:
             self._save_weights(self.run.best, figures)
         tqdm.write(
             f"epoch {self.progress.epoch}/{self.settings.epochs}: AP {figures.ap:.4f}, "
-            f"AP50 {figures.summary['AP50']:.4f} (best {self.progress.best_ap:.4f} in epoch "
+            f"AP50 {figures.summary['AP50']:.4f} (best AP {self.progress.best_ap:.4f} in epoch "
             f"{self.progress.best_epoch})"
         )
 

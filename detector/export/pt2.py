@@ -56,6 +56,7 @@ class Pt2Backend:
         self.device = torch.device(device)
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
+        self.stride: int = card.stride
         try:
             program = _load(content, self.device)
             self._module = program.module()

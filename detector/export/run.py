@@ -106,7 +106,10 @@ def export(
     _check_sizes(model, size_hw, images)
     path = with_suffix(output, format)
     card = ModelCard(
-        names=model.names, preprocess=model.preprocess.with_size(size_hw), version=__version__
+        names=model.names,
+        preprocess=model.preprocess.with_size(size_hw),
+        version=__version__,
+        stride=model.max_stride,
     )
     original = copy.deepcopy(model).eval().cpu().float()
     real = [batch.detach().cpu().float() for batch in images]

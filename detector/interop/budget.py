@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.errors import DetectorError
-from detector.interop.pickles import StoredTensor
+from detector.interop.machine import StoredTensor
 
 MAX_SHARING = 4
 """The tensors may have this many times the file's bytes together."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from detector.errors import DetectorError
 from detector.interop.budget import Budget
-from detector.interop.pickles import StoredTensor, open_checkpoint
+from detector.interop.machine import StoredTensor
+from detector.interop.pickles import open_checkpoint
 
 WRAPPERS = ("state_dict", "model_state_dict", "ema", "model")
 """Keys under which training scripts put the dictionary, the preferred first."""

@@ -21,12 +21,8 @@ from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
 from detector.interop.budget import Budget
-from detector.interop.pickles import (
-    Record,
-    StoredTensor,
-    looks_like_checkpoint,
-    open_checkpoint,
-)
+from detector.interop.machine import Record, StoredTensor
+from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
 from detector.model_file import check_model_file
 
 SUFFIXES = (".pt", ".pth")

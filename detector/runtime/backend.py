@@ -58,6 +58,7 @@ class ModelCard(Strict):
     names: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
     preprocess: Preprocess
     version: str
+    stride: Annotated[int, pydantic.Field(ge=1)] = 1
     task: Literal["detect"] = "detect"
 
     def to_json(self) -> str:

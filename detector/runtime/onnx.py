@@ -39,6 +39,7 @@ class OnnxBackend:
         card = ModelCard.from_metadata(metadata, self.path)
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
+        self.stride: int = card.stride
         batch, *size_hw = self._check(card)
         self.batch_size: int | None = batch or None
         self.dynamic_size: bool = _ANY in size_hw

@@ -90,7 +90,7 @@ def test_weights_that_are_none(fails: Run, finder: Path, finder_onnx: Path, tmp_
 
 def test_a_size_that_does_not_fit(fails: Run, finder: Path):
     assert fails("export", "--weights", finder, "--imgsz", 70) == (
-        "input size 70×70 is not a multiple of the network's stride 16; the nearest is 64×64"
+        "imgsz 70 is not a multiple of the network's stride 16; the nearest is 64"
     )
 
 

@@ -204,3 +204,16 @@ def test_a_script_as_a_process(tmp_path: Path):
     done = run_script(tmp_path, "--weights", "w.onnx", "--source", "s", **names)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: w.onnx: no such file; expected weights\n"
+
+
+def test_an_encoding_with_few_letters(tmp_path: Path):
+    """The help of train has ± and β; a table has ×."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "train.py"), "--help"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rotation, ? degrees" in done.stdout

@@ -79,7 +79,7 @@ def test_what_cannot_be_trained(
     notes.write_text("not weights")
     assert fails("train", "--cfg", tiny_cfg, "--weights", notes, *where).startswith(f"{notes}: ")
     assert fails("train", "--cfg", tiny_cfg, *where, "--imgsz", 70) == (
-        "--imgsz 70 is not a multiple of the network's stride 16; the nearest is 64"
+        "imgsz 70 is not a multiple of the network's stride 16; the nearest is 64"
     )
     assert fails("train", "--cfg", tiny_cfg, *where, "--variant", "xl").startswith(f"{tiny_cfg}:")
     assert not (tmp_path / "runs").exists()

@@ -114,6 +114,13 @@ def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_p
         f"{bare}: neither a data.yaml nor a known layout in this folder, expected images/ and "
         "labels/, annotations/*.json, or XML files"
     )
+    (bare / "labels").mkdir()
+    assert message(bare) == f"{bare}: no class names in the labels"
+    definition = bare / "data.yaml"
+    definition.write_text("names: [red, green]\nval: images\n")
+    assert message(definition).startswith(
+        f"{bare / 'images'}: not one of 5 images has a label file; the first was looked for at "
+    )
 
 
 def test_splits_and_roots(run: Run, fails: Run, finder: Path, finder_data: Path, tmp_path: Path):

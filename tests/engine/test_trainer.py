@@ -184,7 +184,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_cfg, tiny_data, tmp_path):
 
 
 def test_an_input_size_that_the_strides_do_not_divide(tiny_cfg, tiny_data, tmp_path):
-    with pytest.raises(DetectorError, match=r"--imgsz 70 is not .* stride 16; the nearest is 64"):
+    with pytest.raises(DetectorError, match=r"imgsz 70 is not .* stride 16; the nearest is 64"):
         prepare(settings(tiny_cfg, tiny_data, tmp_path, imgsz=70))
 
 

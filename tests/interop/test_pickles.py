@@ -13,14 +13,8 @@ import torch
 from torch import nn
 
 from detector.errors import DetectorError
-from detector.interop.pickles import (
-    LEGACY_MAGIC,
-    Name,
-    Record,
-    StoredTensor,
-    looks_like_checkpoint,
-    open_checkpoint,
-)
+from detector.interop.machine import Name, Record, StoredTensor
+from detector.interop.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 
 LEGACY = {"_use_new_zipfile_serialization": False}
 

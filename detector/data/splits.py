@@ -1,0 +1,86 @@
+"""What a data set is: its root, class names and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from detector.config import Strict
+from detector.data import shapes
+from detector.data.shapes import ShapesSettings
+from detector.errors import DetectorError, nearest
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Split(Strict):
+    """Images and their labels. Paths are absolute or relative to the data set's root.
+
+    What is given says the format: ``annotations`` is a COCO JSON file or a folder of VOC XML
+    files; without it the labels are YOLO txt.
+    """
+
+    images: str | None = Field(None, description="folder of images")
+    labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
+    annotations: str | None = Field(None, description="COCO JSON, or folder of VOC XML files")
+    image_set: str | None = Field(None, description="VOC list: one stem a line")
+    list_file: str | None = Field(None, description="YOLO list: one image path a line")
+    part: tuple[Fraction, Fraction] = Field((0.0, 1.0), description="from, to, of shuffled images")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of that shuffle")
+
+    @property
+    def format(self) -> Literal["YOLO txt", "COCO JSON", "Pascal VOC XML"]:
+        """The label format."""
+        if self.annotations is None:
+            return "YOLO txt"
+        return "COCO JSON" if self.annotations.endswith(".json") else "Pascal VOC XML"
+
+
+class DatasetDefinition(Strict):
+    """A data set: where it lies, its class names, its splits.
+
+    Attributes:
+        source: what the person gave, for messages.
+        root: folder that the splits' paths are relative to.
+        names: class names; labels' numbers are indices into them.
+        splits: name → one or several places whose images are taken together.
+        quickstart: training settings that suit the set; checked by the training settings.
+        generate: parameters of a drawn set, which has no files of its own.
+        notes: what was understood, for printing.
+    """
+
+    source: str
+    root: Path
+    names: tuple[str, ...]
+    splits: dict[str, tuple[Split, ...]]
+    quickstart: dict[str, Any] = {}
+    generate: ShapesSettings | None = None
+    notes: tuple[str, ...] = ()
+
+    def places(self, split: str) -> tuple[Split, ...]:
+        """The places of a split.
+
+        Raises:
+            DetectorError: no such split; names the ones there are.
+        """
+        if split not in self.splits:
+            hint = nearest(split, self.splits) or f"; it has {', '.join(self.splits)}"
+            raise DetectorError(f"no split {split!r}{hint}", file=self.source)
+        return self.splits[split]
+
+    def prepared_root(self) -> Path:
+        """The root folder, drawn first if the set is a drawn one.
+
+        Raises:
+            DetectorError: the folder does not exist.
+        """
+        if self.generate is not None:
+            return shapes.draw_set(self.generate, self.root)
+        if not self.root.is_dir():
+            raise DetectorError(
+                f"the folder {self.root} does not exist; --data-root DIR says where the data lie",
+                file=self.source,
+            )
+        return self.root

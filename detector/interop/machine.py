@@ -1,0 +1,389 @@
+"""Runs a pickle's stack machine with words only.
+
+A pickle is a program for a small stack machine: it names functions and classes (``GLOBAL``) and
+calls them (``REDUCE``, ``BUILD``, …). Here a name is never looked up, and a call becomes a
+:class:`Record` of what would have been called. A closed table says which calls stand for plain
+data: tensors, parameters, ordered dictionaries, sizes. So there is nothing that a file could get
+hold of.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+MAX_PICKLE_BYTES = 1 << 23
+MAX_ELEMENTS = 1 << 31
+"""Of one tensor."""
+
+MAX_DIMENSIONS = 32
+
+DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a file calls by name. Only ever a word."""
+
+    path: str
+
+
+@dataclass(eq=False)
+class Record:
+    """An object that the file would have made.
+
+    Attributes:
+        name: of its class, or of the function that returns it.
+        args: of that call.
+        state: what it would have been given afterwards, usually its attributes by name.
+        items: what it would have been filled with; pairs, if it is a mapping.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+
+
+class Storages(Protocol):
+    """The bytes behind the tensors."""
+
+    def read(self, key: str, size: int) -> bytes:
+        """``size`` bytes of a storage."""
+        ...
+
+    def note(self, storage: Storage) -> None:
+        """Called with each storage that a pickle names."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+    """A run of numbers in the file."""
+
+    key: str
+    dtype: torch.dtype
+    elements: int
+    source: Storages
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """A tensor that is still in the file."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def read(self) -> Tensor:
+        """Read it, as it is stored."""
+        count = math.prod(self.size)
+        if count == 0:
+            return torch.empty(self.size, dtype=self.storage.dtype)
+        storage = self.storage
+        size = storage.elements * storage.dtype.itemsize
+        numbers = torch.frombuffer(
+            bytearray(storage.source.read(storage.key, size)), dtype=storage.dtype
+        )
+        return numbers.as_strided(self.size, self.stride, self.offset).clone()
+
+
+class PickleError(Exception):
+    """What is wrong with a pickle, in one line."""
+
+
+def read_pickle(file: IO[bytes], storages: Storages) -> Any:
+    """Run one pickle's stack machine with words only.
+
+    Raises:
+        PickleError: not a whole pickle, or it does what a checkpoint has no need to do.
+    """
+    machine = _Machine(storages)
+    try:
+        for opcode, argument, position in pickletools.genops(cast(IO[bytes], _Limited(file))):
+            if opcode.name == "STOP":
+                return machine.pop()
+            machine.step(opcode.name, argument, position)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        text = str(error).split("\n", maxsplit=1)[0]
+        raise PickleError(f"damaged pickle ({text or type(error).__name__})") from error
+    raise PickleError("damaged pickle (no end)")
+
+
+class _Limited:
+    """A file of which at most ``MAX_PICKLE_BYTES`` are read as a pickle."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left = MAX_PICKLE_BYTES
+        self.tell = file.tell
+
+    def read(self, count: int) -> bytes:
+        return self._counted(self._file.read(min(count, self._left + 1)))
+
+    def readline(self) -> bytes:
+        return self._counted(self._file.readline(self._left + 1))
+
+    def _counted(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise PickleError(f"a pickle of more than {MAX_PICKLE_BYTES} bytes")
+        return data
+
+
+_MARK = object()
+_PLAIN = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_LITERALS = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+}
+_EMPTY: dict[str, Callable[[], Any]] = {
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": list,  # only records come of sets, and their members need no hash
+    "MARK": lambda: _MARK,
+}
+
+
+class _Machine:
+    """Stack and memo of a pickle that is being read."""
+
+    def __init__(self, storages: Storages) -> None:
+        self.storages = storages
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise ValueError("unexpected mark")
+        return value
+
+    def step(self, name: str, argument: Any, position: int | None) -> None:
+        """One instruction."""
+        if name in _LITERALS:
+            self.stack.append(argument)
+        elif name in _PLAIN:
+            self.stack.append(_PLAIN[name])
+        elif name in _EMPTY:
+            self.stack.append(_EMPTY[name]())
+        elif name in _INSTRUCTIONS:
+            _INSTRUCTIONS[name](self, argument)
+        elif name not in ("PROTO", "FRAME"):
+            raise PickleError(f"instruction {name} at byte {position}, which no checkpoint needs")
+
+    def put(self, index: int | None) -> None:
+        self.memo[len(self.memo) if index is None else index] = self.stack[-1]
+
+    def to_mark(self) -> list[Any]:
+        """Take everything above the last mark, and the mark."""
+        for place in range(len(self.stack) - 1, -1, -1):
+            if self.stack[place] is _MARK:
+                taken = self.stack[place + 1 :]
+                del self.stack[place:]
+                return taken
+        raise ValueError("no mark")
+
+    def drop(self) -> None:
+        self.stack.pop()
+
+    def drop_to_mark(self) -> None:
+        self.to_mark()
+
+    def make_tuple(self, count: int | None) -> None:
+        items = self.to_mark() if count is None else [self.pop() for _ in range(count)][::-1]
+        self.stack.append(tuple(items))
+
+    def extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Record):
+            target = target.items
+        if not isinstance(target, list):
+            raise ValueError(f"appends to {_spelt(target)}")
+        target.extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        pairs = list(zip(items[::2], items[1::2], strict=True))
+        if isinstance(target, Record):
+            target.items.extend(pairs)
+        elif isinstance(target, dict):
+            target.update(_plain_keys(pairs))
+        else:
+            raise ValueError(f"sets items of {_spelt(target)}")
+
+    def append(self) -> None:
+        item = self.pop()
+        self.extend([item])
+
+    def set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.set_items([key, value])
+
+    def name_from_stack(self) -> None:
+        name, module = self.pop(), self.pop()
+        self.stack.append(Name(f"{module}.{name}"))
+
+    def call(self, keywords: bool = False) -> None:
+        """REDUCE, NEWOBJ, NEWOBJ_EX: write down what would be called."""
+        named = self.pop() if keywords else {}
+        args, function = self.pop(), self.pop()
+        if not isinstance(function, Name) or not isinstance(args, tuple):
+            raise PickleError(f"calls {_spelt(function)}, which is no name")
+        rebuild = _DATA.get(function.path)
+        if rebuild is None:
+            self.stack.append(Record(function.path, (*args, named) if keywords else args))
+        else:
+            self.stack.append(rebuild(*args))
+
+    def build(self) -> None:
+        """BUILD: keep a record's state."""
+        state, target = self.pop(), self.stack[-1]
+        if isinstance(target, Record):
+            target.state = state
+        elif not isinstance(target, dict):  # an ordered dictionary's attributes are no data
+            raise PickleError(f"changes {_spelt(target)}")
+
+    def persistent(self) -> None:
+        """BINPERSID: ("storage", type, key, device, number of elements, …)."""
+        pid = self.pop()
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
+            self.stack.append(pid[1])  # a class with its source code, in old files
+            return
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
+            raise PickleError("refers to something other than a storage")
+        kind, key, elements = pid[1], pid[2], pid[4]
+        dtype = DTYPES.get(kind.path.rpartition(".")[2]) if isinstance(kind, Name) else None
+        if dtype is None:
+            raise PickleError(f"numbers of a type that is not read: {_spelt(kind)}")
+        if len(pid) == 6 and pid[5] is not None:
+            raise PickleError("a storage that is a view of another, which is not read")
+        if not isinstance(key, str) or not _is_count(elements):
+            raise PickleError("damaged storage")
+        storage = Storage(key, dtype, elements, self.storages)
+        self.storages.note(storage)
+        self.stack.append(storage)
+
+
+_INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    "POP": lambda machine, _: machine.drop(),
+    "POP_MARK": lambda machine, _: machine.drop_to_mark(),
+    "BINPUT": lambda machine, index: machine.put(index),
+    "LONG_BINPUT": lambda machine, index: machine.put(index),
+    "MEMOIZE": lambda machine, _: machine.put(None),
+    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "TUPLE": lambda machine, _: machine.make_tuple(None),
+    "TUPLE1": lambda machine, _: machine.make_tuple(1),
+    "TUPLE2": lambda machine, _: machine.make_tuple(2),
+    "TUPLE3": lambda machine, _: machine.make_tuple(3),
+    "APPEND": lambda machine, _: machine.append(),
+    "APPENDS": lambda machine, _: machine.extend(machine.to_mark()),
+    "ADDITEMS": lambda machine, _: machine.extend(machine.to_mark()),
+    "FROZENSET": lambda machine, _: machine.make_tuple(None),
+    "SETITEM": lambda machine, _: machine.set_item(),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.to_mark()),
+    "GLOBAL": lambda machine, words: machine.stack.append(Name(words.replace(" ", ".", 1))),
+    "STACK_GLOBAL": lambda machine, _: machine.name_from_stack(),
+    "REDUCE": lambda machine, _: machine.call(),
+    "NEWOBJ": lambda machine, _: machine.call(),
+    "NEWOBJ_EX": lambda machine, _: machine.call(keywords=True),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": lambda machine, _: machine.persistent(),
+}
+
+
+def _rebuild_tensor(
+    storage: Any, offset: Any = 0, size: Any = (), stride: Any = (), *_: Any
+) -> StoredTensor:
+    """A tensor whose numbers all lie in its storage."""
+    valid = (
+        isinstance(storage, Storage)
+        and _is_count(offset)
+        and isinstance(size, tuple)
+        and isinstance(stride, tuple)
+        and len(size) == len(stride) <= MAX_DIMENSIONS
+        and all(_is_count(n) for n in (*size, *stride))
+    )
+    if not valid:
+        raise PickleError("damaged tensor")
+    count = math.prod(size)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if count and (last >= storage.elements or count > min(storage.elements, MAX_ELEMENTS)):
+        raise PickleError(
+            f"a tensor of {'×'.join(map(str, size)) or '1'} in a storage of "
+            f"{storage.elements} numbers"
+        )
+    return StoredTensor(storage, offset, size, stride)
+
+
+def _rebuild_dict(pairs: Any = (), *_: Any) -> dict[Any, Any]:
+    if not isinstance(pairs, (list, tuple)):
+        raise PickleError("damaged dictionary")
+    return dict(_plain_keys((key, value) for key, value in pairs))
+
+
+def _rebuild_size(sizes: Any = (), *_: Any) -> tuple[Any, ...]:
+    return tuple(sizes) if isinstance(sizes, (list, tuple)) else ()
+
+
+def _rebuild_bytes(text: Any = "", codec: Any = "latin1", *_: Any) -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or codec != "latin1":
+        raise PickleError("damaged bytes")
+    return text.encode("latin-1")
+
+
+_DATA: dict[str, Callable[..., Any]] = {
+    "_codecs.encode": _rebuild_bytes,
+    "collections.OrderedDict": _rebuild_dict,
+    "torch.Size": _rebuild_size,
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+}
+"""The calls that stand for data. All of these functions are ours; none is reached by name."""
+
+
+def _plain_keys(pairs: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+    """Keys of plain values only: hashing a deeply nested one can overflow Python's stack."""
+    for key, value in pairs:
+        parts = key if isinstance(key, tuple) else (key,)
+        if not all(
+            part is None or isinstance(part, (str, int, float, bytes, Name, Record))
+            for part in parts
+        ):
+            raise PickleError(f"a dictionary with {_spelt(key)} as a key")
+        yield key, value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, (Name, Record)):
+        text = repr(value.path if isinstance(value, Name) else value.name)
+        return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"a {type(value).__name__}"
