@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,10 +13,6 @@ from detector import settings as typed
 from detector.cli.flags import parse
 from detector.config import write_text
 from detector.errors import DetectorError, nearest
-
-# Compute threads that wait without spinning: on a busy machine of two cores a training step took
-# 20 times as long with GNU OpenMP's default. Read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
