@@ -96,6 +96,7 @@ class Trainer:
             self.progress.seconds += record["seconds"]
             self.progress.history.append(record)
             self.save()
+            tqdm.write(self.described(record))
         plot_results(self.progress.history, self.run.plot)
         return self.progress
 
@@ -185,11 +186,15 @@ class Trainer:
             self.progress.best_ap = figures.ap
             self.progress.best_epoch = self.progress.epoch
             self._save_weights(self.run.best, figures)
-        tqdm.write(
-            f"epoch {self.progress.epoch}/{self.settings.epochs}: AP {figures.ap:.4f}, "
-            f"AP50 {figures.summary['AP50']:.4f} (best AP {self.progress.best_ap:.4f} in epoch "
-            f"{self.progress.best_epoch})"
-        )
+
+    def described(self, record: Record) -> str:
+        """One line for a person who watches."""
+        losses = [f"{k.removeprefix('loss_')} {v:.3f}" for k, v in record.items() if "loss" in k]
+        line = f"epoch {self.progress.epoch}/{self.settings.epochs}: {', '.join(losses)}"
+        if "AP" in record:
+            line += f", AP {record['AP']:.4f}, AP50 {record['AP50']:.4f}"
+            line += f" (best AP {self.progress.best_ap:.4f} in epoch {self.progress.best_epoch})"
+        return f"{line}, {record['seconds']:.0f} s"
 
     def save(self) -> None:
         """Write ``last`` and the state to go on from; each file appears whole or not at all."""
