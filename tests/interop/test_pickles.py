@@ -187,7 +187,8 @@ def test_a_list_that_holds_itself(tmp_path: Path):
 
 
 def test_a_pickle_above_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("detector.interop.pickles.MAX_PICKLE_BYTES", 1000)
+    for module in ("pickles", "machine"):
+        monkeypatch.setattr(f"detector.interop.{module}.MAX_PICKLE_BYTES", 1000)
     path = save(tmp_path / "a.pt", "x" * 2000)
     with pytest.raises(DetectorError, match=r"'data.pkl' has \d+ bytes, at most 1000 are read$"):
         read(path)
