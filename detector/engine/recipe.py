@@ -44,8 +44,9 @@ def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
 
 
 def given_values(flags: TrainSettings) -> dict[str, Any]:
-    """The values that were given, as opposed to defaults."""
-    return {name: getattr(flags, name) for name in flags.model_fields_set}
+    """The values that were given, as opposed to defaults, in the order of the fields."""
+    given = flags.model_fields_set
+    return {name: getattr(flags, name) for name in TrainSettings.model_fields if name in given}
 
 
 def _quickstart(flags: TrainSettings, data: str) -> dict[str, Any]:
