@@ -1,12 +1,19 @@
-"""Grid anchors: where they lie, encode and decode side by side, and fitting them to boxes."""
+"""Anchors: where they lie, encode and decode side by side, and fitting them to boxes.
+
+YOLO's grid anchors are sizes at each cell; SSD's default boxes are boxes.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detector.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
 from detector.errors import DetectorError
 
 
@@ -54,6 +61,88 @@ def encode_grid(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride
     centre = ((left_top + right_bottom) / 2 / stride - cells_xy + 0.5) / 2
     size = ((right_bottom - left_top) / anchors_wh).sqrt() / 2
     return torch.cat((centre, size), -1).logit()
+
+
+MAX_LOG_SIDE = math.log(1000 / 16)
+"""Largest logarithm of a decoded side over its default box's: no weights make an infinite box."""
+
+
+def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[tuple[float, float]]:
+    """Widths and heights of one level's default boxes (SSD, arXiv 1512.02325, section 2.2).
+
+    Args:
+        sides: the level's own side and the next level's, s and s', pixels.
+        ratios: aspect ratios beside 1; each is used upright too.
+
+    Returns:
+        s × s, √(s·s') × √(s·s'), then for each ratio r: s√r × s/√r and s/√r × s√r.
+
+    >>> default_sizes((30, 60), [4])[2:]
+    [(60.0, 15.0), (15.0, 60.0)]
+    """
+    side, next_side = sides
+    between = math.sqrt(side * next_side)
+    sizes = [(float(side), float(side)), (between, between)]
+    for ratio in ratios:
+        root = math.sqrt(ratio)
+        sizes += [(side * root, side / root), (side / root, side * root)]
+    return sizes
+
+
+def default_boxes(
+    sizes_wh: Tensor, size_hw: tuple[int, int], step: float, clip_to: tuple[int, int] | None
+) -> Tensor:
+    """One level's default boxes, centred on ((x + ½) · step, (y + ½) · step).
+
+    Args:
+        sizes_wh: (k, 2) pixels.
+        size_hw: of the map, cells.
+        step: pixels from one centre to the next.
+        clip_to: height and width of the input that the boxes are cut off at, if they are.
+
+    Returns:
+        (h · w · k, 4) boxes_xyxy, pixels; the order is row, column, box.
+    """
+    centres = (grid_xy(*size_hw, sizes_wh) + 0.5) * step
+    k = len(sizes_wh)
+    boxes_cxcywh = torch.cat(
+        (centres[:, :, None].expand(-1, -1, k, -1), sizes_wh.expand(*size_hw, -1, -1)), -1
+    )
+    boxes_xyxy = cxcywh_to_xyxy(boxes_cxcywh.reshape(-1, 4))
+    return boxes_xyxy if clip_to is None else clip(boxes_xyxy, clip_to)
+
+
+def decode_offsets(offsets: Tensor, default_xyxy: Tensor, variances: tuple[float, float]) -> Tensor:
+    """Offsets from default boxes → boxes_xyxy (SSD, section 2.2, after Faster R-CNN).
+
+    centre = c + v₀ · offset · size, sides = size · exp(v₁ · offset), for a default box of centre
+    c and that size; the exponent is at most ``MAX_LOG_SIDE``.
+
+    Args:
+        offsets: (..., 4) of centre x, y and sides w, h.
+        default_xyxy: (..., 4) pixels.
+        variances: v₀ of centres, v₁ of sides.
+    """
+    centre, size = xyxy_to_cxcywh(default_xyxy.to(offsets.dtype)).split(2, -1)
+    moved = centre + variances[0] * offsets[..., :2] * size
+    half = size / 2 * (variances[1] * offsets[..., 2:]).clamp(max=MAX_LOG_SIDE).exp()
+    return torch.cat((moved - half, moved + half), -1)
+
+
+def encode_offsets(
+    boxes_xyxy: Tensor, default_xyxy: Tensor, variances: tuple[float, float]
+) -> Tensor:
+    """The inverse: the offsets of which :func:`decode_offsets` gives these boxes.
+
+    Args:
+        boxes_xyxy: (..., 4) pixels, with area.
+        default_xyxy: (..., 4) pixels, with area.
+        variances: v₀ of centres, v₁ of sides.
+    """
+    centre, size = xyxy_to_cxcywh(boxes_xyxy).split(2, -1)
+    default_centre, default_size = xyxy_to_cxcywh(default_xyxy).split(2, -1)
+    moved = (centre - default_centre) / default_size / variances[0]
+    return torch.cat((moved, (size / default_size).log() / variances[1]), -1)
 
 
 def fit_anchors(sizes_wh: NDArray[np.float64], count: int, seed: int = 0) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +25,8 @@ from detector.config import Strict, explain
 from detector.errors import DetectorError, nearest
 from detector.files import atomic
 from detector.graph import Definition, Detector, rebuild
+from detector.heads.yolo import Detect
+from detector.interop.ssd import is_ssd, load_ssd
 from detector.interop.state_dict import read_state_dict
 from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 from detector.preprocess import Preprocess
@@ -36,8 +37,6 @@ EXPORTED = (".onnx", ".pt2")
 STATE_SUFFIX = ".state.pt"
 CARD_KEY, CHECKSUM_KEY = "detector", "crc32"
 MAX_HEADER_BYTES = 1 << 24
-MAX_LINES = 8
-"""Of a transfer's report on tensors that did not fit."""
 
 
 class Card(Strict):
@@ -53,30 +52,6 @@ class Card(Strict):
     preprocess: Preprocess
     deployed: bool
     training: dict[str, Any] = {}
-
-
-@dataclass(frozen=True)
-class TransferReport:
-    """What became of start weights.
-
-    Attributes:
-        taken: names of the tensors that were copied.
-        left: tensors of the start weights that were not, and why.
-        missing: tensors of the network that the start weights do not have at all.
-    """
-
-    taken: tuple[str, ...]
-    left: dict[str, str]
-    missing: tuple[str, ...]
-
-    def lines(self) -> list[str]:
-        """A short report to read."""
-        rest = [f"  left {name}: {why}" for name, why in self.left.items()]
-        rest += [f"  not in the start weights: {name}" for name in self.missing]
-        if len(rest) > MAX_LINES:
-            rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]
-        total = len(self.taken) + len(self.left)
-        return [f"start weights: {len(self.taken)} of {total} tensors taken", *rest]
 
 
 def save_weights(
@@ -110,7 +85,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """Load a network with its weights, in eval mode.
 
     Args:
-        path: ``.safetensors``, or a YOLOv5 checkpoint.
+        path: ``.safetensors``, a YOLOv5 checkpoint, or SSD weights of torchvision or ssd.pytorch.
         device: where its weights go.
 
     Raises:
@@ -118,7 +93,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """
     path = Path(path)
     _check_kind(path)
-    model = load_yolov5(path) if _is_foreign(path) else _load_own(path)
+    model = _load_foreign(path) if _is_foreign(path) else _load_own(path)
     return model.eval().to(device)
 
 
@@ -148,34 +123,6 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             return read_state_dict(path)
         except DetectorError:
             raise no_network from None
-
-
-def transfer(model: Detector, state: Mapping[str, Tensor]) -> TransferReport:
-    """Copy every tensor whose name and shape fit; with other classes, all but the head's.
-
-    Raises:
-        DetectorError: not one fits.
-    """
-    own = model.state_dict()
-    taken: list[str] = []
-    left: dict[str, str] = {}
-    for name, tensor in state.items():
-        if name not in own:
-            left[name] = "has no place in this network"
-        elif tensor.shape != own[name].shape:
-            left[name] = f"is {_shape(tensor)}, expected {_shape(own[name])}"
-        else:
-            own[name].copy_(tensor)
-            taken.append(name)
-    if not taken:
-        raise DetectorError(
-            f"none of the {len(state)} start weights fits this network; "
-            "they belong to another model file"
-        )
-    if any(name.endswith(".anchors_wh") for name in taken):
-        _mark_fitted(model)
-    missing = tuple(name for name in own if name not in state)
-    return TransferReport(tuple(taken), left, missing)
 
 
 def save_training_state(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -221,6 +168,20 @@ def _check_kind(path: Path) -> None:
 
 def _is_foreign(path: Path) -> bool:
     return path.suffix.lower() != SUFFIX and is_foreign(path)
+
+
+def _load_foreign(path: Path) -> Detector:
+    """A YOLOv5 checkpoint, or a dictionary of SSD weights."""
+    try:
+        return load_yolov5(path)
+    except DetectorError as no_network:
+        try:
+            state = read_state_dict(path)
+        except DetectorError:
+            raise no_network from None
+        if not is_ssd(state):
+            raise no_network
+        return load_ssd(state, path)
 
 
 def _load_own(path: Path) -> Detector:
@@ -307,7 +268,8 @@ def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -
             raise DetectorError(f"weight {name!r} is missing", file=path)
         if tensors[name].shape != tensor.shape:
             raise DetectorError(
-                f"weight {name!r} is {_shape(tensors[name])}, expected {_shape(tensor)}", file=path
+                f"weight {name!r} is {shape_of(tensors[name])}, expected {shape_of(tensor)}",
+                file=path,
             )
     for name in tensors:
         if name not in own:
@@ -318,9 +280,10 @@ def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -
 
 def _mark_fitted(model: Detector) -> None:
     """Anchors that came with weights need no fitting."""
-    if hasattr(model.head, "fitted"):
-        setattr(model.head, "fitted", True)  # noqa: B010  (mypy: nn.Module's attributes are modules)
+    if isinstance(model.head, Detect):
+        model.head.mark_fitted()
 
 
-def _shape(tensor: Tensor) -> str:
+def shape_of(tensor: Tensor) -> str:
+    """A shape as people write it, 3×64×64."""
     return "×".join(map(str, tensor.shape)) or "one number"

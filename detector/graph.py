@@ -21,9 +21,10 @@ from detector.config import YamlFile
 from detector.errors import DetectorError, shown
 from detector.layers.activation import make_activation
 from detector.model_file import MAX_CLASSES, ModelFile, check_model_file, read_model_file
-from detector.preprocess import Preprocess
+from detector.preprocess import Preprocess, square_size
 from detector.registry import contract
 from detector.rows import IMAGE, Row, RowBuilder, one_line
+from detector.settings import MEASURING, NmsSettings
 
 MIN_TELLING_SIDE = 16
 """Below this many pixels, the size of a map says little about the stride."""
@@ -58,6 +59,7 @@ class Detector(nn.Module):
         self.plan = tuple(rows)
         self.definition = definition
         self.preprocess = preprocess
+        self.fixed_size_hw = preprocess.size_hw if contract(rows[-1].module).fixes_size else None
         self.deployed = False
 
     @property
@@ -71,14 +73,49 @@ class Detector(nn.Module):
         return self.definition.names
 
     @property
+    def measuring(self) -> NmsSettings:
+        """Thresholds to measure AP with: the head's ``measured_with``, or YOLO's customary ones."""
+        found = getattr(self.head, "measured_with", MEASURING)
+        assert isinstance(found, NmsSettings)
+        return found
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Strides of the maps that the head reads, pixels."""
         return tuple(int(self.plan[source].stride) for source in self.plan[-1].sources)
 
     @property
     def max_stride(self) -> int:
-        """What height and width of the input must be divisible by."""
+        """What height and width of the input must be divisible by, unless they are fixed."""
         return math.lcm(*(row.stride.numerator for row in self.plan[:-1]))
+
+    def square_size(self, side: int) -> tuple[int, int]:
+        """Height and width of a square input of that side, pixels.
+
+        Raises:
+            DetectorError: the network does not take it; names the nearest side.
+        """
+        if self.fixed_size_hw is None:
+            return square_size(side, self.max_stride)
+        self.check_size((side, side))
+        return side, side
+
+    def check_size(self, size_hw: tuple[int, int]) -> None:
+        """Raise DetectorError unless the network takes inputs of that size, (h, w) pixels."""
+        height, width = size_hw
+        if self.fixed_size_hw is not None:
+            if size_hw != self.fixed_size_hw:
+                raise DetectorError(
+                    f"input size {height}×{width}: the network takes "
+                    f"{'×'.join(map(str, self.fixed_size_hw))} only, its default boxes are made "
+                    "for it"
+                )
+        elif height % self.max_stride or width % self.max_stride:
+            nearest = (max(round(side / self.max_stride), 1) * self.max_stride for side in size_hw)
+            raise DetectorError(
+                f"input size {height}×{width} is not a multiple of the network's stride "
+                f"{self.max_stride}; the nearest is {'×'.join(map(str, nearest))}"
+            )
 
     def forward(self, images: Tensor) -> Any:
         """(b, 3, h, w) normalised images → the head's raw maps."""
@@ -135,7 +172,9 @@ def build_model_file(model_file: ModelFile, classes: int | Sequence[str] | None 
     rows, modules = RowBuilder(model_file, len(names)).build()
     keys, file = model_file.keys, model_file.file
     definition = Definition(file.text, str(file.path), model_file.variant, names)
-    model = Detector(modules, rows, definition, Preprocess(size_hw=(keys.imgsz, keys.imgsz)))
+    size_hw = (keys.imgsz, keys.imgsz)
+    preprocess = Preprocess(size_hw=size_hw, **keys.preprocess.model_dump())
+    model = Detector(modules, rows, definition, preprocess)
     _dry_run(model, model_file)
     return model
 
@@ -207,7 +246,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
     try:
         run_empty(model, (imgsz, imgsz), check)
     except Exception as error:  # a block of someone else's may fail in any way
-        if imgsz % model.max_stride:
+        if model.fixed_size_hw is None and imgsz % model.max_stride:
             raise model_file.file.error(
                 f"imgsz: expected a multiple of the largest stride, {model.max_stride}, "
                 f"found {imgsz}",

@@ -79,7 +79,10 @@ def _connections(model: Detector) -> Iterator[LintWarning]:
 
 def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     """Anchors should grow with the stride, and their comments name the level that uses them."""
-    anchors, file = model_file.keys.anchors, model_file.file
+    anchors, file = model_file.anchors, model_file.file
+    place: tuple[str, ...] = ("anchors",)
+    if anchors is not model_file.keys.anchors:
+        place = ("variants", str(model_file.variant), "anchors")
     if not isinstance(anchors, list) or model.plan[-1].arguments.get("anchors") != anchors:
         return
     sizes = [sum(w * h for w, h in zip(a[::2], a[1::2], strict=True)) for a in anchors]
@@ -87,8 +90,8 @@ def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
         if (sizes[i] - sizes[i - 1]) * (model.strides[i] - model.strides[i - 1]) < 0:
             low, high = sorted((model.strides[i - 1], model.strides[i]))
             text = f"anchors run against the strides: larger at stride {low} than at {high}"
-            yield LintWarning(file.line("anchors", i), text)
-    last_on_line = {file.line("anchors", i): stride for i, stride in enumerate(model.strides)}
+            yield LintWarning(file.line(*place, i), text)
+    last_on_line = {file.line(*place, i): stride for i, stride in enumerate(model.strides)}
     for line, stride in last_on_line.items():
         claim = _Claim.read(file.comments.get(line, ""))
         if claim.contradicts(Fraction(stride)):

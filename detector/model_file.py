@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from detector.config import Strict, YamlFile, find_file, read_yaml, validate
 from detector.errors import DetectorError, nearest, shown
+from detector.preprocess import PreprocessKeys
 
 MAX_CLASSES = 100_000
 MAX_ROWS = 1_000
@@ -18,16 +20,18 @@ MAX_ANCHORS = 100
 MAX_ANCHOR_SIDE = 1e6
 MAX_MULTIPLE = 16.0
 
+Anchors = int | list[list[float]]
 Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
 
 
 class Variant(Strict):
-    """One row of the table of variants; its multiples take the place of the file's."""
+    """One row of the table of variants; what it gives takes the place of the file's."""
 
     model_config = ConfigDict(strict=True)
 
-    depth_multiple: Multiple = 1.0
-    width_multiple: Multiple = 1.0
+    depth_multiple: Multiple | None = None
+    width_multiple: Multiple | None = None
+    anchors: Anchors | None = None
 
 
 class ModelKeys(Strict):
@@ -40,9 +44,10 @@ class ModelKeys(Strict):
     ch: Literal[3] = 3
     depth_multiple: Multiple = 1.0
     width_multiple: Multiple = 1.0
-    anchors: int | list[list[float]] | None = None
+    anchors: Anchors | None = None
     activation: str | None = None
     imgsz: Annotated[int, Field(ge=32, le=8192)] = 640
+    preprocess: PreprocessKeys = PreprocessKeys()
     variants: dict[str, Variant] = {}
     variant: str | None = None
     backbone: list[Any]
@@ -69,14 +74,18 @@ class ModelFile:
     Attributes:
         file: the text with its positions.
         keys: its keys, with defaults.
-        multiples: depth and width multiple of the chosen variant.
+        depth_multiple: of the chosen variant.
+        width_multiple: of the chosen variant.
+        anchors: of the chosen variant.
         variant: its name, if the file has variants.
         rows: backbone and head, one after the other.
     """
 
     file: YamlFile
     keys: ModelKeys
-    multiples: Variant
+    depth_multiple: float
+    width_multiple: float
+    anchors: Anchors | None
     variant: str | None
     rows: tuple[RawRow, ...]
 
@@ -98,8 +107,8 @@ def check_model_file(file: YamlFile, variant: str | None = None) -> ModelFile:
     Raises:
         DetectorError: with file, line, what was found and what was expected.
     """
-    if isinstance(file.value, dict):
-        _check_anchors(file, file.value.get("anchors"))
+    for place in _anchor_places(file.value):
+        _check_anchors(file, place)
     keys = validate(ModelKeys, file)
     _check_names(file, keys)
     rows: list[RawRow] = []
@@ -111,23 +120,28 @@ def check_model_file(file: YamlFile, variant: str | None = None) -> ModelFile:
             rows.append(_check_row(file, row, len(rows), section, position))
     if len(rows) > MAX_ROWS:
         raise file.error(f"{len(rows)} rows, at most {MAX_ROWS} are built", "head")
-    multiples, name = _choose_variant(file, keys, variant)
-    return ModelFile(file, keys, multiples, name, tuple(rows))
+    name = _choose_variant(file, keys, variant)
+    chosen = keys.variants[name] if name else Variant()
+    return ModelFile(
+        file,
+        keys,
+        chosen.depth_multiple or keys.depth_multiple,
+        chosen.width_multiple or keys.width_multiple,
+        keys.anchors if chosen.anchors is None else chosen.anchors,
+        name,
+        tuple(rows),
+    )
 
 
-def _choose_variant(
-    file: YamlFile, keys: ModelKeys, variant: str | None
-) -> tuple[Variant, str | None]:
+def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str | None:
     name = variant or keys.variant
-    if name is None:
-        return Variant(depth_multiple=keys.depth_multiple, width_multiple=keys.width_multiple), None
-    if name not in keys.variants:
+    if name is not None and name not in keys.variants:
         known = ", ".join(keys.variants) or "none"
         hint = nearest(name, keys.variants) or f"; the file has: {known}"
         raise file.error(
             f"unknown variant {shown(name)}{hint}", "variants" if variant else "variant"
         )
-    return keys.variants[name], name
+    return name
 
 
 def _check_names(file: YamlFile, keys: ModelKeys) -> None:
@@ -141,18 +155,32 @@ def _check_names(file: YamlFile, keys: ModelKeys) -> None:
         seen.add(name)
 
 
-def _check_anchors(file: YamlFile, anchors: Any) -> None:
+def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:
+    """Where anchors stand: the file's own and those of its variants."""
+    if isinstance(value, dict):
+        if "anchors" in value:
+            yield ("anchors",)
+        variants = value.get("variants")
+        for name, variant in (variants if isinstance(variants, dict) else {}).items():
+            if isinstance(variant, dict) and "anchors" in variant:
+                yield ("variants", name, "anchors")
+
+
+def _check_anchors(file: YamlFile, place: tuple[str, ...]) -> None:
     """Their number per level, or a list of widths and heights per level; all levels alike."""
+    anchors = file.value
+    for key in place:
+        anchors = anchors[key]
     if isinstance(anchors, list) and anchors:
         for i, level in enumerate(anchors):
             problem = _level_problem(level, anchors[0])
             if problem:
-                raise file.error(f"anchors: {problem}", "anchors", i)
+                raise file.error(f"anchors: {problem}", *place, i)
     elif anchors is not None and not (_is_index(anchors) and 1 <= anchors <= MAX_ANCHORS):
         raise file.error(
             "anchors: expected a list [w, h, w, h, …] per level, or the number of anchors "
             f"per level, 1 to {MAX_ANCHORS}; found {shown(anchors)}",
-            "anchors",
+            *place,
         )
 
 

@@ -33,6 +33,8 @@ def nms(boxes_xyxy: Tensor, scores: Tensor, settings: NmsSettings) -> tuple[Tens
     flat = _candidates(scores, settings)
     flat = flat[best_first(scores.flatten()[flat], settings.candidates)]
     classes = max(scores.shape[1], 1)
+    if settings.class_candidates is not None:
+        flat = flat[first_of_each(flat % classes, settings.class_candidates)]
     box_index, class_ids = flat // classes, flat % classes
     groups = torch.zeros_like(class_ids) if settings.class_agnostic else class_ids
     boxes = boxes_xyxy[box_index]
@@ -69,6 +71,14 @@ def best_first(scores: Tensor, count: int) -> Tensor:
         ties = (scores == last).nonzero().flatten()
         chosen = torch.cat([above, ties[: count - len(above)]])
     return chosen[torch.sort(scores[chosen], descending=True, stable=True).indices]
+
+
+def first_of_each(class_ids: Tensor, count: int) -> Tensor:
+    """Ascending indices of the first ``count`` of each class in (m,) class ids."""
+    ordered, by_class = torch.sort(class_ids, stable=True)
+    place = torch.arange(len(ordered), device=ordered.device)
+    rank = place - torch.searchsorted(ordered, ordered)
+    return torch.sort(by_class[rank < count]).values
 
 
 def suppress(boxes_xyxy: Tensor, groups: Tensor, iou: float, limit: int) -> Tensor:

@@ -125,7 +125,7 @@ def _torch_backend(model: Detector, device: str, imgsz: int | None) -> tuple[Bac
 
     preprocess = model.preprocess
     if imgsz is not None:
-        preprocess = preprocess.with_size(square_size(imgsz, model.max_stride))
+        preprocess = preprocess.with_size(model.square_size(imgsz))
     return TorchBackend(model, choose_device(device), preprocess), task_of(model).postprocess
 
 

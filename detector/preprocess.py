@@ -65,17 +65,22 @@ class Placement:
         return np.array(self.offset_xy * 2, np.float64)
 
 
-class Preprocess(Strict):
+class PreprocessKeys(Strict):
+    """The part of the specification that a model file gives; see :class:`Preprocess`."""
+
+    mode: Literal["letterbox", "stretch"] = "letterbox"
+    pad_value: Level = 114
+    mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
+
+
+class Preprocess(PreprocessKeys):
     """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale, RGB.
 
     ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``; ``stretch`` does not.
     """
 
     size_hw: tuple[Side, Side]
-    mode: Literal["letterbox", "stretch"] = "letterbox"
-    pad_value: Level = 114
-    mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
 
     def with_size(self, size_hw: tuple[int, int]) -> Preprocess:
         """The same specification for another input size."""

@@ -9,6 +9,7 @@ it stands in its constructor's signature, by these parameter names:
 ``c_out``      the number of output channels
 ``repeats``    receives the row's ``number``; without it, the module is stacked ``number`` times
 ``strides``    receives the strides of the layers that the row reads (heads)
+``imgsz``      receives the side of the file's input (heads); such a head takes that size alone
 ``activation`` receives the file's ``activation`` unless the row gives one
 =============  ===================================================================================
 
@@ -58,7 +59,7 @@ Arguments = Mapping[str, Any]
 ChannelRule = Callable[[Arguments, list[int]], int]
 StrideRule = Callable[[Arguments], Fraction | int]
 
-_FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides")
+_FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides", "imgsz")
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ class RowContract:
     def reads_list(self) -> bool:
         """Whether ``forward`` takes a list of maps, and the constructor a list of channels."""
         return self.head or self.joins
+
+    @property
+    def fixes_size(self) -> bool:
+        """Whether the network takes inputs of the file's size alone."""
+        return self.takes("imgsz")
 
     @cached_property
     def widths(self) -> tuple[str, ...]:
@@ -184,7 +190,7 @@ def _spelt(annotation: Any) -> str:
         return _spelt(inner[0]) + "".join(_limits(annotation.__metadata__))
     if origin is typing.Literal:
         return " or ".join(repr(option) for option in inner)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         return "a list of " + _spelt(inner[0]).removeprefix("a ") + "s"
     return _WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
 

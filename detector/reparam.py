@@ -185,6 +185,7 @@ def _tensors(maps: Any) -> Iterator[Tensor]:
 
 def _random_images(model: Detector) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    height, width = (model.max_stride * n for n in RANDOM_SIZE_STRIDES)
+    sides = (model.max_stride * n for n in RANDOM_SIZE_STRIDES)
+    height, width = model.fixed_size_hw or sides
     device = next(model.parameters()).device
     return torch.rand(1, 3, height, width, generator=generator).to(device)

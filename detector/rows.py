@@ -67,7 +67,7 @@ class RowBuilder:
 
     def __init__(self, model_file: ModelFile, classes: int) -> None:
         self.model_file = model_file
-        self.values = {"nc": classes, "anchors": model_file.keys.anchors}
+        self.values = {"nc": classes, "anchors": model_file.anchors}
         self.channels = {IMAGE: 3}
         self.strides = {IMAGE: Fraction(1)}
 
@@ -154,9 +154,7 @@ class RowBuilder:
             arguments.setdefault("activation", activation)
         for name in known.widths:
             if name in arguments:
-                arguments[name] = scale_width(
-                    arguments[name], self.model_file.multiples.width_multiple
-                )
+                arguments[name] = scale_width(arguments[name], self.model_file.width_multiple)
         return arguments
 
     def _value(self, value: Any) -> Any:
@@ -173,7 +171,7 @@ class RowBuilder:
         """The row's number after ``depth_multiple``, which leaves 1 alone."""
         number = raw.number
         if number > 1:
-            number = max(round(number * self.model_file.multiples.depth_multiple), 1)
+            number = max(round(number * self.model_file.depth_multiple), 1)
         if number > 1 and known.reads_list:
             raise ValueError(f"'number' must be 1 here, found {number}")
         if number > MAX_NUMBER:
@@ -204,6 +202,8 @@ class RowBuilder:
         channels = [self.channels[source] for source in sources]
         if known.takes("strides"):
             filled["strides"] = [int(self.strides[source]) for source in sources]
+        if known.takes("imgsz"):
+            filled["imgsz"] = self.model_file.keys.imgsz
         if known.takes("repeats"):
             filled["repeats"], number = number, 1
         modules: list[nn.Module] = []

@@ -28,6 +28,13 @@ class NmsSettings(Strict):
     class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
     classes: tuple[int, ...] | None = Field(None, description="class numbers to keep")
     candidates: Count = Field(30_000, description="boxes that enter the suppression, best first")
+    class_candidates: Count | None = Field(
+        None, description="boxes of each class that enter the suppression, best first"
+    )
+
+
+MEASURING = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
+"""As COCO evaluation is customarily run: a low threshold, several classes a box."""
 
 
 class AugmentSettings(Strict):
@@ -105,6 +112,9 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     cfg: str | None = Field(None, description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     weights: Path | None = Field(None, description="start weights: .safetensors or a foreign .pt")
+    backbone_weights: Path | None = Field(
+        None, description="start weights of the backbone: torchvision's vgg16, or .safetensors"
+    )
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
     imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
     epochs: Count = Field(100, description="passes over the training images")
@@ -127,26 +137,34 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
 
 
 class ValSettings(ToolSettings, DataSettings):
-    """Measure COCO AP."""
+    """Measure AP."""
 
     weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
     split: str = Field("val", description="split to measure on")
+    metric: Literal["coco", "voc07", "voc10"] = Field(
+        "coco", description="COCO's AP, or VOC's at IoU 0.5 by 11 points (07) or area (10)"
+    )
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(16, description="images per forward pass")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    confidence: Fraction = Field(0.001, description="lowest score that is kept")
-    iou: Fraction = Field(0.6, description="boxes of a class that overlap more are suppressed")
-    max_detections: Count = Field(300, description="boxes per image")
+    confidence: Fraction | None = Field(
+        None, description="lowest score that is kept; default: the model's, 0.001 for YOLO's"
+    )
+    iou: Fraction | None = Field(
+        None,
+        description="boxes of a class that overlap more are suppressed; default: the model's, 0.6 "
+        "for YOLO's",
+    )
+    max_detections: Count | None = Field(
+        None, description="boxes per image; default: the model's, 300 for YOLO's"
+    )
     predictions: Path | None = Field(None, description="write all boxes here as COCO JSON")
 
-    def nms(self) -> NmsSettings:
-        """As COCO evaluation is customarily run: a low threshold, several classes a box."""
-        return NmsSettings(
-            confidence=self.confidence,
-            iou=self.iou,
-            max_detections=self.max_detections,
-            multi_label=True,
-        )
+    def nms(self, measuring: NmsSettings = MEASURING) -> NmsSettings:
+        """The model's own thresholds for measuring, with those of the flags in their place."""
+        flags = {name: getattr(self, name) for name in ("confidence", "iou", "max_detections")}
+        given = {name: value for name, value in flags.items() if value is not None}
+        return measuring.model_copy(update=given)
 
 
 class DetectSettings(ToolSettings):

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import training_loader
+from detector.data.ssd_transforms import SsdAugment
 from detector.errors import DetectorError
 from detector.evaluation.coco import CocoEvaluator
 from detector.graph import Detector
+from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
-from detector.losses import YoloLoss
+from detector.losses import MultiBoxLoss, YoloLoss
 from detector.preprocess import Preprocess
 from detector.runtime.nms import Nms
-from detector.settings import LossSettings, TrainSettings
+from detector.settings import AugmentSettings, LossSettings, TrainSettings
 from detector.structures import Targets
 from detector.torch_backend import torch_nms
 
 
 class Criterion(Protocol):
-    """Raw maps and targets → named losses, scalars that carry gradients; their sum is trained."""
+    """Raw maps and targets → named losses, scalars that carry gradients; their sum is trained.
+
+    They are means over the batch's images.
+    """
 
     def __call__(self, maps: Any, targets: Targets) -> dict[str, Tensor]:
         """The losses of one batch."""
@@ -39,16 +45,19 @@ class Task:
         criterion: model, settings → loss.
         postprocess: suppression of the decoded boxes.
         evaluator: COCO truth, category ids by class, image ids → evaluator.
-        loader: training images with their transforms, as batches.
-        preprocess: input size (h, w) → specification, for a model that has none stored.
+        loader: training images with their transforms, as batches for that preprocessing.
+        adds_up: whether an optimizer step takes the sum of the losses of its images, as YOLOv5's
+            learning rates expect, or their mean.
+        unused: names of settings that mean nothing here; whoever gives them is told.
     """
 
     name: str
     criterion: Callable[[Detector, LossSettings], Criterion]
     postprocess: Nms
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], CocoEvaluator]
-    loader: Callable[[DetectionDataset, tuple[int, int], TrainSettings], Any]
-    preprocess: Callable[[tuple[int, int]], Preprocess]
+    loader: Callable[[DetectionDataset, Preprocess, TrainSettings], Any]
+    adds_up: bool = False
+    unused: frozenset[str] = frozenset()
 
 
 _TASKS: dict[type[nn.Module], Task] = {}
@@ -86,6 +95,29 @@ register_task(
         postprocess=torch_nms,
         evaluator=CocoEvaluator,
         loader=training_loader,
-        preprocess=lambda size_hw: Preprocess(size_hw=size_hw),
+        adds_up=True,
+    ),
+)
+
+
+_SSD_UNUSED = frozenset(AugmentSettings.model_fields) - {"fliplr", "albumentations"} | frozenset(
+    LossSettings.model_fields
+) - {"label_smoothing"}
+
+
+def _multibox_criterion(model: Detector, settings: LossSettings) -> Criterion:
+    assert isinstance(model.head, SSDHead)
+    return MultiBoxLoss(model.head, settings)
+
+
+register_task(
+    SSDHead,
+    Task(
+        name="detect",
+        criterion=_multibox_criterion,
+        postprocess=torch_nms,
+        evaluator=CocoEvaluator,
+        loader=partial(training_loader, augmentation=SsdAugment),
+        unused=_SSD_UNUSED,
     ),
 )

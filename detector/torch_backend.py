@@ -38,6 +38,7 @@ class TorchBackend:
         self.device = torch.device(device)
         self._names = model.names
         self.preprocess = preprocess or model.preprocess
+        self.measuring = model.measuring
 
     @property
     def names(self) -> tuple[str, ...]:

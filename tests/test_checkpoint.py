@@ -18,7 +18,6 @@ from detector.checkpoint import (
     read_state,
     save_training_state,
     save_weights,
-    transfer,
 )
 from detector.config import YamlFile
 from detector.errors import DetectorError
@@ -235,62 +234,6 @@ def test_start_weights_from_a_plain_dictionary(model: Detector, tmp_path: Path):
     message = "no YOLOv5 network with its YAML in this checkpoint$"
     with pytest.raises(DetectorError, match=message):
         load(tmp_path / "a.pth")
-
-
-def test_a_transfer_to_other_classes_takes_all_but_the_head(model: Detector):
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    other = tiny(("one",))
-    report = transfer(other, state)
-    # One 1×1 convolution per level, weight and bias; the anchors fit.
-    assert set(report.left) == {
-        f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")
-    }
-    assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
-    assert report.missing == ()
-    own = other.state_dict()
-    assert all(torch.equal(own[name], state[name]) for name in report.taken)
-    assert report.lines()[0] == f"start weights: {len(state) - 4} of {len(state)} tensors taken"
-    assert len(report.lines()) == 5
-
-
-def test_a_transfer_copies(model: Detector):
-    other = tiny()
-    state = model.state_dict()
-    transfer(other, state)
-    state["rows.0.conv.weight"].zero_()
-    assert other.state_dict()["rows.0.conv.weight"].abs().sum() > 0
-
-
-def test_a_transfer_brings_fitted_anchors(model: Detector):
-    other = tiny(anchors="2")
-    transfer(other, model.state_dict())
-    assert other.head.fitted
-    assert torch.equal(other.head.anchors_wh, model.head.anchors_wh)
-
-
-def test_a_transfer_reports_what_has_no_counterpart(model: Detector):
-    state = {**model.state_dict(), "fc.bias": torch.ones(1)}
-    del state["rows.0.bn.bias"]
-    report = transfer(tiny(), state)
-    assert report.left == {"fc.bias": "has no place in this network"}
-    assert report.missing == ("rows.0.bn.bias",)
-    assert report.lines()[1:] == [
-        "  left fc.bias: has no place in this network",
-        "  not in the start weights: rows.0.bn.bias",
-    ]
-
-
-def test_a_long_report_is_cut(model: Detector):
-    state = {"rows.0.bn.bias": torch.ones(8), **{f"x{i}": torch.ones(1) for i in range(20)}}
-    lines = transfer(model, state).lines()
-    assert len(lines) == 9
-    missing = len(model.state_dict()) - 1
-    assert lines[-1] == f"  and {20 + missing - 7} more"
-
-
-def test_a_transfer_of_nothing_is_an_error(model: Detector):
-    with pytest.raises(DetectorError, match="none of the 1 start weights fits this network; "):
-        transfer(model, {"fc.bias": torch.ones(1)})
 
 
 def test_a_training_state_comes_back(tmp_path: Path):

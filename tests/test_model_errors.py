@@ -59,6 +59,7 @@ ANCHORS_USAGE = (
 )
 KEYS = (
     "known keys: nc, names, ch, depth_multiple, width_multiple, anchors, activation, imgsz, "
+    "preprocess, "
     "variants, variant, backbone, head"
 )
 FLOW_FROM_13 = "while parsing a flow sequence from line 13"
@@ -160,7 +161,7 @@ KEY = [
         "depth_multiple", "depth_mutliple",
         3, "unknown key 'depth_mutliple'; did you mean 'depth_multiple'?",
     ),
-    Case("key of a preset", "imgsz: 64", "epochs: 3", 5, f"unknown key 'epochs'; {KEYS}"),
+    Case("key of a preset", "imgsz: 64", "batch: 16", 5, f"unknown key 'batch'; {KEYS}"),
     Case("nc 0", "nc: 4", "nc: 0", 1, "nc: expected at least 1, found 0"),
     Case("nc negative", "nc: 4", "nc: -4", 1, "nc: expected at least 1, found -4"),
     Case("nc huge", "nc: 4", "nc: 999999", 1, "nc: expected at most 100000, found 999999"),
@@ -264,7 +265,7 @@ KEY = [
     Case(
         "variant with an unknown key",
         "imgsz: 64", "variants: {s: {depth: 1}}",
-        5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple",
+        5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple, anchors",
     ),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.files import packaged_files
-from detector.model_file import ModelFile, Variant, check_model_file, read_model_file
+from detector.model_file import ModelFile, check_model_file, read_model_file
 
 ROWS = """
 backbone:
@@ -63,15 +63,36 @@ TABLE = "variants: {s: {depth_multiple: 0.5}, m: {}}\ndepth_multiple: 2\nwidth_m
         ("", None, None, 1, 1),
         ("depth_multiple: 2\nwidth_multiple: 3\n", None, None, 2, 3),
         (TABLE, None, None, 2, 3),
-        (TABLE, "s", "s", 0.5, 1),  # the table takes the place of the file's keys
-        (TABLE + "variant: m\n", None, "m", 1, 1),
-        (TABLE + "variant: m\n", "s", "s", 0.5, 1),
+        (TABLE, "s", "s", 0.5, 3),  # what the variant gives takes the place of the file's
+        (TABLE + "variant: m\n", None, "m", 2, 3),
+        (TABLE + "variant: m\n", "s", "s", 0.5, 3),
     ],
 )
 def test_variants(keys: str, asked: str | None, name: str, depth: float, width: float) -> None:
     found = model_file(keys, asked)
     assert found.variant == name
-    assert found.multiples == Variant(depth_multiple=depth, width_multiple=width)
+    assert (found.depth_multiple, found.width_multiple) == (depth, width)
+
+
+def test_anchors_of_a_variant() -> None:
+    keys = "anchors: [[1, 2]]\nvariants:\n  big: {anchors: [[8, 9]]}\n  same: {}\n"
+    assert model_file(keys).anchors == [[1, 2]]
+    assert model_file(keys, "same").anchors == [[1, 2]]
+    assert model_file(keys, "big").anchors == [[8, 9]]
+    with pytest.raises(DetectorError) as caught:
+        model_file(keys.replace("[[8, 9]]", "[[8, -9]]"))
+    assert str(caught.value) == "a.yaml:3: anchors: expected pixels, more than 0, found -9"
+
+
+def test_preprocessing_of_a_file() -> None:
+    keys = model_file("preprocess: {mode: stretch, mean_rgb: [1, 2, 3]}\n").keys
+    assert keys.preprocess.mode == "stretch"
+    assert keys.preprocess.mean_rgb == (1, 2, 3)
+    assert keys.preprocess.scale_rgb == (255, 255, 255)
+    with pytest.raises(DetectorError) as caught:
+        model_file("nc: 2\npreprocess: {mode: crop}\n")
+    expected = "a.yaml:2: preprocess.mode: expected 'letterbox' or 'stretch', found 'crop'"
+    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,6 +123,6 @@ def test_number_of_rows_is_limited() -> None:
 @pytest.mark.parametrize("name", [n for n in packaged_files("cfg") if not n.startswith("train/")])
 def test_packaged_files(name: str) -> None:
     found = read_model_file(name)
-    assert found.rows[-1].module == "Detect"
+    assert found.rows[-1].module in ("Detect", "SSDHead")
     for variant in found.keys.variants:
         assert read_model_file(name, variant).variant == variant

@@ -21,7 +21,6 @@ from detector.graph import Detector, build
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
 from detector.predict import Predictor
-from detector.preprocess import Preprocess
 from detector.registry import register
 from detector.reparam import deploy
 from detector.settings import LossSettings, TrainSettings
@@ -32,6 +31,7 @@ from detector.torch_backend import torch_nms
 MODEL = """
 nc: 2
 imgsz: 64
+preprocess: {mode: stretch}
 backbone:
   - [-1, 1, Conv, [8, 3, 2]]
   - [-1, 1, RepVGGBlock, [16, 3, 2]]
@@ -97,7 +97,7 @@ POINTS = Task(
     postprocess=torch_nms,
     evaluator=CocoEvaluator,
     loader=training_loader,
-    preprocess=lambda size_hw: Preprocess(size_hw=size_hw, mode="stretch"),
+    adds_up=True,
 )
 
 
@@ -119,7 +119,7 @@ def test_one_step(cfg: Path, tiny_data: Path, tmp_path: Path):
     register_task(PointHead, POINTS)
     trainer = prepare(settings(cfg, tiny_data, tmp_path))
     assert trainer.task is POINTS
-    assert trainer.raw_model.preprocess.mode == "stretch"  # as its task says
+    assert trainer.raw_model.preprocess.mode == "stretch"  # as its file says
     trainer.loader.batch_sampler.set_epoch(0)
     batch = next(iter(trainer.loader))
     before = {name: p.detach().clone() for name, p in trainer.raw_model.named_parameters()}
@@ -201,7 +201,7 @@ def test_the_task_of_detect(tiny_cfg: Path):
     assert task.name == "detect"
     assert task.postprocess is torch_nms
     assert task.evaluator is CocoEvaluator
-    assert task.preprocess((64, 96)) == Preprocess(size_hw=(64, 96))
+    assert task.adds_up
     criterion = task.criterion(model, LossSettings(objectness_gain=2.0))
     assert isinstance(criterion, YoloLoss)
     # The side scales it: 2 · (64 / 640)² · 3 / 2 levels

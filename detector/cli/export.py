@@ -14,7 +14,7 @@ from detector.checkpoint import load
 from detector.data.shapes import draw_image
 from detector.export import export as export_model
 from detector.opencv import Image
-from detector.preprocess import Preprocess, square_size
+from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source
 from detector.settings import ExportSettings
 
@@ -27,7 +27,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
     model = load(settings.weights)
     preprocess = model.preprocess
     if settings.imgsz is not None:
-        preprocess = preprocess.with_size(square_size(settings.imgsz, model.max_stride))
+        preprocess = preprocess.with_size(model.square_size(settings.imgsz))
     report = export_model(
         model,
         settings.format,

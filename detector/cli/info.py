@@ -10,7 +10,6 @@ from detector.cost import Cost, RowCost, cost
 from detector.graph import build_model_file
 from detector.lint import lint
 from detector.model_file import ModelFile, RawRow, read_model_file
-from detector.preprocess import square_size
 from detector.reparam import fuse_modules
 from detector.settings import InfoSettings
 
@@ -22,7 +21,7 @@ def info(settings: InfoSettings) -> dict[str, Any]:
     model_file = read_model_file(settings.cfg, settings.variant)
     model = build_model_file(model_file, settings.classes)
     side = settings.imgsz
-    size_hw = model.preprocess.size_hw if side is None else square_size(side, model.max_stride)
+    size_hw = model.preprocess.size_hw if side is None else model.square_size(side)
     trained, deployed = cost(model, size_hw), cost(fuse_modules(model), size_hw)
     path = model_file.file.path
     warnings = [f"{path}:{warning.line}: {warning.text}" for warning in lint(model_file, model)]

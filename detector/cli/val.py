@@ -1,4 +1,4 @@
-"""``val``: COCO AP of a weights file on a split."""
+"""``val``: AP of a weights file on a split, COCO's or Pascal VOC's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from tabulate import tabulate
 from detector.config import write_text
 from detector.data.dataset import open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
-from detector.evaluation.coco import CocoEvaluator, CocoFigures
-from detector.evaluation.run import evaluate
+from detector.evaluation.run import METRICS, evaluate
 from detector.predict import open_backend
 from detector.settings import ValSettings
 
 
 def val(settings: ValSettings) -> dict[str, Any]:
-    """Measure, print, and return the twelve figures and AP per class."""
+    """Measure, print, and return the figures and AP per class."""
     backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
     dataset = open_dataset(
         settings.data or BUILT_IN_DATA,
@@ -27,17 +26,19 @@ def val(settings: ValSettings) -> dict[str, Any]:
         skip_bad=settings.skip_bad,
     )
     print(*dataset.report, sep="\n")
-    evaluator = CocoEvaluator(
+    evaluator = METRICS[settings.metric](
         dataset.ground_truth(), dataset.category_ids, [s.image_id for s in dataset.samples]
     )
-    figures = evaluate(backend, dataset.samples, evaluator, settings.nms(), settings.batch, nms)
+    thresholds = settings.nms(backend.measuring)
+    figures = evaluate(backend, dataset.samples, evaluator, thresholds, settings.batch, nms)
     if settings.predictions is not None:
         write_text(settings.predictions, json.dumps(evaluator.results))
     print(report(figures, len(dataset.samples)))
-    return figures.to_dict()
+    result: dict[str, Any] = figures.to_dict()
+    return result
 
 
-def report(figures: CocoFigures, images: int) -> str:
+def report(figures: Any, images: int) -> str:
     """The figures as text; a dash where there is no truth to measure on."""
     summary = tabulate(
         [[_shown(value) for value in figures.summary.values()]],
@@ -49,7 +50,7 @@ def report(figures: CocoFigures, images: int) -> str:
         ["class", "AP"],
         disable_numparse=True,
     )
-    return f"{classes}\n\nCOCO figures on {images} images (pycocotools)\n{summary}"
+    return f"{classes}\n\n{figures.title} on {images} images\n{summary}"
 
 
 def _shown(value: float) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,37 +30,59 @@ CACHE_BYTES = 8 << 30
 """Most memory for decoded images; never more than half of what is free."""
 
 
+class Augmentation(Protocol):
+    """Random changes of the training images.
+
+    Attributes:
+        mosaic: probability that a call is given four images in place of one.
+        source_scale: images are shrunk to fit this many times the input's size, not below.
+    """
+
+    @property
+    def mosaic(self) -> float:
+        """As above."""
+        ...
+
+    @property
+    def source_scale(self) -> int:
+        """As above."""
+        ...
+
+    def __call__(self, examples: Sequence[Example], rng: np.random.Generator) -> Example:
+        """One training example of the input's size; all its randomness comes from ``rng``."""
+        ...
+
+
 class TrainingSet(Dataset[Example]):
     """Training examples by key (epoch, index).
 
     Args:
         samples: labelled images; crowd regions are left out.
-        size_hw: size of the network's input, pixels.
+        preprocess: the network's.
         augment: random changes; None places each image as validation does.
         seed: of every random choice.
         mosaic_until_epoch: from this epoch on there is no mosaic; None: always.
         cache: keep decoded images in memory, as many as fit.
-        pad_value: grey level of what no image covers.
     """
 
     def __init__(
         self,
         samples: Sequence[Sample],
-        size_hw: tuple[int, int],
-        augment: AugmentSettings | None,
+        preprocess: Preprocess,
+        augment: Augmentation | None,
         *,
         seed: int = 0,
         mosaic_until_epoch: int | None = None,
         cache: bool = True,
-        pad_value: int = 114,
     ) -> None:
         self.samples = samples
-        self.size_hw = size_hw
+        self.preprocess = preprocess
         self.seed = seed
         self.mosaic_until_epoch = mosaic_until_epoch
-        self.augment = None if augment is None else Augment(augment, size_hw, pad_value)
-        self.fit = Preprocess(size_hw=size_hw, pad_value=pad_value).fit
-        self.cache = ImageCache([sample.path for sample in samples], size_hw, cache)
+        self.augment = augment
+        scale = 1 if augment is None else augment.source_scale
+        kept_hw = (preprocess.size_hw[0] * scale, preprocess.size_hw[1] * scale)
+        self.cache = ImageCache([sample.path for sample in samples], kept_hw, cache)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -71,7 +93,7 @@ class TrainingSet(Dataset[Example]):
         if self.augment is None:
             return self._fitted(index)
         indices = [index]
-        mosaic = rng.random() < self.augment.settings.mosaic
+        mosaic = rng.random() < self.augment.mosaic
         if mosaic and (self.mosaic_until_epoch is None or epoch < self.mosaic_until_epoch):
             indices += rng.integers(len(self), size=MOSAIC_IMAGES - 1).tolist()
             rng.shuffle(indices)
@@ -86,7 +108,7 @@ class TrainingSet(Dataset[Example]):
 
     def _fitted(self, index: int) -> Example:
         sample, keep = self.samples[index], ~self.samples[index].crowd
-        image, placement = self.fit(read_image(sample.path))
+        image, placement = self.preprocess.fit(read_image(sample.path))
         return Example(image, placement.to_input(sample.boxes_xyxy[keep]), sample.class_ids[keep])
 
 
@@ -170,19 +192,23 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def training_loader(
-    dataset: DetectionDataset, size_hw: tuple[int, int], settings: TrainSettings
+    dataset: DetectionDataset,
+    preprocess: Preprocess,
+    settings: TrainSettings,
+    augmentation: Callable[[AugmentSettings, Preprocess], Augmentation] = Augment,
 ) -> DataLoader[Example]:
     """Batches for training; ``loader.batch_sampler.set_epoch`` before each pass.
 
     Args:
         dataset: images to train on.
-        size_hw: size of the network's input, pixels.
+        preprocess: the network's.
         settings: augmentation, batch size, workers, cache, seed.
+        augmentation: makes the random changes.
     """
     examples = TrainingSet(
         dataset.samples,
-        size_hw,
-        settings,
+        preprocess,
+        augmentation(settings, preprocess),
         seed=settings.seed,
         mosaic_until_epoch=settings.epochs - settings.close_mosaic,
         cache=settings.cache,

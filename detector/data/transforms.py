@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image, cv2
+from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
 
 MIN_BOX_PIXELS = 2.0
@@ -47,17 +48,17 @@ class Augment:
 
     Args:
         settings: probabilities and ranges.
-        size_hw: size of the result, pixels.
-        pad_value: grey level of what no image covers.
+        preprocess: the result's size, and the grey level of what no image covers.
     """
 
-    def __init__(
-        self, settings: AugmentSettings, size_hw: tuple[int, int], pad_value: int = 114
-    ) -> None:
+    source_scale = 1
+
+    def __init__(self, settings: AugmentSettings, preprocess: Preprocess) -> None:
         self.settings = settings
-        self.size_hw = size_hw
-        self.pad_value = pad_value
-        self.further = further_transforms(settings.albumentations, size_hw)
+        self.mosaic = settings.mosaic
+        self.size_hw = preprocess.size_hw
+        self.pad_value = preprocess.pad_value
+        self.further = further_transforms(settings.albumentations, self.size_hw)
 
     def __call__(self, examples: Sequence[Example], rng: Generator) -> Example:
         """One training example from one image, or from four as a mosaic."""

@@ -11,6 +11,7 @@ from detector.config import find_file, read_yaml, validate
 from detector.data.definition import load_definition
 from detector.errors import DetectorError
 from detector.model_file import read_model_file
+from detector.registry import contract
 from detector.settings import TrainSettings
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
@@ -50,12 +51,13 @@ def given_values(flags: TrainSettings) -> dict[str, Any]:
 
 
 def _quickstart(flags: TrainSettings, data: str) -> dict[str, Any]:
-    """The data set's own settings; a variant only where the model file has it."""
+    """The data set's own settings; variant and input size only where the model has them."""
     values = dict(load_definition(data, flags.data_root).quickstart)
-    if "variant" in values:
-        keys = read_model_file(flags.cfg).keys if flags.cfg else None
-        if keys is None or values["variant"] not in keys.variants:
-            del values["variant"]
+    model_file = read_model_file(flags.cfg) if flags.cfg else None
+    if model_file is None or values.get("variant") not in model_file.keys.variants:
+        values.pop("variant", None)
+    if model_file and contract(model_file.rows[-1].module).fixes_size:
+        values.pop("imgsz", None)
     return values
 
 

@@ -8,21 +8,28 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch.nn import BatchNorm2d
 
-from detector.checkpoint import load, read_state, transfer
+from detector.checkpoint import load
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.engine.recipe import given_values, resolve
 from detector.engine.run import Run
 from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
 from detector.graph import Definition, Detector, build, rebuild
-from detector.preprocess import square_size
 from detector.settings import TrainSettings
+from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.tasks import task_of
 from detector.torch_backend import choose_device
 
 GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_file"}
 """Flags that may stand beside ``--resume``: they change nothing of what is computed."""
+
+NO_NORMS = (
+    "the network has no batch norm and starts from random weights, which trains slowly or not at "
+    "all; SSD's paper started from VGG16 trained on ImageNet: --backbone-weights FILE "
+    "(torchvision's vgg16), or take cfg/ssd300_vgg16bn.yaml"
+)
 
 
 def prepare(flags: TrainSettings) -> Trainer:
@@ -35,6 +42,9 @@ def prepare(flags: TrainSettings) -> Trainer:
     train_set, val_set = _datasets(settings)
     set_seed(settings.seed)
     model = _model(settings, train_set.names)
+    unused = sorted(task_of(model).unused & given_values(settings).keys())
+    if unused:
+        print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
     run = Run.create(settings)
     print(f"run {run.folder}: {_described(settings, model, accelerator)}")
@@ -84,25 +94,34 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     """Build for the data's classes and copy whatever fits of the start weights."""
     if settings.cfg is not None:
         model = build(settings.cfg, names, settings.variant)
-        state = read_state(settings.weights) if settings.weights else None
+        if settings.weights is not None:
+            print(*start_from(model, settings.weights).lines(), sep="\n")
     else:
         assert settings.weights is not None
-        start = load(settings.weights)
-        if start.deployed:
-            raise DetectorError(
-                "is deployed: its branches and batch norms are fused and cannot be trained; "
-                "use the checkpoint that it was deployed from",
-                file=settings.weights,
-            )
-        definition = start.definition
-        model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
-        state = start.state_dict()
-    if state is not None:
-        print(*transfer(model, state).lines(), sep="\n")
+        model = _continued(settings.weights, names)
+    if settings.backbone_weights is not None:
+        print(*start_backbone_from(model, settings.backbone_weights).lines(), sep="\n")
+    elif settings.weights is None and not any(isinstance(m, BatchNorm2d) for m in model.modules()):
+        print(f"warning: {NO_NORMS}")
     side = settings.imgsz or model.preprocess.size_hw[0]
-    size_hw = square_size(side, model.max_stride)
-    model.preprocess = task_of(model).preprocess(size_hw)
+    model.preprocess = model.preprocess.with_size(model.square_size(side))
     return model.train()
+
+
+def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
+    """The network of a weights file, built for the data's classes, with what fits of it."""
+    start = load(weights)
+    if start.deployed:
+        raise DetectorError(
+            "is deployed: its branches and batch norms are fused and cannot be trained; "
+            "use the checkpoint that it was deployed from",
+            file=weights,
+        )
+    definition = start.definition
+    model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
+    model.preprocess = start.preprocess
+    print(*transfer(model, start.state_dict()).lines(), sep="\n")
+    return model
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:

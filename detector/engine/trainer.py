@@ -26,6 +26,9 @@ from detector.structures import Batch
 from detector.tasks import task_of
 from detector.torch_backend import TorchBackend
 
+VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
+"""Images per forward pass, as in ``tools/val.py``."""
+
 
 @dataclass
 class Progress:
@@ -67,7 +70,7 @@ class Trainer:
         self.evaluator = self.task.evaluator(
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
-        self.loader = self.task.loader(train_set, model.preprocess.size_hw, settings)
+        self.loader = self.task.loader(train_set, model.preprocess, settings)
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.criterion = self.task.criterion(model, settings)
         self.average = make_average(model.to(accelerator.device), settings)
@@ -118,7 +121,7 @@ class Trainer:
             is_last = number + 1 == len(self.loader)
             losses = self.train_step(batch, update=is_last or (number + 1) % self.accumulate == 0)
             for name, value in losses.items():
-                totals[name] = totals.get(name, torch.zeros_like(value)) + value / len(batch)
+                totals[name] = totals.get(name, torch.zeros_like(value)) + value
         record: Record = {"epoch": epoch + 1}
         record |= {name: float(total) / len(self.loader) for name, total in totals.items()}
         record["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
@@ -142,7 +145,8 @@ class Trainer:
                 f"the loss is not finite in epoch {self.progress.epoch + 1}: {parts}; "
                 f"a lower --learning-rate may help; the last checkpoint is {self.run.last}"
             )
-        self.accelerator.backward(total)
+        images_per_step = 1 if self.task.adds_up else self.accumulate * self.settings.batch
+        self.accelerator.backward(total * (len(batch) / images_per_step))
         if update:
             self.update()
         return {name: value.detach() for name, value in losses.items()}
@@ -163,15 +167,14 @@ class Trainer:
 
     def validate(self) -> CocoFigures:
         """COCO AP of the averaged weights, the way ``tools/val.py`` measures it."""
-        defaults = ValSettings(weights=self.run.last)
         backend = TorchBackend(self.averaged_model, self.accelerator.device)
         self.evaluator.reset()
         return evaluate(
             backend,
             self.val_set.samples,
             self.evaluator,
-            defaults.nms(),
-            defaults.batch,
+            backend.measuring,
+            VALIDATION_BATCH,
             self.task.postprocess,
         )
 

@@ -28,6 +28,8 @@ class CocoFigures:
     summary: dict[str, float]
     per_class: dict[str, float]
 
+    title = "COCO AP (pycocotools)"
+
     @property
     def ap(self) -> float:
         """AP at IoU .50:.05:.95, the main figure."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-from detector.evaluation.coco import CocoEvaluator, CocoFigures
+from detector.detections import Detections
+from detector.evaluation.coco import CocoEvaluator
+from detector.evaluation.voc import VocEvaluator
 from detector.opencv import read_image
 from detector.runtime.backend import Backend
 from detector.runtime.nms import Nms
@@ -13,15 +17,39 @@ from detector.runtime.sources import Frame
 from detector.settings import NmsSettings
 from detector.structures import Sample
 
+Figures_co = TypeVar("Figures_co", covariant=True)
+
+
+class Evaluator(Protocol[Figures_co]):
+    """Collects the boxes of each image and compares them with the truth."""
+
+    results: list[dict[str, Any]]
+
+    def add(self, image_id: int, detections: Detections) -> None:
+        """Take the boxes of one image."""
+        ...
+
+    def compute(self) -> Figures_co:
+        """Compare everything that was added with the truth."""
+        ...
+
+
+METRICS: dict[str, Callable[..., Evaluator[Any]]] = {
+    "coco": CocoEvaluator,
+    "voc07": partial(VocEvaluator, metric="voc07"),
+    "voc10": partial(VocEvaluator, metric="voc10"),
+}
+"""Evaluators by name; each takes the truth, the category ids by class, and the image ids."""
+
 
 def evaluate(
     backend: Backend,
     samples: Sequence[Sample],
-    evaluator: CocoEvaluator,
+    evaluator: Evaluator[Figures_co],
     settings: NmsSettings,
     batch: int,
     nms: Nms,
-) -> CocoFigures:
+) -> Figures_co:
     """Detect on every image, at its original size, and compare with the truth."""
     pipeline = Pipeline(backend, settings, batch, nms)
     results = pipeline(_frames(samples))

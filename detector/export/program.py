@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,26 +39,25 @@ def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedP
     Args:
         model: in eval mode; its weights' ``requires_grad`` is cleared.
         size_hw: of the input, pixels.
-        dynamic: for any number of images, and for any size of at least two cells of the largest
-            stride that this stride divides; else for one image of ``size_hw``.
+        dynamic: for any number of images, and, unless the network fixes its size, for any size
+            of at least two cells of the largest stride that this stride divides; else for one
+            image of ``size_hw``.
 
     Raises:
         DetectorError: a module does something that depends on the data, or on a fixed size.
     """
     graph = ExportGraph(model.requires_grad_(False)).eval()
-    stride = model.max_stride
-    shapes = None
+    shapes: dict[str, dict[int, Any]] | None = None
     example = torch.zeros(1, 3, *size_hw)
     if dynamic:
-        cells = {"min": 1, "max": MAX_SIDE // stride}
-        shapes = {
-            "images": {
-                0: Dim("batch", min=1, max=MAX_BATCH),
-                2: stride * Dim("rows", **cells),
-                3: stride * Dim("columns", **cells),
-            }
-        }
-        example = torch.zeros(TRACE_BATCH, 3, *(stride * cells for cells in TRACE_CELLS_HW))
+        stride = model.max_stride
+        shapes = {"images": {0: Dim("batch", min=1, max=MAX_BATCH)}}
+        if model.fixed_size_hw is None:
+            cells = {"min": 1, "max": MAX_SIDE // stride}
+            shapes["images"][2] = stride * Dim("rows", **cells)
+            shapes["images"][3] = stride * Dim("columns", **cells)
+            size_hw = (TRACE_CELLS_HW[0] * stride, TRACE_CELLS_HW[1] * stride)
+        example = torch.zeros(TRACE_BATCH, 3, *size_hw)
     try:
         with quiet(), torch.no_grad():
             return torch.export.export(graph, (example,), dynamic_shapes=shapes)

@@ -17,6 +17,7 @@ from detector.export.pt2_archive import clean
 from detector.preprocess import Preprocess
 from detector.runtime.backend import METADATA_KEY, ModelCard
 from detector.runtime.onnx import INPUT, OUTPUTS
+from detector.settings import NmsSettings
 
 
 def write_pt2(program: ExportedProgram, path: Path, card: ModelCard) -> None:
@@ -56,6 +57,7 @@ class Pt2Backend:
         self.device = torch.device(device)
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
+        self.measuring: NmsSettings = card.measuring
         self.stride: int = card.stride
         try:
             program = _load(content, self.device)

@@ -109,6 +109,7 @@ def export(
         names=model.names,
         preprocess=model.preprocess.with_size(size_hw),
         version=__version__,
+        measuring=model.measuring,
         stride=model.max_stride,
     )
     original = copy.deepcopy(model).eval().cpu().float()
@@ -150,13 +151,7 @@ def _write(
 
 
 def _check_sizes(model: Detector, size_hw: tuple[int, int], images: Sequence[Tensor]) -> None:
-    stride = model.max_stride
-    if any(side % stride for side in size_hw):
-        nearest = "×".join(str(max(round(side / stride), 1) * stride) for side in size_hw)
-        raise DetectorError(
-            f"input size {size_hw[0]}×{size_hw[1]} is not a multiple of the network's stride "
-            f"{stride}; the nearest is {nearest}"
-        )
+    model.check_size(size_hw)
     for batch in images:
         if tuple(batch.shape[2:]) != size_hw:
             raise DetectorError(

@@ -85,6 +85,10 @@ class Detect(nn.Module):
                 bias[:, 4] += math.log(8 / (640 / stride) ** 2)
                 bias[:, 5:] += math.log(0.6 / (self.nc - 0.99999))
 
+    def mark_fitted(self) -> None:
+        """Tell that the anchors came with weights, and need no fitting."""
+        self.fitted = True
+
     def check_trainable(self) -> None:
         """Raise while the anchors are only a number."""
         if not self.fitted:

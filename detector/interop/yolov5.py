@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
+from detector.heads.yolo import Detect
 from detector.interop.budget import Budget
 from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
@@ -92,8 +93,8 @@ def load_yolov5(path: str | Path) -> Detector:
     model = build_model_file(check_model_file(file), foreign.names)
     _check_fit(model, foreign)
     model.load_state_dict(foreign.state, strict=True)
-    if hasattr(model.head, "fitted"):
-        setattr(model.head, "fitted", True)  # noqa: B010  (mypy: nn.Module's attributes are modules)
+    if isinstance(model.head, Detect):
+        model.head.mark_fitted()
     return model.eval()
 
 

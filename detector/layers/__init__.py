@@ -1,5 +1,5 @@
 """Blocks, one architecture a file; importing the package registers them for model files."""
 
-from detector.layers import conv, csp, osa, plain, repvgg, se
+from detector.layers import conv, csp, osa, plain, repvgg, se, vgg
 
-__all__ = ["conv", "csp", "osa", "plain", "repvgg", "se"]
+__all__ = ["conv", "csp", "osa", "plain", "repvgg", "se", "vgg"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from detector.config import Strict, explain
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
+from detector.settings import MEASURING, NmsSettings
 
 METADATA_KEY = "detector"
 """Under this key an exported file carries its card, as JSON."""
@@ -29,6 +30,11 @@ class Backend(Protocol):
     @property
     def preprocess(self) -> Preprocess:
         """How an image becomes the network's input."""
+        ...
+
+    @property
+    def measuring(self) -> NmsSettings:
+        """Thresholds to measure AP with."""
         ...
 
     @property
@@ -58,6 +64,7 @@ class ModelCard(Strict):
     names: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
     preprocess: Preprocess
     version: str
+    measuring: NmsSettings = MEASURING
     stride: Annotated[int, pydantic.Field(ge=1)] = 1
     task: Literal["detect"] = "detect"
 

@@ -6,7 +6,7 @@ The rule, which ``detector.postprocess`` follows with torch tensors:
    class (the lower number where two are equal); of these, the ones whose score is at least
    ``confidence`` and whose class is among ``classes``, if those are given.
 2. **Order.** By score, best first; equal scores by box, then by class. The first ``candidates``
-   go on.
+   go on; of these, the first ``class_candidates`` of each class, if that is given.
 3. **Suppression.** In that order, a candidate is kept unless its IoU with one that was kept, of
    the same class (of any class with ``class_agnostic``), is greater than ``iou``.
 4. **Limit.** The first ``max_detections`` of the kept ones are the result.
@@ -53,6 +53,8 @@ def nms(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> tuple[Boxes
     scores = np.asarray(scores, np.float32)
     flat = _candidates(scores, settings)
     flat = flat[best_first(scores.ravel()[flat], settings.candidates)]
+    if settings.class_candidates is not None:
+        flat = flat[first_of_each(flat % max(scores.shape[1], 1), settings.class_candidates)]
     box_index, class_ids = np.divmod(flat, max(scores.shape[1], 1))
     groups = np.zeros_like(class_ids) if settings.class_agnostic else class_ids
     kept = suppress(boxes_xyxy[box_index], groups, settings.iou, settings.max_detections)
@@ -81,6 +83,18 @@ def best_first(scores: Scores, count: int) -> Indices:
         above = np.flatnonzero(scores > last)
         chosen = np.concatenate([above, np.flatnonzero(scores == last)[: count - len(above)]])
     return chosen[np.argsort(-scores[chosen], kind="stable")]
+
+
+def first_of_each(class_ids: Indices, count: int) -> Indices:
+    """Ascending indices of the first ``count`` of each class in (m,) class ids.
+
+    >>> first_of_each(np.array([7, 7, 3, 7, 3]), 2)
+    array([0, 1, 2, 4])
+    """
+    by_class = np.argsort(class_ids, kind="stable")
+    ordered = class_ids[by_class]
+    rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    return np.sort(by_class[rank < count])
 
 
 def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
 from detector.runtime.backend import ModelCard
+from detector.settings import NmsSettings
 
 INPUT = "images"
 OUTPUTS = ("boxes_xyxy", "scores")
@@ -39,6 +40,7 @@ class OnnxBackend:
         card = ModelCard.from_metadata(metadata, self.path)
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
+        self.measuring: NmsSettings = card.measuring
         self.stride: int = card.stride
         batch, *size_hw = self._check(card)
         self.batch_size: int | None = batch or None

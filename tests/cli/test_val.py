@@ -29,7 +29,7 @@ def test_everything_is_found(
     lines = ran.out.splitlines()
     assert lines[0] == f"split 'val' of {finder_data}: 5 images, 5 boxes, from YOLO txt"
     assert lines[1] == "2 classes matched by name, data → model: red → 0, green → 1"
-    assert "COCO figures on 5 images (pycocotools)" in lines
+    assert "COCO AP (pycocotools) on 5 images" in lines
     assert lines[-1].split() == [*["1.0000"] * 5, "–", *["1.0000"] * 5, "–"]
 
 

@@ -21,11 +21,13 @@ from detector.data.loader import (
     shrink,
     training_loader,
 )
-from detector.data.transforms import Example
+from detector.data.transforms import Augment, Example
 from detector.opencv import read_image
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
 from detector.structures import Batch, Sample
+
+SQUARE = Preprocess(size_hw=(64, 64))
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def as_bytes(batches: Iterable[Batch]) -> list[tuple[bytes, ...]]:
 
 
 def test_a_batch(dataset: DetectionDataset) -> None:
-    loader = training_loader(dataset, (64, 96), settings())
+    loader = training_loader(dataset, Preprocess(size_hw=(64, 96)), settings())
     batches = list(loader)
     assert [len(batch) for batch in batches] == [3, 3, 1] == [3] * (len(loader) - 1) + [1]
     for batch in batches:
@@ -96,7 +98,7 @@ def test_collate_of_images_without_boxes() -> None:
 
 
 def passes(dataset: DetectionDataset, epochs: Iterable[int], **values: Any) -> list[Any]:
-    loader = training_loader(dataset, (64, 64), settings(**values))
+    loader = training_loader(dataset, SQUARE, settings(**values))
     result = []
     for epoch in epochs:
         loader.batch_sampler.set_epoch(epoch)
@@ -174,8 +176,8 @@ def plain(path: Path, size_hw: tuple[int, int], boxes: list[list[float]], **more
 def test_without_augmentation_images_lie_as_in_validation(make_image) -> None:
     path = make_image("a.png", (50, 100), level=200)
     sample = plain(path, (50, 100), [[10, 10, 60, 40]])
-    example = TrainingSet([sample], (64, 64), None)[0, 0]
-    image, placement = Preprocess(size_hw=(64, 64)).fit(read_image(path))
+    example = TrainingSet([sample], SQUARE, None)[0, 0]
+    image, placement = SQUARE.fit(read_image(path))
     assert np.array_equal(example.image, image)
     assert np.array_equal(example.boxes_xyxy, placement.to_input(sample.boxes_xyxy))
 
@@ -185,8 +187,8 @@ def test_crowd_regions_are_no_targets(make_image) -> None:
     boxes = [[0.0, 0, 30, 30], [30, 30, 60, 60]]
     sample = plain(path, (64, 64), boxes, crowd=np.array([True, False]))
     still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
-    for augment in (None, still):
-        example = TrainingSet([sample], (64, 64), augment)[0, 0]
+    for augment in (None, Augment(still, SQUARE)):
+        example = TrainingSet([sample], SQUARE, augment)[0, 0]
         assert np.allclose(example.boxes_xyxy, [[30, 30, 60, 60]])
 
 
@@ -194,7 +196,7 @@ def test_boxes_follow_the_kept_images_size(make_image) -> None:
     """A 100×200 image is kept at 32×64 … and its boxes land where they belong."""
     sample = plain(make_image("a.png", (100, 200)), (100, 200), [[50, 20, 150, 80]])
     still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
-    training = TrainingSet([sample], (64, 64), still)
+    training = TrainingSet([sample], SQUARE, Augment(still, SQUARE))
     # 0.32 of x; 16 pixels above: 20 · 0.32 + 16 = 22.4, 80 · 0.32 + 16 = 41.6
     assert training[0, 0].boxes_xyxy[0].tolist() == pytest.approx([16, 22.4, 48, 41.6], abs=1e-4)
     assert training.cache.images[0].shape == (32, 64, 3)
@@ -206,8 +208,8 @@ def test_mosaic_ends_with_its_epoch(make_image) -> None:
         plain(make_image(f"{level}.png", (64, 64), level), (64, 64), [])
         for level in (10, 60, 180, 250)
     ]
-    augment = AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0)
-    training = TrainingSet(samples, (64, 64), augment, mosaic_until_epoch=2)
+    augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0), SQUARE)
+    training = TrainingSet(samples, SQUARE, augment, mosaic_until_epoch=2)
 
     def levels(epoch: int) -> int:
         values = (np.unique(training[epoch, index].image).tolist() for index in range(4))

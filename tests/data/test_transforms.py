@@ -69,7 +69,9 @@ def extent(image: np.ndarray, colour: tuple[int, int, int]) -> tuple[float, ...]
 
 
 def apply(settings: dict[str, Any], seed: int, examples: list[Example], side: int = 96) -> Example:
-    augment = Augment(NOTHING.model_copy(update=settings), (side, side), pad_value=0)
+    augment = Augment(
+        NOTHING.model_copy(update=settings), Preprocess(size_hw=(side, side), pad_value=0)
+    )
     return augment(examples, np.random.default_rng(seed))
 
 

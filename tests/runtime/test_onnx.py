@@ -113,5 +113,5 @@ def test_metadata_of_a_later_version_is_named(make_onnx):
     later = {**json.loads(CARD.to_json()), "tiles": 4}
     assert fails(make_onnx(metadata=json.dumps(later))) == (
         "'detector' metadata: unknown key 'tiles'; known keys: names, preprocess, version, "
-        "stride, task"
+        "measuring, stride, task"
     )

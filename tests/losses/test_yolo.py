@@ -89,14 +89,14 @@ def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[
                 class_terms.append(bce(p[5 + c], wanted))
         cells = zip(raw[..., 4].flatten().tolist(), truth.flatten().tolist(), strict=True)
         objectness = [bce(logit, wanted) for logit, wanted in cells]
-        # two levels: balance 4, 1; gains times 3 / 2; classes / 80; (64 / 640)²; batch 2
+        # two levels: balance 4, 1; gains times 3 / 2; classes / 80; (64 / 640)²
         total["loss_objectness"] += (
-            (4.0, 1.0)[level] * sum(objectness) / len(objectness) * 1.0 * 0.1**2 * 1.5 * 2
+            (4.0, 1.0)[level] * sum(objectness) / len(objectness) * 1.0 * 0.1**2 * 1.5
         )
         if box_terms:
-            total["loss_box"] += sum(box_terms) / len(box_terms) * 0.05 * 1.5 * 2
+            total["loss_box"] += sum(box_terms) / len(box_terms) * 0.05 * 1.5
         if class_terms and classes > 1:
-            gain = 0.5 * classes / 80 * 1.5 * 2
+            gain = 0.5 * classes / 80 * 1.5
             total["loss_class"] += sum(class_terms) / len(class_terms) * gain
     return total
 

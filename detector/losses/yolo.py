@@ -46,7 +46,7 @@ class YoloLoss:
         self.negative = settings.label_smoothing / 2
 
     def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch, each times the batch size, as the recipe's learning rates expect.
+        """Losses of a batch, each a mean over it.
 
         Args:
             maps: per level (b, anchors, h, w, 5 + classes).
@@ -72,11 +72,10 @@ class YoloLoss:
             objectness = objectness + balance * F.binary_cross_entropy_with_logits(
                 raw[..., 4], truth
             )
-        batch = maps[0].shape[0]
         return {
-            "loss_box": box * (self.box_gain * batch),
-            "loss_objectness": objectness * (self.objectness_gain * batch),
-            "loss_class": classes * (self.class_gain * batch),
+            "loss_box": box * self.box_gain,
+            "loss_objectness": objectness * self.objectness_gain,
+            "loss_class": classes * self.class_gain,
         }
 
     def _overlap(

@@ -1,0 +1,68 @@
+"""SSD's training transforms (arXiv 1512.02325, section 2.2, "Data augmentation"), by torchvision.
+
+Photometric distortion, expansion on a canvas of the mean colour, a crop that keeps a minimum IoU
+with some object, a flip; then the image is stretched to the input, as validation does it.
+torchvision's own references train SSD with the same five classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from detector.data.transforms import Example, Generator, further_transforms
+from detector.preprocess import Preprocess
+from detector.settings import AugmentSettings
+
+MIN_BOX_PIXELS = 1.0
+"""Sides of what is left of a box, in pixels of the image, for it to stay a target."""
+
+
+class SsdAugment:
+    """The random changes of training, all drawn from the generator that a call is given.
+
+    Args:
+        settings: probability of the flip, further transforms; the rest is the paper's.
+        preprocess: the input's size and mean colour.
+    """
+
+    mosaic = 0.0
+    source_scale = 2
+    """Images are kept this many times larger than the input: crops are enlarged."""
+
+    def __init__(self, settings: AugmentSettings, preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
+        self.further = further_transforms(settings.albumentations, preprocess.size_hw)
+        self.compose = v2.Compose(
+            [
+                v2.RandomPhotometricDistort(),
+                v2.RandomZoomOut(fill=[round(level) for level in preprocess.mean_rgb]),
+                v2.RandomIoUCrop(),
+                v2.RandomHorizontalFlip(settings.fliplr),
+                v2.SanitizeBoundingBoxes(min_size=MIN_BOX_PIXELS),
+            ]
+        )
+
+    def __call__(self, examples: Sequence[Example], rng: Generator) -> Example:
+        """One training example from one image."""
+        (example,) = examples
+        image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1))
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(example.boxes_xyxy),
+            format="XYXY",
+            canvas_size=example.image.shape[:2],
+        )
+        labels = torch.from_numpy(example.class_ids)
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
+            torch.default_generator.manual_seed(int(rng.integers(2**62)))
+            found = self.compose({"image": image, "boxes": boxes, "labels": labels})
+        fitted, placement = self.preprocess.fit(
+            np.ascontiguousarray(found["image"].permute(1, 2, 0).numpy())
+        )
+        boxes_xyxy = placement.to_input(found["boxes"].numpy())
+        result = Example(fitted, boxes_xyxy, found["labels"].numpy())
+        return result if self.further is None else self.further(result, rng)

@@ -1,0 +1,106 @@
+"""SSD's head (arXiv 1512.02325, section 2): default boxes, their offsets, one softmax a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from detector.anchors import decode_offsets, default_boxes, default_sizes
+from detector.registry import Positive, register
+from detector.settings import NmsSettings
+
+Pair = Annotated[Sequence[Positive], pydantic.Field(min_length=2, max_length=2)]
+
+
+@register(head=True)
+class SSDHead(nn.Module):
+    """Two 3×3 convolutions per level, one for the offsets and one for the classes.
+
+    ``forward`` gives raw maps, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the last
+    axis is the offsets dx, dy, dw, dh, then the logits of the background and of each class.
+    ``decode`` makes boxes of them. The background exists in here alone: its logit is the first,
+    and no class number outside counts it.
+
+    Args:
+        nc: number of classes, without the background.
+        anchors: per level the side of its default boxes and that of the next level, pixels.
+        ratios: per level the aspect ratios beside 1; a level has 2 + 2 · len(ratios) boxes.
+        steps: per level the distance of the boxes' centres, pixels.
+        clip: cut default boxes off at the image's border.
+        variances: of the offsets of centres and of sides.
+        c_in: channels of each level.
+        imgsz: side of the square input, pixels; the default boxes are meant for it alone.
+    """
+
+    measured_with = NmsSettings(
+        confidence=0.01, iou=0.45, max_detections=200, class_candidates=400, multi_label=True
+    )
+    """The paper's thresholds for measuring AP (section 3)."""
+
+    def __init__(
+        self,
+        nc: int,
+        anchors: list[Pair],
+        ratios: list[list[Positive]],
+        steps: list[Positive],
+        clip: bool = True,
+        variances: Pair = (0.1, 0.2),
+        c_in: Sequence[int] = (),
+        imgsz: int = 300,
+    ) -> None:
+        super().__init__()
+        for name, values in (("anchors", anchors), ("ratios", ratios), ("steps", steps)):
+            if len(values) != len(c_in):
+                raise ValueError(
+                    f"argument {name!r}: expected {len(c_in)} levels, found {len(values)}"
+                )
+        self.nc = nc
+        self.steps = tuple(steps)
+        self.clip_to = (imgsz, imgsz) if clip else None
+        self.variances = (variances[0], variances[1])
+        self.sizes_wh = [
+            torch.tensor(default_sizes((side, next_side), level), dtype=torch.float64)
+            for (side, next_side), level in zip(anchors, ratios, strict=True)
+        ]
+        counts = [len(sizes) for sizes in self.sizes_wh]
+        pairs = list(zip(c_in, counts, strict=True))
+        self.offsets = nn.ModuleList(nn.Conv2d(c, 4 * k, 3, padding=1) for c, k in pairs)
+        self.classes = nn.ModuleList(nn.Conv2d(c, (1 + nc) * k, 3, padding=1) for c, k in pairs)
+        for conv in (*self.offsets, *self.classes):
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """(b, c, h, w) per level → raw maps (b, h, w, boxes, 4 + 1 + classes) per level."""
+        maps = []
+        for feature, offsets, classes in zip(features, self.offsets, self.classes, strict=True):
+            b, _, h, w = feature.shape
+            parts = [
+                conv(feature).permute(0, 2, 3, 1).reshape(b, h, w, -1, width)
+                for conv, width in ((offsets, 4), (classes, 1 + self.nc))
+            ]
+            maps.append(torch.cat(parts, -1))
+        return maps
+
+    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
+        raw = torch.cat([level.flatten(1, 3) for level in maps], 1)
+        boxes_xyxy = decode_offsets(raw[..., :4], self.default_boxes(maps), self.variances)
+        return boxes_xyxy, raw[..., 4:].softmax(-1)[..., 1:]
+
+    def default_boxes(self, maps: Sequence[Tensor]) -> Tensor:
+        """(n, 4) boxes_xyxy, pixels, in the order of the maps' predictions.
+
+        They are computed in float64 and cast to the maps' type.
+        """
+        levels = [
+            default_boxes(sizes, (raw.shape[1], raw.shape[2]), step, self.clip_to)
+            for raw, sizes, step in zip(maps, self.sizes_wh, self.steps, strict=True)
+        ]
+        return torch.cat(levels).to(maps[0].device, maps[0].dtype)

@@ -1,0 +1,122 @@
+"""SSD weights of torchvision (``ssd300_vgg16``) and of ssd.pytorch, as state dictionaries.
+
+ssd.pytorch (amdegroot): ``vgg.N``, ``extras.N``, ``L2Norm.weight``, ``loc.N``, ``conf.N``.
+torchvision: ``backbone.features.N``, ``backbone.extra.…``, ``backbone.scale_weight``,
+``head.regression_head.module_list.N``, ``head.classification_head.module_list.N``.
+Both lay out a level's predictions as ours: box after box, and the background is class 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from detector.data.definition import load_definition
+from detector.errors import DetectorError
+from detector.graph import Detector, build
+from detector.interop.order import convolutions, layers, pair
+
+CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
+BOXES_OF_FIRST_LEVEL = 4
+VOC_CLASSES, COCO_CLASSES, COCO_IDS = 20, 80, 90
+UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+"""Numbers of 1 to 90 that COCO's 80 categories leave out; torchvision's head counts them."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a project keeps the parts."""
+
+    body: tuple[str, ...]
+    norm: str
+    offsets: str
+    classes: str
+
+
+_LAYOUTS = (
+    _Layout(("vgg.", "extras."), "L2Norm.weight", "loc.", "conf."),
+    _Layout(
+        ("backbone.features.", "backbone.extra."),
+        "backbone.scale_weight",
+        "head.regression_head.module_list.",
+        "head.classification_head.module_list.",
+    ),
+)
+
+
+def is_ssd(state: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of one of the two projects."""
+    return _layout(state) is not None
+
+
+def with_our_names(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The weights under the names of an SSD network of ours.
+
+    Args:
+        state: for which :func:`is_ssd` holds.
+        names: of the network's state dictionary.
+
+    Raises:
+        DetectorError: the network has another number of convolutions or levels.
+    """
+    names = list(names)
+    layout = _layout(state)
+    assert layout is not None
+    body = [path for prefix in layout.body for path in layers(state, prefix)]
+    result = pair(state, body, convolutions(names), "SSD weights")
+    for theirs, ours in ((layout.offsets, ".offsets."), (layout.classes, ".classes.")):
+        heads = sorted({n.rpartition(".")[0] for n in names if ours in n and n.endswith("weight")})
+        result |= pair(state, layers(state, theirs), heads, "SSD head")
+    norm = [name for name in names if name.endswith(".weight") and name.count(".") == 2]
+    if len(norm) == 1:
+        result[norm[0]] = state[layout.norm].flatten()
+    return result
+
+
+def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
+    """Build SSD300 or SSD512 on VGG16 for the weights, and load every one, in eval mode.
+
+    Default boxes are those that the projects use: VOC's for ssd.pytorch with 20 classes, else
+    COCO's. Class names are VOC's or COCO's where the number of classes says so.
+
+    Raises:
+        DetectorError: the weights do not fit.
+    """
+    layout = _layout(state)
+    assert layout is not None
+    levels = len(layers(state, layout.classes))
+    if levels not in CFG_OF_LEVELS:
+        raise DetectorError(f"SSD weights of {levels} levels, expected 6 or 7", file=path)
+    first = layers(state, layout.classes)[0]
+    classes = state[f"{first}.weight"].shape[0] // BOXES_OF_FIRST_LEVEL - 1
+    voc = layout.norm == "L2Norm.weight" and classes == VOC_CLASSES
+    model = build(CFG_OF_LEVELS[levels], class_names(classes), "voc" if voc else "coco")
+    try:
+        model.load_state_dict(with_our_names(state, model.state_dict()), strict=True)
+    except (DetectorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DetectorError(f"its SSD weights do not fit: {reason}", file=path) from error
+    return model.eval()
+
+
+def class_names(classes: int) -> int | tuple[str, ...]:
+    """VOC's or COCO's names for their numbers of classes; else the number itself."""
+    if classes == VOC_CLASSES:
+        return load_definition("datasets/voc.yaml").names
+    if classes in (COCO_CLASSES, COCO_IDS):
+        names = iter(load_definition("datasets/coco.yaml").names)
+        if classes == COCO_CLASSES:
+            return tuple(names)
+        ids = range(1, COCO_IDS + 1)
+        return tuple(f"unused {i}" if i in UNUSED_COCO_IDS else next(names) for i in ids)
+    return classes
+
+
+def _layout(state: Mapping[str, Tensor]) -> _Layout | None:
+    for layout in _LAYOUTS:
+        if layout.norm in state and f"{layout.classes}0.weight" in state:
+            return layout
+    return None

@@ -1,0 +1,65 @@
+"""VGG's convolution (arXiv 1409.1556), and the norm that SSD puts on its conv4_3 (1512.02325)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation, make_activation
+from detector.layers.conv import Conv2d, check_groups, same_padding
+from detector.registry import Count, Positive, Size, Width, register
+
+
+@register()
+class ConvAct(nn.Module):
+    """Conv2d with bias → activation, without batch norm. (b, c_in, h, w) → (b, c_out, h/s, w/s).
+
+    Weights start as He et al. draw them (arXiv 1502.01852), biases at 0.
+
+    Args:
+        padding: ``None`` keeps the size at stride 1.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 1,
+        stride: Count = 1,
+        padding: Size | None = None,
+        groups: Count = 1,
+        dilation: Count = 1,
+        activation: Activation = "ReLU",
+    ) -> None:
+        super().__init__()
+        check_groups(groups, c_in, c_out)
+        if padding is None:
+            padding = same_padding(kernel, dilation)
+        self.conv = Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups)
+        self.act = make_activation(activation)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv(x))  # type: ignore[no-any-return]
+
+
+@register()
+class L2Norm(nn.Module):
+    """Each pixel's vector of channels is scaled to length 1, then by a learnt factor a channel.
+
+    ParseNet (arXiv 1506.04579, section 3.3); SSD, section 3.1. It evens out conv4_3, whose values
+    are larger than those of later maps.
+
+    Args:
+        scale: what the factors start with: the length of the output's vectors.
+    """
+
+    def __init__(self, c_in: int, scale: Positive = 20.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((c_in,), float(scale)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1) * self.weight.view(-1, 1, 1)

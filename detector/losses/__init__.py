@@ -1,0 +1,6 @@
+"""Named scalars from raw maps and assignments, one recipe a file."""
+
+from detector.losses.multibox import MultiBoxLoss
+from detector.losses.yolo import YoloLoss
+
+__all__ = ["MultiBoxLoss", "YoloLoss"]

@@ -1,0 +1,80 @@
+"""SSD's loss (arXiv 1512.02325, section 2.2): smooth L1 on offsets, cross-entropy on classes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detector.anchors import encode_offsets
+from detector.assigners import IouAssigner
+from detector.heads.ssd import SSDHead
+from detector.settings import LossSettings
+from detector.structures import Targets
+
+NEGATIVES_PER_POSITIVE = 3
+
+
+class MultiBoxLoss:
+    """The loss of an SSDHead; only the worst-judged background boxes count.
+
+    Args:
+        head: gives default boxes and variances.
+        settings: label smoothing; the gains are YOLO's and have no part in it.
+    """
+
+    def __init__(self, head: SSDHead, settings: LossSettings) -> None:
+        self.head = head
+        self.assigner = IouAssigner()
+        self.label_smoothing = settings.label_smoothing
+
+    def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Losses of a batch, over the number of its positive boxes (at least 1).
+
+        Args:
+            maps: per level (b, h, w, boxes, 4 + 1 + classes).
+            targets: of the batch.
+
+        Returns:
+            ``loss_box``, ``loss_class``: scalars that carry gradients.
+        """
+        raw = torch.cat([level.flatten(1, 3) for level in maps], 1)
+        raw = raw if raw.dtype == torch.float64 else raw.float()
+        default_xyxy = self.head.default_boxes(maps).to(raw.dtype)
+        target = self.assigner(targets, default_xyxy, len(raw))
+        positive = target >= 0
+        count = positive.sum().clamp(min=1)
+
+        truths = targets.boxes_xyxy[target[positive]].to(raw.dtype)
+        anchors = default_xyxy.expand(len(raw), -1, -1)[positive]
+        wanted = encode_offsets(truths, anchors, self.head.variances)
+        box = F.smooth_l1_loss(raw[..., :4][positive], wanted, reduction="sum")
+
+        class_ids = torch.zeros_like(target)  # 0 is the background
+        class_ids[positive] = targets.class_ids[target[positive]] + 1
+        entropy = F.cross_entropy(
+            raw[..., 4:].flatten(0, 1),
+            class_ids.flatten(),
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        ).view_as(target)
+        counted = positive | hard_negatives(entropy.detach(), positive)
+        return {"loss_box": box / count, "loss_class": (entropy * counted).sum() / count}
+
+
+def hard_negatives(losses: Tensor, positive: Tensor) -> Tensor:
+    """In each image, the boxes without a truth that have the largest losses, 3 a positive one.
+
+    An image without any positive box mines as if it had one.
+
+    Args:
+        losses: (b, n).
+        positive: (b, n) bool.
+
+    Returns:
+        (b, n) bool.
+    """
+    allowed = NEGATIVES_PER_POSITIVE * positive.sum(1, keepdim=True).clamp(min=1)
+    candidates = losses.masked_fill(positive, -torch.inf)
+    rank = candidates.argsort(stable=True, dim=1, descending=True).argsort(1)
+    return (rank < allowed).logical_and(~positive)

@@ -1,0 +1,100 @@
+"""Start weights: what of a checkpoint, ours or another project's, fits a network to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from detector.checkpoint import read_state, shape_of
+from detector.errors import DetectorError
+from detector.graph import Detector
+from detector.heads.yolo import Detect
+from detector.interop import ssd, vgg
+
+MAX_LINES = 8
+"""Of a report on tensors that did not fit."""
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What became of start weights.
+
+    Attributes:
+        taken: names of the tensors that were copied.
+        left: tensors of the start weights that were not, and why.
+        missing: tensors of the network that the start weights do not have at all.
+    """
+
+    taken: tuple[str, ...]
+    left: dict[str, str]
+    missing: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """A short report to read."""
+        rest = [f"  left {name}: {why}" for name, why in self.left.items()]
+        rest += [f"  not in the start weights: {name}" for name in self.missing]
+        if len(rest) > MAX_LINES:
+            rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]
+        total = len(self.taken) + len(self.left)
+        return [f"start weights: {len(self.taken)} of {total} tensors taken", *rest]
+
+
+def start_from(model: Detector, path: Path) -> TransferReport:
+    """Copy every tensor of a weights file that fits: ours, YOLOv5's, SSD's of two projects.
+
+    Raises:
+        DetectorError: the file cannot be read, or nothing in it fits.
+    """
+    try:
+        return transfer(model, read_state(path))
+    except DetectorError as error:
+        raise error if error.file else DetectorError(error.message, file=path) from error
+
+
+def start_backbone_from(model: Detector, path: Path) -> TransferReport:
+    """Copy a backbone's weights: torchvision's ``vgg16``, or a checkpoint of ours.
+
+    Raises:
+        DetectorError: the file cannot be read, or it holds no backbone that fits.
+    """
+    head = f"rows.{len(model.plan) - 1}."
+    try:
+        state = read_state(path)
+        if vgg.is_vgg16(state):
+            state = vgg.with_our_names(state, model.state_dict())
+        return transfer(model, {n: t for n, t in state.items() if not n.startswith(head)})
+    except DetectorError as error:
+        raise error if error.file else DetectorError(error.message, file=path) from error
+
+
+def transfer(model: Detector, state: Mapping[str, Tensor]) -> TransferReport:
+    """Copy every tensor whose name and shape fit; with other classes, all but the head's.
+
+    Raises:
+        DetectorError: not one fits.
+    """
+    own = model.state_dict()
+    if ssd.is_ssd(state):
+        state = ssd.with_our_names(state, own)
+    taken: list[str] = []
+    left: dict[str, str] = {}
+    for name, tensor in state.items():
+        if name not in own:
+            left[name] = "has no place in this network"
+        elif tensor.shape != own[name].shape:
+            left[name] = f"is {shape_of(tensor)}, expected {shape_of(own[name])}"
+        else:
+            own[name].copy_(tensor)
+            taken.append(name)
+    if not taken:
+        raise DetectorError(
+            f"none of its {len(state)} weights fits this network; they belong to another model file"
+        )
+    if any(name.endswith(".anchors_wh") for name in taken):
+        assert isinstance(model.head, Detect)
+        model.head.mark_fitted()
+    missing = tuple(name for name in own if name not in state)
+    return TransferReport(tuple(taken), left, missing)

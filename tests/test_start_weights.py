@@ -1,0 +1,98 @@
+"""Start weights: what is taken, what is left, and what the report says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector.config import YamlFile
+from detector.errors import DetectorError
+from detector.graph import Detector, build_model_file
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model_file import check_model_file
+from detector.start_weights import transfer
+
+TINY = """
+variant: wide
+variants:
+  narrow: {width_multiple: 0.5}
+  wide: {width_multiple: 1.0}
+anchors: ANCHORS
+backbone:
+  - [-1, 1, RepVGGBlock, [16, 3, 2]]
+  - [-1, 1, RepVGGBlock, [16, 3, 1]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [-1, 1, C3, [16]]
+  - [[1, 3], 1, Detect, [nc, anchors]]
+"""
+ANCHORS = "[[10, 13, 16, 30], [30, 61, 62, 45]]"
+NAMES = ("cat", "dog é", "a, b: c")
+
+
+def tiny(names=NAMES, variant: str | None = "narrow", anchors: str = ANCHORS) -> Detector:
+    file = YamlFile(Path("tiny.yaml"), TINY.replace("ANCHORS", anchors))
+    model = build_model_file(check_model_file(file, variant), names)
+    randomise_batch_norms(model)
+    return model
+
+
+@pytest.fixture
+def model() -> Detector:
+    return tiny()
+
+
+def test_a_transfer_to_other_classes_takes_all_but_the_head(model: Detector):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = tiny(("one",))
+    report = transfer(other, state)
+    # One 1×1 convolution per level, weight and bias; the anchors fit.
+    assert set(report.left) == {
+        f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")
+    }
+    assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
+    assert report.missing == ()
+    own = other.state_dict()
+    assert all(torch.equal(own[name], state[name]) for name in report.taken)
+    assert report.lines()[0] == f"start weights: {len(state) - 4} of {len(state)} tensors taken"
+    assert len(report.lines()) == 5
+
+
+def test_a_transfer_copies(model: Detector):
+    other = tiny()
+    state = model.state_dict()
+    transfer(other, state)
+    state["rows.0.conv.weight"].zero_()
+    assert other.state_dict()["rows.0.conv.weight"].abs().sum() > 0
+
+
+def test_a_transfer_brings_fitted_anchors(model: Detector):
+    other = tiny(anchors="2")
+    transfer(other, model.state_dict())
+    assert other.head.fitted
+    assert torch.equal(other.head.anchors_wh, model.head.anchors_wh)
+
+
+def test_a_transfer_reports_what_has_no_counterpart(model: Detector):
+    state = {**model.state_dict(), "fc.bias": torch.ones(1)}
+    del state["rows.0.bn.bias"]
+    report = transfer(tiny(), state)
+    assert report.left == {"fc.bias": "has no place in this network"}
+    assert report.missing == ("rows.0.bn.bias",)
+    assert report.lines()[1:] == [
+        "  left fc.bias: has no place in this network",
+        "  not in the start weights: rows.0.bn.bias",
+    ]
+
+
+def test_a_long_report_is_cut(model: Detector):
+    state = {"rows.0.bn.bias": torch.ones(8), **{f"x{i}": torch.ones(1) for i in range(20)}}
+    lines = transfer(model, state).lines()
+    assert len(lines) == 9
+    missing = len(model.state_dict()) - 1
+    assert lines[-1] == f"  and {20 + missing - 7} more"
+
+
+def test_a_transfer_of_nothing_is_an_error(model: Detector):
+    with pytest.raises(DetectorError, match="none of its 1 weights fits this network; "):
+        transfer(model, {"fc.bias": torch.ones(1)})
