@@ -63,7 +63,7 @@ def encode_grid(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride
     return torch.cat((centre, size), -1).logit()
 
 
-MAX_LOG_SIDE = math.log(1000 / 16)
+MAX_LOG_SIDE = math.log(10_000)
 """Largest logarithm of a decoded side over its default box's: no weights make an infinite box."""
 
 

@@ -239,7 +239,9 @@ class InfoSettings(ToolSettings):
 class BenchmarkSettings(ToolSettings):
     """Measure training or detection on this machine."""
 
-    what: Literal["train", "detect"] = Field("detect", description="train or detect")
+    what: Literal["train", "detect", "ssd"] = Field(
+        "detect", description="train, detect, or SSD300 beside torchvision's"
+    )
     cfg: str = Field("cfg/yolov5n.yaml", description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")

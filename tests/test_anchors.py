@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.anchors import best_possible_recall, decode_grid, encode_grid, fit_anchors, grid_xy
+from detector.anchors import (
+    best_possible_recall,
+    decode_grid,
+    decode_offsets,
+    default_sizes,
+    encode_grid,
+    encode_offsets,
+    fit_anchors,
+    grid_xy,
+)
 from detector.errors import DetectorError
 
 
@@ -86,3 +97,43 @@ def test_best_possible_recall_by_hand() -> None:
     # Against 10 × 10 the worst side ratios are 1, 3.9, 4.1 and 10 / 2.4 ≈ 4.17.
     assert best_possible_recall(sizes, np.array([[10.0, 10.0]]), 4.0) == 0.5
     assert best_possible_recall(sizes, np.array([[10.0, 10.0], [40.0, 10.0]]), 4.0) == 0.75
+
+
+# ----------------------------------------------------------------------------- SSD's default boxes
+
+
+def test_default_sizes_by_hand():
+    # s = 30, s' = 60: √1800 = 42.43; ratio 2: 30√2 = 42.43 by 30/√2 = 21.21, and upright
+    sizes = default_sizes((30, 60), [2])
+    assert np.round(sizes, 2).tolist() == [[30, 30], [42.43, 42.43], [42.43, 21.21], [21.21, 42.43]]
+    assert len(default_sizes((30, 60), [2, 3])) == 6
+    assert default_sizes((30, 60), []) == [(30, 30), (math.sqrt(1800), math.sqrt(1800))]
+
+
+def test_offsets_of_ten_thousand_boxes_come_back():
+    generator = torch.Generator().manual_seed(0)
+
+    def boxes(count: int) -> torch.Tensor:
+        centre = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 300
+        half = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 100 + 1
+        return torch.cat((centre - half, centre + half), 1)
+
+    truths, defaults = boxes(10_000), boxes(10_000)
+    offsets = encode_offsets(truths, defaults, (0.1, 0.2))
+    assert float((decode_offsets(offsets, defaults, (0.1, 0.2)) - truths).abs().max()) < 1e-5
+
+
+def test_offsets_by_hand():
+    default = torch.tensor([[10.0, 10, 30, 50]])  # centre (20, 30), 20 × 40
+    box = torch.tensor([[12.0, 14, 32, 34]])  # centre (22, 24), 20 × 20
+    # (22 − 20) / 20 / 0.1 = 1; (24 − 30) / 40 / 0.1 = −1.5; ln 1 = 0; ln ½ / 0.2 = −3.466
+    found = encode_offsets(box, default, (0.1, 0.2))
+    assert found[0].tolist() == pytest.approx([1, -1.5, 0, -3.4657], abs=1e-4)
+
+
+def test_a_decoded_side_has_a_limit():
+    """10,000 times the default box."""
+    found = decode_offsets(
+        torch.tensor([[0.0, 0, 1e9, 0]]), torch.tensor([[-1.0, -1, 1, 1]]), (0.1, 0.2)
+    )
+    assert found[0].tolist() == pytest.approx([-10_000, -1, 10_000, 1])

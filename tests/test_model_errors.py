@@ -161,7 +161,7 @@ KEY = [
         "depth_multiple", "depth_mutliple",
         3, "unknown key 'depth_mutliple'; did you mean 'depth_multiple'?",
     ),
-    Case("key of a preset", "imgsz: 64", "batch: 16", 5, f"unknown key 'batch'; {KEYS}"),
+    Case("key of a preset", "imgsz: 64", "workers: 2", 5, f"unknown key 'workers'; {KEYS}"),
     Case("nc 0", "nc: 4", "nc: 0", 1, "nc: expected at least 1, found 0"),
     Case("nc negative", "nc: 4", "nc: -4", 1, "nc: expected at least 1, found -4"),
     Case("nc huge", "nc: 4", "nc: 999999", 1, "nc: expected at most 100000, found 999999"),

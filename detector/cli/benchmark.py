@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from detector.cli.benchmark_ssd import beside_torchvision
+from detector.cli.timing import interleaved, peak_memory, spread
 from detector.data.shapes import draw_image
 from detector.engine.optim import make_average, make_optimizer
 from detector.engine.trainer import normalise
@@ -38,6 +39,8 @@ PHOTO_SIDE = 1024
 def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
     """Measure, print a table of medians with their spread, and return it."""
     torch.set_num_threads(settings.threads)
+    if settings.what == "ssd":
+        return beside_torchvision(settings.rounds)
     model = _model(settings)
     side = model.preprocess.size_hw[0]
     print(f"{settings.cfg}, {side} px, {settings.threads} threads, {settings.rounds} rounds")
@@ -67,7 +70,9 @@ def _training(model: Detector, settings: BenchmarkSettings) -> dict[str, Any]:
         seconds["channels-last"]
     )
     print(f"default format / channels-last: {ratio:.2f}")
-    return {"images_per_second": rates, "ratio": ratio}
+    peak = peak_memory()
+    print(f"peak memory of the process, both models: {peak / 1e9:.2f} GB")
+    return {"images_per_second": rates, "ratio": ratio, "peak_bytes": peak}
 
 
 def _bare_step(
@@ -141,19 +146,3 @@ def _drawn_batch(count: int, side: int) -> Batch:
         torch.from_numpy(np.repeat(np.arange(count), counts)),
     )
     return Batch(torch.from_numpy(images), targets)
-
-
-def interleaved(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run, one of each in turn; a first turn warms up and is left out."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: values[1:] for name, values in seconds.items()}
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, least and most."""
-    return statistics.median(values), min(values), max(values)

@@ -1,0 +1,53 @@
+"""SSD300 on VGG16 beside torchvision's ``ssd300_vgg16``: same weights, same image, in turns."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torchvision.models.detection import ssd300_vgg16
+
+from detector.cli.timing import interleaved, spread
+from detector.data.shapes import draw_image
+from detector.graph import build
+from detector.predict import Predictor
+from detector.start_weights import transfer
+
+CLASSES = 90
+"""Of torchvision's COCO model, without the background."""
+IMAGE_SIDE = 480
+
+
+def beside_torchvision(rounds: int) -> dict[str, Any]:
+    """Image to boxes at batch 1, both with the paper's thresholds; prints and returns the times.
+
+    The weights are random: a trained network leaves fewer boxes to suppress.
+    """
+    torch.manual_seed(0)
+    theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=CLASSES + 1).eval()
+    ours = build("ssd300_vgg16", CLASSES, "coco")
+    transfer(ours, theirs.state_dict())
+    predictor = Predictor(ours, ours.measuring, device="cpu")
+    image = draw_image(np.random.default_rng(0), IMAGE_SIDE)[0]
+    planes = torch.from_numpy(image.transpose(2, 0, 1) / np.float32(255))
+
+    def run_theirs() -> None:
+        with torch.inference_mode():
+            theirs([planes])
+
+    def run_ours() -> None:
+        list(predictor(image))
+
+    seconds = interleaved({"torchvision": run_theirs, "detector": run_ours}, rounds)
+    milliseconds = {name: [1000 * value for value in values] for name, values in seconds.items()}
+    rows = [[name, *spread(values)] for name, values in milliseconds.items()]
+    print("\nSSD300, VGG16, 90 classes, image to boxes, ms")
+    print(tabulate(rows, ["", "median", "least", "most"], floatfmt=".0f"))
+    ratio = statistics.median(seconds["detector"]) / statistics.median(seconds["torchvision"])
+    phases = predictor.timing.ms_per_image()
+    print("detector: " + ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items()))
+    print(f"detector / torchvision: {ratio:.2f}")
+    return {"milliseconds": milliseconds, "phases": phases, "ratio": ratio}

@@ -1,0 +1,169 @@
+"""SSD's head: default boxes by hand, raw maps, decoding, and what a row may say."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detector.errors import DetectorError
+from detector.graph import Detector, build
+from detector.heads.ssd import SSDHead
+
+# One level of 2 × 3 cells, 16 pixels apart; s = 16, s' = 25, ratio 4.
+ONE = {"nc": 2, "anchors": [[16, 25]], "ratios": [[4]], "steps": [16], "imgsz": 48}
+
+
+def head(**values: Any) -> SSDHead:
+    return SSDHead(**{**ONE, "c_in": [8], **values})
+
+
+def empty_maps(sizes_hw: list[tuple[int, int]], boxes: list[int]) -> list[torch.Tensor]:
+    pairs = zip(sizes_hw, boxes, strict=True)
+    return [torch.zeros(1, h, w, k, 7, dtype=torch.float64) for (h, w), k in pairs]
+
+
+def test_default_boxes_of_one_level():
+    boxes = head(clip=False).default_boxes(empty_maps([(2, 3)], [4]))
+    assert boxes.shape == (2 * 3 * 4, 4)
+    # The first cell's centre is (8, 8): 16×16; √(16·25) = 20; ratio 4: 32×8 and 8×32
+    expected = [[0, 0, 16, 16], [-2, -2, 18, 18], [-8, 4, 24, 12], [4, -8, 12, 24]]
+    assert boxes[:4].tolist() == expected
+    # The last one's: ((2 + ½) · 16, (1 + ½) · 16) = (40, 24)
+    assert boxes[-4].tolist() == [32, 16, 48, 32]
+    # In the order row, column, box: the second cell lies to the right of the first.
+    assert boxes[4].tolist() == [16, 0, 32, 16]
+
+
+def test_clipped_default_boxes():
+    boxes = head(clip=True).default_boxes(empty_maps([(2, 3)], [4]))
+    assert boxes[1].tolist() == [0, 0, 18, 18]
+    assert boxes.min() == 0
+    assert boxes.max() <= 48
+
+
+VOC_300 = {
+    # level: (map, boxes a cell, step, s, s', largest ratio)
+    0: (38, 4, 8, 30, 60, 2),
+    1: (19, 6, 16, 60, 111, 3),
+    2: (10, 6, 32, 111, 162, 3),
+    3: (5, 6, 64, 162, 213, 3),
+    4: (3, 4, 100, 213, 264, 2),
+    5: (1, 4, 300, 264, 315, 2),
+}
+COCO_512 = {
+    0: (64, 4, 8, 20.48, 51.2, 2),
+    1: (32, 6, 16, 51.2, 133.12, 3),
+    2: (16, 6, 32, 133.12, 215.04, 3),
+    3: (8, 6, 64, 215.04, 296.96, 3),
+    4: (4, 6, 128, 296.96, 378.88, 3),
+    5: (2, 4, 256, 378.88, 460.8, 2),
+    6: (1, 4, 512, 460.8, 542.72, 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "levels", "total"),
+    [("ssd300_vgg16", "voc", VOC_300, 8732), ("ssd512_vgg16", "coco", COCO_512, 24564)],
+)
+def test_the_paper_s_default_boxes(name: str, variant: str, levels: dict, total: int):
+    """The first and the last box of each level, by hand."""
+    model = build(name, classes=1, variant=variant)
+    assert isinstance(model.head, SSDHead)
+    sizes = [(side, side) for side, *_ in levels.values()]
+    maps = empty_maps(sizes, [k for _, k, *_ in levels.values()])
+    model.head.clip_to = None
+    boxes = model.head.default_boxes(maps)
+    assert len(boxes) == total
+    start = 0
+    for side, k, step, own, _, ratio in levels.values():
+        first, last = boxes[start], boxes[start + side * side * k - 1]
+        half = own / 2
+        centre = step / 2
+        np.testing.assert_allclose(first, [centre - half] * 2 + [centre + half] * 2, rtol=1e-12)
+        # The last one is the upright box of the largest ratio: s / √r wide, s · √r high.
+        far = (side - 0.5) * step
+        x, y = half / math.sqrt(ratio), half * math.sqrt(ratio)
+        np.testing.assert_allclose(last, [far - x, far - y, far + x, far + y], rtol=1e-12)
+        start += side * side * k
+
+
+def test_maps_of_the_networks(networks: dict[str, Detector]):
+    for name, sides, total in (
+        ("ssd300_vgg16", [38, 19, 10, 5, 3, 1], 8732),
+        ("ssd512_vgg16", [64, 32, 16, 8, 4, 2, 1], 24564),
+    ):
+        model = networks[name]
+        with torch.device("meta"):
+            images = torch.empty(1, 3, *model.preprocess.size_hw)
+        maps = model.to("meta")(images)
+        assert [tuple(raw.shape[1:3]) for raw in maps] == [(side, side) for side in sides]
+        assert sum(raw.shape[1] * raw.shape[2] * raw.shape[3] for raw in maps) == total
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Detector]:
+    return {name: build(name, classes=2) for name in ("ssd300_vgg16", "ssd512_vgg16")}
+
+
+def test_forward_puts_offsets_before_logits():
+    """The convolutions' channels are box after box."""
+    one = head()
+    with torch.no_grad():
+        for conv, width in ((one.offsets[0], 4), (one.classes[0], 3)):
+            conv.weight.zero_()
+            conv.bias.copy_(torch.arange(4 * width) + 100.0 * (width == 3))
+    (raw,) = one([torch.zeros(2, 8, 2, 3)])
+    assert raw.shape == (2, 2, 3, 4, 7)
+    assert raw[1, 0, 2, 0].tolist() == [0, 1, 2, 3, 100, 101, 102]
+    assert raw[0, 1, 1, 3].tolist() == [12, 13, 14, 15, 109, 110, 111]
+
+
+def test_decode_by_hand():
+    raw = torch.zeros(1, 2, 3, 4, 7, dtype=torch.float64)
+    raw[0, 0, 0, 0, :4] = torch.tensor([1.0, -2.0, 5 * math.log(2), 0.0])
+    raw[0, 0, 0, 0, 4:] = torch.tensor([math.log(2), math.log(5), 0.0])
+    boxes, scores = head(clip=False).decode([raw])
+    # centre (8 + 0.1 · 1 · 16, 8 − 0.1 · 2 · 16) = (9.6, 4.8); 16 · e^(0.2 · 5 · ln 2) = 32 wide
+    np.testing.assert_allclose(boxes[0, 0], [-6.4, -3.2, 25.6, 12.8])
+    # softmax of ln 2, ln 5, 0 is 2/8, 5/8, 1/8; the background's is left out
+    np.testing.assert_allclose(scores[0, 0], [0.625, 0.125])
+    assert scores.shape == (1, 24, 2)
+
+
+def test_no_weights_make_an_infinite_box():
+    raw = torch.full((1, 2, 3, 4, 7), 1e30)
+    boxes, _ = head().decode([raw])
+    assert torch.isfinite(boxes).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"anchors": [[16, 25], [25, 30]]}, "argument 'anchors': expected 1 levels, found 2"),
+        ({"ratios": []}, "argument 'ratios': expected 1 levels, found 0"),
+        ({"steps": [8, 16]}, "argument 'steps': expected 1 levels, found 2"),
+    ],
+)
+def test_levels_must_agree(values: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        head(**values)
+
+
+def test_the_input_size_is_fixed():
+    model = build("ssd300_vovnet27slim", classes=2)
+    assert model.fixed_size_hw == (300, 300)
+    assert model.square_size(300) == (300, 300)
+    with pytest.raises(DetectorError) as caught:
+        model.square_size(320)
+    assert str(caught.value) == (
+        "input size 320×320: the network takes 300×300 only, its default boxes are made for it"
+    )
+
+
+def test_preprocessing_is_the_paper_s():
+    preprocess = build("ssd300_vovnet27slim", classes=2).preprocess
+    assert preprocess.mode == "stretch"
+    image = np.full((1, 2, 2, 3), (124, 117, 100), np.uint8)
+    assert preprocess.normalize(image)[0, :, 0, 0].tolist() == [1, 0, -4]
