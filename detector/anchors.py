@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detector.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
+from detector.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from detector.errors import DetectorError
 
 
@@ -89,16 +89,13 @@ def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[t
     return sizes
 
 
-def default_boxes(
-    sizes_wh: Tensor, size_hw: tuple[int, int], step: float, clip_to: tuple[int, int] | None
-) -> Tensor:
+def default_boxes(sizes_wh: Tensor, size_hw: tuple[int, int], step: float) -> Tensor:
     """One level's default boxes, centred on ((x + ½) · step, (y + ½) · step).
 
     Args:
         sizes_wh: (k, 2) pixels.
         size_hw: of the map, cells.
         step: pixels from one centre to the next.
-        clip_to: height and width of the input that the boxes are cut off at, if they are.
 
     Returns:
         (h · w · k, 4) boxes_xyxy, pixels; the order is row, column, box.
@@ -108,8 +105,7 @@ def default_boxes(
     boxes_cxcywh = torch.cat(
         (centres[:, :, None].expand(-1, -1, k, -1), sizes_wh.expand(*size_hw, -1, -1)), -1
     )
-    boxes_xyxy = cxcywh_to_xyxy(boxes_cxcywh.reshape(-1, 4))
-    return boxes_xyxy if clip_to is None else clip(boxes_xyxy, clip_to)
+    return cxcywh_to_xyxy(boxes_cxcywh.reshape(-1, 4))
 
 
 def decode_offsets(offsets: Tensor, default_xyxy: Tensor, variances: tuple[float, float]) -> Tensor:

@@ -25,8 +25,11 @@ def both(boxes, scores, options):
 
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("classes", [None, (0,)])
-def test_no_box_at_all(multi_label, classes):
-    options = NmsSettings(multi_label=multi_label, classes=classes)
+@pytest.mark.parametrize("class_candidates", [None, 2])
+def test_no_box_at_all(multi_label, classes, class_candidates):
+    options = NmsSettings(
+        multi_label=multi_label, classes=classes, class_candidates=class_candidates
+    )
     both(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32), options)
     both(np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32), options)
 
@@ -36,6 +39,17 @@ def test_boxes_without_area_and_nan_scores():
     scores = np.array([[0.9, 0.1], [0.8, 0.9], [np.nan, 0.9]], np.float32)
     for multi_label in (False, True):
         both(boxes, scores, NmsSettings(multi_label=multi_label))
+
+
+def test_candidates_of_each_class_by_hand():
+    # In a row, IoU of neighbours 50 / 150. Of class 0 the first two enter and the second falls
+    # to the first; the third box enters as one of class 1 only.
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10]], np.float32)
+    scores = np.array([[0.9, 0], [0.8, 0], [0.7, 0.6]], np.float32)
+    options = NmsSettings(iou=0.3, multi_label=True, class_candidates=2)
+    found = both(boxes, scores, options)
+    assert found[0].tolist() == boxes[[0, 2]].tolist()
+    assert found[2].tolist() == [0, 1]
 
 
 def test_half_precision_gives_float32():
@@ -62,6 +76,15 @@ def test_best_first_is_the_same(values, count):
     assert postprocess.best_first(torch.from_numpy(scores), count).tolist() == expected.tolist()
 
 
+@given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 12))
+def test_first_of_each_is_the_same(class_ids, count):
+    values = np.array(class_ids, np.int64)
+    expected = in_numpy.first_of_each(values, count)
+    found = postprocess.first_of_each(torch.from_numpy(values), count)
+    assert found.dtype == torch.int64
+    assert found.tolist() == expected.tolist()
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -78,6 +101,7 @@ def test_best_first_is_the_same(values, count):
         class_agnostic=st.booleans(),
         classes=st.sampled_from([None, (0,), (0, 2)]),
         candidates=st.sampled_from([1, 50, 30_000]),
+        class_candidates=st.sampled_from([None, 1, 10, 400]),
     ),
 )
 def test_equals_numpy_on_random_boxes(seed, count, classes, grid, levels, options):

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from detector.checkpoint import save_weights
 from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
-from detector.start_weights import transfer
+from detector.start_weights import start_backbone_from, start_from, transfer
 
 TINY = """
 variant: wide
@@ -96,3 +97,66 @@ def test_a_long_report_is_cut(model: Detector):
 def test_a_transfer_of_nothing_is_an_error(model: Detector):
     with pytest.raises(DetectorError, match="none of its 1 weights fits this network; "):
         transfer(model, {"fc.bias": torch.ones(1)})
+
+
+STARTS = [start_from, start_backbone_from]
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({}, "no YOLOv5 network with its YAML in this checkpoint"),
+        (
+            {"fc.bias": torch.ones(1), "fc.weight": torch.ones(1)},
+            "none of its 2 weights fits this network; they belong to another model file",
+        ),
+        # RepVGG blocks' and Conv's first convolutions: C3 has its own inside.
+        (
+            {"L2Norm.weight": torch.ones(1), "conf.0.weight": torch.ones(1, 1, 1, 1)},
+            "SSD weights: expected 3 convolutions, found 0",
+        ),
+    ],
+)
+def test_errors_name_the_file(model: Detector, tmp_path: Path, start, state: dict, message: str):
+    path = tmp_path / "a.pth"
+    torch.save(state, path)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(DetectorError) as caught:
+        start(model, path)
+    assert str(caught.value) == f"{path}: {message}"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_missing_file(model: Detector, tmp_path: Path, start):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(DetectorError) as caught:
+        start(model, path)
+    assert str(caught.value) == f"{path}: no such file; expected weights"
+
+
+def test_own_weights_as_a_backbone_s_bring_no_head(model: Detector, tmp_path: Path):
+    path = tmp_path / "best.safetensors"
+    save_weights(path, model)
+    other = tiny(anchors="2")
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    report = start_backbone_from(other, path)
+    own, state = other.state_dict(), model.state_dict()
+    head = {f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")}
+    head.add("rows.4.anchors_wh")
+    assert set(report.missing) == head
+    assert (set(report.taken), report.left) == (own.keys() - head, {})
+    assert all(torch.equal(own[name], state[name]) for name in report.taken)
+    assert all(torch.equal(own[name], before[name]) for name in head)
+    assert not other.head.fitted
+    # All the same weights bring the head where they start the whole network.
+    assert start_from(other, path).missing == ()
+    assert other.head.fitted
+
+
+def test_a_head_alone_is_no_backbone(model: Detector, tmp_path: Path):
+    path = tmp_path / "head.pth"
+    torch.save({n: t for n, t in model.state_dict().items() if n.startswith("rows.4.")}, path)
+    with pytest.raises(DetectorError, match=r"head\.pth: none of its .* weights fits this network"):
+        start_backbone_from(model, path)

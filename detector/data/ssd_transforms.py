@@ -8,6 +8,7 @@ torchvision's own references train SSD with the same five classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,9 @@ class SsdAugment:
             [
                 v2.RandomPhotometricDistort(),
                 v2.RandomZoomOut(fill=[round(level) for level in preprocess.mean_rgb]),
-                v2.RandomIoUCrop(),
+                _Crop(),
                 v2.RandomHorizontalFlip(settings.fliplr),
+                v2.ClampBoundingBoxes(),  # rounding may put a box beyond the border
                 v2.SanitizeBoundingBoxes(min_size=MIN_BOX_PIXELS),
             ]
         )
@@ -66,3 +68,17 @@ class SsdAugment:
         boxes_xyxy = placement.to_input(found["boxes"].numpy())
         result = Example(fitted, boxes_xyxy, found["labels"].numpy())
         return result if self.further is None else self.further(result, rng)
+
+
+class _Crop(v2.RandomIoUCrop):  # type: ignore[misc]
+    """torchvision's, but for images without boxes and of a few rows, which are left as they are.
+
+    There is nothing to keep an IoU with in the first, and a crop of the second has no rows.
+    """
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        (boxes,) = (one for one in flat_inputs if isinstance(one, tv_tensors.BoundingBoxes))
+        if not len(boxes) or int(self.min_scale * boxes.canvas_size[0]) < 1:
+            return {}
+        params: dict[str, Any] = super().make_params(flat_inputs)
+        return params

@@ -56,14 +56,15 @@ SIZE_OPERATORS = re.compile(
 )
 COMPOSITE_OPERATORS = re.compile(
     r"""
-    _assert_tensor_metadata | adaptive_avg_pool2d | adaptive_max_pool2d | batch_norm | celu | chunk
-    | concat | contiguous | conv1d | conv2d | conv_transpose2d | detach | dropout | einsum
-    | expand_as | feature_dropout | flatten | floor_divide | group_norm | hardsigmoid | hardswish
-    | instance_norm | layer_norm | lift_fresh_copy | linear | linspace | log_sigmoid | matmul
-    | max_pool2d | meshgrid | mish | movedim | narrow | numel | one_hot | ones | pad
-    | pixel_shuffle | pixel_unshuffle | prelu | reshape | rsub | scaled_dot_product_attention
-    | selu | silu | softmax | softplus | split | square | stack | swapaxes | tile | to | transpose
-    | true_divide | type_as | unbind | unflatten | upsample_bicubic2d | upsample_nearest2d | zeros
+    _assert_tensor_metadata | adaptive_avg_pool2d | adaptive_max_pool2d | batch_norm | celu
+    | chunk | clamp_min | concat | contiguous | conv1d | conv2d | conv_transpose2d | detach
+    | dropout | einsum | expand_as | feature_dropout | flatten | floor_divide | group_norm
+    | hardsigmoid | hardswish | instance_norm | layer_norm | lift_fresh_copy | linalg_vector_norm
+    | linear | linspace | log_sigmoid | matmul | max_pool2d | meshgrid | mish | movedim | narrow
+    | numel | one_hot | ones | pad | pixel_shuffle | pixel_unshuffle | prelu | reshape | rsub
+    | scaled_dot_product_attention | selu | silu | softmax | softplus | split | square | stack
+    | swapaxes | tile | to | transpose | true_divide | type_as | unbind | unflatten
+    | upsample_bicubic2d | upsample_nearest2d | zeros
     """,
     re.VERBOSE,
 )

@@ -1,5 +1,5 @@
 """Heads: raw maps out of ``forward``, boxes and scores out of ``decode``."""
 
-from detector.heads import ssd, yolo
+from detector.heads import implicit, ssd, yolo
 
-__all__ = ["ssd", "yolo"]
+__all__ = ["implicit", "ssd", "yolo"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.anchors import decode_offsets, default_boxes, default_sizes
+from detector.boxes import clip as clip_boxes
 from detector.registry import Positive, register
 from detector.settings import NmsSettings
 
@@ -30,7 +31,7 @@ class SSDHead(nn.Module):
         anchors: per level the side of its default boxes and that of the next level, pixels.
         ratios: per level the aspect ratios beside 1; a level has 2 + 2 · len(ratios) boxes.
         steps: per level the distance of the boxes' centres, pixels.
-        clip: cut default boxes off at the image's border.
+        clip: make no default box wider or higher than the input, as torchvision and ssd.pytorch do.
         variances: of the offsets of centres and of sides.
         c_in: channels of each level.
         imgsz: side of the square input, pixels; the default boxes are meant for it alone.
@@ -60,12 +61,14 @@ class SSDHead(nn.Module):
                 )
         self.nc = nc
         self.steps = tuple(steps)
-        self.clip_to = (imgsz, imgsz) if clip else None
+        self.size_hw = (imgsz, imgsz)
         self.variances = (variances[0], variances[1])
         self.sizes_wh = [
             torch.tensor(default_sizes((side, next_side), level), dtype=torch.float64)
             for (side, next_side), level in zip(anchors, ratios, strict=True)
         ]
+        if clip:
+            self.sizes_wh = [sizes.clamp(max=imgsz) for sizes in self.sizes_wh]
         counts = [len(sizes) for sizes in self.sizes_wh]
         pairs = list(zip(c_in, counts, strict=True))
         self.offsets = nn.ModuleList(nn.Conv2d(c, 4 * k, 3, padding=1) for c, k in pairs)
@@ -89,10 +92,13 @@ class SSDHead(nn.Module):
         return maps
 
     def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
+        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.
+
+        Boxes are cut off at the input's border, so that their overlaps are those of what is seen.
+        """
         raw = torch.cat([level.flatten(1, 3) for level in maps], 1)
         boxes_xyxy = decode_offsets(raw[..., :4], self.default_boxes(maps), self.variances)
-        return boxes_xyxy, raw[..., 4:].softmax(-1)[..., 1:]
+        return clip_boxes(boxes_xyxy, self.size_hw), raw[..., 4:].softmax(-1)[..., 1:]
 
     def default_boxes(self, maps: Sequence[Tensor]) -> Tensor:
         """(n, 4) boxes_xyxy, pixels, in the order of the maps' predictions.
@@ -100,7 +106,7 @@ class SSDHead(nn.Module):
         They are computed in float64 and cast to the maps' type.
         """
         levels = [
-            default_boxes(sizes, (raw.shape[1], raw.shape[2]), step, self.clip_to)
+            default_boxes(sizes, (raw.shape[1], raw.shape[2]), step)
             for raw, sizes, step in zip(maps, self.sizes_wh, self.steps, strict=True)
         ]
         return torch.cat(levels).to(maps[0].device, maps[0].dtype)

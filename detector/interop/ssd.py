@@ -93,9 +93,11 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
     first = layers(state, layout.classes)[0]
     classes = state[f"{first}.weight"].shape[0] // BOXES_OF_FIRST_LEVEL - 1
     voc = layout.norm == "L2Norm.weight" and classes == VOC_CLASSES
-    model = build(CFG_OF_LEVELS[levels], class_names(classes), "voc" if voc else "coco")
     try:
-        model.load_state_dict(with_our_names(state, model.state_dict()), strict=True)
+        model = build(CFG_OF_LEVELS[levels], class_names(classes), "voc" if voc else "coco")
+        ours = with_our_names(state, model.state_dict())
+        _check_places(state, layout)
+        model.load_state_dict(ours, strict=True)
     except (DetectorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DetectorError(f"its SSD weights do not fit: {reason}", file=path) from error
@@ -113,6 +115,16 @@ def class_names(classes: int) -> int | tuple[str, ...]:
         ids = range(1, COCO_IDS + 1)
         return tuple(f"unused {i}" if i in UNUSED_COCO_IDS else next(names) for i in ids)
     return classes
+
+
+def _check_places(state: Mapping[str, Tensor], layout: _Layout) -> None:
+    """Raise DetectorError for a tensor that no layer of SSD's has, as a batch norm's."""
+    prefixes = (*layout.body, layout.offsets, layout.classes)
+    paths = [path for prefix in prefixes for path in layers(state, prefix)]
+    known = {layout.norm, *(f"{path}.{part}" for path in paths for part in ("weight", "bias"))}
+    for name in state:
+        if name not in known:
+            raise DetectorError(f"{name!r} has no place in the network")
 
 
 def _layout(state: Mapping[str, Tensor]) -> _Layout | None:

@@ -13,14 +13,15 @@ from torch import Tensor
 from detector.errors import DetectorError
 from detector.interop.order import convolutions, layers, pair
 
-CONVOLUTIONS = 13
+FEATURES = [f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)]
 FC6, FC7 = "classifier.0", "classifier.3"
 KEEP_UNIT, KEEP_POSITION = 4, 3
 
 
 def is_vgg16(state: Mapping[str, Tensor]) -> bool:
     """Whether the names are those of torchvision's ``vgg16``."""
-    return len(layers(state, "features.")) == CONVOLUTIONS and f"{FC6}.weight" in state
+    linear = {f"{path}.{part}" for path in (FC6, FC7) for part in ("weight", "bias")}
+    return layers(state, "features.") == FEATURES and linear <= state.keys()
 
 
 def decimated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

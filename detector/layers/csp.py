@@ -1,12 +1,13 @@
-"""YOLOv5's blocks: bottleneck, C3 (cross-stage partial, arXiv 1911.11929), SPPF."""
+"""YOLOv5's blocks: bottleneck, the cross-stage partial ones (arXiv 1911.11929), SPPF."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from detector.layers.activation import Activation
-from detector.layers.conv import Conv
+from detector.layers.activation import Activation, make_activation
+from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
+from detector.layers.shared_norm import Joined, fold_shared_norm, fused_copy
 from detector.registry import Count, Positive, Width, register
 
 
@@ -61,7 +62,7 @@ class C3(nn.Module):
         self.cv1 = Conv(c_in, hidden, 1, activation=activation)
         self.cv2 = Conv(c_in, hidden, 1, activation=activation)
         self.cv3 = Conv(2 * hidden, c_out, 1, activation=activation)
-        self.m = nn.Sequential(
+        self.m: nn.Module = nn.Sequential(
             *(
                 Bottleneck(hidden, hidden, shortcut, groups, expansion=1.0, activation=activation)
                 for _ in range(repeats)
@@ -70,6 +71,50 @@ class C3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))  # type: ignore[no-any-return]
+
+
+@register()
+class BottleneckCSP(nn.Module):
+    """C3's forerunner: both paths end in a plain 1×1 conv, and share a norm after the concat.
+
+    1×1 conv to half of c_out, bottlenecks, plain 1×1; beside it plain 1×1; concat, batch norm,
+    activation, 1×1 conv to c_out.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        repeats: int = 1,
+        shortcut: bool = True,
+        groups: Count = 1,
+        expansion: Positive = 0.5,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        hidden = hidden_width(c_out, expansion)
+        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv2 = Conv2d(c_in, hidden, 1, bias=False)
+        self.cv3 = Conv2d(hidden, hidden, 1, bias=False)
+        self.cv4 = Conv(2 * hidden, c_out, 1, activation=activation)
+        self.bn = nn.BatchNorm2d(2 * hidden, eps=YOLO_EPS, momentum=YOLO_MOMENTUM)
+        self.act = make_activation(activation)
+        self.m = nn.Sequential(
+            *(
+                Bottleneck(hidden, hidden, shortcut, groups, expansion=1.0, activation=activation)
+                for _ in range(repeats)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        paths = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)
+        return self.cv4(self.act(self.bn(paths)))  # type: ignore[no-any-return]
+
+    def fuse(self) -> nn.Sequential:
+        """The same function with every batch norm folded into the convolutions before it."""
+        cv3, cv2 = fold_shared_norm((self.cv3, self.cv2), self.bn)
+        deep = nn.Sequential(self.cv1.fuse(), fused_copy(self.m), cv3)
+        return nn.Sequential(Joined((deep, cv2), self.act), self.cv4.fuse())
 
 
 @register()

@@ -1,4 +1,4 @@
-"""Modules without weights: concatenation, and the few classes of ``torch.nn`` that files name."""
+"""Concatenation, and the few classes of ``torch.nn`` that files name, with checked arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from detector.registry import Count, Positive, Size, register
+from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, check_groups
+from detector.layers.fuse import norm_scale_shift, plain_conv
+from detector.registry import Count, Positive, Size, Width, register
 
 
 @register(channels=lambda arguments, c_in: sum(c_in), joins=True)
@@ -67,6 +69,72 @@ class MaxPool2d(nn.MaxPool2d):
                 f"argument 'padding': expected at most half of the kernel, found {padding}"
             )
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
+
+
+@register("nn.ZeroPad2d", stride=lambda arguments: 1)
+class ZeroPad2d(nn.ZeroPad2d):
+    """torch.nn.ZeroPad2d: zeros around the map, [left, right, top, bottom] or one number.
+
+    The row's stride stays the input's: padding is a few pixels that the next row takes back.
+    """
+
+    def __init__(self, padding: int | list[int]) -> None:
+        sides = [padding] * 4 if isinstance(padding, int) else padding
+        if len(sides) != 4 or min(sides) < 0:
+            raise ValueError(
+                "argument 'padding': expected pixels or [left, right, top, bottom], "
+                f"found {padding}"
+            )
+        left, right, top, bottom = sides
+        super().__init__((left, right, top, bottom))
+
+
+@register("nn.ConvTranspose2d", stride=lambda arguments: Fraction(1, arguments.get("stride", 1)))
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """torch.nn.ConvTranspose2d; [c, 2, 2] and [c, 4, 2, 1] double the size."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel_size: Count,
+        stride: Count = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: Count = 1,
+        bias: bool = True,
+        dilation: Count = 1,
+    ) -> None:
+        check_groups(groups, c_in, c_out)
+        super().__init__(
+            c_in, c_out, kernel_size, stride, padding, output_padding, groups, bias, dilation
+        )
+
+
+@register("nn.BatchNorm2d")
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch.nn.BatchNorm2d with YOLOv5's eps and momentum.
+
+    Args:
+        num_features: the input's channels, which circulating files repeat; 0 is not given.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        num_features: Width = 0,
+        eps: Positive = YOLO_EPS,
+        momentum: Positive = YOLO_MOMENTUM,
+    ) -> None:
+        if num_features not in (0, c_in):
+            raise ValueError(f"argument 'num_features': expected {c_in}, found {num_features}")
+        super().__init__(c_in, eps, momentum)
+
+    def fuse(self) -> nn.Conv2d:
+        """A factor and a summand a channel: a 1×1 convolution of each channel by itself."""
+        c, (scale, shift) = self.num_features, norm_scale_shift(self)
+        like = nn.Conv2d(c, c, 1, groups=c, device=scale.device, dtype=self.weight.dtype)
+        return plain_conv(like, (scale.view(-1, 1, 1, 1), shift))
 
 
 register("nn.Identity")(nn.Identity)

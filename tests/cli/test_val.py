@@ -1,4 +1,4 @@
-"""``val``: the twelve figures on images where every object is found, and where some are not."""
+"""``val``: COCO's and VOC's figures on images where all is found, and where some is not."""
 
 import json
 import shutil
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from detector.heads.yolo import Detect
+from detector.settings import MEASURING, NmsSettings, ValSettings
 
 Run = Callable[..., Any]
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -47,6 +50,107 @@ def test_predictions_as_coco_json(run: Run, finder: Path, finder_data: Path, tmp
     for image_id, expected in boxes.items():
         of_image = [result["bbox"] for result in found if result["image_id"] == image_id]
         assert of_image == [pytest.approx(box, abs=1e-3) for box in expected]
+
+
+@pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_pt2"])
+@pytest.mark.parametrize(
+    ("metric", "red", "how"),
+    # Of four red objects three are found, at precision 1: recalls up to ¾ are reached, which is
+    # eight of the points 0, 0.1, …, 1, and three quarters of the area.
+    [("voc07", 8 / 11, "11 points (VOC2007)"), ("voc10", 3 / 4, "area (VOC2010)")],
+)
+def test_voc_figures(
+    metric: str,
+    red: float,
+    how: str,
+    weights: str,
+    run: Run,
+    finder_data: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+):
+    file = request.getfixturevalue(weights)
+    root = tmp_path / "more"
+    shutil.copytree(finder_data.parent, root)
+    with (root / "labels" / "a.txt").open("a") as labels:
+        labels.write("0 0.75 0.75 0.25 0.25\n")  # grey
+    words = ("--weights", file, "--data", finder_data, "--data-root", root)
+    ran = run("val", *words, "--metric", metric, "--confidence", 0.5)
+    assert (ran.code, ran.err) == (0, "")
+    mean = (red + 1) / 2
+    assert ran.figures == {
+        "mAP": pytest.approx(mean),
+        "per_class": {"red": pytest.approx(red), "green": pytest.approx(1)},
+    }
+    lines = ran.out.splitlines()
+    assert f"Pascal VOC AP at IoU 0.5, {how} on 5 images" in lines
+    assert ["red", f"{red:.4f}"] in [line.split() for line in lines]
+    assert lines[-1].split() == [f"{mean:.4f}"]
+
+
+def test_an_object_that_is_difficult_in_voc_xml(run: Run, finder: Path, finder_images, tmp_path):
+    shutil.copytree(finder_images, tmp_path / "JPEGImages")
+    (tmp_path / "Annotations").mkdir()
+    # The only red object is difficult, so there is nothing to find of that class.
+    for name, kind, box, difficult in (
+        ("a", "red", (0, 0, 16, 16), 1),
+        ("b", "green", (32, 16, 48, 32), 0),
+    ):
+        corners = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(
+            "<annotation><size><width>64</width><height>64</height></size>"
+            f"<object><name>{kind}</name><difficult>{difficult}</difficult><bndbox>"
+            + "".join(f"<{corner}>{value}</{corner}>" for corner, value in corners)
+            + "</bndbox></object></annotation>"
+        )
+    (tmp_path / "val.txt").write_text("a\nb\n")
+    definition = tmp_path / "set.yaml"
+    definition.write_text(
+        "names: [red, green]\n"
+        "val: {images: JPEGImages, annotations: Annotations, image_set: val.txt}\n"
+    )
+    ran = run("val", "--weights", finder, "--data", definition, "--metric", "voc07")
+    assert ran.figures == {"mAP": pytest.approx(1), "per_class": {"red": -1, "green": 1}}
+    assert ["red", "–"] in [line.split() for line in ran.out.splitlines()]
+
+
+def test_a_metric_that_is_none(fails: Run, finder: Path, finder_data: Path):
+    assert fails("val", "--weights", finder, "--data", finder_data, "--metric", "voc7") == (
+        "--metric: expected 'coco', 'voc07' or 'voc10', found 'voc7'"
+    )
+
+
+def test_thresholds_are_the_models_own_unless_given():
+    own = NmsSettings(confidence=0.01, iou=0.45, max_detections=200, class_candidates=400)
+    assert ValSettings(weights="x").nms() == MEASURING
+    assert ValSettings(weights="x").nms(own) == own
+    given = {"confidence": 0.0, "iou": 0.0, "max_detections": 1}
+    for name, value in given.items():
+        expected = {**own.model_dump(), name: value}
+        assert ValSettings(weights="x", **{name: value}).nms(own).model_dump() == expected
+    assert ValSettings(weights="x", **given).nms(own).class_candidates == 400
+
+
+def test_the_heads_thresholds_are_what_measures(
+    run: Run, finder: Path, finder_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The five squares score above 0.98, what is found elsewhere around 0.024."""
+    file = tmp_path / "predictions.json"
+
+    def scores(*words: object) -> list[float]:
+        data = ("--weights", finder, "--data", finder_data, "--predictions", file)
+        assert run("val", *data, *words).code == 0
+        return [result["score"] for result in json.loads(file.read_text())]
+
+    customary = scores()
+    assert len(customary) > 5
+    assert min(customary) < 0.03
+    own = MEASURING.model_copy(update={"confidence": 0.5})
+    monkeypatch.setattr(Detect, "measured_with", own, raising=False)
+    assert min(scores()) > 0.98
+    assert len(scores()) == 5
+    assert scores("--confidence", 0.001) == customary
+    assert len(scores("--max-detections", 1)) == 4  # c has two squares, e none
 
 
 @pytest.fixture

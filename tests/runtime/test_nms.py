@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.runtime.nms import best_first, nms, suppress
+from detector.runtime.nms import best_first, first_of_each, nms, suppress
 from detector.settings import NmsSettings
 
 # Three boxes in a row. IoU(a, b) = 50 / (100 + 100 - 50) = 1/3; b and c the same; a and c apart.
@@ -95,6 +95,44 @@ def test_max_detections_and_candidates():
     assert run(boxes, scores, candidates=2)[0] == [boxes[4], boxes[1]]
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_no_box_among_the_first_of_each_class(multi_label, classes):
+    options = {"multi_label": multi_label, "class_candidates": 2}
+    assert run([], np.zeros((0, classes)), **options) == ([], [], [])
+    assert run([A], np.zeros((1, classes)), **options) == ([], [], [])
+
+
+def test_candidates_of_each_class_enter_before_the_suppression():
+    # Of class 0, a and b enter, and b falls to a; c, which nobody overlaps, came third.
+    scores = [[0.9, 0], [0.8, 0], [0.7, 0.6]]
+    options = {"iou": 0.3, "multi_label": True}
+    assert run([A, B, C], scores, **options)[0] == [A, C, C]
+    boxes, values, class_ids = run([A, B, C], scores, class_candidates=2, **options)
+    assert (boxes, class_ids) == ([A, C], [0, 1])
+    assert values == pytest.approx([0.9, 0.6])
+
+
+def test_the_candidates_of_all_classes_are_taken_first():
+    boxes = [[20 * i, 0, 20 * i + 10, 10] for i in range(4)]
+    scores = [[0.9, 0], [0.8, 0], [0.7, 0], [0, 0.6]]
+    # The fourth is the best of class 1, but only three go on to that question.
+    assert run(boxes, scores, candidates=3, class_candidates=1)[0] == boxes[:1]
+    assert run(boxes, scores, candidates=4, class_candidates=1)[0] == [boxes[0], boxes[3]]
+
+
+def test_candidates_are_counted_by_class_even_when_agnostic():
+    # a and b are the first of their classes and b falls to a; c is the second of class 0.
+    scores = [[0.9, 0], [0, 0.8], [0.85, 0]]
+    options = {"iou": 0.3, "class_agnostic": True}
+    assert run([A, B, C], scores, **options)[0] == [A, C]
+    assert run([A, B, C], scores, class_candidates=1, **options)[0] == [A]
+
+
+def test_of_equal_scores_the_first_box_enters():
+    assert run([C, A], [[0.5], [0.5]], class_candidates=1)[0] == [C]
+
+
 def test_suppression_sees_candidates_beyond_the_first_look():
     # 40 copies of one box precede the only other box.
     boxes = [A] * 40 + [C]
@@ -132,6 +170,16 @@ def test_best_first_is_a_stable_sort(values, count):
     scores = np.array(values, np.float32)
     expected = sorted(range(len(values)), key=lambda i: (-scores[i], i))[:count]
     assert best_first(scores, count).tolist() == expected
+
+
+@given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 12))
+def test_first_of_each_counts_up(class_ids, count):
+    seen, expected = dict.fromkeys(range(5), 0), []
+    for index, class_id in enumerate(class_ids):
+        if seen[class_id] < count:
+            expected.append(index)
+        seen[class_id] += 1
+    assert first_of_each(np.array(class_ids, np.int64), count).tolist() == expected
 
 
 def loop(boxes_xyxy, groups, iou, limit):
@@ -174,6 +222,35 @@ def test_suppress_is_the_definition(seed, count, classes, iou, limit, grid):
     rng = np.random.default_rng(seed)
     boxes, groups = random_boxes(rng, count, grid), rng.integers(0, classes, count)
     assert suppress(boxes, groups, iou, limit).tolist() == loop(boxes, groups, iou, limit)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 40),
+    classes=st.integers(1, 4),
+    class_candidates=st.sampled_from([1, 2, 5, 400]),
+    limit=st.integers(1, 20),
+    levels=st.sampled_from([3, 100_000]),
+)
+def test_class_candidates_are_the_definition(seed, count, classes, class_candidates, limit, levels):
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, count, 1)
+    scores = (rng.integers(0, levels + 1, (count, classes)) / levels).astype(np.float32)
+    options = {"confidence": 0.3, "iou": 0.45, "max_detections": limit, "multi_label": True}
+
+    pairs = [(i, c) for i in range(count) for c in range(classes) if scores[i, c] >= 0.3]
+    entering, entered = [], [0] * classes
+    for i, c in sorted(pairs, key=lambda pair: -scores[pair]):
+        if entered[c] < class_candidates:
+            entering.append((i, c))
+        entered[c] += 1
+    kept = loop([boxes[i] for i, _ in entering], [c for _, c in entering], 0.45, limit)
+
+    found = run(boxes, scores, class_candidates=class_candidates, **options)
+    assert found[0] == [boxes[entering[k][0]].tolist() for k in kept]
+    assert found[1] == [scores[entering[k]] for k in kept]
+    assert found[2] == [entering[k][1] for k in kept]
 
 
 @settings(max_examples=40, deadline=None)

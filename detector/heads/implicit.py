@@ -1,0 +1,59 @@
+"""YOLOv7's head: YOLOv5's with implicit knowledge (YOLOR, arXiv 2105.04206, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detector.heads.yolo import Detect
+from detector.layers.fuse import plain_conv
+from detector.registry import register
+
+SPREAD = 0.02
+"""Standard deviation of the learnt vectors' first values."""
+
+
+class ImplicitConv(nn.Conv2d):
+    """(conv(x + added) · factor) with a 1×1 conv; (b, c_in, h, w) → (b, c_out, h, w).
+
+    ``added`` has a value for each input channel and starts near 0, ``factor`` one for each output
+    channel and starts near 1.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 1)
+        self.added = nn.Parameter(torch.empty(c_in, 1, 1).normal_(0, SPREAD))
+        self.factor = nn.Parameter(torch.empty(c_out, 1, 1).normal_(1, SPREAD))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.added) * self.factor
+
+    def fuse(self) -> nn.Conv2d:
+        """W′ = factor · W, b′ = factor · (b + W · added); computed in float64, cast last."""
+        assert self.bias is not None
+        weight, factor = self.weight.detach().double(), self.factor.detach().double()
+        added = (weight * self.added.detach().double()).sum((1, 2, 3))
+        bias = (self.bias.detach().double() + added) * factor.flatten()
+        return plain_conv(self, (weight * factor[..., None], bias))
+
+
+@register("IDetect", head=True)
+class IDetect(Detect):
+    """``Detect`` with an implicit vector on both sides of each level's convolution.
+
+    Its convolutions fuse one by one, so that a deployed head is this head with plain ones.
+    """
+
+    def __init__(
+        self,
+        nc: int,
+        anchors: int | list[list[float]],
+        c_in: Sequence[int] = (),
+        strides: Sequence[int] = (),
+    ) -> None:
+        super().__init__(nc, anchors, c_in, strides)
+        per_level = self.anchors_wh.shape[1]
+        self.m = nn.ModuleList(ImplicitConv(c, per_level * (5 + nc)) for c in c_in)
+        self.initialise_biases()

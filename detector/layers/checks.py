@@ -1,0 +1,11 @@
+"""Checks of arguments that several blocks have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def check_odd(kernels: Sequence[int]) -> None:
+    """Raise ValueError unless there are kernels and each has a pixel in its centre."""
+    if not kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
+        raise ValueError(f"argument 'kernels': expected odd numbers, found {list(kernels)}")

@@ -1,0 +1,86 @@
+"""Convolutions with as many groups as both widths allow: depthwise, and of mixed kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation, make_activation
+from detector.layers.checks import check_odd
+from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
+from detector.layers.shared_norm import Joined, fold_shared_norm
+from detector.registry import Count, Width, register
+
+
+@register()
+class DWConv(Conv):
+    """Conv of gcd(c_in, c_out) groups: depthwise (arXiv 1704.04861) where the widths agree."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 1,
+        stride: Count = 1,
+        dilation: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__(
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            groups=math.gcd(c_in, c_out),
+            dilation=dilation,
+            activation=activation,
+        )
+
+
+def equal_shares(channels: int, parts: int) -> list[int]:
+    """Channels of each part: channel j of c belongs to part ⌈j · parts / (c − 1)⌉ − 1.
+
+    As equal as whole numbers allow, and as circulating weights are cut.
+
+    >>> equal_shares(8, 3)
+    [3, 2, 3]
+    """
+    owners = [max(-(-j * parts // (channels - 1)) - 1, 0) for j in range(1, channels)]
+    return [owners.count(part) + (part == 0) for part in range(parts)]
+
+
+@register()
+class MixConv2d(nn.Module):
+    """Kernels of several sizes, each making an equal share of c_out (MixConv, arXiv 1907.09595).
+
+    (b, c_in, h, w) → (b, c_out, h/s, w/s). Every kernel reads the whole input in gcd(c_in, share)
+    groups; one batch norm and the activation follow the concatenation.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernels: Sequence[int] = (1, 3),
+        stride: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        check_odd(kernels)
+        if c_out < len(kernels):
+            raise ValueError(f"{c_out} channels are too few for {len(kernels)} kernels")
+        self.m = nn.ModuleList(
+            Conv2d(c_in, c, k, stride, k // 2, groups=math.gcd(c_in, c), bias=False)
+            for k, c in zip(kernels, equal_shares(c_out, len(kernels)), strict=True)
+        )
+        self.bn = nn.BatchNorm2d(c_out, eps=YOLO_EPS, momentum=YOLO_MOMENTUM)
+        self.act = make_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(torch.cat([conv(x) for conv in self.m], 1)))  # type: ignore[no-any-return]
+
+    def fuse(self) -> Joined:
+        """The same function with the batch norm folded into the convolutions."""
+        return Joined(fold_shared_norm(self.m, self.bn), self.act)  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""Pixels into channels and back: nothing is lost, only moved."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation
+from detector.layers.conv import Conv
+from detector.registry import Count, Size, Width, register
+
+
+@register(stride=lambda arguments: 2 * arguments.get("stride", 1))
+class Focus(nn.Module):
+    """Each 2×2 square of pixels into channels, then Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s).
+
+    The order of the pixels in a square is down the columns: YOLOv5's, so that its weights fit.
+    (YOLOv2's passthrough layer does the same, arXiv 1612.08242, section 2.)
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 1,
+        stride: Count = 1,
+        padding: Size | None = None,
+        groups: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        self.conv = Conv(4 * c_in, c_out, kernel, stride, padding, groups, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.conv(torch.cat(squares, 1))  # type: ignore[no-any-return]
+
+
+@register(
+    channels=lambda arguments, c_in: c_in[0] * arguments.get("gain", 2) ** 2,
+    stride=lambda arguments: arguments.get("gain", 2),
+)
+class Contract(nn.Module):
+    """(b, c, h, w) → (b, g² · c, h/g, w/g): channel (row · g + column) · c + i of a g×g square."""
+
+    def __init__(self, gain: Count = 2) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares: Tensor = x.unflatten(3, (-1, self.gain)).unflatten(2, (-1, self.gain))
+        # (b, c, h/g, row, w/g, column) → (b, row, column, c, h/g, w/g)
+        return squares.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+
+@register(
+    channels=lambda arguments, c_in: c_in[0] // arguments.get("gain", 2) ** 2,
+    stride=lambda arguments: Fraction(1, arguments.get("gain", 2)),
+)
+class Expand(nn.Module):
+    """The inverse of Contract. (b, g² · c, h, w) → (b, c, g · h, g · w)."""
+
+    def __init__(self, c_in: int, gain: Count = 2) -> None:
+        super().__init__()
+        if c_in % gain**2:
+            raise ValueError(f"argument 'gain': {gain}² does not divide {c_in} channels")
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares: Tensor = x.unflatten(1, (self.gain, self.gain, -1))
+        # (b, row, column, c, h, w) → (b, c, h, row, w, column)
+        return squares.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)

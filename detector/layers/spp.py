@@ -1,0 +1,100 @@
+"""Spatial pyramid pooling (arXiv 1406.4729, section 2): one map seen at several scales.
+
+The pools have stride 1, as in YOLOv3-SPP: the map keeps its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation
+from detector.layers.checks import check_odd
+from detector.layers.conv import Conv
+from detector.layers.csp import C3, hidden_width
+from detector.registry import Count, Positive, Width, register
+
+KERNELS = (5, 9, 13)
+
+
+class Pyramid(nn.ModuleList):
+    """The input and a max-pool of it for each kernel, concatenated: c → (1 + kernels) · c."""
+
+    def __init__(self, kernels: Sequence[int]) -> None:
+        check_odd(kernels)
+        super().__init__(nn.MaxPool2d(kernel, 1, kernel // 2) for kernel in kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, *(pool(x) for pool in self)], 1)
+
+
+@register()
+class SPP(nn.Module):
+    """1×1 conv to half of c_in, pyramid of max-pools, 1×1 conv to c_out."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernels: Sequence[int] = KERNELS,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        hidden = hidden_width(c_in, 0.5)
+        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.m = Pyramid(kernels)
+        self.cv2 = Conv(hidden * (1 + len(kernels)), c_out, 1, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv2(self.m(self.cv1(x)))  # type: ignore[no-any-return]
+
+
+@register()
+class C3SPP(C3):
+    """C3 with ``repeats`` SPPs in place of bottlenecks."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernels: Sequence[int] = KERNELS,
+        repeats: int = 1,
+        expansion: Positive = 0.5,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__(c_in, c_out, 0, expansion=expansion, activation=activation)
+        hidden = hidden_width(c_out, expansion)
+        self.m = nn.Sequential(*(SPP(hidden, hidden, kernels, activation) for _ in range(repeats)))
+
+
+@register()
+class SPPCSPC(nn.Module):
+    """YOLOv7's pyramid (arXiv 2207.02696) on one of two cross-stage partial paths.
+
+    x → 1×1, 3×3, 1×1 → pyramid → 1×1, 3×3; beside it x → 1×1; concat → 1×1. All have c_out
+    channels.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernels: Sequence[int] = KERNELS,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+
+        def conv(c: int, kernel: Count) -> Conv:
+            return Conv(c, c_out, kernel, activation=activation)
+
+        self.cv1, self.cv3, self.cv4 = conv(c_in, 1), conv(c_out, 3), conv(c_out, 1)
+        self.m = Pyramid(kernels)
+        self.cv5, self.cv6 = conv((1 + len(kernels)) * c_out, 1), conv(c_out, 3)
+        self.cv2 = conv(c_in, 1)
+        self.cv7 = conv(2 * c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.cv6(self.cv5(self.m(self.cv4(self.cv3(self.cv1(x))))))
+        return self.cv7(torch.cat((pooled, self.cv2(x)), 1))  # type: ignore[no-any-return]

@@ -1,0 +1,51 @@
+"""YOLOv7's own words (arXiv 2207.02696) for max-pools and the re-parameterised convolution."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from detector.layers.activation import Activation
+from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM
+from detector.layers.repvgg import RepVGGBlock
+from detector.registry import Count, Size, Width, register
+
+
+@register(stride=lambda arguments: arguments.get("kernel", 2))
+class MP(nn.MaxPool2d):
+    """k×k max-pool of stride k: the map shrinks by k."""
+
+    def __init__(self, kernel: Count = 2) -> None:
+        super().__init__(kernel, kernel)
+
+
+@register()
+class SP(nn.MaxPool2d):
+    """k×k max-pool with padding: the map keeps its size at stride 1."""
+
+    def __init__(self, kernel: Count = 3, stride: Count = 1) -> None:
+        if kernel % 2 == 0:
+            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
+        super().__init__(kernel, stride, kernel // 2)
+
+
+@register()
+class RepConv(RepVGGBlock):
+    """RepVGG's block (its module has the arithmetic) with YOLO's batch norm.
+
+    k×k conv-BN + 1×1 conv-BN + identity BN where stride 1 and c_in = c_out, then activation.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 3,
+        stride: Count = 1,
+        padding: Size | None = None,
+        groups: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__(c_in, c_out, kernel, stride, padding, groups=groups, activation=activation)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = YOLO_EPS, YOLO_MOMENTUM

@@ -1,0 +1,100 @@
+"""What is said before the first epoch: start weights that are missing, settings without effect."""
+
+from pathlib import Path
+
+import pytest
+
+from detector.checkpoint import save_weights
+from detector.engine.setup import NO_NORMS, prepare
+from detector.graph import build
+from detector.settings import TrainSettings
+
+TINY_SSD = """
+nc: 2
+imgsz: 64
+anchors: [[10, 20], [20, 40]]
+activation: ReLU
+backbone:
+  - [-1, 1, ConvAct, [8, 3, 2]]
+  - [-1, 1, ConvAct, [8, 3, 2]]
+  - [-1, 1, ConvAct, [16, 3, 2]]
+head:
+  - [-1, 1, ConvAct, [16, 3, 2]]
+  - [[2, 3], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2]], steps: [8, 16]}]
+"""
+WARNING = f"warning: {NO_NORMS}"
+
+
+@pytest.fixture
+def ssd_cfg(tmp_path: Path) -> Path:
+    path = tmp_path / "ssd.yaml"
+    path.write_text(TINY_SSD)
+    return path
+
+
+@pytest.fixture
+def said(tiny_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """A function that prepares a run, and returns the lines that it prints."""
+
+    def said(**values: object) -> list[str]:
+        where = {"data": str(tiny_data), "project": tmp_path / "runs", "device": "cpu"}
+        capfd.readouterr()
+        prepare(TrainSettings(**where, **values))
+        return capfd.readouterr().out.splitlines()
+
+    return said
+
+
+def test_random_weights_without_batch_norm(said, ssd_cfg: Path, tiny_cfg: Path, tmp_path: Path):
+    assert said(cfg=str(ssd_cfg)).count(WARNING) == 1
+    assert WARNING not in said(cfg=str(tiny_cfg))
+    weights = tmp_path / "ssd.safetensors"
+    save_weights(weights, build(ssd_cfg, 5))
+    # 4 convolutions; 2 more for each of the head's 2 levels.
+    lines = said(cfg=str(ssd_cfg), backbone_weights=weights)
+    assert WARNING not in lines
+    assert "start weights: 8 of 8 tensors taken" in lines
+    assert "  not in the start weights: rows.4.offsets.0.weight" in lines
+    lines = said(cfg=str(ssd_cfg), weights=weights)
+    assert WARNING not in lines
+    # 4 boxes · (1 + classes); the offsets fit whatever the classes.
+    assert "start weights: 12 of 16 tensors taken" in lines
+    assert "  left rows.4.classes.0.weight: is 24×16×3×3, expected 12×16×3×3" in lines
+    assert WARNING not in said(weights=weights)
+
+
+def test_a_backbone_in_place_of_the_one_in_the_weights(said, ssd_cfg: Path, tmp_path: Path):
+    for name, classes in (("all", 2), ("backbone", 5)):
+        save_weights(tmp_path / f"{name}.safetensors", build(ssd_cfg, classes))
+    weights, backbone = tmp_path / "all.safetensors", tmp_path / "backbone.safetensors"
+    lines = said(cfg=str(ssd_cfg), weights=weights, backbone_weights=backbone)
+    taken = [line for line in lines if line.startswith("start weights: ")]
+    assert taken == [f"start weights: {n} of {n} tensors taken" for n in (16, 8)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"fliplr": 0.0, "label_smoothing": 0.1, "learning_rate": 0.1}, []),
+        ({"mosaic": 0.0}, ["SSDHead does not use: mosaic"]),
+        (
+            {"mosaic": 1.0, "fliplr": 0.0, "hsv_h": 0.1, "anchor_ratio": 3.0, "box_gain": 0.1},
+            ["SSDHead does not use: anchor_ratio, box_gain, hsv_h, mosaic"],
+        ),
+    ],
+)
+def test_settings_that_mean_nothing_to_a_head(said, ssd_cfg: Path, values: dict, expected: list):
+    lines = said(cfg=str(ssd_cfg), **values)
+    assert [line for line in lines if "does not use" in line] == expected
+
+
+def test_yolo_s_head_uses_them_all(said, tiny_cfg: Path):
+    lines = said(cfg=str(tiny_cfg), mosaic=1.0, box_gain=0.1, anchor_ratio=3.0)
+    assert not [line for line in lines if "does not use" in line]
+
+
+def test_a_preset_s_settings_are_named_too(said, ssd_cfg: Path, tmp_path: Path):
+    (tmp_path / "preset.yaml").write_text("scale: 0.9\n")
+    lines = said(cfg=str(ssd_cfg), preset=str(tmp_path / "preset.yaml"))
+    assert "SSDHead does not use: scale" in lines
