@@ -64,7 +64,8 @@ def start_backbone_from(model: Detector, path: Path) -> TransferReport:
     try:
         state = read_state(path)
         if vgg.is_vgg16(state):
-            state = vgg.with_our_names(state, model.state_dict())
+            names, scale_rgb = model.state_dict(), model.preprocess.scale_rgb
+            state = vgg.with_our_names(state, names, scale_rgb)
         return transfer(model, {n: t for n, t in state.items() if not n.startswith(head)})
     except DetectorError as error:
         raise error if error.file else DetectorError(error.message, file=path) from error

@@ -1,31 +1,67 @@
-"""VGG16 classification weights of torchvision as start weights of SSD's backbone.
+"""VGG16 trained on ImageNet as start weights of SSD's backbone.
 
 SSD (arXiv 1512.02325, section 2.1) turns fc6 and fc7 into convolutions and keeps every 4th of
 their units, and of fc6's 7×7 positions every 3rd: "decimation", after DeepLab (1412.7062).
+
+Three files are in circulation: torchvision's ``vgg16``; its ``vgg16_features``, Caffe's weights
+with a classifier that is not a number; and ``vgg16_reducedfc``, Caffe's weights with fc6 and fc7
+decimated. Caffe's take RGB minus the mean, torchvision's own take that over 255 · deviation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 
 from detector.errors import DetectorError
 from detector.interop.order import convolutions, layers, pair
 
-FEATURES = [f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)]
+FEATURE_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+REDUCED_INDICES = (*FEATURE_INDICES, 31, 33)
 FC6, FC7 = "classifier.0", "classifier.3"
 KEEP_UNIT, KEEP_POSITION = 4, 3
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Of the input's colours, red, green, blue; torchvision's weights expect them divided by it."""
 
 
 def is_vgg16(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of torchvision's ``vgg16``."""
+    """Whether the names are those of one of the three files."""
     linear = {f"{path}.{part}" for path in (FC6, FC7) for part in ("weight", "bias")}
-    return layers(state, "features.") == FEATURES and linear <= state.keys()
+    features = [f"features.{i}" for i in FEATURE_INDICES]
+    return _is_reduced(state) or (layers(state, "features.") == features and linear <= state.keys())
+
+
+def with_our_names(
+    state: Mapping[str, Tensor], names: Iterable[str], scale_rgb: Iterable[float]
+) -> dict[str, Tensor]:
+    """The weights, decimated, under the names of a network's first 13 or 15 convolutions.
+
+    Args:
+        state: for which :func:`is_vgg16` holds.
+        names: of the network's state dictionary.
+        scale_rgb: what the network's input is divided by, of its preprocessing.
+
+    Raises:
+        DetectorError: the network has fewer convolutions, or fc6 and fc7 another shape.
+    """
+    body, input_scale = dict(state), (1.0, 1.0, 1.0)
+    found = layers(state, "")
+    if not _is_reduced(state):
+        found = [f"features.{i}" for i in FEATURE_INDICES]
+        if bool(torch.isfinite(state[f"{FC6}.weight"]).all()):
+            body |= decimated(state)
+            found += ["fc6", "fc7"]
+            red, green, blue = (255 * deviation for deviation in IMAGENET_DEVIATION)
+            input_scale = (red, green, blue)
+    factor = torch.tensor(list(scale_rgb)) / torch.tensor(input_scale)
+    body[f"{found[0]}.weight"] = body[f"{found[0]}.weight"] * factor.view(1, 3, 1, 1)
+    return pair(body, found, convolutions(names)[: len(found)], "VGG16 weights")
 
 
 def decimated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``vgg16`` with fc6 as a 3×3 convolution of 512 → 1024 channels and fc7 as a 1×1 one.
+    """fc6 as a 3×3 convolution of 512 → 1024 channels, fc7 as a 1×1 one.
 
     Raises:
         DetectorError: fc6 or fc7 has another shape than VGG16's.
@@ -37,20 +73,13 @@ def decimated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "expected (4096, 25088) and (4096, 4096)"
         )
     unit, position = slice(None, None, KEEP_UNIT), slice(None, None, KEEP_POSITION)
-    result = {name: tensor for name, tensor in state.items() if name.startswith("features.")}
-    result["fc6.weight"] = fc6.view(4096, 512, 7, 7)[unit, :, position, position]
-    result["fc6.bias"] = state[f"{FC6}.bias"][unit]
-    result["fc7.weight"] = fc7[unit, unit, None, None]
-    result["fc7.bias"] = state[f"{FC7}.bias"][unit]
-    return result
+    return {
+        "fc6.weight": fc6.view(4096, 512, 7, 7)[unit, :, position, position],
+        "fc6.bias": state[f"{FC6}.bias"][unit],
+        "fc7.weight": fc7[unit, unit, None, None],
+        "fc7.bias": state[f"{FC7}.bias"][unit],
+    }
 
 
-def with_our_names(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """The decimated weights under the names of a network's first 15 convolutions.
-
-    Raises:
-        DetectorError: the network has fewer.
-    """
-    body = decimated(state)
-    found = [*layers(body, "features."), "fc6", "fc7"]
-    return pair(body, found, convolutions(names)[: len(found)], "VGG16 weights")
+def _is_reduced(state: Mapping[str, Tensor]) -> bool:
+    return layers(state, "") == [str(i) for i in REDUCED_INDICES]

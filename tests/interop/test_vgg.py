@@ -110,7 +110,45 @@ def test_another_shape(fc6: tuple[int, ...], fc7: tuple[int, ...]):
 def test_a_network_of_fewer_convolutions():
     names = [f"rows.{i}.conv.weight" for i in range(14)]
     with pytest.raises(DetectorError, match="^VGG16 weights: expected 14 convolutions, found 15$"):
-        with_our_names(vgg16(), names)
+        with_our_names(vgg16(), names, (1, 1, 1))
+
+
+NAMES = [f"rows.{i}.conv.weight" for i in range(20)]
+
+
+def test_torchvision_s_input_is_divided_by_its_deviation():
+    """The first convolution makes up for it: the network here takes RGB minus the mean."""
+    state = vgg16()
+    red, _, blue = state["features.0.weight"][5, :, 1, 1].tolist()
+    found = with_our_names(state, NAMES, (1, 1, 1))["rows.0.conv.weight"][5, :, 1, 1].tolist()
+    assert found[0] == pytest.approx(red / (255 * 0.229))
+    assert found[2] == pytest.approx(blue / (255 * 0.225))
+    # A network that divides by 255 · deviation itself takes the weights as they are.
+    scales = [255 * deviation for deviation in (0.229, 0.224, 0.225)]
+    same = with_our_names(state, NAMES, scales)["rows.0.conv.weight"]
+    torch.testing.assert_close(same, state["features.0.weight"])
+
+
+def test_caffe_s_features_with_an_empty_classifier():
+    state = vgg16()
+    state["classifier.0.weight"] = torch.full((1, 1), torch.nan)
+    found = with_our_names(state, NAMES, (1, 1, 1))
+    assert len(found) == 26
+    assert torch.equal(found["rows.0.conv.weight"], state["features.0.weight"])
+
+
+def test_caffe_s_reduced_file():
+    state = {}
+    for number, i in enumerate((*FEATURES, 31, 33)):
+        state[f"{i}.weight"] = torch.full((2, 3, 1, 1), float(number))
+        state[f"{i}.bias"] = torch.zeros(2)
+    assert is_vgg16(state)
+    found = with_our_names(state, NAMES, (1, 1, 1))
+    assert len(found) == 30
+    assert found["rows.14.conv.weight"].unique().tolist() == [14]
+    # An input divided by 255 asks for weights 255 times as large.
+    scaled = with_our_names({**state, "0.weight": torch.ones(2, 3, 1, 1)}, NAMES, (255,) * 3)
+    assert scaled["rows.0.conv.weight"].unique().tolist() == [255]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +165,9 @@ def test_start_of_a_backbone(ssd300: Detector, monkeypatch: pytest.MonkeyPatch):
     for theirs, ours in zip(FEATURES, OURS, strict=True):
         for part in ("weight", "bias"):
             expected = state[f"features.{theirs}.{part}"]
-            assert torch.equal(own[f"rows.{ours}.conv.{part}"], expected)
+            if (theirs, part) == (0, "weight"):
+                expected = expected / torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
+            torch.testing.assert_close(own[f"rows.{ours}.conv.{part}"], expected)
     # Every third position of every column; every fourth unit of fc6's.
     positions = torch.arange(25088.0).view(512, 7, 7)[:, ::3, ::3]
     assert torch.equal(own["rows.10.conv.weight"], positions.expand(1024, -1, -1, -1))
