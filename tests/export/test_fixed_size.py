@@ -1,0 +1,70 @@
+"""Networks for one input size (SSD): exported, reloaded, and what they say to another size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.config import YamlFile
+from detector.errors import DetectorError
+from detector.export import export
+from detector.graph import Detector, build_model_file
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model_file import check_model_file
+from detector.predict import Predictor, open_backend
+from detector.reparam import deploy
+
+TINY_SSD = """
+nc: 2
+imgsz: 68
+activation: ReLU
+preprocess: {mode: stretch, mean_rgb: [123, 117, 104], scale_rgb: [1, 1, 1]}
+anchors: [[10, 20], [20, 40]]
+backbone:
+  - [-1, 1, ConvAct, [8, 3, 2]]
+  - [-1, 1, RepVGGBlock, [8, 3, 2]]
+  - [-1, 1, nn.MaxPool2d, {kernel_size: 2, stride: 2, ceil_mode: True}]
+head:
+  - [1, 1, L2Norm, [20]]
+  - [[3, 2], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2, 3]], steps: [4, 8]}]
+"""
+
+
+@pytest.fixture(scope="module")
+def ssd() -> Detector:
+    """68 pixels, which no stride divides: maps of 17 and, rounded up, 9 cells."""
+    model = build_model_file(check_model_file(YamlFile(Path("ssd.yaml"), TINY_SSD)))
+    randomise_batch_norms(model)
+    return model.eval()
+
+
+def test_deploy(ssd: Detector):
+    fused, certificate = deploy(ssd)
+    assert certificate.fused_blocks == 1
+    assert certificate.difference_fp64 < 1e-12
+    assert fused.fixed_size_hw == (68, 68)
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path, rng):
+    report = export(ssd, form, tmp_path / "ssd", dynamic=True)
+    backend, _ = open_backend(report.path)
+    assert backend.preprocess == ssd.preprocess
+    assert backend.measuring == ssd.measuring
+    assert (backend.batch_size, backend.dynamic_size) == (None, False)
+    image = rng.integers(0, 255, (50, 120, 3)).astype(np.uint8)
+    (expected,), (found,) = Predictor(ssd)(image), Predictor(report.path)(image)
+    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    assert len(found) > 0
+    with pytest.raises(DetectorError, match="takes inputs of 68×68 only, found imgsz 64; "):
+        open_backend(report.path, imgsz=64)
+
+
+def test_another_size(ssd: Detector, tmp_path: Path):
+    message = "^input size 64×64: the network takes 68×68 only, its default boxes are made for it$"
+    with pytest.raises(DetectorError, match=message):
+        export(ssd, "onnx", tmp_path / "ssd", size_hw=(64, 64))
+    with pytest.raises(DetectorError, match=message):
+        open_backend(ssd, imgsz=64)
+    assert list(tmp_path.iterdir()) == []
