@@ -30,6 +30,8 @@ class RowCost:
         stride: input pixels per output cell; None for a head.
         params: learnable parameters.
         macs: multiply-adds.
+        winograd_muls: multiplications where Winograd's algorithm computes the stride-1 3×3
+            convolutions: 4/9 of their multiply-adds (RepVGG, section 4.1).
     """
 
     index: int
@@ -41,6 +43,7 @@ class RowCost:
     stride: Fraction | None
     params: int
     macs: int
+    winograd_muls: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Cost:
         """Multiply-adds of one image."""
         return sum(row.macs for row in self.rows)
 
+    @property
+    def winograd_muls(self) -> int:
+        """Multiplications of one image, with Winograd's algorithm where it applies."""
+        return sum(row.winograd_muls for row in self.rows)
+
 
 def cost(model: Detector, size_hw: tuple[int, int]) -> Cost:
     """Count parameters and multiply-adds without computing anything.
@@ -73,20 +81,32 @@ def cost(model: Detector, size_hw: tuple[int, int]) -> Cost:
     """
     rows: list[RowCost] = []
     counter = FlopCounterMode(display=False)
-    before = 0
+    before = saved = 0
+
+    def watch_conv(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        nonlocal saved
+        assert isinstance(module, nn.Conv2d)
+        if module.kernel_size == (3, 3) and module.stride == (1, 1) and module.dilation == (1, 1):
+            saved += output.numel() * module.weight[0].numel() * 5 // 9
 
     def watch(row: Row, output: Any) -> None:
-        nonlocal before
+        nonlocal before, saved
         total = counter.get_total_flops() // 2
-        rows.append(_row_cost(row, model.rows[row.index], output, total - before))
-        before = total
+        rows.append(_row_cost(row, model.rows[row.index], output, total - before, saved))
+        before, saved = total, 0
 
-    with counter:
-        run_empty(model, size_hw, watch)
+    convs = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    hooks = [conv.register_forward_hook(watch_conv) for conv in convs]
+    try:
+        with counter:
+            run_empty(model, size_hw, watch)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return Cost(size_hw, tuple(rows))
 
 
-def _row_cost(row: Row, module: nn.Module, output: Any, macs: int) -> RowCost:
+def _row_cost(row: Row, module: nn.Module, output: Any, macs: int, saved: int) -> RowCost:
     return RowCost(
         index=row.index,
         sources=row.sources,
@@ -97,6 +117,7 @@ def _row_cost(row: Row, module: nn.Module, output: Any, macs: int) -> RowCost:
         stride=row.stride or None,
         params=sum(parameter.numel() for parameter in module.parameters()),
         macs=macs,
+        winograd_muls=macs - saved,
     )
 
 

@@ -19,8 +19,11 @@ MAX_NUMBER = 100
 MAX_ANCHORS = 100
 MAX_ANCHOR_SIDE = 1e6
 MAX_MULTIPLE = 16.0
+MAX_VALUES = 100
 
 Anchors = int | list[list[float]]
+Values = Annotated[dict[str, Any], Field(max_length=MAX_VALUES)]
+"""Words that rows may use in the place of 'from', number, module or an argument."""
 Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
 
 
@@ -32,6 +35,7 @@ class Variant(Strict):
     depth_multiple: Multiple | None = None
     width_multiple: Multiple | None = None
     anchors: Anchors | None = None
+    values: Values = {}
 
 
 class ModelKeys(Strict):
@@ -48,6 +52,7 @@ class ModelKeys(Strict):
     activation: str | None = None
     imgsz: Annotated[int, Field(ge=32, le=8192)] = 640
     preprocess: PreprocessKeys = PreprocessKeys()
+    values: Values = {}
     variants: dict[str, Variant] = {}
     variant: str | None = None
     backbone: list[Any]
@@ -77,6 +82,7 @@ class ModelFile:
         depth_multiple: of the chosen variant.
         width_multiple: of the chosen variant.
         anchors: of the chosen variant.
+        values: what the words stand for that rows may use.
         variant: its name, if the file has variants.
         rows: backbone and head, one after the other.
     """
@@ -86,6 +92,7 @@ class ModelFile:
     depth_multiple: float
     width_multiple: float
     anchors: Anchors | None
+    values: dict[str, Any]
     variant: str | None
     rows: tuple[RawRow, ...]
 
@@ -111,23 +118,25 @@ def check_model_file(file: YamlFile, variant: str | None = None) -> ModelFile:
         _check_anchors(file, place)
     keys = validate(ModelKeys, file)
     _check_names(file, keys)
+    name = _choose_variant(file, keys, variant)
+    chosen = keys.variants[name] if name else Variant()
+    values = {**keys.values, **chosen.values}
     rows: list[RawRow] = []
     for section in ("backbone", "head"):
         content = getattr(keys, section)
         if not content:
             raise file.error(f"{section} has no rows", section)
         for position, row in enumerate(content):
-            rows.append(_check_row(file, row, len(rows), section, position))
+            rows.append(_check_row(file, row, values, len(rows), section, position))
     if len(rows) > MAX_ROWS:
         raise file.error(f"{len(rows)} rows, at most {MAX_ROWS} are built", "head")
-    name = _choose_variant(file, keys, variant)
-    chosen = keys.variants[name] if name else Variant()
     return ModelFile(
         file,
         keys,
         chosen.depth_multiple or keys.depth_multiple,
         chosen.width_multiple or keys.width_multiple,
         keys.anchors if chosen.anchors is None else chosen.anchors,
+        values,
         name,
         tuple(rows),
     )
@@ -198,7 +207,9 @@ def _level_problem(level: Any, first: list[Any]) -> str | None:
     return None
 
 
-def _check_row(file: YamlFile, row: Any, index: int, section: str, position: int) -> RawRow:
+def _check_row(
+    file: YamlFile, row: Any, values: dict[str, Any], index: int, section: str, position: int
+) -> RawRow:
     line = file.line(section, position)
 
     def error(message: str) -> DetectorError:
@@ -207,13 +218,17 @@ def _check_row(file: YamlFile, row: Any, index: int, section: str, position: int
     if not isinstance(row, list) or len(row) != 4:
         found = f"{len(row)} values" if isinstance(row, list) else shown(row)
         raise error(f"expected [from, number, module, args], found {found}")
-    source, number, module, args = row
+    source, number, module = (
+        values.get(word, word) if isinstance(word, str) else word for word in row[:3]
+    )
+    args = row[3]
     if not _is_index(source) and not (
         isinstance(source, list) and source and all(_is_index(one) for one in source)
     ):
         raise error(f"'from' is a row index or a list of them, found {shown(source)}")
-    if not _is_index(number) or not 1 <= number <= MAX_NUMBER:
-        raise error(f"'number' is a whole number of 1 to {MAX_NUMBER}, found {shown(number)}")
+    least = 1 if number is row[1] else 0  # a variant may leave a row out
+    if not _is_index(number) or not least <= number <= MAX_NUMBER:
+        raise error(f"'number' is a whole number of {least} to {MAX_NUMBER}, found {shown(number)}")
     if not isinstance(module, str):
         raise error(f"'module' is the name of a module, found {shown(module)}")
     args = [] if args is None else args

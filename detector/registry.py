@@ -155,7 +155,16 @@ class RowContract:
             raise ValueError(
                 f"takes at most {len(names)} arguments, found {len(args)}; {self.usage()}"
             )
-        return dict(zip(names, args, strict=False))
+        named = dict(zip(names, args, strict=False))
+        if "activation" in names and args and _names_an_activation(args[-1]):
+            # Files of YOLOv7 write it last, whatever stands between.
+            del named[names[len(args) - 1]]
+            named["activation"] = args[-1]
+        return named
+
+
+def _names_an_activation(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("nn.", "torch.nn."))
 
 
 def _checked(name: str, value: Any, annotation: Any) -> Any:

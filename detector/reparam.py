@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from detector.errors import DetectorError
 from detector.graph import Detector
+from detector.heads.classify import AUXILIARY
 
 TOLERANCE_FP64 = 1e-10
 TOLERANCE_FP32 = 1e-4
@@ -132,8 +133,9 @@ def _compare_blocks(
     worst: dict[str, float] = {}
 
     def watch(path: str, block: nn.Module) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            worst[path] = _larger(worst.get(path, 0.0), _difference(output, block(*inputs)))
+        def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            for expected, found in _pairs(output, block(*inputs)):
+                worst[path] = _larger(worst.get(path, 0.0), _difference(expected, found))
 
         return hook
 
@@ -158,8 +160,7 @@ def _compare(reference: Detector, fused: Detector, batches: Sequence[Tensor]) ->
     difference = 0.0
     for images in batches:
         cast = images.to(dtype)
-        pairs = zip(_tensors(reference(cast)), _tensors(fused(cast)), strict=True)
-        for expected, found in pairs:
+        for expected, found in _pairs(reference(cast), fused(cast)):
             difference = _larger(difference, _difference(expected, found))
     return difference
 
@@ -175,11 +176,20 @@ def _larger(a: float, b: float) -> float:
     return a if math.isnan(a) or a >= b else b
 
 
+def _pairs(expected: Any, found: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(_tensors(expected), _tensors(found), strict=True)
+
+
 def _tensors(maps: Any) -> Iterator[Tensor]:
+    """All tensors of raw maps but those that exist in training only."""
     if isinstance(maps, Tensor):
         yield maps
+    elif isinstance(maps, dict):
+        for key, part in maps.items():
+            if key != AUXILIARY:
+                yield from _tensors(part)
     else:
-        for part in maps.values() if isinstance(maps, dict) else maps:
+        for part in maps:
             yield from _tensors(part)
 
 

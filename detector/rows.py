@@ -67,7 +67,7 @@ class RowBuilder:
 
     def __init__(self, model_file: ModelFile, classes: int) -> None:
         self.model_file = model_file
-        self.values = {"nc": classes, "anchors": model_file.anchors}
+        self.values = {**model_file.values, "nc": classes, "anchors": model_file.anchors}
         self.channels = {IMAGE: 3}
         self.strides = {IMAGE: Fraction(1)}
 
@@ -158,7 +158,7 @@ class RowBuilder:
         return arguments
 
     def _value(self, value: Any) -> Any:
-        """``nc``, ``anchors`` and ``'None'`` stand for values; everything else is a literal."""
+        """``nc``, ``anchors``, the file's own words and ``'None'`` stand for values."""
         if value == "None":
             return None
         if not isinstance(value, str) or value not in self.values:
@@ -168,11 +168,11 @@ class RowBuilder:
         return self.values[value]
 
     def _number(self, raw: RawRow, known: RowContract) -> int:
-        """The row's number after ``depth_multiple``, which leaves 1 alone."""
+        """The row's number after ``depth_multiple``, which leaves 1 alone; 0 leaves the row out."""
         number = raw.number
         if number > 1:
             number = max(round(number * self.model_file.depth_multiple), 1)
-        if number > 1 and known.reads_list:
+        if number != 1 and known.reads_list:
             raise ValueError(f"'number' must be 1 here, found {number}")
         if number > MAX_NUMBER:
             raise ValueError(f"'number' is {number} after scaling, at most {MAX_NUMBER} is built")
@@ -198,6 +198,8 @@ class RowBuilder:
         sources: tuple[int, ...],
     ) -> tuple[nn.Module, int]:
         """The row's module, and the channels of its output (0 for a head)."""
+        if number == 0:
+            return nn.Identity(), self.channels[sources[0]]
         filled = dict(arguments)
         channels = [self.channels[source] for source in sources]
         if known.takes("strides"):
@@ -223,6 +225,8 @@ class RowBuilder:
         """Of the row's output (0 for a head)."""
         if known.head:
             return Fraction(0)
+        if number == 0:
+            return self.strides[sources[0]]
         times = 1 if known.takes("repeats") else number
         stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
         if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:

@@ -19,6 +19,7 @@ from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.files import packaged_files
 from detector.graph import Detector, build, build_model_file, rebuild, run_empty
+from detector.heads.yolo import Detect
 from detector.layers.repvgg import RepVGGBlock
 from detector.model_file import check_model_file, read_model_file
 from detector.registry import contract
@@ -41,8 +42,18 @@ def model_files() -> list[tuple[str, str | None]]:
     return [(name, variant) for name in names for variant in variants(name)]
 
 
+ZOO = {
+    "repvgg": ["A0", "B1g4", "plus-L2pse"],
+    "vovnet": ["27-slim", "19-v2"],
+    "vgg": ["16", "19-bn"],
+}
+"""Of the classifiers' files, variants that show all that the others consist of."""
+
+
 def variants(name: str) -> list[str | None]:
     """All variants of a file that differ in their rows."""
+    if name in ZOO:
+        return [*ZOO[name]]
     keys = read_model_file(name).keys
     if all(variant.anchors is not None for variant in keys.variants.values()):
         return [keys.variant]
@@ -58,6 +69,7 @@ def test_every_model_file(name: str, variant: str | None) -> None:
     torch.manual_seed(0)
     model = build(name, classes=2, variant=variant)
     size_hw = model.fixed_size_hw or (64, 96)
+    boxes_per_cell = 3 if isinstance(model.head, Detect) else None
     assert not model.definition.variant or model.definition.variant == variant
     seen: list[int] = []
 
@@ -82,11 +94,12 @@ def test_every_model_file(name: str, variant: str | None) -> None:
     for hook in hooks:
         hook.remove()
     assert seen == list(range(len(model.plan)))
-    if model.fixed_size_hw is None:
+    tensors = [maps["logits"], *maps.get("auxiliary", ())] if name in ZOO else maps
+    if boxes_per_cell:
         assert model.strides == (8, 16, 32)
-        shapes = [(1, 3, 64 // s, 96 // s, 7) for s in model.strides]
+        shapes = [(1, boxes_per_cell, 64 // s, 96 // s, 7) for s in model.strides]
         assert [tuple(raw.shape) for raw in maps] == shapes
-    sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
+    sum((raw * torch.rand_like(raw)).sum() for raw in tensors).backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
 

@@ -51,7 +51,8 @@ UPSAMPLE = "[None, 2, nearest]"
 LAST = "  - [[8, 5], 1, Detect, [nc, anchors]]     # Detect(P3, P4)\n"
 
 CONV_USAGE = (
-    "expected [c_out, kernel, stride, padding, groups, dilation, activation, eps, momentum]"
+    "expected [c_out, kernel, stride, padding, groups, dilation, activation, eps, momentum, "
+    "padding_mode]"
 )
 ANCHORS_USAGE = (
     "anchors: expected a list [w, h, w, h, …] per level, or the number of anchors per level, "
@@ -59,8 +60,7 @@ ANCHORS_USAGE = (
 )
 KEYS = (
     "known keys: nc, names, ch, depth_multiple, width_multiple, anchors, activation, imgsz, "
-    "preprocess, "
-    "variants, variant, backbone, head"
+    "preprocess, values, variants, variant, backbone, head"
 )
 FLOW_FROM_13 = "while parsing a flow sequence from line 13"
 BLOCK_FROM_1 = "while parsing a block mapping from line 1"
@@ -265,7 +265,8 @@ KEY = [
     Case(
         "variant with an unknown key",
         "imgsz: 64", "variants: {s: {depth: 1}}",
-        5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple, anchors",
+        5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple, anchors, "
+        "values",
     ),
 ]
 
@@ -377,9 +378,11 @@ ROW = [
 ARGUMENT = [
     Case(
         "too many",
-        "RepVGGBlock, [64, 3, 2]", "RepVGGBlock, [64, 3, 2, 1, 1, 1, zeros, False, False, 0, 7]",
-        15, "row 3 (RepVGGBlock): takes at most 10 arguments, found 11; expected [c_out, kernel, "
-        "stride, padding, dilation, groups, padding_mode, deploy, use_se, activation]",
+        "RepVGGBlock, [64, 3, 2]",
+        "RepVGGBlock, [64, 3, 2, 1, 1, 1, zeros, False, False, ReLU, 4, False, True, True, 7]",
+        15, "row 3 (RepVGGBlock): takes at most 14 arguments, found 15; expected [c_out, kernel, "
+        "stride, padding, dilation, groups, padding_mode, deploy, use_se, activation, se_ratio, "
+        "se_last, pointwise, identity]",
     ),
     Case(
         "none",
@@ -481,7 +484,7 @@ ARGUMENT = [
         "one of a few words",
         "RepVGGBlock, [64, 3, 2]", "RepVGGBlock, {c_out: 64, padding_mode: zero}",
         15, "row 3 (RepVGGBlock): argument 'padding_mode': expected 'zeros' or 'reflect' or "
-        "'replicate' or 'circular', found 'zero'",
+        "'replicate' or 'circular' or 'same', found 'zero'",
     ),
     Case(
         "no hidden channels",

@@ -123,6 +123,6 @@ def test_number_of_rows_is_limited() -> None:
 @pytest.mark.parametrize("name", [n for n in packaged_files("cfg") if not n.startswith("train/")])
 def test_packaged_files(name: str) -> None:
     found = read_model_file(name)
-    assert found.rows[-1].module in ("Detect", "SSDHead")
+    assert found.rows[-1].module in ("Classify", "Detect", "IDetect", "SSDHead")
     for variant in found.keys.variants:
         assert read_model_file(name, variant).variant == variant

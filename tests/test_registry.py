@@ -90,6 +90,18 @@ def test_bind(args: Any, expected: dict[str, Any]) -> None:
     assert contract_of(Block).bind(args) == expected
 
 
+def test_an_activation_may_stand_last_whatever_is_left_out() -> None:
+    """[32, 3, 2, None, 1, nn.LeakyReLU(0.1)]: YOLOv7's Conv has no dilation."""
+    leaky = "nn.LeakyReLU(0.1)"
+    known = contract("Conv")
+    assert known.bind([32, leaky]) == {"c_out": 32, "activation": leaky}
+    assert known.bind([32, 3, 2, None, 1, leaky])["activation"] == leaky
+    assert "dilation" not in known.bind([32, 3, 2, None, 1, leaky])
+    assert known.bind([32, 3, 2, None, 1, 1, leaky])["activation"] == leaky
+    with pytest.raises(ValueError, match="^argument 'dilation': .* found 'LeakyReLU'$"):
+        known.bind([32, 3, 2, None, 1, "LeakyReLU"])
+
+
 USAGE = "expected [c_out, kernel, padding, rate, mode, sizes, flag, anything, untyped]"
 
 
@@ -176,7 +188,12 @@ def test_unknown_name() -> None:
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "Bottleneck": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    "BottleneckCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],
+    "C3Ghost": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
+    "C3SPP": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5]}],
+    "C3TR": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
+    "C3x": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "Concat": [{}, {"dim": 1}],
     "Conv": [
         {"c_out": 24},
@@ -185,25 +202,64 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"c_out": 8, "kernel": 3, "dilation": 2, "groups": 4},
         {"c_out": 8, "kernel": 3, "stride": 4, "activation": "nn.LeakyReLU(0.1)"},
     ],
+    "Contract": [{}, {"gain": 3}],
+    "CrossConv": [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2, "shortcut": True}],
+    "DWConv": [{"c_out": 16, "kernel": 3}, {"c_out": 24, "kernel": 3, "stride": 2, "dilation": 2}],
     "ESEBlock": [{}],
+    "Expand": [{}, {"gain": 4}],
+    "Focus": [{"c_out": 24, "kernel": 3}, {"c_out": 24, "kernel": 3, "stride": 2, "groups": 2}],
+    "GhostBottleneck": [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2}],
+    "GhostConv": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "stride": 2, "groups": 2}],
+    "MP": [{}, {"kernel": 3}],
     "MaxPool2d": [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "ceil_mode": True}],
-    "OSA": [{"c_out": 24, "width": 8}, {"c_out": 24, "width": 8, "convs": 3, "ese": True}],
+    "MixConv2d": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5, 7], "stride": 2}],
+    "OSA": [
+        {"c_out": 24, "width": 8},
+        {"c_out": 24, "width": 8, "convs": 3, "ese": True, "bottleneck": 4},
+    ],
+    "RepConv": [{"c_out": 16}, {"c_out": 24, "stride": 2, "padding": 1, "groups": 2}],
     "RepVGGBlock": [
         {"c_out": 16},
         {"c_out": 24, "stride": 2, "groups": 2},
         {"c_out": 16, "dilation": 2, "use_se": True},
         {"c_out": 16, "kernel": 5, "deploy": True},
+        {"c_out": 16, "use_se": True, "se_ratio": 4, "se_last": True},
+        {"c_out": 16, "pointwise": False, "identity": False},
+        {"c_out": 16, "stride": 2, "padding_mode": "same"},
     ],
+    "RepVGGStage": [{"c_out": 16}, {"c_out": 24, "stride": 1, "groups": 2, "first": 1}],
+    "QARepVGGBlock": [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2}],
+    "ConvAct": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "stride": 2, "dilation": 2}],
+    "ConvNormAct": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "groups": 2}],
+    "L2Norm": [{}, {"scale": 5.0}],
     "SEBlock": [{}, {"ratio": 4}],
+    "SP": [{}, {"kernel": 5, "stride": 2}],
+    "SPP": [{"c_out": 24}, {"c_out": 24, "kernels": [3, 5]}],
+    "SPPCSPC": [{"c_out": 24}, {"c_out": 24, "kernels": [3]}],
     "SPPF": [{"c_out": 24}, {"c_out": 24, "kernel": 3}],
     "Upsample": [
         {"scale_factor": 2},
         {"scale_factor": 1.5, "mode": "bilinear"},
         {"scale_factor": 0.5},
     ],
+    "eSE": [{}],
+    "eSEModule": [{}],
+    "nn.BatchNorm2d": [{}, {"num_features": 16}],
+    "nn.ConvTranspose2d": [
+        {"c_out": 24, "kernel_size": 2, "stride": 2},
+        {
+            "c_out": 24,
+            "kernel_size": 3,
+            "stride": 2,
+            "padding": 1,
+            "output_padding": 1,
+            "groups": 8,
+        },
+    ],
     "nn.Identity": [{}],
     "nn.MaxPool2d": [{"kernel_size": 2, "stride": 1, "padding": 1, "dilation": 2}],
     "nn.Upsample": [{"size": None, "scale_factor": 2, "mode": "nearest"}],
+    "nn.ZeroPad2d": [{"padding": 0}, {"padding": [0, 0, 0, 0]}],
 }
 """For every registered module that is no head: rows' arguments."""
 

@@ -38,8 +38,10 @@ def small_model(groups: int = 1, se: bool = False):
 
 
 def configurations() -> list[tuple[str, str | None]]:
-    names = list(packaged_files("cfg"))
-    return [(name, None) for name in names if not name.startswith("train/")]
+    """Each file's own variant, and those that differ in more than widths and numbers."""
+    names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
+    more = [("repvgg", "B1g4"), ("repvgg", "plus-L2pse"), ("vovnet", "39-v2"), ("vgg", "16-bn")]
+    return [*((name, None) for name in names), *more]
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])

@@ -31,6 +31,8 @@ def info(settings: InfoSettings) -> dict[str, Any]:
         "deploy_params": deployed.params,
         "macs": trained.macs,
         "deploy_macs": deployed.macs,
+        "winograd_muls": trained.winograd_muls,
+        "deploy_winograd_muls": deployed.winograd_muls,
         "size_hw": list(size_hw),
         "rows": [
             _row_figures(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)
@@ -56,9 +58,9 @@ def report(model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[
             "",
             tabulate(
                 [_totals("train", trained), _totals("deployed", deployed)],
-                (form, "params", "GMACs", "GFLOPs"),
+                (form, "params", "GMACs", "GFLOPs", "Winograd GMULs"),
                 disable_numparse=True,
-                colalign=("left", *["right"] * 3),
+                colalign=("left", *["right"] * 4),
             ),
             *(f"warning: {warning}" for warning in warnings),
         ]
@@ -67,7 +69,8 @@ def report(model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[
 
 def _totals(name: str, total: Cost) -> list[str]:
     giga = total.macs / 1e9
-    return [name, f"{total.params:,}", f"{giga:.3f}", f"{2 * giga:.3f}"]
+    winograd = f"{total.winograd_muls / 1e9:.3f}"
+    return [name, f"{total.params:,}", f"{giga:.3f}", f"{2 * giga:.3f}", winograd]
 
 
 def _cells(raw: RawRow, row: RowCost) -> list[str]:
@@ -100,4 +103,5 @@ def _row_figures(raw: RawRow, row: RowCost) -> dict[str, Any]:
         "stride": None if row.stride is None else float(row.stride),
         "params": row.params,
         "macs": row.macs,
+        "winograd_muls": row.winograd_muls,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,6 +41,49 @@ class Conv2d(nn.Conv2d):
         return super().forward(x)
 
 
+class SameConv2d(Conv2d):
+    """Convolution with TensorFlow's "same" padding: ⌈side / stride⌉ pixels come out.
+
+    What is to be padded is split in two halves, the smaller one first: with a 3×3 kernel and
+    stride 2 an even side gets (0, 1), where torch's padding of 1 is (1, 1).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = self._pads(x.shape[-2], axis=0)
+        left, right = self._pads(x.shape[-1], axis=1)
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+    def offset(self, axis: int) -> int:
+        """Padding before the first pixel of a side that the stride divides."""
+        return self._pads(self.stride[axis], axis)[0]
+
+    def _pads(self, side: int, axis: int) -> tuple[int, int]:
+        reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+        total = max(reach - (side % self.stride[axis] or self.stride[axis]), 0)
+        return total // 2, total - total // 2
+
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular", "same"]
+"""Torch's modes, and TensorFlow's "same"."""
+
+
+def make_conv(
+    c_in: int,
+    c_out: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    groups: int,
+    bias: bool,
+    padding_mode: PaddingMode,
+) -> Conv2d:
+    """A convolution; ``padding`` has no part in the mode ``same``."""
+    if padding_mode == "same":
+        return SameConv2d(c_in, c_out, kernel, stride, 0, dilation, groups, bias)
+    return Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias, padding_mode)
+
+
 @register()
 class Conv(nn.Module):
     """Conv2d without bias → BatchNorm2d → activation. (b, c_in, h, w) → (b, c_out, h/s, w/s).
@@ -48,6 +93,7 @@ class Conv(nn.Module):
         activation: a name, ``True`` for SiLU, ``False`` for none.
         eps: of the batch norm.
         momentum: of the batch norm.
+        padding_mode: torch's, or ``same``: TensorFlow's, which pads an even side less at its start.
     """
 
     def __init__(
@@ -62,13 +108,14 @@ class Conv(nn.Module):
         activation: Activation = "SiLU",
         eps: Positive = YOLO_EPS,
         momentum: Positive = YOLO_MOMENTUM,
+        padding_mode: PaddingMode = "zeros",
     ) -> None:
         super().__init__()
         check_groups(groups, c_in, c_out)
         if padding is None:
             padding = same_padding(kernel, dilation)
-        self.conv = Conv2d(
-            c_in, c_out, kernel, stride, padding, dilation, groups=groups, bias=False
+        self.conv = make_conv(
+            c_in, c_out, kernel, stride, padding, dilation, groups, False, padding_mode
         )
         self.bn = nn.BatchNorm2d(c_out, eps=eps, momentum=momentum)
         self.act = make_activation(activation)
@@ -82,13 +129,24 @@ class Conv(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """What is left after fusing: Conv2d with bias → attention, if any → activation."""
+    """What is left after fusing: Conv2d with bias → attention, if any → activation.
 
-    def __init__(self, conv: nn.Conv2d, act: nn.Module, se: nn.Module | None = None) -> None:
+    With ``se_last`` attention comes after the activation.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        act: nn.Module,
+        se: nn.Module | None = None,
+        se_last: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = conv
         self.se = se or nn.Identity()
         self.act = act
+        self.se_last = se_last
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.se(self.conv(x)))  # type: ignore[no-any-return]
+        out = self.conv(x)
+        return self.se(self.act(out)) if self.se_last else self.act(self.se(out))  # type: ignore[no-any-return]

@@ -5,6 +5,8 @@ RepVGG (arXiv 2101.03697, section 3.3). Everything is computed in float64 and ca
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,30 +42,18 @@ def identity_kernel(channels: int, groups: int, size: int) -> Tensor:
     return kernel
 
 
-def pad_kernel(weight: Tensor, size: int) -> Tensor:
-    """Put a smaller odd kernel into the centre of a larger one."""
-    margin = (size - weight.shape[-1]) // 2
-    return F.pad(weight, [margin] * 4)
+def pad_kernel(weight: Tensor, size: int, at: int | None = None) -> Tensor:
+    """Put a smaller kernel into a larger one of ``size``: at its centre, or from ``at`` on."""
+    free = size - weight.shape[-1]
+    before = free // 2 if at is None else at
+    return F.pad(weight, [before, free - before] * 2)
 
 
 def plain_conv(like: nn.Conv2d, kernel: Kernel) -> nn.Conv2d:
-    """A convolution with bias, shaped as ``like``, with the given kernel cast to its dtype."""
+    """A copy of ``like`` with bias and the given kernel, cast to its dtype."""
     weight, bias = kernel
-    conv = nn.Conv2d(
-        like.in_channels,
-        like.out_channels,
-        like.kernel_size,  # type: ignore[arg-type]
-        like.stride,  # type: ignore[arg-type]
-        like.padding,  # type: ignore[arg-type]
-        like.dilation,  # type: ignore[arg-type]
-        like.groups,
-        bias=True,
-        padding_mode=like.padding_mode,
-        device=like.weight.device,
-        dtype=like.weight.dtype,
-    )
-    with torch.no_grad():
-        conv.weight.copy_(weight)
-        assert conv.bias is not None
-        conv.bias.copy_(bias)
+    conv = copy.deepcopy(like)
+    dtype = like.weight.dtype
+    conv.weight = nn.Parameter(weight.to(dtype))
+    conv.bias = nn.Parameter(bias.to(dtype))
     return conv

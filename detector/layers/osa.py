@@ -24,13 +24,16 @@ class OSAModule(nn.Module):
         convs: int = 5,
         identity: bool = False,
         ese: bool = False,
+        bottleneck: int | None = None,
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()
         if identity and c_in != c_out:
             raise ValueError(f"an identity from {c_in} to {c_out} channels")
         widths = [c_in] + [width] * convs
-        self.convs = nn.ModuleList(_conv(widths[i], width, 3, activation) for i in range(convs))
+        self.convs = nn.ModuleList(
+            _link(widths[i], width, bottleneck, activation) for i in range(convs)
+        )
         self.concat = _conv(sum(widths), c_out, 1, activation)
         self.ese = ESEBlock(c_out) if ese else nn.Identity()
         self.identity = identity
@@ -51,7 +54,10 @@ class OSAStage(nn.Sequential):
         c_out: width after each module's concatenation.
         width: width of the chained convolutions.
         convs: chained convolutions per module.
-        ese: effective squeeze-and-excitation before the identity is added (VoVNetV2).
+        ese: effective squeeze-and-excitation in the last module, before the identity is added
+            (VoVNetV2).
+        bottleneck: width of a 1×1 convolution before each chained one (the paper's ablation,
+            section 4.2: fewer parameters, slower and less accurate).
     """
 
     def __init__(
@@ -62,14 +68,31 @@ class OSAStage(nn.Sequential):
         repeats: int = 1,
         convs: Count = 5,
         ese: bool = False,
+        bottleneck: Width | None = None,
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__(
             *(
-                OSAModule(c_out if i else c_in, c_out, width, convs, i > 0, ese, activation)
+                OSAModule(
+                    c_out if i else c_in,
+                    c_out,
+                    width,
+                    convs,
+                    identity=i > 0,
+                    ese=ese and i == repeats - 1,
+                    bottleneck=bottleneck,
+                    activation=activation,
+                )
                 for i in range(repeats)
             )
         )
+
+
+def _link(c_in: int, width: int, bottleneck: int | None, activation: Activation) -> nn.Module:
+    if bottleneck is None:
+        return _conv(c_in, width, 3, activation)
+    reduced = _conv(c_in, bottleneck, 1, activation)
+    return nn.Sequential(reduced, _conv(bottleneck, width, 3, activation))
 
 
 def _conv(c_in: int, c_out: int, kernel: int, activation: Activation) -> Conv:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
-from detector.layers.conv import Conv2d, FusedConv, check_groups, same_padding
+from detector.layers.conv import (
+    Conv2d,
+    FusedConv,
+    PaddingMode,
+    SameConv2d,
+    check_groups,
+    make_conv,
+    same_padding,
+)
 from detector.layers.fuse import (
     Kernel,
     fold_batch_norm,
@@ -30,8 +36,13 @@ class RepVGGBlock(nn.Module):
 
     Args:
         padding: ``None``, or the one value that keeps the size at stride 1.
+        padding_mode: torch's, or ``same``: TensorFlow's, which pads an even side less at its start.
         deploy: build the fused form at once.
-        use_se: squeeze-and-excitation, ratio 1/16, before the activation.
+        use_se: squeeze-and-excitation before the activation.
+        se_ratio: by which that reduces the channels.
+        se_last: squeeze-and-excitation after the activation (RepVGGplus).
+        pointwise: with the 1×1 branch; without it for the paper's ablation (table 6).
+        identity: with the identity branch where the shapes allow; as above.
     """
 
     def __init__(
@@ -43,10 +54,14 @@ class RepVGGBlock(nn.Module):
         padding: Size | None = None,
         dilation: Count = 1,
         groups: Count = 1,
-        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        padding_mode: PaddingMode = "zeros",
         deploy: bool = False,
         use_se: bool = False,
         activation: Activation = "SiLU",
+        se_ratio: Count = 16,
+        se_last: bool = False,
+        pointwise: bool = True,
+        identity: bool = True,
     ) -> None:
         super().__init__()
         if kernel % 2 == 0:
@@ -57,39 +72,64 @@ class RepVGGBlock(nn.Module):
                 f"argument 'padding': the branches fit only with {same} here, found {padding}"
             )
         check_groups(groups, c_in, c_out)
-        self.conv = Conv2d(
+        if padding_mode == "same" and dilation > 1:
+            raise ValueError("argument 'padding_mode': 'same' fuses without dilation only")
+        self.conv = make_conv(
             c_in, c_out, kernel, stride, same, dilation, groups, deploy, padding_mode
         )
-        self.se = SEBlock(c_out) if use_se else nn.Identity()
+        self.se = SEBlock(c_out, se_ratio) if use_se else nn.Identity()
         self.act = make_activation(activation)
+        self.se_last = se_last
         self.deployed = deploy
         if deploy:
             return
         self.bn = nn.BatchNorm2d(c_out)
-        self.pointwise = Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
-        self.pointwise_bn = nn.BatchNorm2d(c_out)
-        self.identity_bn = nn.BatchNorm2d(c_out) if stride == 1 and c_in == c_out else None
+        self.pointwise = self.pointwise_bn = self.identity_bn = None
+        if pointwise:
+            self.pointwise = Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+            self.pointwise_bn = nn.BatchNorm2d(c_out)
+        if identity and stride == 1 and c_in == c_out:
+            self.identity_bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x)
         if not self.deployed:
-            out = self.bn(out) + self.pointwise_bn(self.pointwise(x))
+            self._check_side(x)
+            out = self.bn(out)
+            if self.pointwise is not None and self.pointwise_bn is not None:
+                out = out + self.pointwise_bn(self.pointwise(x))
             if self.identity_bn is not None:
                 out = out + self.identity_bn(x)
-        return self.act(self.se(out))  # type: ignore[no-any-return]
+        return self.se(self.act(out)) if self.se_last else self.act(self.se(out))  # type: ignore[no-any-return]
+
+    def _check_side(self, x: Tensor) -> None:
+        """With TensorFlow's padding an odd side has its pixels elsewhere: no one kernel fits both.
+
+        Raises:
+            ValueError: the stride does not divide a side.
+        """
+        stride = self.conv.stride[0]
+        same = isinstance(self.conv, SameConv2d)
+        if same and stride > 1 and (x.shape[-2] % stride or x.shape[-1] % stride):
+            raise ValueError(
+                f"padding_mode 'same': the stride {stride} must divide the map's sides, found "
+                f"{x.shape[-2]}×{x.shape[-1]}"
+            )
 
     def fuse(self) -> FusedConv:
         """One convolution with bias that computes the same in eval mode."""
         conv = self.conv if self.deployed else plain_conv(self.conv, self.kernel())
-        return FusedConv(conv, self.act, self.se)
+        return FusedConv(conv, self.act, self.se, self.se_last)
 
     def kernel(self) -> Kernel:
         """Sum of the branches' kernels and biases, float64."""
         size = self.conv.kernel_size[0]
         weight, bias = fold_batch_norm(self.conv, self.bn)
-        pointwise, pointwise_bias = fold_batch_norm(self.pointwise, self.pointwise_bn)
-        weight = weight + pad_kernel(pointwise, size)
-        bias = bias + pointwise_bias
+        if self.pointwise is not None and self.pointwise_bn is not None:
+            pointwise, pointwise_bias = fold_batch_norm(self.pointwise, self.pointwise_bn)
+            at = self.conv.offset(0) if isinstance(self.conv, SameConv2d) else None
+            weight = weight + pad_kernel(pointwise, size, at)
+            bias = bias + pointwise_bias
         if self.identity_bn is not None:
             scale, shift = norm_scale_shift(self.identity_bn)
             eye = identity_kernel(self.conv.out_channels, self.conv.groups, size)

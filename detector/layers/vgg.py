@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
-from detector.layers.conv import Conv2d, check_groups, same_padding
+from detector.layers.conv import Conv2d, FusedConv, check_groups, same_padding
+from detector.layers.fuse import fold_batch_norm, plain_conv
 from detector.registry import Count, Positive, Size, Width, register
 
 
@@ -44,6 +45,38 @@ class ConvAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x))  # type: ignore[no-any-return]
+
+
+@register()
+class ConvNormAct(nn.Module):
+    """Conv2d with bias → BatchNorm2d → activation: VGG with batch norm, as torchvision has it.
+
+    Args:
+        padding: ``None`` keeps the size at stride 1.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 1,
+        stride: Count = 1,
+        padding: Size | None = None,
+        groups: Count = 1,
+        dilation: Count = 1,
+        activation: Activation = "ReLU",
+    ) -> None:
+        super().__init__()
+        plain = ConvAct(c_in, c_out, kernel, stride, padding, groups, dilation, activation)
+        self.conv, self.act = plain.conv, plain.act
+        self.bn = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
+
+    def fuse(self) -> FusedConv:
+        """The same function with the batch norm folded into the convolution."""
+        return FusedConv(plain_conv(self.conv, fold_batch_norm(self.conv, self.bn)), self.act)
 
 
 @register()

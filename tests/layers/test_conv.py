@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from detector.layers.conv import Conv, Conv2d, FusedConv, same_padding
@@ -62,3 +63,23 @@ def test_strided_pointwise_is_torchs(stride: int, groups: int, channels_last: bo
     expected.sum().backward()
     assert ours.weight.grad is not None
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "pads"),
+    [
+        (8, 3, 2, (0, 1)),  # 4 windows of 3, 2 apart: 9 pixels
+        (7, 3, 2, (1, 1)),  # 4 windows: 9 pixels, 2 more than there are
+        (8, 3, 1, (1, 1)),
+        (8, 1, 2, (0, 0)),
+        (9, 5, 3, (1, 1)),  # 3 windows of 5, 3 apart: 11 pixels
+        (8, 7, 2, (2, 3)),  # 4 windows of 7, 2 apart: 13 pixels
+    ],
+)
+def test_tensorflow_s_same_padding(side: int, kernel: int, stride: int, pads: tuple[int, int]):
+    conv = Conv(2, 2, kernel, stride, padding_mode="same").conv
+    x = torch.randn(1, 2, side, side)
+    padded = F.pad(x, (*pads, *pads))
+    expected = F.conv2d(padded, conv.weight, stride=stride)
+    assert expected.shape[-1] == -(-side // stride)
+    torch.testing.assert_close(conv(x), expected)

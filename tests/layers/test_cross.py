@@ -72,7 +72,10 @@ def test_c3x_by_definition() -> None:
     ("make", "message"),
     [
         (lambda: CrossConv(8, 8, 4), "^argument 'kernel': expected an odd number, found 4$"),
-        (lambda: CrossConv(8, 8, groups=3), "^argument 'groups': 3 does not divide 8 → 8 channels$"),
+        (
+            lambda: CrossConv(8, 8, groups=3),
+            "^argument 'groups': 3 does not divide 8 → 8 channels$",
+        ),
         (lambda: CrossConv(8, 8, expansion=0.1), "'expansion': 0.1 of 8 channels leaves none$"),
     ],
 )

@@ -13,7 +13,9 @@ from detector.layers.repvgg import randomise_batch_norms
 from detector.layers.shared_norm import Joined
 
 
-@pytest.mark.parametrize(("c_in", "c_out", "groups"), [(8, 8, 8), (8, 12, 4), (8, 24, 8), (3, 8, 1)])
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "groups"), [(8, 8, 8), (8, 12, 4), (8, 24, 8), (3, 8, 1)]
+)
 def test_dwconv_is_conv_in_groups(c_in: int, c_out: int, groups: int) -> None:
     ours = DWConv(c_in, c_out, 3, 2, 2, "ReLU").eval()
     theirs = Conv(c_in, c_out, 3, 2, groups=groups, dilation=2, activation="ReLU").eval()

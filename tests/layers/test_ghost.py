@@ -59,7 +59,7 @@ def test_c3ghost_by_definition() -> None:
 
 def test_c3ghost_params_by_hand() -> None:
     # C3's 1×1 convs: 2 · (128 · 64 + 128) + 128 · 128 + 256. A ghost bottleneck of 64 channels:
-    # ghost conv 64 → 32 (64 · 16 + 32, 25 · 16 + 32), ghost conv 32 → 64 (32 · 32 + 64, 25 · 32 + 64)
+    # ghost conv 64 → 32: 64 · 16 + 32 and 25 · 16 + 32; 32 → 64: 32 · 32 + 64 and 25 · 32 + 64.
     bottleneck = (1024 + 32) + (400 + 32) + (1024 + 64) + (800 + 64)
     assert params(C3Ghost(128, 128, repeats=2)) == 2 * 8320 + 16640 + 2 * bottleneck == 40_160
 
@@ -67,7 +67,10 @@ def test_c3ghost_params_by_hand() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GhostConv(8, 7), "^a ghost convolution makes an even number of channels, found 7$"),
+        (
+            lambda: GhostConv(8, 7),
+            "^a ghost convolution makes an even number of channels, found 7$",
+        ),
         (
             lambda: GhostBottleneck(8, 6),
             "^a ghost bottleneck makes a multiple of 4 channels, found 6$",

@@ -36,7 +36,14 @@ def test_equals_timm(repeats: int, ese: bool) -> None:
     attn = "ese" if ese else ""
     theirs = nn.Sequential(
         *(
-            vovnet.OsaBlock(24 if i else 16, 8, 24, layer_per_block=5, residual=i > 0, attn=attn)
+            vovnet.OsaBlock(
+                24 if i else 16,
+                8,
+                24,
+                layer_per_block=5,
+                residual=i > 0,
+                attn=attn if i == repeats - 1 else "",  # as its stages have it
+            )
             for i in range(repeats)
         )
     ).eval()
@@ -97,3 +104,16 @@ def test_published_models(
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=5e-4)
     found = sum(m.identity for m in network.modules() if isinstance(m, OSAModule))
     assert found == identities
+
+
+def test_bottleneck_of_the_ablation() -> None:
+    """A 1×1 convolution to 4 channels before each chained one."""
+    stage = OSAStage(16, 24, 8, convs=2, bottleneck=4)
+    shapes = [tuple(m.weight.shape) for m in stage.modules() if isinstance(m, nn.Conv2d)]
+    assert shapes == [(4, 16, 1, 1), (8, 4, 3, 3), (4, 8, 1, 1), (8, 4, 3, 3), (24, 32, 1, 1)]
+    assert stage.eval()(torch.rand(1, 16, 5, 5)).shape == (1, 24, 5, 5)
+
+
+def test_attention_is_in_a_stage_s_last_module() -> None:
+    modules = list(OSAStage(16, 24, 8, repeats=3, ese=True))
+    assert [isinstance(module.ese, nn.Identity) for module in modules] == [True, True, False]

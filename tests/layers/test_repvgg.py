@@ -171,3 +171,59 @@ def test_published_models(
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 3, 224, 224))
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=5e-4)
+
+
+# ------------------------------------------------------------------------- variants of the block
+
+
+@pytest.mark.parametrize("pointwise", [True, False])
+@pytest.mark.parametrize("identity", [True, False])
+def test_fuse_without_branches(pointwise: bool, identity: bool) -> None:
+    block = RepVGGBlock(8, 8, pointwise=pointwise, identity=identity).double().eval()
+    randomise_batch_norms(block)
+    names = {name.split(".")[0] for name, _ in block.named_parameters()}
+    assert ("pointwise" in names, "identity_bn" in names) == (pointwise, identity)
+    x = torch.randn(1, 8, 7, 7, dtype=torch.float64)
+    assert difference(block(x), block.fuse()(x)) <= 1e-10
+
+
+def test_attention_after_the_activation() -> None:
+    block = RepVGGBlock(8, 8, use_se=True, se_ratio=4, se_last=True, activation="ReLU")
+    block = block.double().eval()
+    randomise_batch_norms(block)
+    assert block.se.down.out_channels == 2  # type: ignore[union-attr]
+    x = torch.randn(1, 8, 8, 12, dtype=torch.float64)
+    plain = RepVGGBlock(8, 8, activation="ReLU").double().eval()
+    plain.load_state_dict(block.state_dict(), strict=False)
+    torch.testing.assert_close(block(x), block.se(plain(x)))
+    assert difference(block(x), block.fuse()(x)) <= 1e-10
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 2)])
+def test_fuse_with_tensorflow_s_padding(kernel: int, stride: int, groups: int) -> None:
+    block = RepVGGBlock(8, 8, kernel, stride, groups=groups, padding_mode="same").double().eval()
+    randomise_batch_norms(block)
+    x = torch.randn(1, 8, 8, 12, dtype=torch.float64)
+    fused = block.fuse()
+    assert block(x).shape[2:] == (8 // stride, 12 // stride)
+    assert difference(block(x), fused(x)) <= 1e-10
+
+
+def test_tensorflow_s_padding_puts_the_pointwise_kernel_at_the_corner() -> None:
+    block = RepVGGBlock(1, 1, stride=2, padding_mode="same").eval()
+    with torch.no_grad():
+        block.conv.weight.zero_()
+        assert block.pointwise is not None
+        block.pointwise.weight.fill_(1)
+    weight = block.fuse().conv.weight[0, 0]
+    assert weight[0, 0] > 0.9
+    assert weight.flatten()[1:].tolist() == [0] * 8
+
+
+def test_tensorflow_s_padding_and_odd_sides() -> None:
+    block = RepVGGBlock(1, 1, stride=2, padding_mode="same")
+    with pytest.raises(ValueError, match="the stride 2 must divide the map's sides, found 7×8$"):
+        block(torch.zeros(1, 1, 7, 8))
+    with pytest.raises(ValueError, match="'padding_mode': 'same' fuses without dilation only$"):
+        RepVGGBlock(1, 1, dilation=2, padding_mode="same")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.layers.csp import C3
-from detector.layers.transformer import HEADS, C3TR, TransformerEncoder, TransformerLayer
+from detector.layers.transformer import C3TR, HEADS, TransformerEncoder, TransformerLayer
 
 
 def attention(layer: TransformerLayer, x: Tensor) -> Tensor:
@@ -24,7 +24,10 @@ def attention(layer: TransformerLayer, x: Tensor) -> Tensor:
         part = slice(head * size, (head + 1) * size)
         for cell in range(len(x)):
             scores = torch.tensor(
-                [float(q[cell, part] @ k[other, part]) / math.sqrt(size) for other in range(len(x))],
+                [
+                    float(q[cell, part] @ k[other, part]) / math.sqrt(size)
+                    for other in range(len(x))
+                ],
                 dtype=torch.float64,
             )
             shares = scores.exp() / scores.exp().sum()

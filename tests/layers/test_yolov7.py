@@ -69,5 +69,5 @@ def test_published_params(name: str, train: int, deployed: int) -> None:
 def test_activations_of_yolov7_tiny() -> None:
     acts = [m for m in build("yolov7_tiny", 1).modules() if "LU" in type(m).__name__]
     assert {(type(act), act.negative_slope) for act in acts} == {(nn.LeakyReLU, 0.1)}
-    # 3 + 6 · 4 convolutions to P5 less one, 4 of the pyramid, and in the neck 2 · 6, 2 · 5, 3
+    # stem 2, four blocks of 5, pyramid 4; neck: twice up 2 + 5, twice down 1 + 5; 3 before the head
     assert len(acts) == 2 + 4 * 5 + 4 + 2 * 7 + 2 * 6 + 3

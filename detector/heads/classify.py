@@ -1,0 +1,79 @@
+"""A classifier's head: pooling, hidden layers if any, one linear layer; auxiliary classifiers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from detector.layers.conv import Conv
+from detector.registry import Count, register
+
+Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
+AUXILIARY = "auxiliary"
+"""Key of raw maps that exist in training only."""
+
+
+@register(head=True)
+class Classify(nn.Module):
+    """Average pooling to ``pool`` × ``pool`` → hidden linear layers → linear.
+
+    ``forward`` gives ``{"logits": (b, classes)}``, and under ``"auxiliary"`` the logits of the
+    auxiliary classifiers, one for each map that the row reads besides the first (RepVGGplus:
+    training only, loss = main + 0.1 × each; :meth:`fuse` drops them).
+
+    Args:
+        nc: number of classes.
+        pool: side of the pooled map, cells (VGG: 7).
+        hidden: widths of linear layers with ReLU (VGG: 4096, 4096).
+        dropout: probability, before each linear layer but the first.
+        c_in: channels of each map.
+    """
+
+    def __init__(
+        self,
+        nc: int,
+        pool: Count = 1,
+        hidden: list[Count] | None = None,
+        dropout: Probability = 0.0,
+        c_in: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.nc = nc
+        widths = [c_in[0] * pool**2, *(hidden or ()), nc]
+        layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(pool), nn.Flatten()]
+        for i, (width, next_width) in enumerate(zip(widths, widths[1:], strict=False)):
+            layers += [nn.ReLU(inplace=True), nn.Dropout(dropout)] if i else []
+            layers.append(nn.Linear(width, next_width))
+        self.layers = nn.Sequential(*layers)
+        self.auxiliary = nn.ModuleList(AuxiliaryClassifier(c, nc) for c in c_in[1:])
+
+    def forward(self, features: list[Tensor]) -> dict[str, Any]:
+        """(b, c, h, w) of the last stage, and of stages with an auxiliary classifier → logits."""
+        maps: dict[str, Any] = {"logits": self.layers(features[0])}
+        if len(self.auxiliary):
+            pairs = zip(self.auxiliary, features[1:], strict=True)
+            maps[AUXILIARY] = [classifier(feature) for classifier, feature in pairs]
+        return maps
+
+    def decode(self, maps: dict[str, Any]) -> Tensor:
+        """Raw maps → (b, classes) probabilities."""
+        return torch.softmax(maps["logits"], -1)
+
+    def fuse(self) -> Classify:
+        """The same without auxiliary classifiers."""
+        fused = copy.deepcopy(self)
+        fused.auxiliary = nn.ModuleList()
+        return fused
+
+
+class AuxiliaryClassifier(nn.Sequential):
+    """3×3 stride-2 conv-BN-ReLU of the same width → global average pool → linear (RepVGGplus)."""
+
+    def __init__(self, c_in: int, nc: int) -> None:
+        conv = Conv(c_in, c_in, 3, 2, activation="ReLU", eps=1e-5, momentum=0.1)
+        super().__init__(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, nc))

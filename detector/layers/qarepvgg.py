@@ -1,0 +1,69 @@
+"""QARepVGG's block (arXiv 2212.01593, section 4): branches whose sum survives quantisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detector.layers.activation import Activation, make_activation
+from detector.layers.conv import Conv2d, FusedConv, check_groups, same_padding
+from detector.layers.fuse import (
+    Kernel,
+    fold_batch_norm,
+    identity_kernel,
+    norm_scale_shift,
+    pad_kernel,
+    plain_conv,
+)
+from detector.registry import Count, Width, register
+
+
+@register()
+class QARepVGGBlock(nn.Module):
+    """k×k conv-BN + 1×1 conv + identity, added, then BN, then activation.
+
+    In RepVGG's block the batch norms of the 1×1 and identity branches blow up the variance of some
+    channels; here those branches have none, and the sum has one.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Count = 3,
+        stride: Count = 1,
+        groups: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
+        check_groups(groups, c_in, c_out)
+        padding = same_padding(kernel)
+        self.conv = Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
+        self.conv_bn = nn.BatchNorm2d(c_out)
+        self.pointwise = Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+        self.identity = stride == 1 and c_in == c_out
+        self.bn = nn.BatchNorm2d(c_out)
+        self.act = make_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv_bn(self.conv(x)) + self.pointwise(x)
+        if self.identity:
+            out = out + x
+        return self.act(self.bn(out))  # type: ignore[no-any-return]
+
+    def fuse(self) -> FusedConv:
+        """One convolution with bias that computes the same in eval mode."""
+        return FusedConv(plain_conv(self.conv, self.kernel()), self.act)
+
+    def kernel(self) -> Kernel:
+        """The branches' kernels added, then the last batch norm folded in; float64."""
+        size = self.conv.kernel_size[0]
+        weight, bias = fold_batch_norm(self.conv, self.conv_bn)
+        weight = weight + pad_kernel(self.pointwise.weight.detach().double(), size)
+        if self.identity:
+            eye = identity_kernel(self.conv.out_channels, self.conv.groups, size)
+            weight = weight + eye.to(weight.device)
+        scale, shift = norm_scale_shift(self.bn)
+        return weight * scale.view(-1, 1, 1, 1), torch.addcmul(shift, bias, scale)

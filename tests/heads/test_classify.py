@@ -1,0 +1,43 @@
+"""The classifier's head: what it computes, and what deploy drops."""
+
+import torch
+from torch import nn
+
+from detector.heads.classify import Classify
+
+
+def test_pooling_and_one_linear_layer():
+    head = Classify(5, c_in=[8])
+    x = torch.randn(2, 8, 3, 4)
+    linear = head.layers[-1]
+    expected = x.mean((2, 3)) @ linear.weight.T + linear.bias
+    torch.testing.assert_close(head([x])["logits"], expected)
+
+
+def test_probabilities():
+    head = Classify(3, c_in=[8])
+    logits = torch.tensor([[1.0, 2.0, 4.0]]).log()
+    torch.testing.assert_close(head.decode({"logits": logits}), torch.tensor([[1, 2, 4]]) / 7)
+
+
+def test_hidden_layers_of_vgg():
+    head = Classify(10, pool=7, hidden=[16, 16], dropout=0.5, c_in=[4])
+    kinds = [type(layer) for layer in head.layers]
+    between = [nn.ReLU, nn.Dropout, nn.Linear]
+    assert kinds == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear, *between, *between]
+    # 4 · 7² · 16 + 16, 16 · 16 + 16, 16 · 10 + 10
+    assert sum(p.numel() for p in head.parameters()) == 3152 + 272 + 170
+
+
+def test_auxiliary_classifiers_exist_in_training_only():
+    head = Classify(5, c_in=[8, 4, 6]).eval()
+    features = [torch.randn(1, c, 6, 6) for c in (8, 4, 6)]
+    maps = head(features)
+    assert [tuple(logits.shape) for logits in maps["auxiliary"]] == [(1, 5), (1, 5)]
+    # 4 · 4 · 9 + 2 · 4 + 4 · 5 + 5
+    assert sum(p.numel() for p in head.auxiliary[0].parameters()) == 144 + 8 + 25
+    fused = head.fuse()
+    found = fused(features)
+    assert found.keys() == {"logits"}
+    assert torch.equal(found["logits"], maps["logits"])
+    assert len(head.auxiliary) == 2

@@ -1,0 +1,119 @@
+"""The published classifiers, by the integers of their papers."""
+
+import pytest
+import torch
+
+from detector.cost import Cost, cost
+from detector.graph import Detector, build
+from detector.heads.classify import Classify
+from detector.layers.osa import OSAModule
+from detector.reparam import fuse_modules
+
+# variant: train params, deployed params, GMAC at 224, Winograd multiplications (G), both deployed
+REPVGG = {
+    "A0": (9_108_968, 8_309_384, 1.361, 0.747),
+    "A1": (14_092_264, 12_789_864, 2.364, 1.272),
+    "A2": (28_210_600, 25_499_944, 5.117, 2.660),
+    "B0": (15_817_960, 14_339_048, 3.058, 1.580),
+    "B1": (57_415_016, 51_829_480, 11.815, 5.907),
+    "B1g2": (45_782_376, 41_360_104, 8.810, 4.571),
+    "B1g4": (39_966_056, 36_125_416, 7.307, 3.903),
+    "B2": (89_022_376, 80_315_112, 18.377, 9.144),
+    "B2g2": (70_846_376, 63_956_712, 13.680, 7.057),
+    "B2g4": (61_758_376, 55_777_512, 11.332, 6.013),
+    "B3": (123_085_288, 110_960_872, 26.209, 12.914),
+    "B3g2": (96_911_848, 87_404_776, 19.446, 9.909),
+    "B3g4": (83_825_128, 75_626_728, 16.064, 8.406),
+    "D2se": (133_334_836, 120_387_572, 32.830, 15.569),
+    "plus-L2pse": (146_062_864, 127_151_960, 32.836, None),
+}
+
+
+def empty(name: str, variant: str, classes: int = 1000) -> Detector:
+    """A network whose weights take no memory."""
+    with torch.device("meta"):
+        return build(name, classes, variant)
+
+
+def costs(model: Detector) -> tuple[Cost, Cost]:
+    with torch.device("meta"):
+        return cost(model, (224, 224)), cost(fuse_modules(model), (224, 224))
+
+
+@pytest.mark.parametrize("variant", REPVGG)
+def test_repvgg(variant: str):
+    train_params, deploy_params, gmac, winograd = REPVGG[variant]
+    trained, deployed = costs(empty("repvgg", variant))
+    assert (trained.params, deployed.params) == (train_params, deploy_params)
+    assert deployed.macs / 1e9 == pytest.approx(gmac, abs=5e-4)
+    if winograd is not None:
+        assert deployed.winograd_muls / 1e9 == pytest.approx(winograd, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pointwise", "identity", "expected"),
+    [
+        (True, True, 15_817_960),
+        (True, False, 15_808_616),
+        (False, True, 14_354_856),
+        (False, False, 14_345_512),
+    ],
+)
+def test_ablation_of_b0(pointwise: bool, identity: bool, expected: int, tmp_path):
+    from detector.model_file import read_model_file
+
+    text = read_model_file("repvgg").file.text
+    text = text.replace(
+        "pointwise: True, identity: True", f"pointwise: {pointwise}, identity: {identity}"
+    )
+    path = tmp_path / "ablation.yaml"
+    path.write_text(text)
+    assert costs(empty(str(path), "B0"))[0].params == expected
+
+
+def test_auxiliary_classifiers():
+    model = empty("repvgg", "plus-L2pse")
+    assert isinstance(model.head, Classify)
+    found = [sum(p.numel() for p in one.parameters()) for one in model.head.auxiliary]
+    assert found == [391_720, 1_243_240, 4_328_680]
+    assert not len(fuse_modules(model).head.auxiliary)
+
+
+@pytest.mark.parametrize(
+    ("variant", "params", "gmac", "identities"),
+    [
+        ("27-slim", 3_525_736, 2.177, 0),
+        ("39", 22_600_296, 7.072, 2),
+        ("57", 36_640_296, 8.930, 5),
+    ],
+)
+def test_vovnet(variant: str, params: int, gmac: float, identities: int):
+    model = empty("vovnet", variant)
+    trained, deployed = costs(model)
+    assert trained.params == params
+    assert deployed.macs / 1e9 == pytest.approx(gmac, abs=5e-4)
+    modules = [module for module in model.modules() if isinstance(module, OSAModule)]
+    assert sum(module.identity for module in modules) == identities
+
+
+@pytest.mark.parametrize(
+    ("variant", "classes", "params", "gmac"),
+    [
+        ("16", 1000, 138_357_544, 15.470),
+        ("16", 10, 134_301_514, None),
+        ("19", 1000, 143_667_240, 19.632),
+        ("19", 10, 139_611_210, None),
+    ],
+)
+def test_vgg(variant: str, classes: int, params: int, gmac: float | None):
+    trained, deployed = costs(empty("vgg", variant, classes))
+    assert trained.params == deployed.params == params
+    if gmac is not None:
+        assert deployed.macs / 1e9 == pytest.approx(gmac, abs=5e-4)
+
+
+def test_batch_norms_of_vgg_are_fused():
+    trained, deployed = costs(empty("vgg", "19-bn"))
+    # 2 · (2 · 64 + 2 · 128 + 4 · 256 + 8 · 512) weights and biases
+    assert trained.params - deployed.params == 2 * (128 + 256 + 1024 + 4096)
+    assert deployed.params == 143_667_240
