@@ -88,7 +88,9 @@ def _cells(raw: RawRow, row: RowCost) -> list[str]:
 
 
 def _brief(value: object) -> str:
-    return f"{len(value)} lists" if isinstance(value, list) and value else str(value)
+    """Lists of lists, as anchors, would fill the line."""
+    nested = isinstance(value, list) and any(isinstance(item, list) for item in value)
+    return f"{len(value)} lists" if isinstance(value, list) and nested else str(value)
 
 
 def _row_figures(raw: RawRow, row: RowCost) -> dict[str, Any]:

@@ -38,44 +38,31 @@ class ConvAct(nn.Module):
         if padding is None:
             padding = same_padding(kernel, dilation)
         self.conv = Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups)
+        self.bn = self.make_norm(c_out)
         self.act = make_activation(activation)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv(x))  # type: ignore[no-any-return]
-
-
-@register()
-class ConvNormAct(nn.Module):
-    """Conv2d with bias → BatchNorm2d → activation: VGG with batch norm, as torchvision has it.
-
-    Args:
-        padding: ``None`` keeps the size at stride 1.
-    """
-
-    def __init__(
-        self,
-        c_in: int,
-        c_out: Width,
-        kernel: Count = 1,
-        stride: Count = 1,
-        padding: Size | None = None,
-        groups: Count = 1,
-        dilation: Count = 1,
-        activation: Activation = "ReLU",
-    ) -> None:
-        super().__init__()
-        plain = ConvAct(c_in, c_out, kernel, stride, padding, groups, dilation, activation)
-        self.conv, self.act = plain.conv, plain.act
-        self.bn = nn.BatchNorm2d(c_out)
+    def make_norm(self, c_out: int) -> nn.Module:
+        """What stands between convolution and activation: nothing."""
+        return nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
 
+
+@register()
+class ConvNormAct(ConvAct):
+    """Conv2d with bias → BatchNorm2d → activation: VGG with batch norm, as torchvision has it."""
+
+    def make_norm(self, c_out: int) -> nn.Module:
+        """What stands between convolution and activation."""
+        return nn.BatchNorm2d(c_out)
+
     def fuse(self) -> FusedConv:
         """The same function with the batch norm folded into the convolution."""
+        assert isinstance(self.bn, nn.BatchNorm2d)
         return FusedConv(plain_conv(self.conv, fold_batch_norm(self.conv, self.bn)), self.act)
 
 

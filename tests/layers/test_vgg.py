@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from detector.layers.vgg import ConvAct, L2Norm
+from detector.layers.conv import Conv2d
+from detector.layers.repvgg import randomise_batch_norms
+from detector.layers.vgg import ConvAct, ConvNormAct, L2Norm
 
 
 def test_conv_act_is_a_convolution_with_bias_and_relu():
@@ -13,7 +15,16 @@ def test_conv_act_is_a_convolution_with_bias_and_relu():
     x = torch.randn(2, 3, 9, 9)
     expected = F.relu(F.conv2d(x, block.conv.weight, block.conv.bias, stride=2, padding=1))
     assert torch.equal(block(x), expected)
-    assert [type(module) for module in block.children()] == [type(block.conv), nn.ReLU]
+    assert [type(module) for module in block.children()] == [Conv2d, nn.Identity, nn.ReLU]
+
+
+def test_conv_norm_act_fuses():
+    block = ConvNormAct(4, 8, kernel=3, stride=2).double().eval()
+    randomise_batch_norms(block)
+    x = torch.randn(1, 4, 9, 9, dtype=torch.float64)
+    expected = F.relu(block.bn(block.conv(x)))
+    torch.testing.assert_close(block(x), expected)
+    torch.testing.assert_close(block.fuse()(x), expected)
 
 
 def test_dilated_conv6_keeps_the_size():
