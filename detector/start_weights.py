@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from detector.checkpoint import read_state, shape_of
@@ -14,6 +15,7 @@ from detector.graph import Detector
 from detector.heads.yolo import Detect
 from detector.interop import ssd, vgg
 
+ANCHORS = ".anchors_wh"
 MAX_LINES = 8
 """Of a report on tensors that did not fit."""
 
@@ -45,11 +47,14 @@ class TransferReport:
 def start_from(model: Detector, path: Path) -> TransferReport:
     """Copy every tensor of a weights file that fits: ours, YOLOv5's, SSD's of two projects.
 
+    Anchors that the model file gives are kept.
+
     Raises:
         DetectorError: the file cannot be read, or nothing in it fits.
     """
     try:
-        return transfer(model, read_state(path))
+        fitted = isinstance(model.head, Detect) and model.head.fitted
+        return transfer(model, read_state(path), keep_anchors=fitted)
     except DetectorError as error:
         raise error if error.file else DetectorError(error.message, file=path) from error
 
@@ -71,8 +76,15 @@ def start_backbone_from(model: Detector, path: Path) -> TransferReport:
         raise error if error.file else DetectorError(error.message, file=path) from error
 
 
-def transfer(model: Detector, state: Mapping[str, Tensor]) -> TransferReport:
+def transfer(
+    model: Detector, state: Mapping[str, Tensor], keep_anchors: bool = False
+) -> TransferReport:
     """Copy every tensor whose name and shape fit; with other classes, all but the head's.
+
+    Args:
+        model: is changed.
+        state: tensors by name.
+        keep_anchors: leave the network's own as they are.
 
     Raises:
         DetectorError: not one fits.
@@ -87,6 +99,8 @@ def transfer(model: Detector, state: Mapping[str, Tensor]) -> TransferReport:
             left[name] = "has no place in this network"
         elif tensor.shape != own[name].shape:
             left[name] = f"is {shape_of(tensor)}, expected {shape_of(own[name])}"
+        elif keep_anchors and name.endswith(ANCHORS) and not torch.equal(tensor, own[name]):
+            left[name] = "the model file has anchors of its own"
         else:
             own[name].copy_(tensor)
             taken.append(name)
@@ -94,7 +108,7 @@ def transfer(model: Detector, state: Mapping[str, Tensor]) -> TransferReport:
         raise DetectorError(
             f"none of its {len(state)} weights fits this network; they belong to another model file"
         )
-    if any(name.endswith(".anchors_wh") for name in taken):
+    if any(name.endswith(ANCHORS) for name in taken):
         assert isinstance(model.head, Detect)
         model.head.mark_fitted()
     missing = tuple(name for name in own if name not in state)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from detector import registry
+from detector.checkpoint import load
+from detector.cli import run_tool
 from detector.errors import DetectorError
 from detector.graph import build
 from detector.layers.repvgg import randomise_batch_norms
@@ -374,6 +376,18 @@ def test_block_of_another_package_is_found_by_its_entry_point(entry: str, site: 
     fused, certificate = deploy(model)
     assert certificate.difference_fp64 <= 1e-10
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+
+
+def test_block_of_another_package_goes_through_the_tools(site: Path, tiny_data: Path) -> None:
+    """Trained, its weights loaded, and fused into a file that needs the package no more."""
+    install(site, BLOCK)
+    words = "--cfg model.yaml --epochs 2 --batch 4 --nominal-batch 4 --device cpu --project runs"
+    assert run_tool("train", [*words.split(), "--data", str(tiny_data), "--name", "acme"]) == 0
+    factor = load("runs/acme/last.safetensors").rows[1].factor
+    assert 0 < abs(float(factor.detach()) - 0.5) < 0.5
+    weights = "--weights runs/acme/last.safetensors --output acme.onnx"
+    assert run_tool("export", weights.split()) == 0
+    assert (site / "acme.onnx").is_file()
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,17 @@ def test_a_head_alone_is_no_backbone(model: Detector, tmp_path: Path):
     torch.save({n: t for n, t in model.state_dict().items() if n.startswith("rows.4.")}, path)
     with pytest.raises(DetectorError, match=r"head\.pth: none of its .* weights fits this network"):
         start_backbone_from(model, path)
+
+
+def test_a_model_file_s_anchors_are_kept(tmp_path: Path):
+    """Those of the start weights fill in where the file gives only their number."""
+    weights = tmp_path / "a.safetensors"
+    save_weights(weights, tiny(anchors="[[1, 2, 3, 4], [5, 6, 7, 8]]"))
+    model = tiny()
+    report = start_from(model, weights)
+    assert report.left == {"rows.4.anchors_wh": "the model file has anchors of its own"}
+    assert model.head.anchors_wh[0, 0].tolist() == [10, 13]
+    counted = tiny(anchors="2")
+    assert start_from(counted, weights).left == {}
+    assert counted.head.anchors_wh[0, 0].tolist() == [1, 2]
+    assert counted.head.fitted
