@@ -104,6 +104,9 @@ class DataSettings(Strict):
     data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
     data_root: Path | None = Field(None, description="folder in place of the definition's path")
     skip_bad: bool = Field(False, description="drop unreadable images and labels, and count them")
+    limit: Count | None = Field(
+        None, description="only the first images of a split: a network should learn a few by heart"
+    )
 
 
 class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, OptimizerSettings):

@@ -26,6 +26,7 @@ def anchors(settings: AnchorSettings) -> dict[str, Any]:
         settings.split,
         data_root=settings.data_root,
         skip_bad=settings.skip_bad,
+        limit=settings.limit,
     )
     print(*dataset.report, sep="\n")
     sizes_wh = letterboxed_sizes(dataset, settings.imgsz)

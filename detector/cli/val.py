@@ -24,6 +24,7 @@ def val(settings: ValSettings) -> dict[str, Any]:
         data_root=settings.data_root,
         names=backend.names,
         skip_bad=settings.skip_bad,
+        limit=settings.limit,
     )
     print(*dataset.report, sep="\n")
     evaluator = METRICS[settings.metric](

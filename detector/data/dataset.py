@@ -104,6 +104,7 @@ def open_dataset(
     data_root: Path | None = None,
     names: Sequence[str] | None = None,
     skip_bad: bool = False,
+    limit: int | None = None,
 ) -> DetectionDataset:
     """Read and check one split.
 
@@ -113,6 +114,7 @@ def open_dataset(
         data_root: takes the place of the definition's ``path``.
         names: a model's class names; the data's classes are matched to them by name.
         skip_bad: drop unusable label rows, and unreadable images, and count them.
+        limit: read only so many images, the first ones.
 
     Raises:
         DetectorError: no such data or split; every fatal problem of images and labels, listed;
@@ -120,16 +122,20 @@ def open_dataset(
     """
     if not isinstance(data, DatasetDefinition):
         data = load_definition(data, data_root)
-    return _open(data, split, names, skip_bad)
+    return _open(data, split, names, skip_bad, limit)
 
 
 def _open(
-    definition: DatasetDefinition, split: str, names: Sequence[str] | None, skip_bad: bool
+    definition: DatasetDefinition,
+    split: str,
+    names: Sequence[str] | None,
+    skip_bad: bool,
+    limit: int | None,
 ) -> DetectionDataset:
     places = definition.places(split)
     root = definition.prepared_root()
     found = _find(places, root, definition.names)
-    checked = check_images(found.images, split)
+    checked = check_images(found.images[:limit], split)
     problems, json = found.problems + checked.problems, found.json
     where = f"split {split!r} of {definition.source}"
     if problems and not skip_bad:

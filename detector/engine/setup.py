@@ -78,6 +78,7 @@ def _datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDatas
         settings.train_split,
         data_root=settings.data_root,
         skip_bad=settings.skip_bad,
+        limit=settings.limit,
     )
     val_set = open_dataset(
         settings.data,
@@ -85,6 +86,7 @@ def _datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDatas
         data_root=settings.data_root,
         names=train_set.names,
         skip_bad=settings.skip_bad,
+        limit=settings.limit,
     )
     print(*train_set.report, *val_set.report, sep="\n")
     return train_set, val_set

@@ -346,3 +346,12 @@ def test_pycocotools_gives_the_truth_itself_an_ap_of_one(shared: Path) -> None:
         evaluation.accumulate()
         evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_only_the_first_images(coco_folder) -> None:
+    path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3)])
+    whole = open_dataset(path, "val")
+    part = open_dataset(path, "val", limit=1)
+    assert [sample.path for sample in part.samples] == [whole.samples[0].path]
+    assert [image["id"] for image in part.ground_truth()["images"]] == [part.samples[0].image_id]
+    assert len(open_dataset(path, "val", limit=1000)) == len(whole)
