@@ -40,6 +40,7 @@ MEASURING = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_lab
 class AugmentSettings(Strict):
     """Random changes of the training images."""
 
+    augment: bool = Field(True, description="change the training images at random at all")
     mosaic: Fraction = Field(1.0, description="probability of a mosaic of four images")
     close_mosaic: Annotated[int, Field(ge=0)] = Field(
         0, description="last epochs that see whole images, without mosaic"

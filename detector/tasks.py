@@ -100,9 +100,11 @@ register_task(
 )
 
 
-_SSD_UNUSED = frozenset(AugmentSettings.model_fields) - {"fliplr", "albumentations"} | frozenset(
-    LossSettings.model_fields
-) - {"label_smoothing"}
+_SSD_UNUSED = frozenset(AugmentSettings.model_fields) - {
+    "augment",
+    "fliplr",
+    "albumentations",
+} | frozenset(LossSettings.model_fields) - {"label_smoothing"}
 
 
 def _multibox_criterion(model: Detector, settings: LossSettings) -> Criterion:

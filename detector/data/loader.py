@@ -208,7 +208,7 @@ def training_loader(
     examples = TrainingSet(
         dataset.samples,
         preprocess,
-        augmentation(settings, preprocess),
+        augmentation(settings, preprocess) if settings.augment else None,
         seed=settings.seed,
         mosaic_until_epoch=settings.epochs - settings.close_mosaic,
         cache=settings.cache,

@@ -250,3 +250,11 @@ def test_no_cache(make_image) -> None:
 
 def test_the_budget_is_a_part_of_the_memory() -> None:
     assert 0 < cache_budget() <= 8 << 30
+
+
+def test_images_as_they_are(dataset: DetectionDataset) -> None:
+    """Without random changes the epochs differ in their order alone."""
+    first, second = passes(dataset, (0, 1), augment=False, batch=7)
+    boxes = [sorted(np.frombuffer(run[0][1], np.float32).tolist()) for run in (first, second)]
+    assert boxes[0] == boxes[1]
+    assert first != second
