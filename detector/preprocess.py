@@ -21,6 +21,7 @@ MAX_SIDE = 8192
 Side = Annotated[int, pydantic.Field(ge=8, le=MAX_SIDE)]
 Level = Annotated[int, pydantic.Field(ge=0, le=255)]
 Scale = Annotated[float, pydantic.Field(gt=0)]
+CropFraction = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 
 def square_size(side: int, stride: int) -> tuple[int, int]:
@@ -68,7 +69,8 @@ class Placement:
 class PreprocessKeys(Strict):
     """The part of the specification that a model file gives; see :class:`Preprocess`."""
 
-    mode: Literal["letterbox", "stretch"] = "letterbox"
+    mode: Literal["letterbox", "stretch", "crop"] = "letterbox"
+    crop_fraction: CropFraction = 0.875
     pad_value: Level = 114
     mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
@@ -78,6 +80,8 @@ class Preprocess(PreprocessKeys):
     """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale, RGB.
 
     ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``; ``stretch`` does not.
+    ``crop`` keeps it too and takes the centre, ``crop_fraction`` of the shorter side: 224 pixels of
+    256, as ImageNet is evaluated.
     """
 
     size_hw: tuple[Side, Side]
@@ -90,19 +94,29 @@ class Preprocess(PreprocessKeys):
         """Resize an (h, w, 3) image into the (H, W, 3) input; the argument stays as it is."""
         height, width = image_rgb.shape[:2]
         target_h, target_w = self.size_hw
-        if self.mode == "stretch":
-            new_h, new_w = target_h, target_w
-        else:
-            ratio = min(target_h / height, target_w / width)
-            new_h, new_w = max(round(height * ratio), 1), max(round(width * ratio), 1)
+        new_h, new_w = self._resized(height, width)
         if (new_h, new_w) != (height, width):
             resized = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
             image_rgb = np.asarray(resized, np.uint8)
         top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
+        inside = image_rgb[max(-top, 0) :, max(-left, 0) :][:target_h, :target_w]
+        y, x = max(top, 0), max(left, 0)
         canvas = np.full((target_h, target_w, 3), self.pad_value, np.uint8)
-        canvas[top : top + new_h, left : left + new_w] = image_rgb
+        canvas[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
         placement = Placement((new_w / width, new_h / height), (left, top), (height, width))
         return canvas, placement
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the whole image at the scale of the input."""
+        target_h, target_w = self.size_hw
+        if self.mode == "stretch":
+            return target_h, target_w
+        ratios = target_h / height, target_w / width
+        if self.mode == "letterbox":
+            ratio, least_h, least_w = min(ratios), 1, 1
+        else:  # rounding must not leave a strip of the crop empty
+            ratio, least_h, least_w = max(ratios) / self.crop_fraction, target_h, target_w
+        return max(round(height * ratio), least_h), max(round(width * ratio), least_w)
 
     def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(b, H, W, 3) uint8 images → (b, 3, H, W) float32 network input, contiguous."""

@@ -42,6 +42,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     train_set, val_set = _datasets(settings)
     set_seed(settings.seed)
     model = _model(settings, train_set.names)
+    train_set.check_task(model.task)
+    val_set.check_task(model.task)
     unused = sorted(task_of(model).unused & given_values(settings).keys())
     if unused:
         print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")

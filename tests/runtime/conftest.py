@@ -33,6 +33,7 @@ class FakeBackend:
     """What the ONNX file of ``make_onnx`` computes, in numpy; it notes its inputs' shapes."""
 
     def __init__(self, batch_size: int | None = None) -> None:
+        self.task = "detect"
         self.names = NAMES
         self.preprocess = CARD.preprocess
         self.batch_size = batch_size
