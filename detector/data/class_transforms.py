@@ -19,7 +19,9 @@ from detector.data.transforms import Example, Generator, further_transforms, jit
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
 
-USED = frozenset(("scale", "fliplr", "flipud", "hsv_h", "hsv_s", "hsv_v", "albumentations"))
+USED = frozenset(
+    ("augment", "scale", "fliplr", "flipud", "hsv_h", "hsv_s", "hsv_v", "albumentations")
+)
 """Settings that mean something here."""
 
 

@@ -28,7 +28,7 @@ GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_fi
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
     "all; SSD's paper started from VGG16 trained on ImageNet: --backbone-weights FILE "
-    "(torchvision's vgg16), or take cfg/ssd300_vgg16bn.yaml"
+    "(torchvision's vgg16), or take cfg/ssd300_vgg16bn.yaml, or cfg/vgg.yaml --variant 16-bn"
 )
 
 

@@ -89,8 +89,7 @@ def choose_metric(task: TaskName, name: str | None) -> Callable[..., Evaluator[A
     known = METRICS[task]
     if name is not None and name not in known:
         raise DetectorError(
-            f"--metric {name} does not go with a network that is to {task}; "
-            f"expected {' or '.join(known)}"
+            f"--metric {name} is not for what the network gives; expected {' or '.join(known)}"
         )
     return known[name] if name is not None else next(iter(known.values()))
 

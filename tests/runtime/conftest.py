@@ -47,6 +47,18 @@ class FakeBackend:
         return np.repeat(BOXES[None], len(images), 0), brightness * SCORES
 
 
+class FakeClassifier(FakeBackend):
+    """The brighter the image, the more it is a dog."""
+
+    def __init__(self, batch_size: int | None = None) -> None:
+        super().__init__(batch_size)
+        self.task = "classify"
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray]:
+        brightness = images.mean(axis=(1, 2, 3))
+        return (np.stack((1 - brightness, brightness), 1),)
+
+
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """Three images: black, half bright, white."""
