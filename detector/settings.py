@@ -117,7 +117,7 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     variant: str | None = Field(None, description="row of the model file's table of variants")
     weights: Path | None = Field(None, description="start weights: .safetensors or a foreign .pt")
     backbone_weights: Path | None = Field(
-        None, description="start weights of the backbone: torchvision's vgg16, or .safetensors"
+        None, description="start weights of the backbone: a classifier's .pth, or .safetensors"
     )
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
     imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")

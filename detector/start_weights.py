@@ -13,9 +13,11 @@ from detector.checkpoint import read_state, shape_of
 from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.heads.yolo import Detect
-from detector.interop import ssd, vgg
+from detector.interop.layouts import with_our_names
 
 ANCHORS = ".anchors_wh"
+COUNTER = ".num_batches_tracked"
+"""Of a batch norm: one number, which fits everywhere."""
 MAX_LINES = 8
 """Of a report on tensors that did not fit."""
 
@@ -45,7 +47,9 @@ class TransferReport:
 
 
 def start_from(model: Detector, path: Path) -> TransferReport:
-    """Copy every tensor of a weights file that fits: ours, YOLOv5's, SSD's of two projects.
+    """Copy every tensor of a weights file that fits: ours, YOLOv5's, another project's.
+
+    Which projects these are says :mod:`detector.interop.layouts`.
 
     Anchors that the model file gives are kept.
 
@@ -60,17 +64,14 @@ def start_from(model: Detector, path: Path) -> TransferReport:
 
 
 def start_backbone_from(model: Detector, path: Path) -> TransferReport:
-    """Copy a backbone's weights: torchvision's ``vgg16``, or a checkpoint of ours.
+    """Copy a backbone's weights: of another project's classifier, or of a checkpoint of ours.
 
     Raises:
         DetectorError: the file cannot be read, or it holds no backbone that fits.
     """
     head = f"rows.{len(model.plan) - 1}."
     try:
-        state = read_state(path)
-        if vgg.is_vgg16(state):
-            names, scale_rgb = model.state_dict(), model.preprocess.scale_rgb
-            state = vgg.with_our_names(state, names, scale_rgb)
+        state = with_our_names(read_state(path), model)
         return transfer(model, {n: t for n, t in state.items() if not n.startswith(head)})
     except DetectorError as error:
         raise error if error.file else DetectorError(error.message, file=path) from error
@@ -90,8 +91,7 @@ def transfer(
         DetectorError: not one fits.
     """
     own = model.state_dict()
-    if ssd.is_ssd(state):
-        state = ssd.with_our_names(state, own)
+    state = with_our_names(state, model)
     taken: list[str] = []
     left: dict[str, str] = {}
     for name, tensor in state.items():
@@ -102,12 +102,13 @@ def transfer(
         elif keep_anchors and name.endswith(ANCHORS) and not torch.equal(tensor, own[name]):
             left[name] = "the model file has anchors of its own"
         else:
-            own[name].copy_(tensor)
             taken.append(name)
-    if not taken:
+    if all(name.endswith(COUNTER) for name in taken):
         raise DetectorError(
             f"none of its {len(state)} weights fits this network; they belong to another model file"
         )
+    for name in taken:
+        own[name].copy_(state[name])
     if any(name.endswith(ANCHORS) for name in taken):
         assert isinstance(model.head, Detect)
         model.head.mark_fitted()

@@ -85,6 +85,8 @@ def test_auxiliary_classifiers():
         ("27-slim", 3_525_736, 2.177, 0),
         ("39", 22_600_296, 7.072, 2),
         ("57", 36_640_296, 8.930, 5),
+        ("39a", 22_600_296, 7.072, 0),
+        ("57a", 36_640_296, 8.930, 0),
     ],
 )
 def test_vovnet(variant: str, params: int, gmac: float, identities: int):

@@ -33,6 +33,17 @@ def is_vgg16(state: Mapping[str, Tensor]) -> bool:
     return _is_reduced(state) or (layers(state, "features.") == features and linear <= state.keys())
 
 
+def is_caffe_s(state: Mapping[str, Tensor]) -> bool:
+    """Whether they are Caffe's, of what :func:`is_vgg16` holds for."""
+    return _is_reduced(state) or not bool(torch.isfinite(state[f"{FC6}.weight"]).all())
+
+
+def reads_decimated(own: Mapping[str, Tensor]) -> bool:
+    """Whether a network's 14th and 15th convolutions have the shapes of decimated fc6 and fc7."""
+    shapes = [tuple(own[f"{path}.weight"].shape) for path in convolutions(own)[13:15]]
+    return shapes == [(1024, 512, 3, 3), (1024, 1024, 1, 1)]
+
+
 def with_our_names(
     state: Mapping[str, Tensor], names: Iterable[str], scale_rgb: Iterable[float]
 ) -> dict[str, Tensor]:
@@ -50,7 +61,7 @@ def with_our_names(
     found = layers(state, "")
     if not _is_reduced(state):
         found = [f"features.{i}" for i in FEATURE_INDICES]
-        if bool(torch.isfinite(state[f"{FC6}.weight"]).all()):
+        if not is_caffe_s(state):
             body |= decimated(state)
             found += ["fc6", "fc7"]
             red, green, blue = (255 * deviation for deviation in IMAGENET_DEVIATION)

@@ -58,6 +58,7 @@ class OSAStage(nn.Sequential):
             (VoVNetV2).
         bottleneck: width of a 1×1 convolution before each chained one (the paper's ablation,
             section 4.2: fewer parameters, slower and less accurate).
+        identity: with the input added, see above; timm's networks without eSE leave it out.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class OSAStage(nn.Sequential):
         ese: bool = False,
         bottleneck: Width | None = None,
         activation: Activation = "SiLU",
+        identity: bool = True,
     ) -> None:
         super().__init__(
             *(
@@ -78,7 +80,7 @@ class OSAStage(nn.Sequential):
                     c_out,
                     width,
                     convs,
-                    identity=i > 0,
+                    identity=identity and i > 0,
                     ese=ese and i == repeats - 1,
                     bottleneck=bottleneck,
                     activation=activation,

@@ -1,7 +1,12 @@
-"""A checkpoint as YOLOv5 writes it, with classes that exist only while it is written."""
+"""Weights of other projects: YOLOv5's checkpoints with their classes, and lists of names.
+
+The classes of a checkpoint exist only while it is written.
+"""
 
 from __future__ import annotations
 
+import itertools
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -10,12 +15,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detector.config import YamlFile
-from detector.graph import Detector, build_model_file
+from detector.graph import Detector, build, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
-from detector.model_file import check_model_file
+from detector.model_file import check_model_file, read_model_file
 
 CLASSES = 3
 TINY = """
@@ -107,3 +112,92 @@ def foreign_twin(network: Detector, module: types.ModuleType) -> nn.Module:
     model.yaml = {**YamlFile(Path("tiny.yaml"), TINY).value, "ch": 3, "inplace": True}
     model.names = [f"name{i}" for i in range(CLASSES)]
     return model
+
+
+# --------------------------------------------------------------- names and shapes in other projects
+
+Shapes = dict[str, tuple[int, ...]]
+BRACES = re.compile(r"\{([^}]*)\}")
+STATISTICS = {"bias": (-0.5, 0.5), "running_mean": (-0.5, 0.5), "running_var": (0.5, 1.5)}
+
+
+@pytest.fixture(scope="session")
+def shapes_of() -> Callable[[str], Shapes]:
+    """A function that reads a list of ``fixtures/``."""
+
+    def read(name: str) -> Shapes:
+        text = (Path(__file__).parent / "fixtures" / f"{name}.txt").read_text()
+        lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+        return {
+            each: tuple(map(int, shape)) for pattern, *shape in lines for each in expanded(pattern)
+        }
+
+    return read
+
+
+def expanded(pattern: str) -> list[str]:
+    """Every name that a pattern with braces stands for."""
+    result = []
+    for words in itertools.product(*map(choices, BRACES.findall(pattern))):
+        name = pattern
+        for number, word in enumerate(words, 1):
+            name = BRACES.sub(word, name, count=1).replace(f"${number}", word)
+        result.append(name)
+    return result
+
+
+def choices(braces: str) -> list[str]:
+    if ".." not in braces:
+        return braces.split(",")
+    first, last = map(int, braces.split(".."))
+    return [str(number) for number in range(first, last + 1)]
+
+
+@pytest.fixture(scope="session")
+def random_state() -> Callable[[Shapes], dict[str, Tensor]]:
+    """A function that draws weights which neither vanish nor grow, and statistics far from 0, 1."""
+
+    def draw(shapes: Shapes) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        state = {}
+        for name, shape in shapes.items():
+            low, high = STATISTICS.get(name.rpartition(".")[2], (0.5, 1.5))
+            if len(shape) > 1:
+                high = (3 / torch.Size(shape[1:]).numel()) ** 0.5
+                low = -high
+            state[name] = low + (high - low) * torch.rand(shape, generator=generator)
+            if name.endswith("num_batches_tracked"):
+                state[name] = torch.tensor(7)
+        return state
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def difference() -> Callable[[Tensor, Tensor], float]:
+    """A function: max |Δ| / max |expected|."""
+
+    def measure(found: Tensor, expected: Tensor) -> float:
+        assert found.shape == expected.shape
+        assert expected.std() > 0
+        return float((found.double() - expected.double()).abs().max() / expected.abs().max())
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def build_changed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Detector]:
+    """A function that builds a packaged model file, parts of its text replaced."""
+
+    def make(
+        cfg: str, changes: dict[str, str], classes: int, variant: str | None = None
+    ) -> Detector:
+        text = read_model_file(cfg).file.text
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path_factory.mktemp("cfg") / f"{cfg}.yaml"
+        path.write_text(text)
+        return build(path, classes, variant)
+
+    return make

@@ -24,6 +24,8 @@ def test_by_definition() -> None:
 def test_identity_is_added_from_the_second_module_on() -> None:
     stage = OSAStage(8, 16, 4, repeats=3)
     assert [module.identity for module in stage] == [False, True, True]  # type: ignore[union-attr]
+    stage = OSAStage(8, 16, 4, repeats=3, identity=False)
+    assert [module.identity for module in stage] == [False, False, False]  # type: ignore[union-attr]
     assert not OSAStage(16, 16, 4)[0].identity  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="^an identity from 8 to 16 channels$"):
         OSAModule(8, 16, 4, identity=True)
