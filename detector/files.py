@@ -39,21 +39,30 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def find_file(path: str | Path, folder: Literal["cfg", "datasets"]) -> Path:
+def find_file(
+    path: str | Path, folder: Literal["cfg", "datasets"], beside: Path | None = None
+) -> Path:
     """Resolve ``cfg/x.yaml``, ``x.yaml`` or ``x``: as given, else the packaged file.
+
+    Args:
+        path: name or path.
+        folder: of the packaged files.
+        beside: the folder where a relative path starts; default: the working one.
 
     Raises:
         DetectorError: there is no such file; names the nearest packaged one.
     """
     path = Path(path)
+    given = path if beside is None else beside / path
     with suppress(OSError):  # a name too long to be one
-        if path.is_file():
-            return path
+        if given.is_file():
+            return given
     packaged = packaged_files(folder)
     relative = path.relative_to(folder) if path.parts[:1] == (folder,) else path
-    found = packaged.get(relative.with_suffix("").as_posix())
+    name = relative.with_suffix("").as_posix() if relative.name else ""
+    found = packaged.get(name)
     if found is None:
-        hint = nearest(relative.with_suffix("").as_posix(), packaged)
+        hint = nearest(name, packaged)
         raise DetectorError(f"no such file{hint}", file=path)
     return found
 

@@ -19,8 +19,10 @@ from torch.func import functional_call
 
 from detector.config import YamlFile
 from detector.errors import DetectorError, shown
+from detector.expand import expanded
 from detector.layers.activation import make_activation
-from detector.model_file import MAX_CLASSES, ModelFile, check_model_file, read_model_file
+from detector.model_file import ModelFile, check_model_file, read_model_file
+from detector.model_keys import MAX_CLASSES
 from detector.preprocess import Preprocess, square_size
 from detector.registry import contract
 from detector.rows import IMAGE, Row, RowBuilder, one_line
@@ -32,7 +34,14 @@ MIN_TELLING_SIDE = 16
 
 @dataclass(frozen=True)
 class Definition:
-    """All that is needed to build a network again; stored with its weights."""
+    """All that is needed to build a network again; stored with its weights.
+
+    Attributes:
+        text: a model file with all its rows; no other file is read.
+        path: of the file that it was built from.
+        variant: of that file.
+        names: of the classes.
+    """
 
     text: str
     path: str
@@ -168,10 +177,11 @@ def rebuild(definition: Definition) -> Detector:
 def build_model_file(model_file: ModelFile, classes: int | Sequence[str] | None = None) -> Detector:
     """Build the network of a checked model file."""
     names = _class_names(model_file, classes)
-    _check_activation(model_file)
+    _check_activations(model_file)
     rows, modules = RowBuilder(model_file, len(names)).build()
     keys, file = model_file.keys, model_file.file
-    definition = Definition(file.text, str(file.path), model_file.variant, names)
+    text = expanded(model_file, rows) if model_file.names_backbone else file.text
+    definition = Definition(text, str(file.path), model_file.variant, names)
     size_hw = (keys.imgsz, keys.imgsz)
     preprocess = Preprocess(size_hw=size_hw, **keys.preprocess.model_dump())
     model = Detector(modules, rows, definition, preprocess)
@@ -194,12 +204,14 @@ def _class_names(model_file: ModelFile, classes: int | Sequence[str] | None) -> 
     return tuple(classes)
 
 
-def _check_activation(model_file: ModelFile) -> None:
-    """The file's activation, at its own line rather than at that of the first row to use it."""
-    try:
-        make_activation(model_file.keys.activation)
-    except ValueError as error:
-        raise model_file.file.error(str(error), "activation") from error
+def _check_activations(model_file: ModelFile) -> None:
+    """Those of whole files, at their own lines rather than at that of the first row to use one."""
+    for scope in (model_file, model_file.rows[0].scope):
+        try:
+            make_activation(scope.activation)
+        except ValueError as error:
+            file, place = scope.activation_at
+            raise file.error(str(error), *place) from error
 
 
 def run_empty(model: Detector, size_hw: tuple[int, int], watch: Callable[[Row, Any], None]) -> None:
@@ -252,7 +264,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
                 f"found {imgsz}",
                 "imgsz",
             ) from error
-        raise model_file.error(model_file.rows[done], f"does not run: {one_line(error)}") from error
+        raise model_file.rows[done].error(f"does not run: {one_line(error)}") from error
 
 
 def _check_map(output: Tensor, channels: int, side: int, stride: Fraction) -> None:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from detector.graph import Detector
-from detector.model_file import ModelFile
+from detector.model_file import ModelFile, RawRow
 from detector.registry import contract
-from detector.rows import Row
 
 _BETWEEN = r"[\s(:,;|–-]"
 _INDEX = rf"(?P<index>\d{{1,6}})(?=[.,:;]?$|{_BETWEEN}*P\d|{_BETWEEN}+/\d)"  # 17, 17-P3, 17 (P3
@@ -31,8 +31,9 @@ _SIZE_WORD = re.compile(r"[\s-]*(?:[a-z]*(?:small|medium|large))?[\s).]*")
 
 @dataclass(frozen=True)
 class LintWarning:
-    """A line of the model file, and what is odd about it."""
+    """A line of the model file, or of the one that it names, and what is odd about it."""
 
+    file: Path
     line: int
     text: str
 
@@ -45,15 +46,16 @@ def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
         model: the network that was built from it.
 
     Returns:
-        Warnings in the order of their lines.
+        Warnings in the order of their lines, those of a named backbone's file first.
     """
     found = [
         *_defaults(model_file, model),
         *_anchors(model_file, model),
-        *_connections(model),
+        *_connections(model_file, model),
         *_comments(model_file, model),
     ]
-    return sorted(found, key=lambda warning: warning.line)
+    own = model_file.file.path
+    return sorted(found, key=lambda warning: (warning.file == own, warning.line))
 
 
 def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
@@ -65,16 +67,20 @@ def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     if model_file.variant is None:
         missing += [key for key in ("depth_multiple", "width_multiple") if key not in given]
     for key in missing:
-        yield LintWarning(model_file.file.line(), f"{key} is missing: {getattr(keys, key):g}")
+        yield LintWarning(
+            model_file.file.path,
+            model_file.file.line(),
+            f"{key} is missing: {getattr(keys, key):g}",
+        )
 
 
-def _connections(model: Detector) -> Iterator[LintWarning]:
+def _connections(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     read = {source for row in model.plan for source in row.sources}
-    for row in model.plan[:-1]:
+    for raw, row in zip(model_file.rows[:-1], model.plan, strict=False):
         if row.index not in read:
-            yield LintWarning(row.line, f"{_name(row)}: nobody reads its output")
+            yield _about(raw, ": nobody reads its output")
         if contract(row.module).joins and len(row.sources) == 1:
-            yield LintWarning(row.line, f"{_name(row)}: joins a single map")
+            yield _about(raw, ": joins a single map")
 
 
 def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
@@ -90,34 +96,34 @@ def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
         if (sizes[i] - sizes[i - 1]) * (model.strides[i] - model.strides[i - 1]) < 0:
             low, high = sorted((model.strides[i - 1], model.strides[i]))
             text = f"anchors run against the strides: larger at stride {low} than at {high}"
-            yield LintWarning(file.line(*place, i), text)
+            yield LintWarning(file.path, file.line(*place, i), text)
     last_on_line = {file.line(*place, i): stride for i, stride in enumerate(model.strides)}
     for line, stride in last_on_line.items():
         claim = _Claim.read(file.comments.get(line, ""))
         if claim.contradicts(Fraction(stride)):
-            yield LintWarning(line, f"these anchors are for {_level(stride)}, {claim}")
+            yield LintWarning(file.path, line, f"these anchors are for {_level(stride)}, {claim}")
 
 
 def _comments(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
-    last_on_line = {row.line: row for row in model.plan}
-    for line, row in last_on_line.items():
-        comment = model_file.file.comments.get(line, "")
-        claim = _Claim.read(comment)
-        if claim.index not in (None, row.index):
-            yield LintWarning(line, f"{_name(row)}: the comment says {claim.index}")
-        if contract(row.module).head:
-            yield from _head_comment(comment, row, model)
-        elif claim.contradicts(row.stride):
-            yield LintWarning(line, f"{_name(row)} is {_level(row.stride)}, {claim}")
+    last_on_line = {(raw.scope.file.path, raw.line): raw for raw in model_file.rows}
+    for raw in last_on_line.values():
+        comment = raw.scope.file.comments.get(raw.line, "")
+        claim, stride = _Claim.read(comment), model.plan[raw.index].stride
+        if claim.index not in (None, raw.index):
+            yield _about(raw, f": the comment says {claim.index}")
+        if contract(raw.module).head:
+            yield from _head_comment(comment, raw, model)
+        elif claim.contradicts(stride):
+            yield _about(raw, f" is {_level(stride)}, {claim}")
 
 
-def _head_comment(comment: str, row: Row, model: Detector) -> Iterator[LintWarning]:
+def _head_comment(comment: str, raw: RawRow, model: Detector) -> Iterator[LintWarning]:
     match = _HEAD.search(comment)
     claimed = [int(level) for level in re.findall(r"\d+", match[1])] if match else []
     if claimed and [2**level for level in claimed] != list(model.strides):
         read = ", ".join(_level(stride) for stride in model.strides)
         said = ", ".join(f"P{level}" for level in claimed)
-        yield LintWarning(row.line, f"{_name(row)} reads {read}, the comment says {said}")
+        yield _about(raw, f" reads {read}, the comment says {said}")
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,9 @@ class _Claim:
         return f"the comment says {level}" + ("" if self.stride is None else f"/{self.stride}")
 
 
-def _name(row: Row) -> str:
-    return f"row {row.index} ({row.module})"
+def _about(raw: RawRow, text: str) -> LintWarning:
+    text = f"row {raw.index} ({raw.module}){text}"
+    return LintWarning(raw.scope.file.path, raw.line, text)
 
 
 def _level(stride: Fraction | int) -> str:

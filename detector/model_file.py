@@ -1,241 +1,254 @@
-"""A model file: its keys, its variants, and its rows with their lines, before anything is built."""
+"""A model file: its keys, its variants, and its rows with their lines, before anything is built.
+
+``backbone`` is a list of rows, or the name of another file whose backbone takes that place::
+
+    backbone: {cfg: repvgg, variant: A0, activation: SiLU}
+    head:
+      - [P5, 1, Conv, [256, 1, 1]]
+
+``cfg`` is a file beside this one or a packaged one; ``variant`` is one of its, by default its own
+choice; ``activation`` takes the place of its. A variant of this file may give ``backbone`` too.
+Values, activation, width and depth multiples of each file apply to its own rows. That file may not
+name a third one. Rows are counted through both: 0 is the first row of the backbone.
+
+In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
+stride 2⁴, and so on. What is stored with weights has all rows written out (``detector.expand``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, Field
-
-from detector.config import Strict, YamlFile, find_file, read_yaml, validate
+from detector.config import Key, YamlFile, find_file, read_yaml, validate
 from detector.errors import DetectorError, nearest, shown
-from detector.preprocess import PreprocessKeys
+from detector.model_keys import (
+    MAX_NUMBER,
+    MAX_ROWS,
+    Anchors,
+    ModelKeys,
+    NamedBackbone,
+    Variant,
+    is_index,
+    read_keys,
+)
 
-MAX_CLASSES = 100_000
-MAX_ROWS = 1_000
-MAX_NUMBER = 100
-MAX_ANCHORS = 100
-MAX_ANCHOR_SIDE = 1e6
-MAX_MULTIPLE = 16.0
-MAX_VALUES = 100
+Place = tuple[Key, ...]
+Source = int | str
+"""A row's index, or a level such as P4."""
 
-Anchors = int | list[list[float]]
-Values = Annotated[dict[str, Any], Field(max_length=MAX_VALUES)]
-"""Words that rows may use in the place of 'from', number, module or an argument."""
-Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
-
-
-class Variant(Strict):
-    """One row of the table of variants; what it gives takes the place of the file's."""
-
-    model_config = ConfigDict(strict=True)
-
-    depth_multiple: Multiple | None = None
-    width_multiple: Multiple | None = None
-    anchors: Anchors | None = None
-    values: Values = {}
-
-
-class ModelKeys(Strict):
-    """The keys of a model file, YOLOv5's and ours. All but the rows may be missing."""
-
-    model_config = ConfigDict(strict=True)
-
-    nc: Annotated[int, Field(ge=1, le=MAX_CLASSES)] = 80
-    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    ch: Literal[3] = 3
-    depth_multiple: Multiple = 1.0
-    width_multiple: Multiple = 1.0
-    anchors: Anchors | None = None
-    activation: str | None = None
-    imgsz: Annotated[int, Field(ge=32, le=8192)] = 640
-    preprocess: PreprocessKeys = PreprocessKeys()
-    values: Values = {}
-    variants: dict[str, Variant] = {}
-    variant: str | None = None
-    backbone: list[Any]
-    head: list[Any]
+_LEVEL = re.compile(r"P(?:[0-9]|10)")
 
 
 @dataclass(frozen=True)
-class RawRow:
-    """A row as it stands in the file."""
-
-    index: int
-    source: int | list[int]
-    number: int
-    module: str
-    args: list[Any] | dict[str, Any]
-    section: str
-    line: int
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A checked model file.
+class Scope:
+    """What holds for all rows that stand in one file.
 
     Attributes:
         file: the text with its positions.
-        keys: its keys, with defaults.
         depth_multiple: of the chosen variant.
         width_multiple: of the chosen variant.
         anchors: of the chosen variant.
         values: what the words stand for that rows may use.
         variant: its name, if the file has variants.
-        rows: backbone and head, one after the other.
+        activation: of rows that give none.
+        activation_at: the file and the place in it that name the activation.
     """
 
     file: YamlFile
-    keys: ModelKeys
     depth_multiple: float
     width_multiple: float
     anchors: Anchors | None
     values: dict[str, Any]
     variant: str | None
-    rows: tuple[RawRow, ...]
+    activation: str | None
+    activation_at: tuple[YamlFile, Place]
 
-    def error(self, row: RawRow, message: str) -> DetectorError:
-        """An error about a row, with its line and index."""
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as it stands in the file of its scope."""
+
+    index: int
+    source: Source | list[Source]
+    number: int
+    module: str
+    args: list[Any] | dict[str, Any]
+    section: str
+    line: int
+    scope: Scope
+
+    @property
+    def sources(self) -> list[Source]:
+        """What it reads, as a list."""
+        return self.source if isinstance(self.source, list) else [self.source]
+
+    def error(self, message: str) -> DetectorError:
+        """An error about the row, with its file, line and index."""
+        path = self.scope.file.path
         return DetectorError(
-            f"row {row.index} ({row.module}): {message}", file=self.file.path, line=row.line
+            f"row {self.index} ({self.module}): {message}", file=path, line=self.line
         )
 
 
+@dataclass(frozen=True)
+class ModelFile(Scope):
+    """A checked model file.
+
+    Attributes:
+        keys: its keys, with defaults.
+        rows: backbone and head, one after the other; those of a named backbone have its scope.
+    """
+
+    keys: ModelKeys
+    rows: tuple[RawRow, ...]
+
+    @property
+    def names_backbone(self) -> bool:
+        """Whether the backbone's rows stand in another file."""
+        return self.rows[0].scope.file is not self.file
+
+
 def read_model_file(cfg: str | Path, variant: str | None = None) -> ModelFile:
-    """Read ``cfg`` (a path or the name of a packaged file)."""
-    return check_model_file(read_yaml(find_file(cfg, "cfg")), variant)
+    """Read ``cfg`` (a path or the name of a packaged file), and the backbone that it names."""
+    return check_model_file(read_yaml(find_file(cfg, "cfg")), variant, may_name=True)
 
 
-def check_model_file(file: YamlFile, variant: str | None = None) -> ModelFile:
+def check_model_file(
+    file: YamlFile, variant: str | None = None, *, may_name: bool = False
+) -> ModelFile:
     """Check keys, variant and the shape of each row.
+
+    Args:
+        file: the text.
+        variant: default: the file's own choice.
+        may_name: whether the backbone may be another file's, which is read then.
 
     Raises:
         DetectorError: with file, line, what was found and what was expected.
     """
-    for place in _anchor_places(file.value):
-        _check_anchors(file, place)
-    keys = validate(ModelKeys, file)
-    _check_names(file, keys)
-    name = _choose_variant(file, keys, variant)
-    chosen = keys.variants[name] if name else Variant()
-    values = {**keys.values, **chosen.values}
-    rows: list[RawRow] = []
-    for section in ("backbone", "head"):
-        content = getattr(keys, section)
-        if not content:
-            raise file.error(f"{section} has no rows", section)
-        for position, row in enumerate(content):
-            rows.append(_check_row(file, row, values, len(rows), section, position))
+    keys = read_keys(file)
+    scope = _scope(file, keys, _choose_variant(file, keys, variant))
+    content, place = _backbone(keys, scope)
+    if not isinstance(content, NamedBackbone):
+        rows = _section(scope, content, place)
+    elif may_name:
+        rows = _named_rows(file, content, place)
+    else:
+        message = f"backbone: names another file, {shown(content.cfg)}, which is not read here"
+        raise file.error(message, *place)
+    rows += _section(scope, keys.head, ("head",), len(rows))
     if len(rows) > MAX_ROWS:
         raise file.error(f"{len(rows)} rows, at most {MAX_ROWS} are built", "head")
-    return ModelFile(
-        file,
-        keys,
-        chosen.depth_multiple or keys.depth_multiple,
-        chosen.width_multiple or keys.width_multiple,
-        keys.anchors if chosen.anchors is None else chosen.anchors,
-        values,
-        name,
-        tuple(rows),
+    return ModelFile(**vars(scope), keys=keys, rows=tuple(rows))
+
+
+def _scope(file: YamlFile, keys: ModelKeys, name: str | None) -> Scope:
+    chosen = keys.variants[name] if name else Variant()
+    return Scope(
+        file=file,
+        depth_multiple=chosen.depth_multiple or keys.depth_multiple,
+        width_multiple=chosen.width_multiple or keys.width_multiple,
+        anchors=keys.anchors if chosen.anchors is None else chosen.anchors,
+        values={**keys.values, **chosen.values},
+        variant=name,
+        activation=keys.activation,
+        activation_at=(file, ("activation",)),
     )
 
 
 def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str | None:
     name = variant or keys.variant
     if name is not None and name not in keys.variants:
-        known = ", ".join(keys.variants) or "none"
-        hint = nearest(name, keys.variants) or f"; the file has: {known}"
-        raise file.error(
-            f"unknown variant {shown(name)}{hint}", "variants" if variant else "variant"
-        )
+        at = "variants" if variant else "variant"
+        raise file.error(_unknown_variant(name, keys), at)
     return name
 
 
-def _check_names(file: YamlFile, keys: ModelKeys) -> None:
-    names = keys.names or ()
-    if names and "nc" in keys.model_fields_set and len(names) != keys.nc:
-        raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "names")
-    seen: set[str] = set()
-    for i, name in enumerate(names):
-        if name in seen:
-            raise file.error(f"names: {shown(name)} stands twice", "names", i)
-        seen.add(name)
+def _unknown_variant(name: str, keys: ModelKeys) -> str:
+    known = ", ".join(keys.variants) or "none"
+    hint = nearest(name, keys.variants) or f"; the file has: {known}"
+    return f"unknown variant {shown(name)}{hint}"
 
 
-def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:
-    """Where anchors stand: the file's own and those of its variants."""
-    if isinstance(value, dict):
-        if "anchors" in value:
-            yield ("anchors",)
-        variants = value.get("variants")
-        for name, variant in (variants if isinstance(variants, dict) else {}).items():
-            if isinstance(variant, dict) and "anchors" in variant:
-                yield ("variants", name, "anchors")
+def _backbone(keys: ModelKeys, scope: Scope) -> tuple[Any, Place]:
+    """What the file, or the chosen variant of it, gives as backbone, and where."""
+    chosen = keys.variants[scope.variant].backbone if scope.variant else None
+    if chosen is not None:
+        return chosen, ("variants", str(scope.variant), "backbone")
+    if keys.backbone is None:
+        raise scope.file.error("key 'backbone' is missing")
+    place = ("backbone",)
+    if isinstance(keys.backbone, dict):
+        return validate(NamedBackbone, scope.file, keys.backbone, place), place
+    return keys.backbone, place
 
 
-def _check_anchors(file: YamlFile, place: tuple[str, ...]) -> None:
-    """Their number per level, or a list of widths and heights per level; all levels alike."""
-    anchors = file.value
-    for key in place:
-        anchors = anchors[key]
-    if isinstance(anchors, list) and anchors:
-        for i, level in enumerate(anchors):
-            problem = _level_problem(level, anchors[0])
-            if problem:
-                raise file.error(f"anchors: {problem}", *place, i)
-    elif anchors is not None and not (_is_index(anchors) and 1 <= anchors <= MAX_ANCHORS):
-        raise file.error(
-            "anchors: expected a list [w, h, w, h, …] per level, or the number of anchors "
-            f"per level, 1 to {MAX_ANCHORS}; found {shown(anchors)}",
-            *place,
-        )
+def _named_rows(file: YamlFile, named: NamedBackbone, place: Place) -> list[RawRow]:
+    """The backbone's rows of the file that ``named`` names, with their own scope."""
+    try:
+        family = read_yaml(find_file(named.cfg, "cfg", beside=file.path.parent))
+    except DetectorError as error:
+        raise file.error(f"backbone: {error}", *place, "cfg") from error
+    keys = read_keys(family)
+    if named.variant is not None and named.variant not in keys.variants:
+        message = f"backbone: {named.cfg}: {_unknown_variant(named.variant, keys)}"
+        raise file.error(message, *place, "variant")
+    scope = _scope(family, keys, _choose_variant(family, keys, named.variant))
+    content, at = _backbone(keys, scope)
+    if isinstance(content, NamedBackbone):
+        message = f"backbone: {named.cfg} names its backbone itself, expected a file with rows"
+        raise file.error(message, *place, "cfg")
+    if named.activation is not None:
+        activation_at = (file, (*place, "activation"))
+        scope = replace(scope, activation=named.activation, activation_at=activation_at)
+    return _section(scope, content, at)
 
 
-def _level_problem(level: Any, first: list[Any]) -> str | None:
-    if not isinstance(level, list):
-        return f"expected a list [w, h, w, h, …] of pixels, found {shown(level)}"
-    if not level or len(level) % 2:
-        return f"expected pairs of width and height, found {len(level)} values"
-    for value in level:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 < value <= MAX_ANCHOR_SIDE:
-            return f"expected pixels, more than 0, found {shown(value)}"
-    if len(level) != len(first):
-        return f"expected {len(first)} values as on the first level, found {len(level)}"
-    return None
+def _section(scope: Scope, content: Any, place: Place, first: int = 0) -> list[RawRow]:
+    """The checked rows of a backbone or head; ``first`` is the index of its first one."""
+    name = str(place[-1])
+    if not isinstance(content, list):
+        message = f"{name}: expected a list of rows or {{cfg: FILE}}, found {shown(content)}"
+        raise scope.file.error(message, *place)
+    if not content:
+        raise scope.file.error(f"{name} has no rows", *place)
+    return [_check_row(scope, row, first + i, name, i) for i, row in enumerate(content)]
 
 
-def _check_row(
-    file: YamlFile, row: Any, values: dict[str, Any], index: int, section: str, position: int
-) -> RawRow:
-    line = file.line(section, position)
+def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) -> RawRow:
+    line = scope.file.line(section, position)
 
     def error(message: str) -> DetectorError:
-        return DetectorError(f"row {index}: {message}", file=file.path, line=line)
+        return DetectorError(f"row {index}: {message}", file=scope.file.path, line=line)
 
     if not isinstance(row, list) or len(row) != 4:
         found = f"{len(row)} values" if isinstance(row, list) else shown(row)
         raise error(f"expected [from, number, module, args], found {found}")
     source, number, module = (
-        values.get(word, word) if isinstance(word, str) else word for word in row[:3]
+        scope.values.get(word, word) if isinstance(word, str) else word for word in row[:3]
     )
     args = row[3]
-    if not _is_index(source) and not (
-        isinstance(source, list) and source and all(_is_index(one) for one in source)
-    ):
-        raise error(f"'from' is a row index or a list of them, found {shown(source)}")
+    if not _is_source(source, section):
+        level = ", a level such as P4," if section == "head" else ""
+        raise error(f"'from' is a row index{level} or a list of them, found {shown(source)}")
     least = 1 if number is row[1] else 0  # a variant may leave a row out
-    if not _is_index(number) or not least <= number <= MAX_NUMBER:
+    if not is_index(number) or not least <= number <= MAX_NUMBER:
         raise error(f"'number' is a whole number of {least} to {MAX_NUMBER}, found {shown(number)}")
     if not isinstance(module, str):
         raise error(f"'module' is the name of a module, found {shown(module)}")
     args = [] if args is None else args
     if not isinstance(args, (list, dict)):
         raise error(f"'args' is a list, or a mapping of arguments by name, found {shown(args)}")
-    return RawRow(index, source, number, module, args, section, line)
+    return RawRow(index, source, number, module, args, section, line, scope)
 
 
-def _is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_source(source: Any, section: str) -> bool:
+    """Indices, one or several; rows of the head may read levels of the backbone."""
+    sources = source if isinstance(source, list) else [source]
+    return bool(sources) and all(
+        is_index(one) or (section == "head" and isinstance(one, str) and _LEVEL.fullmatch(one))
+        for one in sources
+    )

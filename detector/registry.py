@@ -131,7 +131,7 @@ class RowContract:
         Raises:
             ValueError: too many, unknown, missing or of a wrong type; one line.
         """
-        named = self._named(args)
+        named = self.named(args)
         for name, value in named.items():
             named[name] = _checked(name, value, self.row_parameters[name].annotation)
         for name, parameter in self.row_parameters.items():
@@ -143,7 +143,12 @@ class RowContract:
         """The row's arguments, for error messages."""
         return f"expected [{', '.join(self.row_parameters)}]"
 
-    def _named(self, args: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, args: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+        """A row's args by name, with unchecked values.
+
+        Raises:
+            ValueError: too many or unknown; one line.
+        """
         names = list(self.row_parameters)
         if isinstance(args, Mapping):
             for name in args:

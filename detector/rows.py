@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 import detector.heads
 import detector.layers  # noqa: F401  (both register their modules)
 from detector.errors import DetectorError
-from detector.model_file import MAX_NUMBER, ModelFile, RawRow
+from detector.model_file import ModelFile, RawRow, Source
+from detector.model_keys import MAX_NUMBER
 from detector.registry import RowContract, contract, registered
 
 IMAGE = -1
@@ -43,7 +44,6 @@ class Row:
         channels: of its output; 0 for a head.
         stride: input pixels per output cell; 0 for a head.
         frees: rows whose outputs nobody reads after this one.
-        line: in the model file.
     """
 
     index: int
@@ -54,7 +54,6 @@ class Row:
     channels: int
     stride: Fraction
     frees: tuple[int, ...]
-    line: int
 
 
 class RowBuilder:
@@ -67,7 +66,7 @@ class RowBuilder:
 
     def __init__(self, model_file: ModelFile, classes: int) -> None:
         self.model_file = model_file
-        self.values = {**model_file.values, "nc": classes, "anchors": model_file.anchors}
+        self.classes = classes
         self.channels = {IMAGE: 3}
         self.strides = {IMAGE: Fraction(1)}
 
@@ -89,24 +88,19 @@ class RowBuilder:
             return contract(raw.module)
         except DetectorError as error:
             message = f"row {raw.index}: {error.message}"
-            raise DetectorError(message, file=self.model_file.file.path, line=raw.line) from error
+            raise DetectorError(message, file=raw.scope.file.path, line=raw.line) from error
 
     def _check_head(self, contracts: Sequence[RowContract]) -> None:
         rows = self.model_file.rows
         heads = [raw for raw, known in zip(rows, contracts, strict=True) if known.head]
         if not heads:
             names = ", ".join(name for name, known in registered().items() if known.head)
-            raise self.model_file.error(
-                rows[-1], f"the last row must be a head ({names}), the file has none"
-            )
+            raise rows[-1].error(f"the last row must be a head ({names}), the file has none")
         if len(heads) > 1:
-            raise self.model_file.error(
-                heads[1], f"a second head, row {heads[0].index} ({heads[0].module}) is one already"
-            )
+            first = f"row {heads[0].index} ({heads[0].module})"
+            raise heads[1].error(f"a second head, {first} is one already")
         if heads[0] is not rows[-1]:
-            raise self.model_file.error(
-                heads[0], f"a head must be the last row, which is {rows[-1].index}"
-            )
+            raise heads[0].error(f"a head must be the last row, which is {rows[-1].index}")
 
     def _row(self, raw: RawRow, known: RowContract) -> tuple[Row, nn.Module]:
         try:
@@ -117,15 +111,15 @@ class RowBuilder:
             module, channels = self._stack(known, arguments, number, sources)
             stride = self._stride(known, arguments, number, sources)
         except DetectorError as error:
-            raise self.model_file.error(raw, error.message) from error
+            raise raw.error(error.message) from error
         except Exception as error:  # a block of someone else's may fail in any way
-            raise self.model_file.error(raw, one_line(error)) from error
+            raise raw.error(one_line(error)) from error
         self.channels[raw.index], self.strides[raw.index] = channels, stride
-        row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, (), raw.line)
+        row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, ())
         return row, module
 
     def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
-        wanted = raw.source if isinstance(raw.source, list) else [raw.source]
+        wanted = [self._index(source) for source in raw.sources]
         if len(wanted) > 1 and not known.reads_list:
             raise ValueError(f"reads one layer, found 'from' {raw.source}")
         image = IMAGE - raw.index
@@ -137,41 +131,56 @@ class RowBuilder:
                 )
         return tuple(raw.index + source if source < 0 else source for source in wanted)
 
+    def _index(self, source: Source) -> int:
+        """A row's index as it stands there, or of the last backbone row of a level such as P4."""
+        if isinstance(source, int):
+            return source
+        stride = 2 ** int(source.removeprefix("P"))
+        backbone = [raw.index for raw in self.model_file.rows if raw.section == "backbone"]
+        found = [index for index in backbone if self.strides[index] == stride]
+        if not found:
+            there = ", ".join(map(str, dict.fromkeys(self.strides[index] for index in backbone)))
+            raise ValueError(
+                f"'from' {source}: no backbone row has stride {stride}; their strides are {there}"
+            )
+        return found[-1]
+
     def _arguments(self, raw: RawRow, known: RowContract) -> dict[str, Any]:
         args: Any
         if isinstance(raw.args, dict):
-            args = {name: self._value(value) for name, value in raw.args.items()}
+            args = {name: self._value(value, raw) for name, value in raw.args.items()}
         else:
-            args = [self._value(value) for value in raw.args]
+            args = [self._value(value, raw) for value in raw.args]
         arguments = known.bind(args)
-        if known.head and arguments.get("nc", self.values["nc"]) != self.values["nc"]:
+        if known.head and arguments.get("nc", self.classes) != self.classes:
             raise ValueError(
-                f"argument 'nc': expected {self.values['nc']}, the number of classes, "
+                f"argument 'nc': expected {self.classes}, the number of classes, "
                 f"found {arguments['nc']}"
             )
-        activation = self.model_file.keys.activation
+        activation = raw.scope.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
         for name in known.widths:
             if name in arguments:
-                arguments[name] = scale_width(arguments[name], self.model_file.width_multiple)
+                arguments[name] = scale_width(arguments[name], raw.scope.width_multiple)
         return arguments
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: Any, raw: RawRow) -> Any:
         """``nc``, ``anchors``, the file's own words and ``'None'`` stand for values."""
         if value == "None":
             return None
-        if not isinstance(value, str) or value not in self.values:
+        values = {**raw.scope.values, "nc": self.classes, "anchors": raw.scope.anchors}
+        if not isinstance(value, str) or value not in values:
             return value
-        if self.values[value] is None:
+        if values[value] is None:
             raise ValueError(f"reads {value!r}, but the file has no such key")
-        return self.values[value]
+        return values[value]
 
     def _number(self, raw: RawRow, known: RowContract) -> int:
         """The row's number after ``depth_multiple``, which leaves 1 alone; 0 leaves the row out."""
         number = raw.number
         if number > 1:
-            number = max(round(number * self.model_file.depth_multiple), 1)
+            number = max(round(number * raw.scope.depth_multiple), 1)
         if number != 1 and known.reads_list:
             raise ValueError(f"'number' must be 1 here, found {number}")
         if number > MAX_NUMBER:

@@ -168,6 +168,85 @@ head:
     assert model.rows[3].conv.in_channels == 3  # type: ignore[union-attr]
 
 
+LEVELS = """
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 1]]
+  - [-1, 1, Conv, [8, 3, 3]]
+head:
+  - [P2, 1, Conv, [8, 3, 2]]
+  - [-1, 1, nn.Upsample, [None, 2]]
+  - [[P2, -1, P1], 1, Detect, [nc, 1]]
+"""
+
+
+def test_levels() -> None:
+    """The last row of that stride in the backbone, whatever the head has."""
+    model = build_text(LEVELS, keys="imgsz: 96\n")
+    assert [row.sources for row in model.plan[4:]] == [(2,), (4,), (2, 5, 0)]
+    assert model.strides == (4, 4, 2)
+
+
+@pytest.mark.parametrize(("level", "stride"), [("P3", 8), ("P0", 1), ("P10", 1024)])
+def test_level_that_the_backbone_does_not_have(level: str, stride: int) -> None:
+    with pytest.raises(DetectorError) as caught:
+        build_text(LEVELS.replace("[P2, -1", f"[{level}, -1"), keys="imgsz: 96\n")
+    assert str(caught.value) == (
+        f"a.yaml:11: row 6 (Detect): 'from' {level}: no backbone row has stride {stride}; "
+        "their strides are 2, 4, 12"
+    )
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    (tmp_path / "family.yaml").write_text(
+        "activation: ReLU\nwidth_multiple: 0.5\nbackbone:\n  - [-1, 2, Conv, [32, 3, 2]]\n"
+        "  - [-1, 1, OSA, [32, 16]]\nhead: []\n"
+    )
+    path = tmp_path / "named.yaml"
+    path.write_text(
+        "imgsz: 64\nactivation: SiLU\nbackbone: {cfg: family.yaml}\nhead:\n"
+        "  - [P2, 1, Conv, [32, 3]]\n  - [[0, -1], 1, Detect, [nc, 1]]\n"
+    )
+    return path
+
+
+def test_a_named_backbone(named: Path) -> None:
+    model = build(named, 2)
+    assert [row.channels for row in model.plan] == [16, 16, 32, 0]
+    assert [row.sources for row in model.plan] == [(IMAGE,), (0,), (1,), (0, 2)]
+    kinds = [{type(module) for module in row.modules()} for row in model.rows]
+    assert [nn.ReLU in kind for kind in kinds] == [True, True, False, False]
+    assert [nn.SiLU in kind for kind in kinds] == [False, False, True, False]
+    named.write_text(named.read_text().replace("family.yaml}", "family.yaml, activation: Mish}"))
+    assert isinstance(build(named, 2).rows[0][0].act, nn.Mish)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line", "message"),
+    [
+        ("family", "OSA, [32, 16]", "OSA, [32]", 5, "row 1 (OSA): argument 'width' is missing; "
+         "expected [c_out, width, convs, ese, bottleneck, activation]"),
+        ("family", "OSA", "OSB", 5, "row 1: unknown module 'OSB'; did you mean 'OSA'?"),
+        ("family", "ReLU", "ReLu9", 1, "unknown activation 'ReLu9'; did you mean 'ReLU'?"),
+        ("named", "P2", "7", 5, "row 2 (Conv): 'from' 7 is no earlier row, expected -3 (the image) "
+         "to 1"),
+        ("named", "family.yaml}", "family.yaml, activation: Sigmoi}", 3,
+         "unknown activation 'Sigmoi'; did you mean 'Sigmoid'?"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_file_of_the_row(
+    named: Path, file: str, old: str, new: str, line: int, message: str
+) -> None:
+    path = named.with_name(f"{file}.yaml")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DetectorError) as caught:
+        build(named)
+    assert str(caught.value) == f"{path}:{line}: {message}"
+
+
 @pytest.mark.parametrize("none", ["None", "'None'", "null", "~"])
 def test_none_and_nn_names(none: str) -> None:
     model = build_text(f"""

@@ -266,7 +266,7 @@ KEY = [
         "variant with an unknown key",
         "imgsz: 64", "variants: {s: {depth: 1}}",
         5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple, anchors, "
-        "values",
+        "values, backbone",
     ),
 ]
 
@@ -315,7 +315,7 @@ ROW = [
     Case(
         "from an empty list",
         "[[-1, 3], 1", "[[], 1",
-        21, "row 7: 'from' is a row index or a list of them, found []",
+        21, "row 7: 'from' is a row index, a level such as P4, or a list of them, found []",
     ),
     Case(
         "from two rows",

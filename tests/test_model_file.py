@@ -111,7 +111,7 @@ def test_unknown_variant(keys: str, asked: str, message: str) -> None:
 
 def test_error_names_file_line_row_and_module() -> None:
     found = model_file()
-    assert str(found.error(found.rows[1], "is odd")) == "a.yaml:4: row 1 (C3): is odd"
+    assert str(found.rows[1].error("is odd")) == "a.yaml:4: row 1 (C3): is odd"
 
 
 def test_number_of_rows_is_limited() -> None:
@@ -126,3 +126,178 @@ def test_packaged_files(name: str) -> None:
     assert found.rows[-1].module in ("Classify", "Detect", "IDetect", "SSDHead")
     for variant in found.keys.variants:
         assert read_model_file(name, variant).variant == variant
+
+
+# ------------------------------------------------------------------------- a backbone that is named
+
+FAMILY = """\
+activation: ReLU
+width_multiple: 0.5
+values: {wide: 32, n: 2}
+variant: small
+variants: {small: {}, large: {values: {wide: 64}, depth_multiple: 3}}
+backbone:
+  - [-1, 1, Conv, [wide, 3, 2]]
+  - [-1, n, Conv, [wide, 3, 2]]
+head: []
+"""
+NAMING = """\
+nc: 2
+backbone: {cfg: family.yaml}
+values: {wide: 7}
+head:
+  - [0, 1, Conv, [wide]]
+  - [[P1, -1], 1, Detect, [nc, 1]]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "family.yaml").write_text(FAMILY)
+    return tmp_path
+
+
+def naming(folder: Path, old: str = "", new: str = "", variant: str | None = None) -> ModelFile:
+    assert old in NAMING
+    (folder / "naming.yaml").write_text(NAMING.replace(old, new) if old else NAMING)
+    return read_model_file(folder / "naming.yaml", variant)
+
+
+def test_each_file_rules_its_own_rows(folder: Path) -> None:
+    found = naming(folder, "{cfg: family.yaml}", "{cfg: family.yaml, variant: large}")
+    assert found.names_backbone
+    assert not model_file().names_backbone
+    assert [row.index for row in found.rows] == [0, 1, 2, 3]
+    assert [row.scope.file.path.name for row in found.rows] == ["family.yaml"] * 2 + [
+        "naming.yaml"
+    ] * 2
+    assert [row.line for row in found.rows] == [7, 8, 5, 6]
+    family, own = found.rows[0].scope, found.rows[-1].scope
+    assert (family.variant, own.variant) == ("large", None)
+    assert (family.activation, own.activation) == ("ReLU", None)
+    assert (family.width_multiple, family.depth_multiple) == (0.5, 3)
+    assert (own.width_multiple, own.depth_multiple) == (1, 1)
+    assert (family.values["wide"], own.values["wide"]) == (64, 7)
+    assert found.rows[1].number == 2
+    assert found.rows[3].source == ["P1", -1]
+    assert str(found.rows[1].error("is odd")) == f"{folder}/family.yaml:8: row 1 (Conv): is odd"
+    assert str(found.rows[2].error("is odd")) == f"{folder}/naming.yaml:5: row 2 (Conv): is odd"
+
+
+def test_the_family_has_a_choice_of_its_own(folder: Path) -> None:
+    assert naming(folder).rows[0].scope.variant == "small"
+
+
+def test_another_activation(folder: Path) -> None:
+    found = naming(folder, "{cfg: family.yaml}", "{cfg: family.yaml, activation: SiLU}")
+    assert [row.scope.activation for row in found.rows] == ["SiLU", "SiLU", None, None]
+
+
+def test_a_variant_names_the_backbone(folder: Path) -> None:
+    """It takes the place of the file's, rows or name."""
+    table = """\
+variants:
+  a: {}
+  b: {backbone: {cfg: family, variant: large}}
+  c: {backbone: {cfg: repvgg, variant: A1}}
+"""
+    (folder / "family").write_text(FAMILY)  # a name without suffix is a file's, if there is one
+    for old in ("", "backbone: {cfg: family.yaml}\n"):
+        for variant, wide in (("b", 64), ("c", None)):
+            found = naming(folder, old or "nc: 2\n", table, variant)
+            assert found.rows[0].scope.values.get("wide") == wide
+    assert naming(folder, "nc: 2\n", table, "a").rows[0].scope.variant == "small"
+    with pytest.raises(DetectorError) as caught:
+        naming(folder, "backbone: {cfg: family.yaml}\n", table, "a")
+    assert str(caught.value) == f"{folder}/naming.yaml:1: key 'backbone' is missing"
+
+
+def test_a_file_beside_comes_before_a_packaged_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "repvgg.yaml").write_text(FAMILY)
+    monkeypatch.chdir("/")
+    assert naming(folder, "family.yaml", "repvgg.yaml").rows[0].args == ["wide", 3, 2]
+    assert naming(folder, "family.yaml", "repvgg").rows[0].module == "RepVGGStage"
+    assert naming(folder, "family.yaml", f"{folder}/family.yaml").rows[0].line == 7
+
+
+NAMED = "{cfg: family.yaml}"
+
+
+@pytest.mark.parametrize(
+    ("new", "line", "message"),
+    [
+        ("{}", 2, "key 'cfg' is missing"),
+        ("{cfg: repvgg, vriant: A0}", 2, "unknown key 'vriant'; did you mean 'variant'?"),
+        ("{cfg: 3}", 2, "cfg: expected a word, found 3"),
+        ("repvgg", 2, "backbone: expected a list of rows or {cfg: FILE}, found 'repvgg'"),
+        ("[]", 2, "backbone has no rows"),
+        ("null", 1, "key 'backbone' is missing"),
+        ("{cfg: repvg}", 2, "backbone: repvg: no such file; did you mean 'repvgg'?"),
+        ("{cfg: ''}", 2, "backbone: .: no such file"),
+        ("\n  variant: A0\n  cfg: .", 4, "backbone: .: no such file"),
+        (
+            "\n  cfg: repvgg\n  variant: A00",
+            4,
+            "backbone: repvgg: unknown variant 'A00'; did you mean 'A0'?",
+        ),
+        (
+            "{cfg: yolov5n, variant: A0}",
+            2,
+            "backbone: yolov5n: unknown variant 'A0'; the file has: none",
+        ),
+        (
+            "{cfg: ssd300_neck}",
+            2,
+            "backbone: ssd300_neck names its backbone itself, expected a file with rows",
+        ),
+        (
+            "{cfg: naming.yaml}",
+            2,
+            "backbone: naming.yaml names its backbone itself, expected a file with rows",
+        ),
+    ],
+)
+def test_bad_names(folder: Path, new: str, line: int, message: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        naming(folder, NAMED, new)
+    assert str(caught.value) == f"{folder}/naming.yaml:{line}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        (FAMILY, "", 1, "expected a mapping of settings, found nothing"),
+        (
+            "width_mul",
+            "widht_mul",
+            2,
+            "unknown key 'widht_multiple'; did you mean 'width_multiple'?",
+        ),
+        ("n, Conv", "1.5, Conv", 8, "row 1: 'number' is a whole number of 1 to 100, found 1.5"),
+        ("[-1, n", "[P1, n", 8, "row 1: 'from' is a row index or a list of them, found 'P1'"),
+        ("variant: small", "variant: x", 4, "unknown variant 'x'; the file has: small, large"),
+    ],
+)
+def test_bad_family(folder: Path, old: str, new: str, line: int, message: str) -> None:
+    assert old in FAMILY
+    (folder / "family.yaml").write_text(FAMILY.replace(old, new))
+    with pytest.raises(DetectorError) as caught:
+        naming(folder)
+    assert str(caught.value) == f"{folder}/family.yaml:{line}: {message}"
+
+
+def test_rows_of_both_files_are_limited(folder: Path) -> None:
+    rows = "  - [-1, 1, Conv, [8]]\n"
+    (folder / "family.yaml").write_text(f"backbone:\n{rows * 999}head: []\n")
+    with pytest.raises(DetectorError, match=r"naming\.yaml:4: 1001 rows, at most 1000 are built$"):
+        naming(folder)
+
+
+@pytest.mark.parametrize("level", ["P11", "P-1", "P", "p3", "P03", "P3.0", "3P", "P٣"])
+def test_no_level(folder: Path, level: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        naming(folder, "P1", level)
+    message = "row 3: 'from' is a row index, a level such as P4, or a list of them"
+    assert str(caught.value) == f"{folder}/naming.yaml:6: {message}, found ['{level}', -1]"

@@ -23,8 +23,8 @@ def info(settings: InfoSettings) -> dict[str, Any]:
     side = settings.imgsz
     size_hw = model.preprocess.size_hw if side is None else model.square_size(side)
     trained, deployed = cost(model, size_hw), cost(fuse_modules(model), size_hw)
-    path = model_file.file.path
-    warnings = [f"{path}:{warning.line}: {warning.text}" for warning in lint(model_file, model)]
+    found = lint(model_file, model)
+    warnings = [f"{warning.file}:{warning.line}: {warning.text}" for warning in found]
     print(report(model_file, trained, deployed, warnings))
     return {
         "train_params": trained.params,
@@ -43,12 +43,11 @@ def info(settings: InfoSettings) -> dict[str, Any]:
 
 def report(model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[str]) -> str:
     """The table of rows, the totals of both forms, and the warnings, as text."""
-    path, variant = model_file.file.path, model_file.variant
     height, width = trained.size_hw
     form = "form at " + (f"{height}×{width}" if height != width else f"{height} px")
     return "\n".join(
         [
-            f"{path}" + ("" if variant is None else f", variant {variant}"),
+            _title(model_file),
             tabulate(
                 [_cells(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)],
                 COLUMNS,
@@ -67,6 +66,15 @@ def report(model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[
     )
 
 
+def _title(model_file: ModelFile) -> str:
+    """The file and its variant, and those of the backbone that it names."""
+    scopes = [model_file, model_file.rows[0].scope] if model_file.names_backbone else [model_file]
+    return ", backbone of ".join(
+        f"{scope.file.path}" + ("" if scope.variant is None else f", variant {scope.variant}")
+        for scope in scopes
+    )
+
+
 def _totals(name: str, total: Cost) -> list[str]:
     giga = total.macs / 1e9
     winograd = f"{total.winograd_muls / 1e9:.3f}"
@@ -76,7 +84,7 @@ def _totals(name: str, total: Cost) -> list[str]:
 def _cells(raw: RawRow, row: RowCost) -> list[str]:
     return [
         str(row.index),
-        str(raw.source),
+        str(raw.source).replace("'", ""),
         str(row.number),
         row.module,
         ", ".join(f"{name}={_brief(value)}" for name, value in row.args.items()),

@@ -89,6 +89,23 @@ def test_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["rows"][7]["shape"] == [128, 2, 2]
 
 
+def test_named_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rows stand in the table; a warning names the file that its row stands in."""
+    family, file = tmp_path / "family.yaml", tmp_path / "small.yaml"
+    backbone, head = TEXT.index("backbone:"), TEXT.index("head:")
+    family.write_text(f"variants: {{a: {{}}}}\n{TEXT[backbone:head]}head: []\n")
+    naming = "backbone: {cfg: family.yaml, variant: a}\n"
+    file.write_text(f"{TEXT[:backbone]}{naming}{TEXT[head:]}".replace("[-1, 1], 1", "[-1, P1], 1"))
+    figures = info(InfoSettings(cfg=str(file)))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{file}, backbone of {family}, variant a"
+    assert [row["module"] for row in figures["rows"][:2]] == ["RepVGGBlock"] * 2
+    assert lines[6].split()[1:3] == ["[-1,", "P1]"]
+    text = "row 1 (RepVGGBlock) is P1/2, the comment says P2/4"
+    assert figures["warnings"][0] == f"{family}:4: {text}"
+    assert all(warning.startswith(f"{file}:") for warning in figures["warnings"][1:])
+
+
 def test_size_between_strides(cfg: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         info(InfoSettings(cfg=str(cfg), imgsz=33))

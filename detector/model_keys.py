@@ -1,0 +1,140 @@
+"""The keys of a model file, with their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from detector.config import Strict, YamlFile, validate
+from detector.errors import shown
+from detector.preprocess import PreprocessKeys
+
+MAX_CLASSES = 100_000
+MAX_ROWS = 1_000
+MAX_NUMBER = 100
+MAX_ANCHORS = 100
+MAX_ANCHOR_SIDE = 1e6
+MAX_MULTIPLE = 16.0
+MAX_VALUES = 100
+
+Anchors = int | list[list[float]]
+Values = Annotated[dict[str, Any], Field(max_length=MAX_VALUES)]
+"""Words that rows may use in the place of 'from', number, module or an argument."""
+Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
+
+
+class NamedBackbone(Strict):
+    """The backbone of another file, instead of rows."""
+
+    model_config = ConfigDict(strict=True)
+
+    cfg: str
+    variant: str | None = None
+    activation: str | None = None
+
+
+class Variant(Strict):
+    """One row of the table of variants; what it gives takes the place of the file's."""
+
+    model_config = ConfigDict(strict=True)
+
+    depth_multiple: Multiple | None = None
+    width_multiple: Multiple | None = None
+    anchors: Anchors | None = None
+    values: Values = {}
+    backbone: NamedBackbone | None = None
+
+
+class ModelKeys(Strict):
+    """The keys of a model file, YOLOv5's and ours. All but the rows may be missing."""
+
+    model_config = ConfigDict(strict=True)
+
+    nc: Annotated[int, Field(ge=1, le=MAX_CLASSES)] = 80
+    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    ch: Literal[3] = 3
+    depth_multiple: Multiple = 1.0
+    width_multiple: Multiple = 1.0
+    anchors: Anchors | None = None
+    activation: str | None = None
+    imgsz: Annotated[int, Field(ge=32, le=8192)] = 640
+    preprocess: PreprocessKeys = PreprocessKeys()
+    values: Values = {}
+    variants: dict[str, Variant] = {}
+    variant: str | None = None
+    backbone: Any = None
+    head: list[Any]
+
+
+def read_keys(file: YamlFile) -> ModelKeys:
+    """Check the keys of a file; its rows are not looked at.
+
+    Raises:
+        DetectorError: with file, line, what was found and what was expected.
+    """
+    for place in _anchor_places(file.value):
+        _check_anchors(file, place)
+    keys = validate(ModelKeys, file)
+    _check_names(file, keys)
+    return keys
+
+
+def _check_names(file: YamlFile, keys: ModelKeys) -> None:
+    names = keys.names or ()
+    if names and "nc" in keys.model_fields_set and len(names) != keys.nc:
+        raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "names")
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            raise file.error(f"names: {shown(name)} stands twice", "names", i)
+        seen.add(name)
+
+
+def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:
+    """Where anchors stand: the file's own and those of its variants."""
+    if isinstance(value, dict):
+        if "anchors" in value:
+            yield ("anchors",)
+        variants = value.get("variants")
+        for name, variant in (variants if isinstance(variants, dict) else {}).items():
+            if isinstance(variant, dict) and "anchors" in variant:
+                yield ("variants", name, "anchors")
+
+
+def _check_anchors(file: YamlFile, place: tuple[str, ...]) -> None:
+    """Their number per level, or a list of widths and heights per level; all levels alike."""
+    anchors = file.value
+    for key in place:
+        anchors = anchors[key]
+    if isinstance(anchors, list) and anchors:
+        for i, level in enumerate(anchors):
+            problem = _level_problem(level, anchors[0])
+            if problem:
+                raise file.error(f"anchors: {problem}", *place, i)
+    elif anchors is not None and not (is_index(anchors) and 1 <= anchors <= MAX_ANCHORS):
+        raise file.error(
+            "anchors: expected a list [w, h, w, h, …] per level, or the number of anchors "
+            f"per level, 1 to {MAX_ANCHORS}; found {shown(anchors)}",
+            *place,
+        )
+
+
+def _level_problem(level: Any, first: list[Any]) -> str | None:
+    if not isinstance(level, list):
+        return f"expected a list [w, h, w, h, …] of pixels, found {shown(level)}"
+    if not level or len(level) % 2:
+        return f"expected pairs of width and height, found {len(level)} values"
+    for value in level:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 < value <= MAX_ANCHOR_SIDE:
+            return f"expected pixels, more than 0, found {shown(value)}"
+    if len(level) != len(first):
+        return f"expected {len(first)} values as on the first level, found {len(level)}"
+    return None
+
+
+def is_index(value: Any) -> bool:
+    """Whether it is a whole number; YAML's true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,89 @@
+"""Any backbone, any head: each pair trains, fuses, is exported, and is measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector.checkpoint import load, save_weights
+from detector.cli import run_tool
+from detector.engine.setup import prepare
+from detector.export import export
+from detector.graph import build
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model_file import read_model_file
+from detector.reparam import deploy
+from detector.settings import TrainSettings
+
+HEADS = {"yolov5_neck": 64, "ssd300_neck": 300}
+"""Model file → side of the inputs here."""
+
+
+GRID = [(cfg, variant) for cfg in HEADS for variant in read_model_file(cfg).keys.variants]
+LARGEST = ("ssd300_neck", "vgg-16-bn")
+
+
+def test_the_grid_is_whole() -> None:
+    backbones = ["yolov5n", "repvgg-A0", "vovnet-27-slim", "vgg-16-bn"]
+    for cfg in HEADS:
+        assert list(read_model_file(cfg).keys.variants) == backbones
+
+
+@pytest.mark.parametrize(("cfg", "variant"), GRID)
+def test_one_step(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
+    """Its loss is finite, and every parameter has a gradient; the backbone's are not zero."""
+    trainer = prepare(
+        TrainSettings(
+            cfg=cfg,
+            variant=variant,
+            data=str(tiny_data),
+            project=tmp_path,
+            imgsz=HEADS[cfg],
+            batch=2,
+            nominal_batch=2,
+            device="cpu",
+            epochs=1,
+        )
+    )
+    trainer.loader.batch_sampler.set_epoch(0)
+    losses = trainer.train_step(next(iter(trainer.loader)), update=False)
+    assert all(math.isfinite(float(loss)) for loss in losses.values())
+    model = trainer.raw_model
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    backbone = [
+        raw.index for raw in read_model_file(cfg, variant).rows if raw.section == "backbone"
+    ]
+    still = [n for n, p in model.rows[: len(backbone)].named_parameters() if not p.grad.any()]
+    assert still == []
+
+
+@pytest.mark.parametrize(
+    ("cfg", "variant"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] * (pair == LARGEST)) for pair in GRID],
+)
+def test_fuses(cfg: str, variant: str) -> None:
+    model = build(cfg, 2, variant)
+    randomise_batch_norms(model)
+    _, certificate = deploy(model)
+    assert certificate.fused_blocks > 0
+    assert certificate.difference_fp64 <= 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cfg", "variant"), GRID)
+def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
+    """Saved, loaded, exported as ONNX; val measures with that file."""
+    torch.manual_seed(0)
+    model = build(cfg, ["red", "green"], variant)
+    model.preprocess = model.preprocess.with_size((HEADS[cfg], HEADS[cfg]))
+    save_weights(tmp_path / "a.safetensors", model)
+    report = export(load(tmp_path / "a.safetensors"), "onnx", tmp_path / "a")
+    assert report.comparison.images > 0
+    words = ["--weights", str(report.path), "--data", str(tiny_data)]
+    assert run_tool("val", [*words, "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert 0 <= figures["AP"] < 0.1  # nothing was learnt
