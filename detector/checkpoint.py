@@ -31,6 +31,7 @@ from detector.interop.state_dict import read_state_dict
 from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 from detector.preprocess import Preprocess
 from detector.reparam import fuse_modules
+from detector.settings import TaskName
 
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".pt2")
@@ -44,7 +45,7 @@ class Card(Strict):
 
     format: Literal[1] = 1
     version: str
-    task: Literal["detect"] = "detect"
+    task: TaskName = "detect"
     model: str
     model_path: str
     variant: str | None
@@ -67,6 +68,7 @@ def save_weights(
     definition = model.definition
     card = Card(
         version=__version__,
+        task=model.task,
         model=definition.text,
         model_path=definition.path,
         variant=definition.variant,

@@ -50,6 +50,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def found(self) -> list[str]:
+        """The class name of each box."""
+        return [self.names[i] for i in self.class_ids]
+
     def filter(self, mask: NDArray[np.bool_]) -> Detections:
         """Only those boxes whose mask, (n,) bool, is true."""
         return Detections(
@@ -64,7 +69,7 @@ class Detections:
             xyxy=self.boxes_xyxy.copy(),
             confidence=self.scores.copy(),
             class_id=self.class_ids.copy(),
-            data={"class_name": np.array([self.names[i] for i in self.class_ids], dtype=str)},
+            data={"class_name": np.array(self.found, dtype=str)},
         )
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -105,5 +110,5 @@ class Detections:
             "boxes_xyxy": [[round(float(v), 3) for v in box] for box in self.boxes_xyxy],
             "scores": [round(float(score), 6) for score in self.scores],
             "class_ids": self.class_ids.tolist(),
-            "class_names": [self.names[i] for i in self.class_ids],
+            "class_names": self.found,
         }

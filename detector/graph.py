@@ -24,7 +24,7 @@ from detector.model_file import MAX_CLASSES, ModelFile, check_model_file, read_m
 from detector.preprocess import Preprocess, square_size
 from detector.registry import contract
 from detector.rows import IMAGE, Row, RowBuilder, one_line
-from detector.settings import MEASURING, NmsSettings
+from detector.settings import MEASURING, NmsSettings, TaskName
 
 MIN_TELLING_SIDE = 16
 """Below this many pixels, the size of a map says little about the stride."""
@@ -71,6 +71,12 @@ class Detector(nn.Module):
     def names(self) -> tuple[str, ...]:
         """Class names."""
         return self.definition.names
+
+    @property
+    def task(self) -> TaskName:
+        """What it gives for an image: the head's ``task``, or boxes."""
+        found: TaskName = getattr(self.head, "task", "detect")
+        return found
 
     @property
     def measuring(self) -> NmsSettings:
@@ -128,9 +134,13 @@ class Detector(nn.Module):
                 del maps[source]
         return maps[self.plan[-1].index]
 
-    def decode(self, maps: Any) -> tuple[Tensor, Tensor]:
-        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
-        return self.head.decode(maps)  # type: ignore[operator, no-any-return]
+    def decode(self, maps: Any) -> tuple[Tensor, ...]:
+        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.
+
+        Of a classifier (b, classes) probabilities alone.
+        """
+        outputs: Any = self.head.decode(maps)  # type: ignore[operator]
+        return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
     def train(self, mode: bool = True) -> Detector:
         """Set the training mode; a deployed network cannot be trained."""

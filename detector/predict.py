@@ -12,13 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.detections import Detections
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image
 from detector.preprocess import square_size
 from detector.runtime.backend import Backend
 from detector.runtime.nms import Nms, nms
-from detector.runtime.pipeline import Pipeline, Result, Timing
+from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
 from detector.settings import NmsSettings
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """Detects objects in images, folders and videos.
+    """Detects objects in images, folders and videos, or classifies them: the weights decide.
 
     Args:
         weights: ``.safetensors``, ``.onnx``, ``.pt2``, a foreign ``.pt``, or a built Detector.
@@ -66,14 +65,17 @@ class Predictor:
         """Milliseconds by phase, of everything predicted so far."""
         return self._pipeline.timing
 
-    def __call__(self, source: str | Path | Image) -> Iterator[Detections]:
-        """Detections of each image of a source, in order; a source may be an RGB array."""
+    def __call__(self, source: str | Path | Image) -> Iterator[Prediction]:
+        """Detections, or the classification, of each image of a source, in order.
+
+        A source may be an RGB array.
+        """
         if isinstance(source, (str, Path)):
             frames: Iterable[Frame] = open_source(source)
         else:
             frames = [Frame("image", None, 0, source)]
         for result in self.frames(frames):
-            yield result.detections
+            yield result.prediction
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """The same for frames, each result together with its image and name."""

@@ -11,6 +11,9 @@ from pydantic import Field
 from detector.config import Strict
 from detector.errors import DetectorError, nearest
 
+TaskName = Literal["detect", "classify"]
+"""What a network gives: boxes with scores, or one probability for each class."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -66,7 +69,7 @@ class LossSettings(Strict):
     objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="class targets become 1 − ε/2 and ε/2"
+        0.0, description="ε: part of each class target that is shared by all classes"
     )
     anchor_ratio: Annotated[float, Field(gt=1)] = Field(
         4.0, description="largest ratio of side lengths between a box and its anchor"
@@ -141,12 +144,14 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
 
 
 class ValSettings(ToolSettings, DataSettings):
-    """Measure AP."""
+    """Measure AP, or a classifier's accuracy."""
 
     weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
     split: str = Field("val", description="split to measure on")
-    metric: Literal["coco", "voc07", "voc10"] = Field(
-        "coco", description="COCO's AP, or VOC's at IoU 0.5 by 11 points (07) or area (10)"
+    metric: Literal["coco", "voc07", "voc10", "accuracy"] | None = Field(
+        None,
+        description="COCO's AP, VOC's at IoU 0.5 by 11 points (07) or area (10), or accuracy; "
+        "default: coco for boxes, accuracy for classes",
     )
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(16, description="images per forward pass")
@@ -162,7 +167,9 @@ class ValSettings(ToolSettings, DataSettings):
     max_detections: Count | None = Field(
         None, description="boxes per image; default: the model's, 300 for YOLO's"
     )
-    predictions: Path | None = Field(None, description="write all boxes here as COCO JSON")
+    predictions: Path | None = Field(
+        None, description="write all boxes here as COCO JSON, or the best classes of each image"
+    )
 
     def nms(self, measuring: NmsSettings = MEASURING) -> NmsSettings:
         """The model's own thresholds for measuring, with those of the flags in their place."""
@@ -172,7 +179,7 @@ class ValSettings(ToolSettings, DataSettings):
 
 
 class DetectSettings(ToolSettings):
-    """Detect objects in images and videos."""
+    """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")

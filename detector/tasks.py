@@ -9,15 +9,20 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from detector.data import class_transforms
+from detector.data.class_transforms import ClassAugment
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import training_loader
 from detector.data.ssd_transforms import SsdAugment
 from detector.errors import DetectorError
+from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
+from detector.evaluation.run import Evaluator
 from detector.graph import Detector
+from detector.heads.classify import Classify
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
-from detector.losses import MultiBoxLoss, YoloLoss
+from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
 from detector.preprocess import Preprocess
 from detector.runtime.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings
@@ -43,9 +48,11 @@ class Task:
     Attributes:
         name: stands in checkpoints and exported files.
         criterion: model, settings → loss.
-        postprocess: suppression of the decoded boxes.
         evaluator: COCO truth, category ids by class, image ids → evaluator.
         loader: training images with their transforms, as batches for that preprocessing.
+        postprocess: suppression of the decoded boxes, where it decodes to boxes.
+        figures: those of the evaluator that are printed and drawn; the first, the higher the
+            better, chooses the best epoch.
         adds_up: whether an optimizer step takes the sum of the losses of its images, as YOLOv5's
             learning rates expect, or their mean.
         unused: names of settings that mean nothing here; whoever gives them is told.
@@ -53,9 +60,10 @@ class Task:
 
     name: str
     criterion: Callable[[Detector, LossSettings], Criterion]
-    postprocess: Nms
-    evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], CocoEvaluator]
+    evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
     loader: Callable[[DetectionDataset, Preprocess, TrainSettings], Any]
+    postprocess: Nms = torch_nms
+    figures: tuple[str, ...] = ("AP", "AP50")
     adds_up: bool = False
     unused: frozenset[str] = frozenset()
 
@@ -121,5 +129,27 @@ register_task(
         evaluator=CocoEvaluator,
         loader=partial(training_loader, augmentation=SsdAugment),
         unused=_SSD_UNUSED,
+    ),
+)
+
+
+_CLASSIFY_UNUSED = (frozenset(AugmentSettings.model_fields) - class_transforms.USED) | (
+    frozenset(LossSettings.model_fields) - {"label_smoothing"}
+)
+
+
+def _classify_criterion(model: Detector, settings: LossSettings) -> Criterion:
+    return ClassifyLoss(settings)
+
+
+register_task(
+    Classify,
+    Task(
+        name="classify",
+        criterion=_classify_criterion,
+        evaluator=ClassificationEvaluator,
+        loader=partial(training_loader, augmentation=ClassAugment),
+        figures=("top1", "top5"),
+        unused=_CLASSIFY_UNUSED,
     ),
 )

@@ -10,6 +10,7 @@ from detector.errors import DetectorError, nearest
 from detector.graph import Detector
 from detector.postprocess import nms
 from detector.preprocess import Preprocess
+from detector.runtime.backend import Arrays
 from detector.settings import NmsSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -36,6 +37,7 @@ class TorchBackend:
     ) -> None:
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
+        self.task = model.task
         self._names = model.names
         self.preprocess = preprocess or model.preprocess
         self.measuring = model.measuring
@@ -46,14 +48,11 @@ class TorchBackend:
         return self._names
 
     @torch.inference_mode()
-    def __call__(
-        self, images: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(b, 3, h, w) normalised → boxes_xyxy (b, n, 4) and scores (b, n, classes)."""
+    def __call__(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) normalised → the task's outputs; see :class:`Backend`."""
         tensor = torch.from_numpy(images).to(self.device)
         maps = self.model(tensor.contiguous(memory_format=torch.channels_last))
-        boxes, scores = self.model.decode(maps)
-        return boxes.float().cpu().numpy(), scores.float().cpu().numpy()
+        return tuple(output.float().cpu().numpy() for output in self.model.decode(maps))
 
 
 def choose_device(name: str) -> torch.device:

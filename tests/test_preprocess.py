@@ -53,10 +53,47 @@ def test_stretch_fills_the_input() -> None:
     assert placement == Placement((0.5, 4.0), (0, 0), (16, 64))
 
 
+# Sizes, and by hand: the part of the image that fills the input, its left and top.
+@pytest.mark.parametrize(
+    ("size_hw", "image_hw", "fraction", "part_hw", "left_top"),
+    [
+        ((224, 224), (256, 256), 0.875, (224, 224), (16, 16)),
+        ((224, 224), (512, 768), 0.875, (448, 448), (160, 32)),
+        ((224, 224), (800, 500), 0.875, (438, 438), (31, 181)),  # 500 · 0.875 = 437.5
+        ((32, 32), (32, 64), 1.0, (32, 32), (16, 0)),
+        ((32, 64), (64, 64), 0.5, (16, 32), (16, 24)),  # half of 32×64
+        ((32, 32), (1, 3), 1.0, (1, 1), (1, 0)),
+        ((32, 32), (1, 100_000), 0.875, (1, 1), (49_999, 0)),
+    ],
+)
+def test_crop(
+    size_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    fraction: float,
+    part_hw: tuple[int, int],
+    left_top: tuple[int, int],
+) -> None:
+    preprocess = Preprocess(size_hw=size_hw, mode="crop", crop_fraction=fraction)
+    image = picture(*image_hw)
+    (left, top), (height, width) = left_top, part_hw
+    image[top : top + height, left : left + width] = 50
+    canvas, placement = preprocess.fit(image)
+    assert canvas.shape == (*size_hw, 3) and canvas.dtype == np.uint8
+    assert (canvas == 50).all()
+    corners = np.array([[left, top, left + width, top + height]], np.float32)
+    whole = [[0, 0, size_hw[1], size_hw[0]]]
+    np.testing.assert_allclose(placement.to_input(corners), whole, atol=1e-2)
+    np.testing.assert_allclose(placement.to_image(np.array(whole, np.float32)), corners, atol=1e-2)
+
+
 def test_argument_stays_as_it_is() -> None:
     image = picture(64, 64)
-    canvas, _ = Preprocess(size_hw=(64, 64)).fit(image)
-    canvas[:] = 0
+    for preprocess in (
+        Preprocess(size_hw=(64, 64)),
+        Preprocess(size_hw=(64, 64), mode="crop", crop_fraction=1),
+    ):
+        canvas, _ = preprocess.fit(image)
+        canvas[:] = 0
     assert (image == 200).all()
 
 
@@ -131,7 +168,8 @@ def test_with_size_and_json() -> None:
         {"size_hw": (0, 64)},
         {"size_hw": (64, 10_000)},
         {"size_hw": 64},
-        {"size_hw": (64, 64), "mode": "crop"},
+        {"size_hw": (64, 64), "mode": "pad"},
+        {"size_hw": (64, 64), "crop_fraction": 0},
         {"size_hw": (64, 64), "pad_value": 256},
         {"size_hw": (64, 64), "scale_rgb": (0, 1, 1)},
         {"size_hw": (64, 64), "mean": (0, 0, 0)},

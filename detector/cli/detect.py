@@ -1,4 +1,4 @@
-"""``detect``: weights and a source → pictures, txt files, JSON lines."""
+"""``detect``: weights and a source → pictures, txt files, JSON lines, of boxes or of classes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from detector.cli.unused import note_unused
 from detector.errors import DetectorError
 from detector.predict import Predictor
 from detector.runtime.sources import OnBad, open_source
 from detector.runtime.writers import JsonLinesWriter, MediaWriter, Writer, YoloTxtWriter
-from detector.settings import DetectSettings
+from detector.settings import DetectSettings, TaskName
 
 
 def detect(settings: DetectSettings) -> dict[str, Any]:
-    """Detect, write, print counts and milliseconds by phase; returns them."""
+    """Detect or classify, write, print counts and milliseconds by phase; returns them."""
     predictor = Predictor(
         settings.weights,
         settings.nms,
@@ -25,14 +26,17 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         device=settings.device,
         imgsz=settings.imgsz,
     )
+    note_unused(settings, predictor.backend)
     bad: list[str] = []
     source = open_source(settings.source, _noted(bad) if settings.skip_bad else None)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
-        writers = [stack.enter_context(writer) for writer in _writers(settings)]
+        writers = [
+            stack.enter_context(writer) for writer in _writers(settings, predictor.backend.task)
+        ]
         results = predictor.frames(source)
         for result in tqdm(results, total=source.total, unit="image", disable=None):
-            counts.update(predictor.names[i] for i in result.detections.class_ids)
+            counts.update(result.prediction.found)
             for writer in writers:
                 writer.write(result)
     timing = predictor.timing
@@ -63,11 +67,11 @@ def _noted(bad: list[str]) -> OnBad:
     return note
 
 
-def _writers(settings: DetectSettings) -> list[Writer]:
+def _writers(settings: DetectSettings, task: TaskName) -> list[Writer]:
     writers: list[Writer] = []
     if settings.draw:
         writers.append(MediaWriter(settings.output))
-    if settings.txt:
+    if settings.txt and task == "detect":
         writers.append(YoloTxtWriter(settings.output / "labels"))
     if settings.jsonl:
         writers.append(JsonLinesWriter(settings.output / "detections.jsonl"))

@@ -15,10 +15,8 @@ def train(settings: TrainSettings) -> dict[str, Any]:
     run = trainer.run
     history = {int(record["epoch"]): record for record in progress.history}
     print(f"trained {progress.epoch} epochs in {progress.seconds:.0f} s")
-    print(
-        f"best AP {progress.best_ap:.4f}, AP50 {history[progress.best_epoch]['AP50']:.4f} "
-        f"in epoch {progress.best_epoch}: {run.best}"
-    )
+    best = trainer.shown(history[progress.best_epoch])
+    print(f"best {best} in epoch {progress.best_epoch}: {run.best}")
     print(f"next: python tools/detect.py --weights {run.best} --source IMAGES")
     return {
         "best": history[progress.best_epoch],

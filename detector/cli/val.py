@@ -1,4 +1,4 @@
-"""``val``: AP of a weights file on a split, COCO's or Pascal VOC's."""
+"""``val``: AP of a weights file on a split, COCO's or Pascal VOC's; a classifier's accuracy."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 
 from tabulate import tabulate
 
+from detector.cli.unused import note_unused
 from detector.config import write_text
 from detector.data.dataset import open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
-from detector.evaluation.run import METRICS, evaluate
+from detector.evaluation.run import Figures, choose_metric, evaluate
 from detector.predict import open_backend
 from detector.settings import ValSettings
 
 
 def val(settings: ValSettings) -> dict[str, Any]:
-    """Measure, print, and return the figures and AP per class."""
+    """Measure, print, and return the figures, also those per class."""
     backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
+    metric = choose_metric(backend.task, settings.metric)
+    note_unused(settings, backend)
     dataset = open_dataset(
         settings.data or BUILT_IN_DATA,
         settings.split,
@@ -27,19 +30,21 @@ def val(settings: ValSettings) -> dict[str, Any]:
         limit=settings.limit,
     )
     print(*dataset.report, sep="\n")
-    evaluator = METRICS[settings.metric](
+    dataset.check_task(backend.task)
+    evaluator = metric(
         dataset.ground_truth(), dataset.category_ids, [s.image_id for s in dataset.samples]
     )
     thresholds = settings.nms(backend.measuring)
-    figures = evaluate(backend, dataset.samples, evaluator, thresholds, settings.batch, nms)
+    figures: Figures = evaluate(
+        backend, dataset.samples, evaluator, thresholds, settings.batch, nms
+    )
     if settings.predictions is not None:
         write_text(settings.predictions, json.dumps(evaluator.results))
     print(report(figures, len(dataset.samples)))
-    result: dict[str, Any] = figures.to_dict()
-    return result
+    return figures.to_dict()
 
 
-def report(figures: Any, images: int) -> str:
+def report(figures: Figures, images: int) -> str:
     """The figures as text; a dash where there is no truth to measure on."""
     summary = tabulate(
         [[_shown(value) for value in figures.summary.values()]],
@@ -47,8 +52,8 @@ def report(figures: Any, images: int) -> str:
         disable_numparse=True,
     )
     classes = tabulate(
-        [[name, _shown(ap)] for name, ap in figures.per_class.items()],
-        ["class", "AP"],
+        [[name, _shown(value)] for name, value in figures.per_class.items()],
+        ["class", figures.per_class_title],
         disable_numparse=True,
     )
     return f"{classes}\n\n{figures.title} on {images} images\n{summary}"

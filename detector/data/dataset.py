@@ -14,10 +14,11 @@ from detector.data.check import check_images
 from detector.data.definition import load_definition
 from detector.data.names import describe, match_names
 from detector.data.problems import Problem, problems_error
-from detector.data.readers import coco, voc, yolo
+from detector.data.readers import classes, coco, voc, yolo
 from detector.data.readers.rows import LabelledImage, image_files
 from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
+from detector.settings import TaskName
 from detector.structures import Sample
 
 
@@ -72,6 +73,8 @@ class DetectionDataset:
         annotation_file: the COCO JSON file that the split consists of, if it does.
         report: lines for people: counts, repairs, the mapping of classes.
         truth: the samples as the data number their classes.
+        task: whether the labels are boxes, or one class for each image: then a sample has one
+            object, which fills its image.
     """
 
     names: tuple[str, ...]
@@ -81,6 +84,15 @@ class DetectionDataset:
     annotation_file: Path | None
     report: tuple[str, ...]
     truth: Truth
+    task: TaskName = "detect"
+
+    def check_task(self, task: TaskName) -> None:
+        """Raise DetectorError unless the labels are what a network of that task needs."""
+        if task != self.task:
+            needs = {"detect": "boxes", "classify": "one class for each image"}
+            raise DetectorError(
+                f"split {self.split!r} has {needs[self.task]}, the network needs {needs[task]}"
+            )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -158,6 +170,7 @@ def _open(
         annotation_file=None if json is None else json.path,
         report=tuple(report),
         truth=Truth(definition.names, tuple(checked.samples)),
+        task=_task(places),
     )
     if names is None:
         pairs = [f"{index} {name}" for index, name in enumerate(dataset.names)]
@@ -195,6 +208,8 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _Found:
 def _find_place(place: Split, root: Path, names: Sequence[str]) -> _Found:
     if place.format == "COCO JSON":
         return _find_coco(place, root, names)
+    if place.task == "classify":
+        return _find_classes(place, root, names)
     return (_find_voc if place.format == "Pascal VOC XML" else _find_yolo)(place, root, names)
 
 
@@ -229,6 +244,16 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:
     )
 
 
+def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _Found:
+    if place.class_list is not None:
+        images, problems = classes.images_in_list(
+            root / place.class_list, root / (place.images or ""), names
+        )
+    else:
+        images, problems = classes.images_in_folders(root / str(place.class_folders), names)
+    return _Found(_part(images, place), problems)
+
+
 def _part(items: list[Any], place: Split) -> list[Any]:
     """The given part of the items, shuffled with the place's seed; in their old order."""
     if place.part == (0.0, 1.0):
@@ -239,9 +264,16 @@ def _part(items: list[Any], place: Split) -> list[Any]:
 
 
 def _summary(where: str, places: Sequence[Split], samples: Sequence[Sample]) -> str:
-    boxes = sum(len(sample.class_ids) for sample in samples)
     formats = " and ".join(dict.fromkeys(place.format for place in places))
+    if _task(places) == "classify":
+        return f"{where}: {len(samples)} images, from {formats}"
+    boxes = sum(len(sample.class_ids) for sample in samples)
     return f"{where}: {len(samples)} images, {boxes} boxes, from {formats}"
+
+
+def _task(places: Sequence[Split]) -> TaskName:
+    """What the labels teach; boxes, where only some of the places have them."""
+    return "classify" if all(place.task == "classify" for place in places) else "detect"
 
 
 def _repairs(counts: Counter[str], problems: Sequence[Problem]) -> list[str]:

@@ -9,12 +9,17 @@ from typing import Any
 from detector.config import Strict, YamlFile, find_file, read_yaml, validate
 from detector.data.layouts import found_names, guess_definition
 from detector.data.names import check_names
+from detector.data.readers import classes, yolo
+from detector.data.readers.rows import image_files, read_lines
 from detector.data.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
 from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 """Names that are splits at the top of a file, as YOLO's files have them; others go in splits:."""
+
+CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"images"}}
+"""Keys of a place whose images have one class each, with those that may stand beside them."""
 
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
 
@@ -70,7 +75,7 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
     if not splits:
         raise file.error("no split, expected train, val or others")
     notes = ["'download' is not acted upon: nothing is fetched"] if keys.download else []
-    names = _file_names(file, keys) or (None if generate is None else CLASSES)
+    names = _file_names(file, keys, root) or (None if generate is None else CLASSES)
     if names is None:
         names, note = found_names(root, splits, file.path)
         notes.append(note)
@@ -118,18 +123,42 @@ def _places(file: YamlFile, value: Any, root: Path, *keys: str) -> tuple[Split, 
 def _place(file: YamlFile, value: Any, root: Path, *keys: str | int) -> Split:
     if isinstance(value, str):
         path = _existing(value, root)
-        is_list = value.endswith(".txt")
-        return Split(list_file=path) if is_list else Split(images=path)
+        return _bare_place(path, root)
     place = validate(Split, file, value, keys)
     if place.part[0] >= place.part[1]:
         raise file.error(f"part: expected from < to, found {list(place.part)}", *keys, "part")
+    _check_sources(file, place, *keys)
+    return place
+
+
+def _bare_place(path: str, root: Path) -> Split:
+    """What a path without a word about its format is: a list or a folder, of either task."""
+    if path.endswith(".txt"):
+        is_labelled = classes.is_list(root / path)
+        return Split(class_list=path) if is_labelled else Split(list_file=path)
+    is_labelled = classes.is_folder(root / path) and not _has_yolo_labels(root / path)
+    return Split(class_folders=path) if is_labelled else Split(images=path)
+
+
+def _has_yolo_labels(folder: Path) -> bool:
+    """Whether there is a folder of labels for the first image below a folder."""
+    return any(yolo.label_path(image_files(folder)[0]).parent.glob("*.txt"))
+
+
+def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
+    """Raise unless the parts of a place go together."""
+    for kind, companions in CLASS_SOURCES.items():
+        if getattr(place, kind) is not None:
+            others = sorted(place.model_fields_set - companions - {kind, "part", "seed"})
+            if others:
+                raise file.error(f"{others[0]} does not go with {kind}", *keys)
+            return
     if place.image_set is not None and place.format != "Pascal VOC XML":
         raise file.error("image_set goes with annotations, a folder of XML files", *keys)
     if place.list_file is not None and place.annotations is not None:
         raise file.error("list_file is of YOLO txt, annotations of other formats", *keys)
     if place.images is None and (place.list_file is None and place.annotations is None):
         raise file.error("expected images, list_file or annotations", *keys)
-    return place
 
 
 def _existing(value: str, root: Path) -> str:
@@ -139,11 +168,13 @@ def _existing(value: str, root: Path) -> str:
     return value
 
 
-def _file_names(file: YamlFile, keys: _File) -> tuple[str, ...] | None:
-    """The names that a definition gives, as a list or as a mapping without holes."""
+def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | None:
+    """The names that a definition gives: a list, a mapping without holes, or a file of names."""
     if keys.names is None:
         return None
     values = keys.names
+    if isinstance(values, str):
+        values = [name for _, name in read_lines(root / values, "one class name a line")]
     if isinstance(values, dict):
         missing = next((i for i in range(len(values)) if i not in values), None)
         if missing is not None:

@@ -1,4 +1,4 @@
-"""The layouts of bare folders: YOLO's, COCO's and Pascal VOC's, as people have them."""
+"""The layouts of bare folders: YOLO's, COCO's, Pascal VOC's, class folders; as people have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.data.names import check_names
-from detector.data.readers import coco, voc, yolo
+from detector.data.readers import classes, coco, voc, yolo
 from detector.data.readers.rows import IMAGE_SUFFIXES, image_files
 from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
@@ -16,6 +16,8 @@ SPLIT_FOLDER = re.compile(r"(train|val|valid|validation|test)[-_]?\d*", re.IGNOR
 GUESSED_SPLITS = ("train", "val", "test")
 TRAIN_PART = 0.8
 GUESS_SEED = 0
+LEAST_CLASSES = 2
+"""Folders of images that are taken for classes where nothing else says so."""
 
 
 def guess_definition(root: Path, source: str) -> DatasetDefinition:
@@ -31,11 +33,11 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     splits = _coco_layout(root)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
-    splits = splits or _yolo_layout(root) or _voc_layout(root)
+    splits = splits or _yolo_layout(root) or _voc_layout(root) or _class_layout(root)
     if not splits:
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
-            "annotations/*.json, or XML files",
+            "annotations/*.json, XML files, or a folder of images for each class",
             file=source,
         )
     names, note = found_names(root, splits, Path(source))
@@ -121,6 +123,16 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     return _seeded_split(Split(images=images, annotations=annotations))
 
 
+def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """A folder of images for each class in each split's folder; else one for each class, split."""
+    splits = _named_folders(root, [path for path in root.glob("*") if classes.is_folder(path)])
+    if splits:
+        return {n: (Split(class_folders=place.images),) for n, (place,) in splits.items()}
+    if len(classes.folder_names(root)) < LEAST_CLASSES or not classes.is_folder(root):
+        return {}
+    return _seeded_split(Split(class_folders="."))
+
+
 def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split, ...]]:
     """Folders whose names are those of splits, in the usual order."""
     found: dict[str, tuple[Split, ...]] = {}
@@ -170,12 +182,25 @@ def found_names(
         folders = sorted({root / str(place.annotations) for place in places})
         files = [file for folder in folders for file in voc.xml_files(folder).values()]
         names, note = voc.class_names(files), "class names are those in the XML files, sorted"
+    elif places[0].task == "classify":
+        names, note = _class_names(root, places)
     else:
         names, note = _yolo_names(root, places)
     try:
         return check_names(names), note
     except DetectorError as error:
         raise DetectorError(f"{error.message} in the labels", file=source) from error
+
+
+def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:
+    folders = [place.class_folders for place in places if place.class_folders is not None]
+    if folders:
+        found = {name for folder in folders for name in classes.folder_names(root / folder)}
+        return sorted(found), "class names are those of the folders, sorted"
+    lists = [classes.list_names(root / str(place.class_list)) for place in places]
+    if all(name.isdecimal() for names in lists for name in names):
+        return max(lists, key=len), "no class names found: classes are named by their numbers"
+    return sorted(set().union(*lists)), "class names are those in the lists, sorted"
 
 
 def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:

@@ -11,7 +11,9 @@ from detector.config import Strict
 from detector.data import shapes
 from detector.data.shapes import ShapesSettings
 from detector.errors import DetectorError, nearest
+from detector.settings import TaskName
 
+Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -19,7 +21,8 @@ class Split(Strict):
     """Images and their labels. Paths are absolute or relative to the data set's root.
 
     What is given says the format: ``annotations`` is a COCO JSON file or a folder of VOC XML
-    files; without it the labels are YOLO txt.
+    files; ``class_folders`` and ``class_list`` give each image one class and no boxes; without any
+    of these the labels are YOLO txt.
     """
 
     images: str | None = Field(None, description="folder of images")
@@ -27,15 +30,26 @@ class Split(Strict):
     annotations: str | None = Field(None, description="COCO JSON, or folder of VOC XML files")
     image_set: str | None = Field(None, description="VOC list: one stem a line")
     list_file: str | None = Field(None, description="YOLO list: one image path a line")
+    class_folders: str | None = Field(None, description="folder of a folder for each class")
+    class_list: str | None = Field(None, description="list: one image path and its class a line")
     part: tuple[Fraction, Fraction] = Field((0.0, 1.0), description="from, to, of shuffled images")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of that shuffle")
 
     @property
-    def format(self) -> Literal["YOLO txt", "COCO JSON", "Pascal VOC XML"]:
+    def format(self) -> Format:
         """The label format."""
+        if self.class_folders is not None:
+            return "class folders"
+        if self.class_list is not None:
+            return "class list"
         if self.annotations is None:
             return "YOLO txt"
         return "COCO JSON" if self.annotations.endswith(".json") else "Pascal VOC XML"
+
+    @property
+    def task(self) -> TaskName:
+        """What a network learns from such labels."""
+        return "classify" if self.format in ("class folders", "class list") else "detect"
 
 
 class DatasetDefinition(Strict):

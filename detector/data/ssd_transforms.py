@@ -15,6 +15,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from detector.data.seeding import torch_seeded_by
 from detector.data.transforms import Example, Generator, further_transforms
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
@@ -59,8 +60,7 @@ class SsdAugment:
             canvas_size=example.image.shape[:2],
         )
         labels = torch.from_numpy(example.class_ids)
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
-            torch.default_generator.manual_seed(int(rng.integers(2**62)))
+        with torch_seeded_by(rng):
             found = self.compose({"image": image, "boxes": boxes, "labels": labels})
         fitted, placement = self.preprocess.fit(
             np.ascontiguousarray(found["image"].permute(1, 2, 0).numpy())

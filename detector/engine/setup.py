@@ -28,7 +28,7 @@ GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_fi
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
     "all; SSD's paper started from VGG16 trained on ImageNet: --backbone-weights FILE "
-    "(torchvision's vgg16), or take cfg/ssd300_vgg16bn.yaml"
+    "(torchvision's vgg16), or take cfg/ssd300_vgg16bn.yaml, or cfg/vgg.yaml --variant 16-bn"
 )
 
 
@@ -42,6 +42,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     train_set, val_set = _datasets(settings)
     set_seed(settings.seed)
     model = _model(settings, train_set.names)
+    train_set.check_task(model.task)
+    val_set.check_task(model.task)
     unused = sorted(task_of(model).unused & given_values(settings).keys())
     if unused:
         print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")

@@ -18,8 +18,7 @@ from detector.engine.optim import make_average, make_optimizer, make_scheduler
 from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
 from detector.errors import DetectorError
-from detector.evaluation.coco import CocoFigures
-from detector.evaluation.run import evaluate
+from detector.evaluation.run import Figures, evaluate
 from detector.graph import Detector
 from detector.settings import TrainSettings, ValSettings
 from detector.structures import Batch
@@ -32,11 +31,14 @@ VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 
 @dataclass
 class Progress:
-    """How far a run is; kept in its checkpoint."""
+    """How far a run is; kept in its checkpoint.
+
+    ``best`` is the task's first figure in the best epoch.
+    """
 
     epoch: int = 0
     seconds: float = 0.0
-    best_ap: float = -1.0
+    best: float = -1.0
     best_epoch: int = -1
     history: list[Record] = field(default_factory=list)
 
@@ -100,7 +102,7 @@ class Trainer:
             self.progress.history.append(record)
             self.save()
             tqdm.write(self.described(record))
-        plot_results(self.progress.history, self.run.plot)
+        plot_results(self.progress.history, self.task.figures, self.run.plot)
         return self.progress
 
     def train_epoch(self) -> Record:
@@ -165,11 +167,11 @@ class Trainer:
         epoch = self.progress.epoch
         return epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
 
-    def validate(self) -> CocoFigures:
-        """COCO AP of the averaged weights, the way ``tools/val.py`` measures it."""
+    def validate(self) -> Figures:
+        """Figures of the averaged weights, the way ``tools/val.py`` measures it."""
         backend = TorchBackend(self.averaged_model, self.accelerator.device)
         self.evaluator.reset()
-        return evaluate(
+        figures: Figures = evaluate(
             backend,
             self.val_set.samples,
             self.evaluator,
@@ -177,16 +179,18 @@ class Trainer:
             VALIDATION_BATCH,
             self.task.postprocess,
         )
+        return figures
 
     @property
     def averaged_model(self) -> Detector:
         """What is validated and saved."""
         return cast(Detector, self.average.module)
 
-    def keep_if_best(self, figures: CocoFigures) -> None:
-        """Write ``best`` where the AP is higher than in any epoch before."""
-        if figures.ap > self.progress.best_ap:
-            self.progress.best_ap = figures.ap
+    def keep_if_best(self, figures: Figures) -> None:
+        """Write ``best`` where the task's first figure is higher than in any epoch before."""
+        found = figures.summary[self.task.figures[0]]
+        if found > self.progress.best:
+            self.progress.best = found
             self.progress.best_epoch = self.progress.epoch
             self._save_weights(self.run.best, figures)
 
@@ -194,10 +198,15 @@ class Trainer:
         """One line for a person who watches."""
         losses = [f"{k.removeprefix('loss_')} {v:.3f}" for k, v in record.items() if "loss" in k]
         line = f"epoch {self.progress.epoch}/{self.settings.epochs}: {', '.join(losses)}"
-        if "AP" in record:
-            line += f", AP {record['AP']:.4f}, AP50 {record['AP50']:.4f}"
-            line += f" (best AP {self.progress.best_ap:.4f} in epoch {self.progress.best_epoch})"
+        main = self.task.figures[0]
+        if main in record:
+            line += f", {self.shown(record)}"
+            line += f" (best {main} {self.progress.best:.4f} in epoch {self.progress.best_epoch})"
         return f"{line}, {record['seconds']:.0f} s"
+
+    def shown(self, record: Record) -> str:
+        """The task's figures in a validated epoch, for people."""
+        return ", ".join(f"{name} {record[name]:.4f}" for name in self.task.figures)
 
     def save(self) -> None:
         """Write ``last`` and the state to go on from; each file appears whole or not at all."""
@@ -235,7 +244,7 @@ class Trainer:
                 f"is not the state of this run: {reason}", file=self.run.state
             ) from error
 
-    def _save_weights(self, path: Any, figures: CocoFigures | None) -> None:
+    def _save_weights(self, path: Any, figures: Figures | None) -> None:
         training: dict[str, Any] = {"epoch": self.progress.epoch}
         if figures is not None:
             training["figures"] = figures.to_dict()

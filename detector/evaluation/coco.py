@@ -29,6 +29,7 @@ class CocoFigures:
     per_class: dict[str, float]
 
     title = "COCO AP (pycocotools)"
+    per_class_title = "AP"
 
     @property
     def ap(self) -> float:

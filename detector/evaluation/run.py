@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from detector.detections import Detections
+from detector.errors import DetectorError
+from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.voc import VocEvaluator
 from detector.opencv import read_image
@@ -14,19 +15,52 @@ from detector.runtime.backend import Backend
 from detector.runtime.nms import Nms
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
-from detector.settings import NmsSettings
+from detector.settings import NmsSettings, TaskName
 from detector.structures import Sample
 
-Figures_co = TypeVar("Figures_co", covariant=True)
+
+class Figures(Protocol):
+    """How good a model is on some images."""
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Figures of everything together; −1 where there is no truth to measure on."""
+        ...
+
+    @property
+    def per_class(self) -> dict[str, float]:
+        """One figure by class name."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What the summary is called."""
+        ...
+
+    @property
+    def per_class_title(self) -> str:
+        """What the figure of a class is called."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        ...
+
+
+Figures_co = TypeVar("Figures_co", bound=Figures, covariant=True)
 
 
 class Evaluator(Protocol[Figures_co]):
-    """Collects the boxes of each image and compares them with the truth."""
+    """Collects what was found in each image and compares it with the truth."""
 
     results: list[dict[str, Any]]
 
-    def add(self, image_id: int, detections: Detections) -> None:
-        """Take the boxes of one image."""
+    def reset(self) -> None:
+        """Forget all results; the truth stays."""
+        ...
+
+    def add(self, image_id: int, found: Any, /) -> None:
+        """Take the prediction for one image."""
         ...
 
     def compute(self) -> Figures_co:
@@ -34,12 +68,30 @@ class Evaluator(Protocol[Figures_co]):
         ...
 
 
-METRICS: dict[str, Callable[..., Evaluator[Any]]] = {
-    "coco": CocoEvaluator,
-    "voc07": partial(VocEvaluator, metric="voc07"),
-    "voc10": partial(VocEvaluator, metric="voc10"),
+METRICS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
+    "detect": {
+        "coco": CocoEvaluator,
+        "voc07": partial(VocEvaluator, metric="voc07"),
+        "voc10": partial(VocEvaluator, metric="voc10"),
+    },
+    "classify": {"accuracy": ClassificationEvaluator},
 }
-"""Evaluators by name; each takes the truth, the category ids by class, and the image ids."""
+"""By task evaluators by name, the usual one first; each takes the truth, the category ids by class,
+and the image ids."""
+
+
+def choose_metric(task: TaskName, name: str | None) -> Callable[..., Evaluator[Any]]:
+    """The evaluator of that name, or the usual one of the task.
+
+    Raises:
+        DetectorError: it measures something else.
+    """
+    known = METRICS[task]
+    if name is not None and name not in known:
+        raise DetectorError(
+            f"--metric {name} is not for what the network gives; expected {' or '.join(known)}"
+        )
+    return known[name] if name is not None else next(iter(known.values()))
 
 
 def evaluate(
@@ -50,11 +102,11 @@ def evaluate(
     batch: int,
     nms: Nms,
 ) -> Figures_co:
-    """Detect on every image, at its original size, and compare with the truth."""
+    """Predict for every image, at its original size, and compare with the truth."""
     pipeline = Pipeline(backend, settings, batch, nms)
     results = pipeline(_frames(samples))
     for sample, result in zip(samples, results, strict=True):
-        evaluator.add(sample.image_id, result.detections)
+        evaluator.add(sample.image_id, result.prediction)
     return evaluator.compute()
 
 

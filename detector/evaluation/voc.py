@@ -34,6 +34,8 @@ class VocFigures:
     per_class: dict[str, float]
     title: str
 
+    per_class_title = "AP"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {**self.summary, "per_class": dict(self.per_class)}

@@ -10,8 +10,8 @@ from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
 from detector.export.program import first_line, quiet
-from detector.runtime.backend import METADATA_KEY, ModelCard
-from detector.runtime.onnx import INPUT, OUTPUTS
+from detector.runtime.backend import METADATA_KEY, OUTPUTS, ModelCard
+from detector.runtime.onnx import INPUT
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1
@@ -39,7 +39,7 @@ def write_onnx(program: ExportedProgram, path: Path, card: ModelCard, opset: int
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=list(OUTPUTS[card.task]),
                 external_data=False,
                 verbose=False,
             )
@@ -62,7 +62,7 @@ def _tidy(proto: Any, card: ModelCard) -> None:
     graph = proto.graph
     _name_dimensions(graph.input[0], ("batch", "", "height", "width"))
     for output in graph.output:
-        _name_dimensions(output, ("batch", "boxes", ""))
+        _name_dimensions(output, OUTPUTS[card.task][output.name])
     del graph.value_info[:]  # shapes in between, in symbols that nobody else knows
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         if hasattr(part, "metadata_props"):

@@ -1,4 +1,4 @@
-"""The network as one traced program: images in, boxes and scores out. All formats start here."""
+"""The network as one traced program: images in, the decoded outputs out. All formats start here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)
 
 
 class ExportGraph(nn.Module):
-    """A network with its decoding: normalised images → boxes and scores."""
+    """A network with its decoding: normalised images → what its head decodes to."""
 
     def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, 3, h, w) → boxes_xyxy (b, n, 4) in pixels of the input, scores (b, n, classes)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(b, 3, h, w) → the task's outputs; see :meth:`Detector.decode`."""
         return self.model.decode(self.model(images))
 
 

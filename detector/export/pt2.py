@@ -15,9 +15,9 @@ from detector.errors import DetectorError
 from detector.export.program import first_line, quiet
 from detector.export.pt2_archive import clean
 from detector.preprocess import Preprocess
-from detector.runtime.backend import METADATA_KEY, ModelCard
-from detector.runtime.onnx import INPUT, OUTPUTS
-from detector.settings import NmsSettings
+from detector.runtime.backend import METADATA_KEY, OUTPUTS, Arrays, ModelCard
+from detector.runtime.onnx import INPUT
+from detector.settings import NmsSettings, TaskName
 
 
 def write_pt2(program: ExportedProgram, path: Path, card: ModelCard) -> None:
@@ -55,6 +55,7 @@ class Pt2Backend:
         metadata = {METADATA_KEY: card_text} if card_text else {}
         card = ModelCard.from_metadata(metadata, self.path)
         self.device = torch.device(device)
+        self.task: TaskName = card.task
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
         self.measuring: NmsSettings = card.measuring
@@ -67,16 +68,14 @@ class Pt2Backend:
         self.batch_size, self.dynamic_size = self._check(program, card)
 
     @torch.inference_mode()
-    def __call__(
-        self, images: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(b, 3, h, w) float32 → boxes_xyxy (b, n, 4), scores (b, n, classes)."""
+    def __call__(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the task's outputs."""
         try:
-            boxes, scores = self._module(torch.from_numpy(images).to(self.device))
+            outputs = self._module(torch.from_numpy(images).to(self.device))
         except Exception as error:  # as above
             shape = "×".join(map(str, images.shape))
             raise self._error(f"does not run on input of {shape}: {first_line(error)}") from error
-        return boxes.float().cpu().numpy(), scores.float().cpu().numpy()
+        return tuple(output.float().cpu().numpy() for output in outputs)
 
     def _check(self, program: ExportedProgram, card: ModelCard) -> tuple[int | None, bool]:
         """Compare inputs and outputs with the card; give the batch size and whether it is open."""
@@ -84,14 +83,15 @@ class Pt2Backend:
         outputs = _shapes(program, program.graph_signature.user_outputs)
         if list(inputs) != [INPUT] or len(inputs[INPUT]) != 4 or inputs[INPUT][1] != 3:
             raise self._error(f"inputs {inputs}, expected {INPUT!r} of (batch, 3, h, w)")
-        if len(outputs) != len(OUTPUTS) or any(len(shape) != 3 for shape in outputs.values()):
-            raise self._error(f"{len(outputs)} outputs, expected {' and '.join(OUTPUTS)}")
-        classes = list(outputs.values())[1][2]
+        expected = OUTPUTS[card.task]
+        if [len(shape) for shape in outputs.values()] != [len(one) for one in expected.values()]:
+            raise self._error(f"{len(outputs)} outputs, expected {' and '.join(expected)}")
+        classes = list(outputs.values())[-1][-1]
         if classes != len(card.names):
             raise self._error(f"{classes} classes, but its metadata name {len(card.names)}")
         batch, _, *size_hw = inputs[INPUT]
-        for found, expected in zip(size_hw, card.preprocess.size_hw, strict=True):
-            if found not in (None, expected):
+        for found, stated in zip(size_hw, card.preprocess.size_hw, strict=True):
+            if found not in (None, stated):
                 raise self._error(
                     f"input is {size_hw[0]}×{size_hw[1]}, but its metadata say "
                     f"{card.preprocess.size_hw[0]}×{card.preprocess.size_hw[1]}"

@@ -59,8 +59,7 @@ class ExportReport:
         return [
             f"{self.path}: fused {self.certificate.fused_blocks} blocks, "
             f"{self.certificate.params_before:,} → {self.certificate.params_after:,} parameters",
-            f"largest difference on {found.images} images: boxes {found.boxes_px:.2e} px, "
-            f"scores {found.scores:.2e}",
+            f"largest difference on {found.images} images: {found.described()}",
             f"{self.ms_before:.1f} ms per image before, {self.ms_after:.1f} ms after",
         ]
 
@@ -111,6 +110,7 @@ def export(
         version=__version__,
         measuring=model.measuring,
         stride=model.max_stride,
+        task=model.task,
     )
     original = copy.deepcopy(model).eval().cpu().float()
     real = [batch.detach().cpu().float() for batch in images]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError
 from detector.graph import Detector
-from detector.runtime.backend import Backend
+from detector.runtime.backend import OUTPUTS, Backend
+from detector.runtime.backend import Arrays as Outputs
+from detector.settings import TaskName
 
 Images = NDArray[np.float32]
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 BOX_TOLERANCE = 5e-5
 """Of the largest coordinate: 0.03 pixels at 640. Rounding in float32 stays below a hundredth of
@@ -38,6 +39,7 @@ class Comparison:
         scores: largest difference of a score.
         largest_score: that the network gives.
         images: number of images compared.
+        task: a classifier's file has no boxes, and its scores are probabilities.
     """
 
     boxes_px: float
@@ -45,6 +47,13 @@ class Comparison:
     scores: float
     largest_score: float
     images: int
+    task: TaskName = "detect"
+
+    def described(self) -> str:
+        """The differences, for a report to read."""
+        if self.task == "classify":
+            return f"probabilities {self.scores:.2e}"
+        return f"boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}"
 
     @property
     def max_abs_diff(self) -> float:
@@ -73,20 +82,21 @@ def compare(
     """Run both on the same images; where the file takes single images, on one after the other."""
     boxes_px = boxes_relative = score_difference = largest_score = 0.0
     for images in _as_taken(batches, backend.batch_size):
-        expected_boxes, expected_scores = reference(images)
-        found_boxes, found_scores = backend(images)
-        if (found_boxes.shape, found_scores.shape) != (expected_boxes.shape, expected_scores.shape):
-            raise DetectorError(
-                f"the exported file gives boxes of shape {found_boxes.shape} and scores of shape "
-                f"{found_scores.shape}, expected {expected_boxes.shape} and {expected_scores.shape}"
-            )
-        difference, extent = _largest(found_boxes - expected_boxes), _largest(expected_boxes)
-        boxes_px = _worse(boxes_px, difference)
-        boxes_relative = _worse(boxes_relative, difference / max(extent, 1.0))
+        expected, found = reference(images), backend(images)
+        if [one.shape for one in found] != [one.shape for one in expected]:
+            raise _wrong_shapes(found, expected, backend.task)
+        *expected_boxes, expected_scores = expected
+        *found_boxes, found_scores = found
+        for boxes, truth in zip(found_boxes, expected_boxes, strict=True):
+            difference, extent = _largest(boxes - truth), _largest(truth)
+            boxes_px = _worse(boxes_px, difference)
+            boxes_relative = _worse(boxes_relative, difference / max(extent, 1.0))
         score_difference = _worse(score_difference, _largest(found_scores - expected_scores))
         largest_score = max(largest_score, _largest(expected_scores))
     count = sum(len(images) for images in batches)
-    return Comparison(boxes_px, boxes_relative, score_difference, largest_score, count)
+    return Comparison(
+        boxes_px, boxes_relative, score_difference, largest_score, count, backend.task
+    )
 
 
 def eager(model: Detector) -> Callable[[Images], Outputs]:
@@ -95,8 +105,8 @@ def eager(model: Detector) -> Callable[[Images], Outputs]:
     @torch.inference_mode()
     def run(images: Images) -> Outputs:
         device = next(model.parameters()).device
-        boxes, scores = model.decode(model(torch.from_numpy(images).to(device)))
-        return boxes.cpu().numpy(), scores.cpu().numpy()
+        outputs = model.decode(model(torch.from_numpy(images).to(device)))
+        return tuple(output.cpu().numpy() for output in outputs)
 
     return run
 
@@ -137,6 +147,15 @@ def _as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]
         for images in batches
         for start in range(0, len(images), batch_size)
     ]
+
+
+def _wrong_shapes(found: Outputs, expected: Outputs, task: TaskName) -> DetectorError:
+    names = [name.split("_")[0] for name in OUTPUTS[task]]
+    parts = [f"{name} of shape {one.shape}" for name, one in zip(names, found, strict=True)]
+    shapes = [str(one.shape) for one in expected]
+    return DetectorError(
+        f"the exported file gives {' and '.join(parts)}, expected {' and '.join(shapes)}"
+    )
 
 
 def _largest(values: NDArray[np.float32]) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detector.layers.conv import Conv
 from detector.registry import Count, register
+from detector.settings import TaskName
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 AUXILIARY = "auxiliary"
@@ -33,6 +34,9 @@ class Classify(nn.Module):
         dropout: probability, before each linear layer but the first.
         c_in: channels of each map.
     """
+
+    task: TaskName = "classify"
+    """What the network gives for an image."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Named scalars from raw maps and assignments, one recipe a file."""
 
+from detector.losses.classify import ClassifyLoss
 from detector.losses.multibox import MultiBoxLoss
 from detector.losses.yolo import YoloLoss
 
-__all__ = ["MultiBoxLoss", "YoloLoss"]
+__all__ = ["ClassifyLoss", "MultiBoxLoss", "YoloLoss"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 import pydantic
@@ -13,14 +13,28 @@ from numpy.typing import NDArray
 from detector.config import Strict, explain
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
-from detector.settings import MEASURING, NmsSettings
+from detector.settings import MEASURING, NmsSettings, TaskName
 
 METADATA_KEY = "detector"
 """Under this key an exported file carries its card, as JSON."""
 
+Arrays = tuple[NDArray[np.float32], ...]
+
+OUTPUTS: dict[TaskName, dict[str, tuple[str, ...]]] = {
+    "detect": {"boxes_xyxy": ("batch", "boxes", ""), "scores": ("batch", "boxes", "")},
+    "classify": {"probabilities": ("batch", "")},
+}
+"""By task the outputs' names with those of their dimensions; the last output's last one is the
+classes."""
+
 
 class Backend(Protocol):
     """A network that is ready to run, whatever runs it."""
+
+    @property
+    def task(self) -> TaskName:
+        """What it gives for an image."""
+        ...
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,13 +61,12 @@ class Backend(Protocol):
         """Whether the network takes other input sizes than ``preprocess.size_hw``."""
         ...
 
-    def __call__(
-        self, images: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """Run the network on (b, 3, h, w) float32 input.
 
         Returns:
-            boxes_xyxy (b, n, 4) float32, pixels of the input, and scores (b, n, classes) float32.
+            boxes_xyxy (b, n, 4) float32, pixels of the input, and scores (b, n, classes) float32;
+            of a classifier probabilities (b, classes) float32 alone.
         """
         ...
 
@@ -66,7 +79,7 @@ class ModelCard(Strict):
     version: str
     measuring: NmsSettings = MEASURING
     stride: Annotated[int, pydantic.Field(ge=1)] = 1
-    task: Literal["detect"] = "detect"
+    task: TaskName = "detect"
 
     def to_json(self) -> str:
         """The text that stands under ``METADATA_KEY``."""

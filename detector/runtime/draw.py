@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.classification import Classification
 from detector.detections import Detections
 from detector.opencv import Image, cv2
 
@@ -64,6 +65,16 @@ def draw(image_rgb: Image, detections: Detections) -> Image:
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line_width(size_hw), cv2.LINE_AA)
     for label, class_id in zip(labels[::-1], class_ids[::-1], strict=True):
         label.draw(canvas, class_colour(class_id))  # after all boxes: no line crosses a label
+    return canvas
+
+
+def caption(image_rgb: Image, classification: Classification) -> Image:
+    """Write the most probable class and its probability into the corner of a copy, (h, w, 3)."""
+    canvas: Image = np.array(image_rgb, np.uint8, order="C")
+    height, width = canvas.shape[:2]
+    text = f"{classification.found[0]} {classification.scores[0]:.2f}"
+    (label,) = _place_labels([text], [[0, 0, width, height]], (height, width))
+    label.draw(canvas, class_colour(int(classification.class_ids[0])))
     return canvas
 
 

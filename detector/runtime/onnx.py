@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
-from detector.runtime.backend import ModelCard
-from detector.settings import NmsSettings
+from detector.runtime.backend import OUTPUTS, Arrays, ModelCard
+from detector.settings import NmsSettings, TaskName
 
 INPUT = "images"
-OUTPUTS = ("boxes_xyxy", "scores")
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
@@ -22,7 +21,7 @@ _ANY = 0  # a dimension that the file leaves open
 
 
 class OnnxBackend:
-    """An exported ONNX file: input ``images``, outputs ``boxes_xyxy`` and ``scores``.
+    """An exported ONNX file: input ``images``, outputs those of its task.
 
     Args:
         path: the file.
@@ -38,6 +37,7 @@ class OnnxBackend:
         self._session = _open(self.path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
         card = ModelCard.from_metadata(metadata, self.path)
+        self.task: TaskName = card.task
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
         self.measuring: NmsSettings = card.measuring
@@ -46,16 +46,14 @@ class OnnxBackend:
         self.batch_size: int | None = batch or None
         self.dynamic_size: bool = _ANY in size_hw
 
-    def __call__(
-        self, images: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(b, 3, h, w) float32 → boxes_xyxy (b, n, 4), scores (b, n, classes)."""
+    def __call__(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
         try:
-            boxes, scores = self._session.run(list(OUTPUTS), {INPUT: images})
+            outputs = self._session.run(list(OUTPUTS[self.task]), {INPUT: images})
         except Exception as error:  # its exceptions have no common base of their own
             message = f"ONNX Runtime: {_one_line(error, self.path)}"
             raise DetectorError(message, file=self.path) from error
-        return np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
+        return tuple(np.asarray(output, np.float32) for output in outputs)
 
     def _check(self, card: ModelCard) -> tuple[int, int, int]:
         """Compare inputs and outputs with the card; give batch, height, width, 0 where open."""
@@ -66,8 +64,9 @@ class OnnxBackend:
         if self._session.get_inputs()[0].type != _FLOAT32:
             found = self._session.get_inputs()[0].type
             raise self._error(f"input is {found}, expected {_FLOAT32}")
-        if not set(OUTPUTS) <= set(outputs):
-            raise self._error(f"outputs are {_list(outputs)}, expected {_list(OUTPUTS)}")
+        expected = OUTPUTS[card.task]
+        if not expected.keys() <= outputs.keys():
+            raise self._error(f"outputs are {_list(outputs)}, expected {_list(expected)}")
         if len(inputs[INPUT]) != 4 or inputs[INPUT][1] not in (_ANY, 3):
             raise self._error(f"input has shape {inputs[INPUT]}, expected (batch, 3, h, w)")
         batch, _, height, width = inputs[INPUT]
@@ -76,7 +75,8 @@ class OnnxBackend:
             raise self._error(
                 f"input is {height}×{width}, but its metadata say {expected_h}×{expected_w}"
             )
-        classes = outputs["scores"][-1] if outputs["scores"] else _ANY
+        *_, scores = (outputs[name] for name in expected)
+        classes = scores[-1] if scores else _ANY
         if classes not in (_ANY, len(card.names)):
             raise self._error(f"{classes} classes, but its metadata name {len(card.names)}")
         return batch, height, width

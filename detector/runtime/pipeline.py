@@ -1,4 +1,4 @@
-"""Frames in, detections out: preprocess → backend → suppression, in batches."""
+"""Frames in, predictions out: preprocess → backend → what its task makes of it, in batches."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from typing import Literal
 
 import numpy as np
 
+from detector.classification import Classification
 from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import Image
-from detector.runtime.backend import Backend
+from detector.preprocess import Placement
+from detector.runtime.backend import Arrays, Backend
 from detector.runtime.nms import Nms, nms
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings
+
+Prediction = Detections | Classification
+"""What the task of a network finds in an image."""
 
 Phase = Literal["decode", "preprocess", "network", "nms"]
 
@@ -28,7 +33,14 @@ class Result:
     """One image and what was found in it, in its own pixels."""
 
     frame: Frame
-    detections: Detections
+    prediction: Prediction
+
+    @property
+    def detections(self) -> Detections:
+        """What a detector found."""
+        if not isinstance(self.prediction, Detections):
+            raise DetectorError("the network classifies: it finds no boxes")
+        return self.prediction
 
     @property
     def name(self) -> str:
@@ -79,7 +91,7 @@ class Timing:
 
 
 class Pipeline:
-    """Detects objects in a sequence of frames.
+    """Detects objects in a sequence of frames, or classifies the frames.
 
     Results come in the order of the frames and one batch at a time; no more than a batch of
     images is in memory.
@@ -88,7 +100,7 @@ class Pipeline:
         backend: the network.
         settings: which boxes remain.
         batch: images per call; a backend whose file fixes the number decides itself.
-        nms: suppression; the default is the one in numpy.
+        nms: suppression of boxes; the default is the one in numpy.
 
     Raises:
         DetectorError: the settings ask for a class that the model does not have.
@@ -111,16 +123,16 @@ class Pipeline:
         self._nms = nms
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """Detect objects in each frame, lazily."""
+        """A result for each frame, lazily."""
         remaining = iter(frames)
         while True:
             with self.timing.measure("decode"):
                 group = list(islice(remaining, self.batch))
             if not group:
                 return
-            yield from self._detect(group)
+            yield from self._predict(group)
 
-    def _detect(self, frames: list[Frame]) -> list[Result]:
+    def _predict(self, frames: list[Frame]) -> list[Result]:
         measure = self.timing.measure
         preprocess = self.backend.preprocess
         with measure("preprocess"):
@@ -130,15 +142,21 @@ class Pipeline:
                 images += [np.zeros_like(images[0])] * (self.batch - len(images))
             network_input = preprocess.normalize(np.stack(images))
         with measure("network"):
-            boxes_xyxy, scores = self.backend(network_input)
+            outputs = self.backend(network_input)
         results = []
         with measure("nms"):
             # A padded batch has more outputs than frames.
-            parts = zip(frames, fitted, boxes_xyxy, scores, strict=False)
-            for frame, (_, placement), its_boxes, its_scores in parts:
-                kept, values, class_ids = self._nms(its_boxes, its_scores, self.settings)
-                boxes = placement.to_image(kept)
-                detections = Detections(boxes, values, class_ids, self.backend.names)
-                results.append(Result(frame, detections))
+            for index, (frame, (_, placement)) in enumerate(zip(frames, fitted, strict=True)):
+                its_outputs = tuple(output[index] for output in outputs)
+                results.append(Result(frame, self._finished(its_outputs, placement)))
         self.timing.images += len(frames)
         return results
+
+    def _finished(self, outputs: Arrays, placement: Placement) -> Prediction:
+        """What one image's outputs mean."""
+        if self.backend.task == "classify":
+            (probabilities,) = outputs
+            return Classification.of(probabilities, self.backend.names)
+        boxes_xyxy, scores = outputs
+        kept, values, class_ids = self._nms(boxes_xyxy, scores, self.settings)
+        return Detections(placement.to_image(kept), values, class_ids, self.backend.names)

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.files import atomic, write_text
-from detector.opencv import cv2, write_image
-from detector.runtime.draw import draw
+from detector.opencv import Image, cv2, write_image
+from detector.runtime.draw import caption, draw
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
 
@@ -102,7 +103,7 @@ class ImageWriter(Writer):
 
     Args:
         folder: made if it does not exist; files of the same name are replaced.
-        drawn: with boxes and labels, else as it came.
+        drawn: with boxes and labels or a caption, else as it came.
         names: shared with other writers of the same folder.
     """
 
@@ -115,7 +116,7 @@ class ImageWriter(Writer):
     def _write(self, result: Result) -> None:
         suffix = result.path.suffix.lower() if result.path else ""
         suffix = suffix if suffix in KEPT_SUFFIXES else ".jpg"
-        image_rgb = draw(result.image_rgb, result.detections) if self.drawn else result.image_rgb
+        image_rgb = _drawn(result) if self.drawn else result.image_rgb
         write_image(self.folder / f"{self._names.of(result.frame)}{suffix}", image_rgb)
 
 
@@ -137,7 +138,7 @@ class VideoWriter(Writer):
         if self._video is None or self._video.path != path:
             self._finish(failed=False)
             self._video = _Video(path, result)
-        image_rgb = draw(result.image_rgb, result.detections) if self.drawn else result.image_rgb
+        image_rgb = _drawn(result) if self.drawn else result.image_rgb
         self._video.write(image_rgb)
 
     def _finish(self, failed: bool) -> None:
@@ -182,7 +183,7 @@ class YoloTxtWriter(Writer):
 
 
 class JsonLinesWriter(Writer):
-    """Writes one JSON object a line: name, path, frame of a video, size, and the detections.
+    """Writes one JSON object a line: name, path, frame of a video, size, and what was found.
 
     Args:
         path: the file, replaced at the end.
@@ -210,7 +211,7 @@ class JsonLinesWriter(Writer):
         }
         if frame.fps is not None:
             record["frame"] = frame.index
-        record |= result.detections.to_json()
+        record |= result.prediction.to_json()
         try:
             self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         except OSError as error:
@@ -226,6 +227,12 @@ class JsonLinesWriter(Writer):
 
     def _error(self, error: OSError) -> DetectorError:
         return DetectorError(f"cannot be written: {error.strerror or error}", file=self.path)
+
+
+def _drawn(result: Result) -> Image:
+    if isinstance(result.prediction, Detections):
+        return draw(result.image_rgb, result.prediction)
+    return caption(result.image_rgb, result.prediction)
 
 
 def _folder(folder: str | Path) -> Path:

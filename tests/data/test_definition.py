@@ -328,7 +328,7 @@ def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
         load_definition(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: neither a data.yaml nor a known layout in this folder, expected images/ and "
-        "labels/, annotations/*.json, or XML files"
+        "labels/, annotations/*.json, XML files, or a folder of images for each class"
     )
 
 
@@ -341,3 +341,92 @@ def test_real_folders(shared: Path) -> None:
     assert coco128.splits["train"] == (Split(images="images/train2017"),)
     assert coco128.splits["val"][0].format == "COCO JSON"
     assert coco128.names == load_definition("coco128").names
+
+
+# ---------------------------------------------------------------------------------- one class each
+
+
+def test_class_folders_in_split_folders(tmp_path: Path, make_image) -> None:
+    for name in ("train/dog/a.png", "valid/cat/b.png"):
+        make_image(name)
+    definition = load_definition(tmp_path)
+    assert definition.names == ("cat", "dog")
+    assert definition.splits == {
+        "train": (Split(class_folders="train"),),
+        "val": (Split(class_folders="valid"),),
+    }
+    assert definition.notes[-1] == "class names are those of the folders, sorted"
+
+
+def test_class_folders_without_splits(tmp_path: Path, make_image) -> None:
+    for name in ("dog/a.png", "cat/b.png"):
+        make_image(name)
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": (Split(class_folders=".", part=(0.0, 0.8)),),
+        "val": (Split(class_folders=".", part=(0.8, 1.0)),),
+    }
+    assert "no lists: 80% of the images, shuffled with seed 0, are train, the others val" in (
+        definition.notes
+    )
+
+
+def test_class_folders_and_lists_in_a_file(tmp_path: Path, make_image) -> None:
+    make_image("pictures/cat/a.png")
+    (tmp_path / "val_label.txt").write_text("a.png 1\n")
+    (tmp_path / "names.txt").write_text("cat\ngreat white shark\n")
+    text = (
+        "names: names.txt\ntrain: pictures\nval: val_label.txt\n"
+        "splits: {own: {class_list: val_label.txt, images: pictures/cat}}\n"
+    )
+    definition = load_definition(define(tmp_path, text))
+    assert definition.names == ("cat", "great white shark")
+    assert definition.splits == {
+        "own": (Split(class_list="val_label.txt", images="pictures/cat"),),
+        "train": (Split(class_folders="pictures"),),
+        "val": (Split(class_list="val_label.txt"),),
+    }
+    assert {place.task for (place,) in definition.splits.values()} == {"classify"}
+
+
+def test_names_of_lists(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a.png 1\n")
+    (tmp_path / "b.txt").write_text("a.png 2\n")
+    path = define(tmp_path, "train: a.txt\nval: b.txt\n")
+    assert load_definition(path).names == ("0", "1", "2")
+    (tmp_path / "b.txt").write_text("a.png dog\n")
+    (tmp_path / "a.txt").write_text("a.png cat\n")
+    assert load_definition(path).names == ("cat", "dog")
+
+
+def test_images_with_labels_beside_them_stay_yolo(tmp_path: Path, make_image) -> None:
+    make_image("images/train/street/a.png")
+    (tmp_path / "labels/train/street").mkdir(parents=True)
+    (tmp_path / "labels/train/street/a.txt").write_text("0 0.5 0.5 1 1\n")
+    path = define(tmp_path, "names: [a]\ntrain: images/train\n")
+    assert load_definition(path).splits == {"train": (Split(images="images/train"),)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "names: [a]\ntrain: {class_folders: x, labels: y}\n",
+            "{file}:2: labels does not go with class_folders",
+        ),
+        (
+            "names: [a]\ntrain: {class_list: x.txt, list_file: y.txt}\n",
+            "{file}:2: list_file does not go with class_list",
+        ),
+        ("names: none.txt\ntrain: x\n", "{folder}/none.txt: cannot be read: No such file or dir"),
+        ("names: empty.txt\ntrain: x\n", "{folder}/empty.txt: is empty, expected one class name"),
+        ("names: twice.txt\ntrain: x\n", "{file}:1: names: class name 'a' stands twice"),
+    ],
+)
+def test_wrong_words_about_classes(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "twice.txt").write_text("a\na\n")
+    path = define(tmp_path, text)
+    with pytest.raises(DetectorError) as caught:
+        load_definition(path)
+    assert str(caught.value).startswith(message.format(file=path, folder=tmp_path))

@@ -33,6 +33,7 @@ class FakeBackend:
     """What the ONNX file of ``make_onnx`` computes, in numpy; it notes its inputs' shapes."""
 
     def __init__(self, batch_size: int | None = None) -> None:
+        self.task = "detect"
         self.names = NAMES
         self.preprocess = CARD.preprocess
         self.batch_size = batch_size
@@ -44,6 +45,18 @@ class FakeBackend:
         self.shapes.append(images.shape)
         brightness = images.mean(axis=(1, 2, 3)).reshape(-1, 1, 1)
         return np.repeat(BOXES[None], len(images), 0), brightness * SCORES
+
+
+class FakeClassifier(FakeBackend):
+    """The brighter the image, the more it is a dog."""
+
+    def __init__(self, batch_size: int | None = None) -> None:
+        super().__init__(batch_size)
+        self.task = "classify"
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray]:
+        brightness = images.mean(axis=(1, 2, 3))
+        return (np.stack((1 - brightness, brightness), 1),)
 
 
 @pytest.fixture

@@ -48,11 +48,11 @@ def spoilt(**changes: object) -> str:
         (spoilt(names=None), "key 'names' is missing"),
         (spoilt(names=[]), "names: expected 1 or more values, found []"),
         (spoilt(nams=["a"]), "unknown key 'nams'; did you mean 'names'?"),
-        (spoilt(task="segment"), "task: expected 'detect', found 'segment'"),
+        (spoilt(task="segment"), "task: expected 'detect' or 'classify', found 'segment'"),
         (spoilt(preprocess={"size_hw": [320, "wide"]}), "preprocess.size_hw.1: expected a whole "
          "number, found 'wide'"),
-        (spoilt(preprocess={"size_hw": [8, 8], "mode": "crop"}), "preprocess.mode: expected "
-         "'letterbox' or 'stretch', found 'crop'"),
+        (spoilt(preprocess={"size_hw": [8, 8], "mode": "pad"}), "preprocess.mode: expected "
+         "'letterbox', 'stretch' or 'crop', found 'pad'"),
         ("{", "invalid JSON: EOF while parsing an object at line 1 column 1"),
         ("[]", "expected a mapping"),
     ],

@@ -115,3 +115,18 @@ def test_metadata_of_a_later_version_is_named(make_onnx):
         "'detector' metadata: unknown key 'tiles'; known keys: names, preprocess, version, "
         "measuring, stride, task"
     )
+
+
+def test_a_classifier_s_outputs(make_onnx):
+    card = json.dumps({**json.loads(CARD.to_json()), "task": "classify"})
+    path = make_onnx(metadata=card, outputs=("boxes_xyxy", "probabilities"))
+    backend = OnnxBackend(path)
+    assert backend.task == "classify"
+    assert len(backend(np.ones((1, 3, 32, 64), np.float32))) == 1
+    assert fails(make_onnx(metadata=card)) == (
+        "outputs are 'boxes_xyxy', 'scores', expected 'probabilities'"
+    )
+    scores = np.ones((3, 5), np.float32)
+    assert fails(make_onnx(metadata=card, outputs=("x", "probabilities"), scores=scores)) == (
+        "5 classes, but its metadata name 2"
+    )

@@ -10,7 +10,7 @@ from detector.runtime import pipeline
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import images_of, open_source
 from detector.settings import NmsSettings
-from tests.runtime.conftest import FakeBackend, grey
+from tests.runtime.conftest import FakeBackend, FakeClassifier, grey
 
 WHITE = 255
 
@@ -141,3 +141,16 @@ def test_time_of_each_phase(monkeypatch):
 
 def test_time_of_nothing():
     assert Timing().ms_per_image() == {"decode": 0, "preprocess": 0, "network": 0, "nms": 0}
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_classifier_gives_classes(batch_size):
+    pipe = Pipeline(FakeClassifier(batch_size), NmsSettings(confidence=0.99), batch=2)
+    results = list(pipe(images_of([grey(0), grey(WHITE), grey(51)])))
+    # 51 / 255 = 0.2; thresholds are for boxes
+    assert [result.prediction.found for result in results] == [["cat"], ["dog"], ["cat"]]
+    assert results[2].prediction.scores == pytest.approx([0.8, 0.2])
+    assert results[2].prediction.names == ("cat", "dog")
+    with pytest.raises(DetectorError) as caught:
+        _ = results[0].detections
+    assert str(caught.value) == "the network classifies: it finds no boxes"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.classification import Classification
 from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import read_image
@@ -221,3 +222,22 @@ def test_a_folder_that_is_a_file(tmp_path, make):
     with pytest.raises(DetectorError) as caught:
         JsonLinesWriter(taken / "results.jsonl")
     assert str(caught.value) == f"{taken}: is a file, expected a folder to write into"
+
+
+def test_a_classification_as_caption_and_json_line(tmp_path):
+    frame = result(level=100).frame
+    found = Classification.of(np.array([0.25, 0.75], np.float32), ("cat", "dög"))
+    with ImageWriter(tmp_path) as images, JsonLinesWriter(tmp_path / "a.jsonl") as lines:
+        for writer in (images, lines):
+            writer.write(Result(frame, found))
+    drawn = read_image(tmp_path / "bus.png")
+    changed = (drawn != 100).any(-1)
+    assert changed[0, 0] and not changed[50:].any()
+    assert json.loads((tmp_path / "a.jsonl").read_text()) == {
+        "name": "bus",
+        "path": "in/bus.png",
+        "size_hw": [100, 200],
+        "class_names": ["dög", "cat"],
+        "probabilities": [0.75, 0.25],
+        "class_ids": [1, 0],
+    }

@@ -79,7 +79,15 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
+def listed_path(line: str, beside: Path, root: Path) -> Path:
+    """A path that a list file gives: absolute, or relative to the list file or to ``root``."""
+    path = Path(line)
+    if path.is_absolute():
+        return path
+    return beside / path if (beside / path).exists() else root / path
+
+
+def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int, str]]:
     """Line numbers and texts of a list file, without empty lines and ``#`` comments.
 
     Raises:
@@ -94,7 +102,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
     found = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not found:
-        raise DetectorError("is empty, expected one image a line", file=path)
+        raise DetectorError(f"is empty, expected {expected}", file=path)
     return found
 
 

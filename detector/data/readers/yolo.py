@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW, read_lines
+from detector.data.readers.rows import (
+    LabelledImage,
+    LabelRow,
+    Labels,
+    SizeHW,
+    listed_path,
+    read_lines,
+)
 from detector.errors import DetectorError
 
 MAX_LABEL_BYTES = 16 << 20
@@ -61,7 +68,7 @@ def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Pa
 
 def listed_images(list_file: Path, root: Path) -> list[Path]:
     """Images of a list file: absolute, or relative to the list file or to the data's root."""
-    return [_listed_image(line, list_file.parent, root) for _, line in read_lines(list_file)]
+    return [listed_path(line, list_file.parent, root) for _, line in read_lines(list_file)]
 
 
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:
@@ -170,10 +177,3 @@ def _number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite number")
     return value
-
-
-def _listed_image(line: str, beside: Path, root: Path) -> Path:
-    path = Path(line)
-    if path.is_absolute():
-        return path
-    return beside / path if (beside / path).exists() else root / path

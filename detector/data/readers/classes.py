@@ -1,0 +1,126 @@
+"""One class an image: a folder of images for each class, or a list of image paths and classes.
+
+An image's class is that of one object that fills the image, so that everything else treats these
+images as it treats those with boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from detector.data.problems import Problem
+from detector.data.readers.rows import (
+    IMAGE_SUFFIXES,
+    LabelledImage,
+    LabelRow,
+    Labels,
+    SizeHW,
+    image_files,
+    listed_path,
+    read_lines,
+)
+from detector.errors import nearest
+
+Found = tuple[list[LabelledImage], list[Problem]]
+
+
+def images_in_folders(folder: Path, names: Sequence[str]) -> Found:
+    """All images below ``folder/CLASS/``; one that lies elsewhere is a problem."""
+    images: list[LabelledImage] = []
+    problems: list[Problem] = []
+    for path in image_files(folder):
+        name, *below = path.relative_to(folder).parts
+        if not below:
+            problems.append(Problem(path, "lies in no class's folder", spoils_image=True))
+        elif name not in names:
+            what = f"lies in {name!r}, which is no class{_expected(name, names)}"
+            problems.append(Problem(path, what, spoils_image=True))
+        else:
+            images.append(_labelled(path, len(images) + 1, path, names.index(name)))
+    return images, problems
+
+
+def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Found:
+    """Images of a list, each with its class's name or number.
+
+    Args:
+        list_file: ``path label`` a line; a tab comes before a label with spaces.
+        folder: where images are that do not lie beside the list.
+        names: class names.
+    """
+    images: list[LabelledImage] = []
+    problems: list[Problem] = []
+    for line, text, label in _rows(list_file):
+        class_id = _class_number(label, names)
+        if class_id is None:
+            what = f"class {label!r}{_expected(label, names)}" if label else "no class after a path"
+            problems.append(Problem(list_file, what, line, spoils_image=True))
+            continue
+        path = listed_path(text, list_file.parent, folder)
+        images.append(_labelled(path, len(images) + 1, list_file, class_id, line))
+    return images, problems
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Names of the folders in a folder that hold images, sorted."""
+    folders = sorted(path for path in folder.glob("*") if path.is_dir())
+    return [path.name for path in folders if not path.name.startswith(".") and _has_image(path)]
+
+
+def list_names(list_file: Path) -> list[str]:
+    """The classes in a list: names, sorted, or 0 … the largest number."""
+    labels = {label for _, _, label in _rows(list_file) if label}
+    if all(label.isdecimal() for label in labels):
+        return [str(number) for number in range(max(map(int, labels), default=-1) + 1)]
+    return sorted(labels)
+
+
+def is_list(list_file: Path) -> bool:
+    """Whether a list's first line has something behind the image's path."""
+    if not list_file.is_file():
+        return False
+    _, text = read_lines(list_file)[0]
+    return Path(text).suffix.lower() not in IMAGE_SUFFIXES
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether a folder holds folders of images, no image of its own, and no YOLO labels."""
+    if not folder_names(folder):
+        return False
+    files = [path for path in folder.rglob("*") if path.suffix == ".txt"]
+    return not files and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*"))
+
+
+def _rows(list_file: Path) -> Iterator[tuple[int, str, str]]:
+    """Line number, path and label of each line; an empty label where there is none."""
+    for line, text in read_lines(list_file):
+        path, _, label = text.rpartition("\t") if "\t" in text else text.rpartition(" ")
+        bare = Path(text).suffix.lower() in IMAGE_SUFFIXES
+        yield (line, text, "") if bare or not path else (line, path.strip(), label.strip())
+
+
+def _labelled(
+    path: Path, number: int, file: Path, class_id: int, line: int | None = None
+) -> LabelledImage:
+    return LabelledImage(path, number, partial(_whole_image, file, class_id, line))
+
+
+def _whole_image(file: Path, class_id: int, line: int | None, size_hw: SizeHW) -> Labels:
+    height, width = size_hw
+    return Labels(file, [LabelRow(class_id, (0.0, 0.0, float(width), float(height)), line)])
+
+
+def _class_number(label: str, names: Sequence[str]) -> int | None:
+    if label in names:
+        return names.index(label)
+    return int(label) if label.isdecimal() and int(label) < len(names) else None
+
+
+def _expected(name: str, names: Sequence[str]) -> str:
+    return nearest(name, names) or f"; expected a name or 0 to {len(names) - 1}"
+
+
+def _has_image(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))

@@ -1,0 +1,48 @@
+"""A classifier's loss: cross-entropy, and a tenth of each auxiliary classifier's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detector.heads.classify import AUXILIARY
+from detector.settings import LossSettings
+from detector.structures import Targets
+
+AUXILIARY_WEIGHT = 0.1
+"""Of RepVGGplus."""
+
+
+class ClassifyLoss:
+    """The loss of a Classify head.
+
+    Args:
+        settings: label smoothing ε: the true class is wanted with 1 − ε + ε / classes.
+    """
+
+    def __init__(self, settings: LossSettings) -> None:
+        self.label_smoothing = settings.label_smoothing
+
+    def __call__(self, maps: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
+        """Losses of a batch, means over its images.
+
+        Args:
+            maps: ``logits`` (b, classes), ``auxiliary`` a list of the same, or absent.
+            targets: one for each image, in the order of the images.
+
+        Returns:
+            ``loss_class``, and ``loss_auxiliary`` where there are auxiliary classifiers.
+        """
+        losses = {"loss_class": self._entropy(maps["logits"], targets)}
+        parts = [self._entropy(logits, targets) for logits in maps.get(AUXILIARY, ())]
+        if parts:
+            losses["loss_auxiliary"] = AUXILIARY_WEIGHT * torch.stack(parts).sum()
+        return losses
+
+    def _entropy(self, logits: Tensor, targets: Targets) -> Tensor:
+        return F.cross_entropy(
+            logits.float(), targets.class_ids, label_smoothing=self.label_smoothing
+        )

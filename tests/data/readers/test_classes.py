@@ -1,0 +1,132 @@
+"""Class folders, and lists of images with their classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detector.data.readers.classes import (
+    folder_names,
+    images_in_folders,
+    images_in_list,
+    is_folder,
+    is_list,
+    list_names,
+)
+from detector.data.readers.rows import LabelledImage
+from detector.errors import DetectorError
+
+NAMES = ("cat", "dog")
+
+
+def kinds(images: list[LabelledImage]) -> dict[str, int]:
+    """Class numbers by file name; the object is the whole of a 20×40 image."""
+    found = {}
+    for image in images:
+        (row,) = image.read_labels((20, 40)).rows
+        assert row.box_xyxy == (0, 0, 40, 20)
+        found[image.path.name] = row.class_id
+    return found
+
+
+def test_folders(tmp_path: Path, make_image) -> None:
+    for name in ("dog/a.png", "cat/b.png", "cat/deep/c.png"):
+        make_image(name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".git").mkdir()
+    assert folder_names(tmp_path) == ["cat", "dog"]
+    images, problems = images_in_folders(tmp_path, NAMES)
+    assert kinds(images) == {"b.png": 0, "c.png": 0, "a.png": 1}
+    assert [image.image_id for image in images] == [1, 2, 3]
+    assert problems == []
+
+
+def test_images_that_have_no_class(tmp_path: Path, make_image) -> None:
+    for name in ("a.png", "cats/b.png", "cat/c.png", "zebra/d.png"):
+        make_image(name)
+    images, problems = images_in_folders(tmp_path, NAMES)
+    assert kinds(images) == {"c.png": 0}
+    assert [str(problem) for problem in problems] == [
+        f"{tmp_path}/a.png: lies in no class's folder",
+        f"{tmp_path}/cats/b.png: lies in 'cats', which is no class; did you mean 'cat'?",
+        f"{tmp_path}/zebra/d.png: lies in 'zebra', which is no class; expected a name or 0 to 1",
+    ]
+    assert all(problem.spoils_image for problem in problems)
+
+
+def test_no_image(tmp_path: Path) -> None:
+    with pytest.raises(DetectorError, match="no image in this folder"):
+        images_in_folders(tmp_path, NAMES)
+
+
+def write_list(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "val_label.txt"
+    path.write_text(text)
+    return path
+
+
+def test_lists(tmp_path: Path, make_image) -> None:
+    make_image("a.png")
+    text = "a.png 1\npictures/b c.png cat\n# none\n\nd.JPEG\tdog\n"
+    path = write_list(tmp_path, text)
+    images, problems = images_in_list(path, tmp_path / "elsewhere", NAMES)
+    assert kinds(images) == {"a.png": 1, "b c.png": 0, "d.JPEG": 1}
+    assert [image.path for image in images] == [
+        tmp_path / "a.png",
+        tmp_path / "elsewhere/pictures/b c.png",
+        tmp_path / "elsewhere/d.JPEG",
+    ]
+    assert problems == []
+
+
+def test_a_name_before_a_number(tmp_path: Path) -> None:
+    images, _ = images_in_list(write_list(tmp_path, "a.png 1\nb.png 0\n"), tmp_path, ("1", "2"))
+    assert kinds(images) == {"a.png": 0, "b.png": 0}
+
+
+def test_a_name_with_a_space_after_a_tab(tmp_path: Path) -> None:
+    names = ("dog", "great white shark")
+    images, _ = images_in_list(write_list(tmp_path, f"a b.png\t{names[1]}\n"), tmp_path, names)
+    assert kinds(images) == {"a b.png": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png 2", "class '2'; expected a name or 0 to 1"),
+        ("a.png -1", "class '-1'; expected a name or 0 to 1"),
+        ("a.png dgo", "class 'dgo'; did you mean 'dog'?"),
+        ("a.png", "no class after a path"),
+        ("lonely", "no class after a path"),
+    ],
+)
+def test_rows_without_a_class(tmp_path: Path, row: str, message: str) -> None:
+    path = write_list(tmp_path, f"b.png cat\n{row}\n")
+    images, problems = images_in_list(path, tmp_path, NAMES)
+    assert kinds(images) == {"b.png": 0}
+    assert [str(problem) for problem in problems] == [f"{path}:2: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a.png 3\nb.png 0\n", ["0", "1", "2", "3"]),
+        ("a.png dog\nb.png cat\nc.png dog\n", ["cat", "dog"]),
+        ("a.png 1\nb.png cat\n", ["1", "cat"]),
+        ("a.png\n", []),
+    ],
+)
+def test_names_in_a_list(tmp_path: Path, text: str, names: list[str]) -> None:
+    assert list_names(write_list(tmp_path, text)) == names
+
+
+def test_what_is_recognised(tmp_path: Path, make_image) -> None:
+    assert is_list(write_list(tmp_path, "a.png 1\n"))
+    assert not is_list(write_list(tmp_path, "images/a 1.png\n"))
+    assert not is_list(tmp_path / "none.txt")
+    assert not is_folder(tmp_path / "none")
+    make_image("set/cat/a.png")
+    assert is_folder(tmp_path / "set")
+    make_image("set/b.png")
+    assert not is_folder(tmp_path / "set")
