@@ -238,6 +238,8 @@ def test_open_dimensions_have_names(export_once: Callable[[str], ExportReport]):
 class Fake:
     """A backend whose boxes and scores are shifted."""
 
+    task = "detect"
+
     batch_size: int | None = None
     dynamic_size = True
 
