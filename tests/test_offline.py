@@ -65,7 +65,6 @@ def test_the_audit_hook_sees_sockets():
     assert "no network in this test" in done.stderr
 
 
-@pytest.mark.slow
 def test_the_whole_way(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     """From training to an ONNX file's boxes; albumentations would ask for its newest version."""
     best = tmp_path / "run" / "best.safetensors"

@@ -178,7 +178,7 @@ def test_a_head_that_no_one_registered(tmp_path: Path):
     cfg.write_text(MODEL.replace("HEAD", "Detekt"))
     with pytest.raises(DetectorError) as caught:
         build(cfg)
-    expected = f"{cfg}:9: row 3: unknown module 'Detekt'; did you mean 'Detect'?"
+    expected = f"{cfg}:10: row 3: unknown module 'Detekt'; did you mean 'Detect'?"
     assert str(caught.value) == expected
 
 

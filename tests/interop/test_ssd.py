@@ -95,7 +95,6 @@ def test_torchvision_s_classes(pair: Pair):
     assert (pair.ours.definition.variant, pair.ours.training) == ("coco", False)
 
 
-@pytest.mark.slow
 def test_torchvision_s_raw_maps(outputs: tuple[dict[str, Tensor], Tensor, list[Tensor]]):
     expected, raw, _ = outputs
     assert raw.shape == (IMAGES, 8732, 4 + 91)
@@ -103,7 +102,6 @@ def test_torchvision_s_raw_maps(outputs: tuple[dict[str, Tensor], Tensor, list[T
     torch.testing.assert_close(raw[..., 4:], expected["cls_logits"], atol=1e-4, rtol=0)
 
 
-@pytest.mark.slow
 def test_torchvision_s_detections(
     pair: Pair, outputs: tuple[dict[str, Tensor], Tensor, list[Tensor]]
 ):
