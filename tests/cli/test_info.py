@@ -54,6 +54,7 @@ def test_figures(cfg: Path) -> None:
         "stride": 2,
         "params": 5312,
         "macs": 2 * 32 * 32 * 16 * 16 * 10,
+        "winograd_muls": 2 * 32 * 32 * 16 * 16 * (4 + 1),  # 4/9 of the 3×3 branch's 9
     }
     assert figures["rows"][3]["from"] == [-1, 1]
     assert figures["rows"][3]["shape"] == [[2, 16, 16, 9], [2, 32, 32, 9]]
