@@ -80,11 +80,11 @@ class OptimizerSettings(Strict):
     """Optimizer and schedule."""
 
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer")
-    learning_rate: Positive = Field(0.01, description="learning rate after the warm-up")
+    learning_rate: Positive = Field(0.02, description="learning rate after the warm-up")
     final_fraction: Fraction = Field(0.01, description="of the learning rate, at the last step")
     momentum: Fraction = Field(0.937, description="SGD's momentum, AdamW's β₁")
     weight_decay: NonNegative = Field(5e-4, description="of weights; not of biases and norms")
-    warmup_epochs: NonNegative = Field(3.0, description="epochs of linear warm-up")
+    warmup_epochs: NonNegative = Field(1.0, description="epochs of linear warm-up")
     nominal_batch: Count = Field(16, description="images per optimizer step, by accumulation")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.9999, description="decay of the averaged weights"

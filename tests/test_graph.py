@@ -227,7 +227,7 @@ def test_a_named_backbone(named: Path) -> None:
     ("file", "old", "new", "line", "message"),
     [
         ("family", "OSA, [32, 16]", "OSA, [32]", 5, "row 1 (OSA): argument 'width' is missing; "
-         "expected [c_out, width, convs, ese, bottleneck, activation]"),
+         "expected [c_out, width, convs, ese, bottleneck, activation, identity]"),
         ("family", "OSA", "OSB", 5, "row 1: unknown module 'OSB'; did you mean 'OSA'?"),
         ("family", "ReLU", "ReLu9", 1, "unknown activation 'ReLu9'; did you mean 'ReLU'?"),
         ("named", "P2", "7", 5, "row 2 (Conv): 'from' 7 is no earlier row, expected -3 (the image) "

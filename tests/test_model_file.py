@@ -90,8 +90,8 @@ def test_preprocessing_of_a_file() -> None:
     assert keys.preprocess.mean_rgb == (1, 2, 3)
     assert keys.preprocess.scale_rgb == (255, 255, 255)
     with pytest.raises(DetectorError) as caught:
-        model_file("nc: 2\npreprocess: {mode: crop}\n")
-    expected = "a.yaml:2: preprocess.mode: expected 'letterbox' or 'stretch', found 'crop'"
+        model_file("nc: 2\npreprocess: {mode: zoom}\n")
+    expected = "a.yaml:2: preprocess.mode: expected 'letterbox', 'stretch' or 'crop', found 'zoom'"
     assert str(caught.value) == expected
 
 

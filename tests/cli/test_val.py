@@ -116,7 +116,7 @@ def test_an_object_that_is_difficult_in_voc_xml(run: Run, finder: Path, finder_i
 
 def test_a_metric_that_is_none(fails: Run, finder: Path, finder_data: Path):
     assert fails("val", "--weights", finder, "--data", finder_data, "--metric", "voc7") == (
-        "--metric: expected 'coco', 'voc07' or 'voc10', found 'voc7'"
+        "--metric: expected 'coco', 'voc07', 'voc10' or 'accuracy', found 'voc7'"
     )
 
 
@@ -216,7 +216,7 @@ def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_p
     shutil.copytree(finder_images, bare / "images")
     assert message(bare) == (
         f"{bare}: neither a data.yaml nor a known layout in this folder, expected images/ and "
-        "labels/, annotations/*.json, or XML files"
+        "labels/, annotations/*.json, XML files, or a folder of images for each class"
     )
     (bare / "labels").mkdir()
     assert message(bare) == f"{bare}: no class names in the labels"
