@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,9 @@ from torchvision.models.detection import ssd300_vgg16
 
 from detector.cli.timing import interleaved, spread
 from detector.data.shapes import draw_image
+from detector.export import export
 from detector.graph import build
+from detector.opencv import Image
 from detector.predict import Predictor
 from detector.start_weights import transfer
 
@@ -30,7 +36,6 @@ def beside_torchvision(rounds: int) -> dict[str, Any]:
     theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=CLASSES + 1).eval()
     ours = build("ssd300_vgg16", CLASSES, "coco")
     transfer(ours, theirs.state_dict())
-    predictor = Predictor(ours, ours.measuring, device="cpu")
     image = draw_image(np.random.default_rng(0), IMAGE_SIDE)[0]
     planes = torch.from_numpy(image.transpose(2, 0, 1) / np.float32(255))
 
@@ -38,16 +43,32 @@ def beside_torchvision(rounds: int) -> dict[str, Any]:
         with torch.inference_mode():
             theirs([planes])
 
+    print("\nSSD300, VGG16, 90 classes, image to boxes, ms")
+    compare = partial(_compare, run_theirs, image, rounds)
+    figures = {"PyTorch": compare(Predictor(ours, ours.measuring, device="cpu"))}
+    with tempfile.TemporaryDirectory() as folder:
+        # After PyTorch's turns: idle threads of ONNX Runtime keep a core busy for a while.
+        report = export(ours, "onnx", Path(folder) / "ssd.onnx")
+        predictor = Predictor(report.path, ours.measuring, device="cpu")
+        figures["ONNX Runtime"] = compare(predictor)
+    return figures
+
+
+def _compare(
+    run_theirs: Callable[[], None], image: Image, rounds: int, predictor: Predictor
+) -> dict[str, Any]:
+    """One runtime and torchvision in turns."""
+
     def run_ours() -> None:
         list(predictor(image))
 
     seconds = interleaved({"torchvision": run_theirs, "detector": run_ours}, rounds)
     milliseconds = {name: [1000 * value for value in values] for name, values in seconds.items()}
     rows = [[name, *spread(values)] for name, values in milliseconds.items()]
-    print("\nSSD300, VGG16, 90 classes, image to boxes, ms")
-    print(tabulate(rows, ["", "median", "least", "most"], floatfmt=".0f"))
+    kind = type(predictor.backend).__name__
+    print(tabulate(rows, [kind, "median", "least", "most"], floatfmt=".0f"))
     ratio = statistics.median(seconds["detector"]) / statistics.median(seconds["torchvision"])
     phases = predictor.timing.ms_per_image()
-    print("detector: " + ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items()))
-    print(f"detector / torchvision: {ratio:.2f}")
+    spelt = ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items())
+    print(f"{ratio:.2f} of torchvision's time; {spelt}\n")
     return {"milliseconds": milliseconds, "phases": phases, "ratio": ratio}

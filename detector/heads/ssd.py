@@ -38,7 +38,12 @@ class SSDHead(nn.Module):
     """
 
     measured_with = NmsSettings(
-        confidence=0.01, iou=0.45, max_detections=200, class_candidates=400, multi_label=True
+        confidence=0.01,
+        iou=0.45,
+        max_detections=200,
+        class_candidates=400,
+        candidates=10_000,
+        multi_label=True,
     )
     """The paper's thresholds for measuring AP (section 3)."""
 
