@@ -88,7 +88,7 @@ def _bare_step(
 
     def step() -> None:
         losses = criterion(model(images), batch.targets)
-        (torch.stack(list(losses.values())).sum() * len(batch)).backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update_parameters(model)

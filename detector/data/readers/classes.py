@@ -87,10 +87,10 @@ def is_list(list_file: Path) -> bool:
 
 def is_folder(folder: Path) -> bool:
     """Whether a folder holds folders of images, no image of its own, and no YOLO labels."""
-    if not folder_names(folder):
+    # A folder of a hundred thousand images says so with its first one.
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*")):
         return False
-    files = [path for path in folder.rglob("*") if path.suffix == ".txt"]
-    return not files and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*"))
+    return bool(folder_names(folder)) and not any(folder.rglob("*.txt"))
 
 
 def _rows(list_file: Path) -> Iterator[tuple[int, str, str]]:
