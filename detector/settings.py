@@ -248,17 +248,32 @@ class InfoSettings(ToolSettings):
 
 
 class BenchmarkSettings(ToolSettings):
-    """Measure training or detection on this machine."""
+    """How to measure."""
 
-    what: Literal["train", "detect", "ssd"] = Field(
-        "detect", description="train, detect, or SSD300 beside torchvision's"
-    )
+    threads: Count = Field(2, description="compute threads")
+    rounds: Count = Field(10, description="runs of each, in turns")
+
+
+class ModelBenchmarkSettings(BenchmarkSettings):
+    """Which network."""
+
     cfg: str = Field("cfg/yolov5n.yaml", description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+
+
+class TrainBenchmarkSettings(ModelBenchmarkSettings):
+    """Images per second of training."""
+
     batch: Count = Field(16, description="images per training step")
-    threads: Count = Field(2, description="compute threads")
-    rounds: Count = Field(10, description="runs of each, in turns")
+
+
+class DetectBenchmarkSettings(ModelBenchmarkSettings):
+    """Milliseconds per image of detection, by phase."""
+
+
+class SsdBenchmarkSettings(BenchmarkSettings):
+    """SSD300 beside torchvision's, image to boxes."""
 
 
 class AnchorSettings(ToolSettings, DataSettings):

@@ -1,4 +1,4 @@
-"""Measure training and detection on this machine: ``python tools/benchmark.py --what train``."""
+"""Measure training and detection on this machine: ``python tools/benchmark.py train``."""
 
 import sys
 

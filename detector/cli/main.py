@@ -32,18 +32,24 @@ TOOLS = {
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
     "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),
-    "benchmark": Tool(typed.BenchmarkSettings, "detector.cli.benchmark:benchmark"),
+    "benchmark train": Tool(typed.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"),
+    "benchmark detect": Tool(typed.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"),
+    "benchmark ssd": Tool(typed.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
 }
+"""A name of two words is a tool and its subject."""
+
+SCRIPTS = tuple(dict.fromkeys(name.split()[0] for name in TOOLS))
+"""What has a script ``tools/*.py`` and a subcommand."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script: ``detector train …``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(_overview())
+        print(_overview("detector"))
         return 0 if words else EXIT_ERROR
-    if words[0] not in TOOLS:
-        hint = nearest(words[0], TOOLS) or f"; expected {', '.join(TOOLS)}"
+    if words[0] not in SCRIPTS:
+        hint = nearest(words[0], SCRIPTS) or f"; expected {', '.join(SCRIPTS)}"
         return _fail(f"unknown subcommand {words[0]!r}{hint}")
     return run_tool(words[0], words[1:], program=f"detector {words[0]}")
 
@@ -55,10 +61,16 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
         0, or 2 after an error of one line on stderr.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    program = program or f"tools/{name}.py"
+    subjects = [key.split()[1] for key in TOOLS if key.startswith(f"{name} ")]
+    if subjects:
+        if not words or words[0] not in subjects:
+            return _choose_subject(program, name, subjects, words)
+        name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
     tool = TOOLS[name]
     _replace_missing_letters()
     try:
-        settings = parse(tool.settings, words, program or f"tools/{name}.py")
+        settings = parse(tool.settings, words, program)
         figures = _function(tool)(settings)
         if settings.json_file is not None:
             write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
@@ -94,9 +106,22 @@ def _explained(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {reason}; --debug shows where"
 
 
-def _overview() -> str:
-    lines = [f"  {name:10} {tool.settings.__doc__}" for name, tool in TOOLS.items()]
-    return "\n".join(["usage: detector TOOL [flags]; detector TOOL --help", "", *lines])
+def _choose_subject(program: str, name: str, subjects: Sequence[str], words: Sequence[str]) -> int:
+    """What a tool with subjects says without one of them."""
+    if words and words[0] in ("-h", "--help"):
+        print(_overview(program, f"{name} "))
+        return 0
+    found = f"found {words[0]!r}" if words else "found nothing"
+    hint = nearest(words[0], subjects) if words else ""
+    return _fail(f"{program}: expected one of {', '.join(subjects)}, {found}{hint}")
+
+
+def _overview(program: str, prefix: str = "") -> str:
+    tools = {
+        name.removeprefix(prefix): tool for name, tool in TOOLS.items() if name.startswith(prefix)
+    }
+    lines = [f"  {name:16} {tool.settings.__doc__}" for name, tool in tools.items()]
+    return "\n".join([f"usage: {program} TOOL [flags]; {program} TOOL --help", "", *lines])
 
 
 def _fail(message: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from detector import cli
 from detector.cli import main, run_tool
-from detector.cli.main import EXIT_INTERRUPTED, TOOLS
+from detector.cli.main import EXIT_INTERRUPTED, SCRIPTS, TOOLS
 from detector.errors import DetectorError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +29,16 @@ WRONG = [
         "--weights w",
         "unknown subcommand '--weights'; expected train, val, detect, export, info, anchors, "
         "benchmark",
+    ),
+    # a subject that is missing or unknown
+    (
+        "benchmark",
+        "detector benchmark: expected one of train, detect, ssd, found nothing",
+    ),
+    (
+        "benchmark trian --batch 4",
+        "detector benchmark: expected one of train, detect, ssd, found 'trian'; did you mean "
+        "'train'?",
     ),
     # a flag that is missing
     ("detect", "--weights is missing"),
@@ -170,10 +180,18 @@ def test_overview(capsys):
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == without
     for name, tool in TOOLS.items():
-        assert f"  {name:10} {tool.settings.__doc__}\n" in without + "\n"
+        assert f"  {name:16} {tool.settings.__doc__}\n" in without + "\n"
 
 
-@pytest.mark.parametrize("name", TOOLS)
+def test_overview_of_subjects(capsys):
+    assert run_tool("benchmark", ["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: tools/benchmark.py TOOL [flags]")
+    assert "  ssd              SSD300 beside torchvision's, image to boxes.\n" in printed
+    assert "anchors" not in printed
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script_and_subcommand_are_one_function(name: str, monkeypatch):
     """``python tools/X.py`` calls what ``detector X`` calls, with the same words."""
     seen = []
@@ -193,7 +211,7 @@ def test_script_and_subcommand_are_one_function(name: str, monkeypatch):
 
 
 def test_every_script_has_a_tool():
-    assert {path.stem for path in (ROOT / "tools").glob("*.py")} == set(TOOLS)
+    assert {path.stem for path in (ROOT / "tools").glob("*.py")} == set(SCRIPTS)
     (script,) = entry_points(group="console_scripts", name="detector")
     assert script.load() is main
 

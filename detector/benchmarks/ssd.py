@@ -1,4 +1,4 @@
-"""SSD300 on VGG16 beside torchvision's ``ssd300_vgg16``: same weights, same image, in turns."""
+"""``benchmark ssd``: SSD300 on VGG16 beside torchvision's, same weights, same image, in turns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import torch
 from tabulate import tabulate
 from torchvision.models.detection import ssd300_vgg16
 
-from detector.cli.timing import interleaved, spread
+from detector.benchmarks.timing import interleaved, spread
 from detector.data.shapes import draw_image
 from detector.export import export
 from detector.graph import build
 from detector.opencv import Image
 from detector.predict import Predictor
+from detector.settings import SsdBenchmarkSettings
 from detector.start_weights import transfer
 
 CLASSES = 90
@@ -27,11 +28,12 @@ CLASSES = 90
 IMAGE_SIDE = 480
 
 
-def beside_torchvision(rounds: int) -> dict[str, Any]:
+def benchmark(settings: SsdBenchmarkSettings) -> dict[str, Any]:
     """Image to boxes at batch 1, both with the paper's thresholds; prints and returns the times.
 
     The weights are random: a trained network leaves fewer boxes to suppress.
     """
+    torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=CLASSES + 1).eval()
     ours = build("ssd300_vgg16", CLASSES, "coco")
@@ -44,7 +46,7 @@ def beside_torchvision(rounds: int) -> dict[str, Any]:
             theirs([planes])
 
     print("\nSSD300, VGG16, 90 classes, image to boxes, ms")
-    compare = partial(_compare, run_theirs, image, rounds)
+    compare = partial(_compare, run_theirs, image, settings.rounds)
     figures = {"PyTorch": compare(Predictor(ours, ours.measuring, device="cpu"))}
     with tempfile.TemporaryDirectory() as folder:
         # After PyTorch's turns: idle threads of ONNX Runtime keep a core busy for a while.

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from detector.graph import Detector, build
+
 
 def peak_memory() -> int:
     """Most bytes that this process has held in memory so far; 0 where the system does not say."""
@@ -32,3 +34,11 @@ def interleaved(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, l
 def spread(values: list[float]) -> tuple[float, float, float]:
     """Median, least and most."""
     return statistics.median(values), min(values), max(values)
+
+
+def sized_model(cfg: str, variant: str | None, imgsz: int | None) -> Detector:
+    """A network with random weights for square inputs of a size, by default its own."""
+    model = build(cfg, variant=variant)
+    side = model.square_size(imgsz or model.preprocess.size_hw[0])
+    model.preprocess = model.preprocess.with_size(side)
+    return model
