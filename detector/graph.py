@@ -137,7 +137,8 @@ class Detector(nn.Module):
         maps: dict[int, Any] = {IMAGE: images}
         for row, module in zip(self.plan, self.rows, strict=True):
             inputs = [maps[source] for source in row.sources]
-            maps[row.index] = module(inputs if contract(row.module).reads_list else inputs[0])
+            run = _in_float32 if module is self.head else _plainly
+            maps[row.index] = run(module, inputs if contract(row.module).reads_list else inputs[0])
             del inputs
             for source in row.frees:
                 del maps[source]
@@ -160,6 +161,24 @@ class Detector(nn.Module):
             )
         super().train(mode)
         return self
+
+
+def _plainly(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
+    return module(inputs)
+
+
+def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
+    """Run the head in full precision inside a region of mixed precision.
+
+    A box's side is a product of its raw value: the 8 bits of bfloat16 are pixels of a large box.
+    """
+    device = (inputs if isinstance(inputs, Tensor) else inputs[0]).device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return module(inputs)
+    with torch.autocast(device, enabled=False):
+        if isinstance(inputs, Tensor):
+            return module(inputs.float())
+        return module([tensor.float() for tensor in inputs])
 
 
 def build(

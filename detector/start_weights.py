@@ -28,11 +28,13 @@ class TransferReport:
 
     Attributes:
         taken: names of the tensors that were copied.
+        partly: names of the head's tensors of which all but the classes was.
         left: tensors of the start weights that were not, and why.
         missing: tensors of the network that the start weights do not have at all.
     """
 
     taken: tuple[str, ...]
+    partly: tuple[str, ...]
     left: dict[str, str]
     missing: tuple[str, ...]
 
@@ -42,8 +44,9 @@ class TransferReport:
         rest += [f"  not in the start weights: {name}" for name in self.missing]
         if len(rest) > MAX_LINES:
             rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]
-        total = len(self.taken) + len(self.left)
-        return [f"start weights: {len(self.taken)} of {total} tensors taken", *rest]
+        total = len(self.taken) + len(self.partly) + len(self.left)
+        head = f", of the head's {len(self.partly)} all but the classes" if self.partly else ""
+        return [f"start weights: {len(self.taken)} of {total} tensors taken{head}", *rest]
 
 
 def start_from(model: Detector, path: Path) -> TransferReport:
@@ -93,8 +96,11 @@ def transfer(
     own = model.state_dict()
     state = with_our_names(state, model)
     taken: list[str] = []
+    mixed = _other_classes(model, state, keep_anchors)
     left: dict[str, str] = {}
     for name, tensor in state.items():
+        if name in mixed:
+            continue
         if name not in own:
             left[name] = "has no place in this network"
         elif tensor.shape != own[name].shape:
@@ -109,8 +115,31 @@ def transfer(
         )
     for name in taken:
         own[name].copy_(state[name])
+    for name, tensor in mixed.items():
+        own[name].copy_(tensor)
     if any(name.endswith(ANCHORS) for name in taken):
         assert isinstance(model.head, Detect)
         model.head.mark_fitted()
     missing = tuple(name for name in own if name not in state)
-    return TransferReport(tuple(taken), left, missing)
+    return TransferReport(tuple(taken), tuple(mixed), left, missing)
+
+
+def _other_classes(
+    model: Detector, state: Mapping[str, Tensor], keep_anchors: bool
+) -> dict[str, Tensor]:
+    """The tensors of a Detect head that differ in the number of classes only, by name.
+
+    Its anchors must be those of the start weights: for others, the rows mean something else.
+    """
+    head, prefix = model.head, f"rows.{len(model.plan) - 1}."
+    anchors = state.get(prefix + ANCHORS[1:])
+    if not isinstance(head, Detect) or anchors is None or anchors.shape != head.anchors_wh.shape:
+        return {}
+    if keep_anchors and not torch.equal(anchors, head.anchors_wh):
+        return {}
+    mixed = {}
+    for name, own in head.state_dict(prefix=prefix).items():
+        start = state.get(name)
+        if start is not None and start.shape != own.shape:
+            mixed[name] = head.with_boxes_of(start, own)
+    return {name: tensor for name, tensor in mixed.items() if tensor is not None}

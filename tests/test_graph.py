@@ -392,6 +392,32 @@ def test_deployed_network_cannot_be_trained() -> None:
         model.train()
 
 
+@pytest.mark.parametrize("name", ["yolov5n", "vovnet", "ssd300_vovnet27slim"])
+def test_a_head_computes_in_float32_whatever_the_precision_of_the_rest(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(name, classes=3)
+    inner: list[torch.dtype] = []
+    watched = [m for row in model.rows[:-1] for m in row.modules() if isinstance(m, nn.Conv2d)]
+    watched[-1].register_forward_hook(lambda *hooked: inner.append(hooked[-1].dtype))
+    image = torch.rand(2, 3, *model.preprocess.size_hw if "ssd" in name else (64, 64))
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = model(image)
+    assert inner == [torch.bfloat16]
+    tensors = list(floats(maps))
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    torch.stack([tensor.sum() for tensor in tensors]).sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == p.dtype for p in model.parameters())
+
+
+def floats(maps: Any) -> Any:
+    """The tensors of a head's output."""
+    if isinstance(maps, Tensor):
+        yield maps
+    else:
+        for part in maps.values() if isinstance(maps, dict) else maps:
+            yield from floats(part)
+
+
 def test_run_empty_leaves_no_trace() -> None:
     model = build_text(PLAIN).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

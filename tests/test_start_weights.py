@@ -43,20 +43,34 @@ def model() -> Detector:
     return tiny()
 
 
-def test_a_transfer_to_other_classes_takes_all_but_the_head(model: Detector):
+def test_a_transfer_to_other_classes_takes_all_but_them(model: Detector):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     other = tiny(("one",))
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     report = transfer(other, state)
-    # One 1×1 convolution per level, weight and bias; the anchors fit.
-    assert set(report.left) == {
-        f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")
-    }
-    assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
-    assert report.missing == ()
+    head = {f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")}
+    assert (set(report.partly), report.left, report.missing) == (head, {}, ())
     own = other.state_dict()
     assert all(torch.equal(own[name], state[name]) for name in report.taken)
-    assert report.lines()[0] == f"start weights: {len(state) - 4} of {len(state)} tensors taken"
-    assert len(report.lines()) == 5
+    # Two anchors, each x, y, w, h, objectness, then 1 class where the start weights have 3.
+    for name in report.partly:
+        assert torch.equal(own[name][0:5], state[name][0:5])
+        assert torch.equal(own[name][6:11], state[name][8:13])
+        assert torch.equal(own[name][[5, 11]], before[name][[5, 11]])
+    assert report.lines() == [
+        f"start weights: {len(state) - 4} of {len(state)} tensors taken, of the head's 4 all but "
+        "the classes"
+    ]
+
+
+def test_rows_of_other_anchors_are_left(model: Detector):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moved = tiny(("one",), anchors="[[11, 13, 16, 30], [30, 61, 62, 45]]")
+    report = transfer(moved, state, keep_anchors=True)
+    assert report.partly == ()
+    assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
+    three = tiny(("one",), anchors="[[10, 13, 16, 30, 8, 9], [30, 61, 62, 45, 8, 9]]")
+    assert transfer(three, state).partly == ()
 
 
 def test_a_transfer_copies(model: Detector):

@@ -15,7 +15,7 @@ from detector.preprocess import Preprocess
 from detector.runtime import nms as in_numpy
 from detector.runtime.backend import Backend
 from detector.settings import NmsSettings
-from detector.torch_backend import TorchBackend, choose_device, torch_nms
+from detector.torch_backend import TorchBackend, choose_device, fastest_precision, torch_nms
 
 
 @pytest.fixture
@@ -120,3 +120,27 @@ def test_suppression_equals_the_one_in_numpy(rows, multi_label: bool, class_agno
         assert isinstance(one, np.ndarray)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, "bf16"),
+        ({"amx_bf16": False, "avx512_bf16": True}, "fp32"),
+        ({}, "fp32"),
+    ],
+)
+def test_precision_of_a_cpu(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert fastest_precision(torch.device("cpu")) == expected
+
+
+def test_precision_of_other_devices(monkeypatch):
+    assert fastest_precision(torch.device("mps")) == "fp32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)  # torch 2.10
+    assert fastest_precision(torch.device("cpu")) == "fp32"
+    for supported, expected in ((True, "bf16"), (False, "fp16")):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda supported=supported, **_: supported
+        )
+        assert fastest_precision(torch.device("cuda")) == expected

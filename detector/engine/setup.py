@@ -20,7 +20,7 @@ from detector.graph import Definition, Detector, build, rebuild
 from detector.settings import TrainSettings
 from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.tasks import task_of
-from detector.torch_backend import choose_device
+from detector.torch_backend import choose_device, fastest_precision
 
 GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_file"}
 """Flags that may stand beside ``--resume``: they change nothing of what is computed."""
@@ -129,15 +129,16 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:
-    """Device, precision and processes, by accelerate; mixed precision where it is a gain."""
+    """Device, precision and processes, by accelerate."""
     device = choose_device(settings.device)
     if settings.device != "auto":
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    precision = {"fp32": "no"}.get(settings.precision, settings.precision)
+    precision = settings.precision
     if precision == "auto":
-        on_cuda = device.type == "cuda"
-        precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_cuda else "no"
-    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+        precision = fastest_precision(device)
+    return Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu"
+    )
 
 
 def _described(settings: TrainSettings, model: Detector, accelerator: Accelerator) -> str:
@@ -148,5 +149,6 @@ def _described(settings: TrainSettings, model: Detector, accelerator: Accelerato
     return (
         f"{name}{variant}, {params:,} parameters, {len(model.names)} classes, {height}×{width} px, "
         f"{settings.epochs} epochs, batch {settings.batch}, {settings.optimizer} learning rate "
-        f"{settings.learning_rate}, {accelerator.device.type}, {torch.get_num_threads()} threads"
+        f"{settings.learning_rate}, {accelerator.device.type}, {torch.get_num_threads()} threads, "
+        f"{'fp32' if accelerator.mixed_precision == 'no' else accelerator.mixed_precision}"
     )

@@ -85,6 +85,27 @@ class Detect(nn.Module):
                 bias[:, 4] += math.log(8 / (640 / stride) ** 2)
                 bias[:, 5:] += math.log(0.6 / (self.nc - 0.99999))
 
+    def with_boxes_of(self, start: Tensor, own: Tensor) -> Tensor | None:
+        """A level's weight or bias where only the number of classes differs.
+
+        Boxes and objectness mean the same for any classes, so that training goes on from them.
+
+        Args:
+            start: (anchors · (5 + other classes), …), of a head with the same anchors.
+            own: (anchors · (5 + classes), …).
+
+        Returns:
+            ``own`` with the rows of boxes and objectness of ``start``; None where these do not fit.
+        """
+        anchors = self.anchors_wh.shape[1]
+        if start.shape[1:] != own.shape[1:] or start.shape[0] % anchors:
+            return None
+        start, mixed = (rows.reshape(anchors, -1, *own.shape[1:]) for rows in (start, own.clone()))
+        if start.shape[1] <= 5:
+            return None
+        mixed[:, :5] = start[:, :5]
+        return mixed.reshape(own.shape)
+
     def mark_fitted(self) -> None:
         """Tell that the anchors came with weights, and need no fitting."""
         self.fitted = True
