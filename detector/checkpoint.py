@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import pydantic
 import torch
@@ -64,9 +64,22 @@ def save_weights(
         path: ends in ``.safetensors``.
         model: its weights are written in float32.
         training: epoch, figures: anything that JSON can say.
+
+    Raises:
+        DetectorError: it cannot be written, or reads differently; what was there before stays.
     """
+    card = card_of(model, training).model_dump_json()
+    tensors = {name: _portable(tensor) for name, tensor in model.state_dict().items()}
+    metadata = {CARD_KEY: card, CHECKSUM_KEY: _checksum(card, tensors)}
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
+        _check_sum(*_open(temporary), temporary)
+
+
+def card_of(model: Detector, training: Mapping[str, Any] | None = None) -> Card:
+    """What there is to say about a network: all that it can be built from, without weights."""
     definition = model.definition
-    card = Card(
+    return Card(
         version=__version__,
         task=model.task,
         model=definition.text,
@@ -76,11 +89,26 @@ def save_weights(
         preprocess=model.preprocess,
         deployed=model.deployed,
         training=dict(training or {}),
-    ).model_dump_json()
-    tensors = {name: _portable(tensor) for name, tensor in model.state_dict().items()}
-    metadata = {CARD_KEY: card, CHECKSUM_KEY: _checksum(card, tensors)}
-    with atomic(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+    )
+
+
+def build_from_card(text: str, path: Path) -> Detector:
+    """The network of a card in JSON, which stands in the file ``path``, with random weights.
+
+    Raises:
+        DetectorError: it is no card, or says nothing that can be built.
+    """
+    card = _card(text, path)
+    try:
+        model = rebuild(Definition(card.model, card.model_path, card.variant, card.names))
+    except DetectorError as error:
+        reason = " ".join(str(error).split())  # the card's path may hold anything
+        raise DetectorError(f"its network cannot be built: {reason}", file=path) from error
+    if card.deployed:
+        model = fuse_modules(model)
+    model.preprocess = card.preprocess
+    _mark_fitted(model)
+    return model
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
@@ -102,7 +130,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
 def read_card(path: str | Path) -> Card:
     """What a ``.safetensors`` file says about itself; the weights stay on disk."""
     metadata, _ = _open(Path(path), weights=False)
-    return _card(metadata, Path(path))
+    return _card(_card_text(metadata, Path(path)), Path(path))
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -127,10 +155,22 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             raise no_network from None
 
 
-def save_training_state(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write what a training run goes on from; read back before it takes the old one's place."""
-    with atomic(path) as temporary:
-        torch.save(dict(state), temporary)
+def save_training_state(
+    path: str | Path, state: Mapping[str, Any], previous: Path | None = None
+) -> None:
+    """Write what a training run goes on from; read back before it takes the old one's place.
+
+    Args:
+        path: ends in ``.state.pt``.
+        state: tensors and plain values.
+        previous: where the state that was there before is kept.
+
+    Raises:
+        DetectorError: it cannot be written, or reads differently; what was there before stays.
+    """
+    with atomic(path, previous) as temporary:
+        with temporary.open("wb") as file:
+            _write_state(state, file)
         with Archive(temporary) as archive:
             archive.check()
 
@@ -152,6 +192,15 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise DetectorError("not the state of a training run", file=path)
     return state
+
+
+def _write_state(state: Mapping[str, Any], file: IO[bytes]) -> None:
+    try:
+        torch.save(dict(state), file)
+    except RuntimeError as error:  # torch's writer covers what the file said, a full disk say
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _check_kind(path: Path) -> None:
@@ -188,18 +237,10 @@ def _load_foreign(path: Path) -> Detector:
 
 def _load_own(path: Path) -> Detector:
     metadata, tensors = _open(path)
-    card = _card(metadata, path)
+    text = _card_text(metadata, path)
     _check_sum(metadata, tensors, path)
-    try:
-        model = rebuild(Definition(card.model, card.model_path, card.variant, card.names))
-    except DetectorError as error:
-        reason = " ".join(str(error).split())  # the card's path may hold anything
-        raise DetectorError(f"its network cannot be built: {reason}", file=path) from error
-    if card.deployed:
-        model = fuse_modules(model)
+    model = build_from_card(text, path)
     _load_strictly(model, tensors, path)
-    model.preprocess = card.preprocess
-    _mark_fitted(model)
     return model
 
 
@@ -226,13 +267,17 @@ def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, T
         raise DetectorError(f"damaged or not a .safetensors file: {reason}", file=path) from error
 
 
-def _card(metadata: Mapping[str, str], path: Path) -> Card:
+def _card_text(metadata: Mapping[str, str], path: Path) -> str:
     text = metadata.get(CARD_KEY)
     if text is None:
         raise DetectorError(
             f"no {CARD_KEY!r} metadata (model file, class names): not weights that were saved here",
             file=path,
         )
+    return text
+
+
+def _card(text: str, path: Path) -> Card:
     try:
         return Card.model_validate_json(text)
     except pydantic.ValidationError as error:

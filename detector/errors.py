@@ -36,6 +36,19 @@ class DetectorError(Exception):
         return f"{place}: {self.message}"
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the work at a point from where it can go on.
+
+    Args:
+        message: what was kept, and how to go on.
+        signal_number: of the signal.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(message)
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Suggest the closest candidate.
 

@@ -10,10 +10,17 @@ from typing import Literal
 
 from detector.errors import DetectorError, nearest
 
+TEMPORARY = ".*.tmp*"
+"""Pattern of what :func:`atomic` writes beside a file; a killed process leaves it behind."""
+
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, previous: Path | None = None) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place if the block succeeds.
+
+    Args:
+        path: the file.
+        previous: where the file that it replaces is kept.
 
     Raises:
         DetectorError: the disk is full or the folder cannot be written; ``path`` is as it was.
@@ -25,12 +32,32 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
     finally:
         with suppress(OSError):  # it is not there, or its folder is none
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new names on the disk, too, where a system can be asked to."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left in a folder that nobody else writes to."""
+    for leftover in folder.glob(TEMPORARY):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -81,6 +81,9 @@ class OptimizerSettings(Strict):
 
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer")
     learning_rate: Positive = Field(0.02, description="learning rate after the warm-up")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="how the learning rate falls after the warm-up"
+    )
     final_fraction: Fraction = Field(0.01, description="of the learning rate, at the last step")
     momentum: Fraction = Field(0.937, description="SGD's momentum, AdamW's β₁")
     weight_decay: NonNegative = Field(5e-4, description="of weights; not of biases and norms")
@@ -125,10 +128,14 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
     imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
     epochs: Count = Field(100, description="passes over the training images")
-    batch: Count = Field(16, description="images per forward pass")
+    batch: Count = Field(16, description="images per forward pass, of all processes together")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="auto: mixed where the device gains from it"
+    precision: Literal["auto", "fp64", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="auto: mixed where the device gains from it; fp64: to compare runs"
+    )
+    sync_bn: bool = Field(False, description="batch norm over the images of all processes' GPUs")
+    skip_nonfinite: bool = Field(
+        False, description="skip steps with a loss or gradient that is not finite, and count them"
     )
     workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
     cache: bool = Field(True, description="keep decoded images in memory while they fit")
@@ -138,9 +145,22 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     val_interval: Count = Field(
         1, description="epochs between validations; the last always has one"
     )
+    monitor: str | None = Field(
+        None, description="figure that chooses the best epoch; default: AP, or a classifier's top1"
+    )
+    patience: Count | None = Field(
+        None, description="stop after so many epochs without a better figure"
+    )
+    save_minutes: NonNegative = Field(
+        10.0, description="minutes between checkpoints within an epoch; 0: after each step"
+    )
     project: Path = Field(Path("runs/train"), description="folder of runs")
     name: str | None = Field(None, description="the run's folder; default: the next free number")
-    resume: str | None = Field(None, description="run folder to go on with, or 'last'")
+    resume: str | None = Field(
+        None,
+        description="go on with the run in this folder; without a value: with the newest one",
+        json_schema_extra={"alone": "last"},
+    )
 
 
 class ValSettings(ToolSettings, DataSettings):

@@ -39,6 +39,7 @@ class TorchBackend:
     ) -> None:
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
+        self.dtype = next(model.parameters()).dtype
         self.task = model.task
         self._names = model.names
         self.preprocess = preprocess or model.preprocess
@@ -52,7 +53,7 @@ class TorchBackend:
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """(b, 3, h, w) normalised → the task's outputs; see :class:`Backend`."""
-        tensor = torch.from_numpy(images).to(self.device)
+        tensor = torch.from_numpy(images).to(self.device, self.dtype)
         maps = self.model(tensor.contiguous(memory_format=torch.channels_last))
         return tuple(output.float().cpu().numpy() for output in self.model.decode(maps))
 

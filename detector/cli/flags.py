@@ -97,6 +97,8 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
         options["metavar"] = _metavar(field)
     if get_origin(kind) is tuple:
         options["type"] = _listed
+    if isinstance(field.json_schema_extra, dict):  # what the flag means without a value
+        options |= {"nargs": "?", "const": field.json_schema_extra["alone"]}
     group.add_argument(flag, **options)
 
 

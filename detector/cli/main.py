@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, NamedTuple
 
+from detector import processes
 from detector import settings as typed
 from detector.cli.flags import parse
 from detector.config import write_text
-from detector.errors import DetectorError, nearest
+from detector.errors import DetectorError, Interrupted, nearest
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""What a shell adds to the number of the signal that ended a program."""
 
 
 class Tool(NamedTuple):
@@ -71,12 +76,16 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
     _replace_missing_letters()
     try:
         settings = parse(tool.settings, words, program)
-        figures = _function(tool)(settings)
-        if settings.json_file is not None:
+        with _quiet_beside_main():
+            figures = _function(tool)(settings)
+        if settings.json_file is not None and processes.is_main():
             write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        if processes.is_main():
+            print(str(stop) or "interrupted", file=sys.stderr)
+        return EXIT_SIGNAL + (
+            stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
+        )
     except Exception as error:
         if "--debug" in words:
             raise
@@ -89,6 +98,16 @@ def _replace_missing_letters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def _quiet_beside_main() -> Iterator[None]:
+    """Of several processes only the main one prints; errors are each one's own."""
+    if processes.is_main():
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _function(tool: Tool) -> Callable[[Any], dict[str, Any]]:
@@ -125,5 +144,6 @@ def _overview(program: str, prefix: str = "") -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    place = "" if processes.is_main() else f"process {processes.rank()}: "
+    print(f"error: {place}{message}", file=sys.stderr)
     return EXIT_ERROR

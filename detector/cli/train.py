@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from detector.engine.callbacks import shown_figures
 from detector.engine.setup import prepare
 from detector.settings import TrainSettings
 
@@ -15,7 +16,7 @@ def train(settings: TrainSettings) -> dict[str, Any]:
     run = trainer.run
     history = {int(record["epoch"]): record for record in progress.history}
     print(f"trained {progress.epoch} epochs in {progress.seconds:.0f} s")
-    best = trainer.shown(history[progress.best_epoch])
+    best = shown_figures(history[progress.best_epoch], trainer.task.figures)
     print(f"best {best} in epoch {progress.best_epoch}: {run.best}")
     print(f"next: python tools/detect.py --weights {run.best} --source IMAGES")
     return {

@@ -7,7 +7,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from detector import processes
 from detector.cli.unused import note_unused
+from detector.collectives import joined
 from detector.config import write_text
 from detector.data.dataset import open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
@@ -17,7 +19,15 @@ from detector.settings import ValSettings
 
 
 def val(settings: ValSettings) -> dict[str, Any]:
-    """Measure, print, and return the figures, also those per class."""
+    """Measure, print, and return the figures, also those per class.
+
+    Processes that ``torchrun`` starts share the images.
+    """
+    with joined():
+        return _val(settings)
+
+
+def _val(settings: ValSettings) -> dict[str, Any]:
     backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
     metric = choose_metric(backend.task, settings.metric)
     note_unused(settings, backend)
@@ -38,7 +48,7 @@ def val(settings: ValSettings) -> dict[str, Any]:
     figures: Figures = evaluate(
         backend, dataset.samples, evaluator, thresholds, settings.batch, nms
     )
-    if settings.predictions is not None:
+    if settings.predictions is not None and processes.is_main():
         write_text(settings.predictions, json.dumps(evaluator.results))
     print(report(figures, len(dataset.samples)))
     return figures.to_dict()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from detector.settings import OptimizerSettings
@@ -32,22 +32,41 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     return AdamW(groups, settings.learning_rate, (settings.momentum, 0.999), fused=True)
 
 
-def make_scheduler(
-    optimizer: Optimizer, settings: OptimizerSettings, steps: int, steps_per_epoch: int
-) -> LRScheduler:
-    """Linear warm-up, then a cosine down to ``final_fraction``; stepped with the optimizer.
+class Schedule:
+    """Step → fraction of the learning rate: a linear warm-up, then down to ``final_fraction``.
+
+    It depends on the step alone, and so there is nothing of it to keep in a checkpoint.
 
     Args:
-        optimizer: whose learning rates are scheduled.
-        settings: learning rate, warm-up, final fraction.
-        steps: optimizer steps of the whole training.
+        settings: kind of the fall, warm-up, final fraction.
+        epochs: of the whole training.
         steps_per_epoch: optimizer steps of one epoch.
     """
-    warmup_steps = min(max(round(settings.warmup_epochs * steps_per_epoch), 1), max(steps // 2, 1))
-    floor = settings.learning_rate * settings.final_fraction
-    warmup = LinearLR(optimizer, WARMUP_START, total_iters=warmup_steps)
-    cosine = CosineAnnealingLR(optimizer, max(steps - warmup_steps, 1), eta_min=floor)
-    return SequentialLR(optimizer, [warmup, cosine], milestones=[warmup_steps])
+
+    def __init__(self, settings: OptimizerSettings, epochs: int, steps_per_epoch: int) -> None:
+        steps = epochs * steps_per_epoch
+        warmup = max(round(settings.warmup_epochs * steps_per_epoch), 1)
+        self.kind = settings.schedule
+        self.final_fraction = settings.final_fraction
+        self.warmup_steps = min(warmup, max(steps // 2, 1))
+        self.falling_steps = max(steps - self.warmup_steps, 1)
+
+    def __call__(self, step: int) -> float:
+        """The fraction at an optimizer step, from 0."""
+        if step < self.warmup_steps:
+            return WARMUP_START + (1 - WARMUP_START) * step / self.warmup_steps
+        done = min((step - self.warmup_steps) / self.falling_steps, 1.0)
+        left = {
+            "cosine": (1 + math.cos(math.pi * done)) / 2,
+            "linear": 1 - done,
+            "constant": 1.0,
+        }[self.kind]
+        return self.final_fraction + (1 - self.final_fraction) * left
+
+
+def make_scheduler(optimizer: Optimizer, schedule: Schedule, step: int = 0) -> LambdaLR:
+    """Set the learning rates of a step, and at each ``scheduler.step()`` those of the next."""
+    return LambdaLR(optimizer, schedule, last_epoch=step - 1)
 
 
 def make_average(model: nn.Module, settings: OptimizerSettings) -> AveragedModel:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from detector import processes
+from detector.checkpoint import (
+    STATE_SUFFIX,
+    load_training_state,
+    save_training_state,
+    save_weights,
+)
 from detector.config import read_yaml, validate, write_text
 from detector.errors import DetectorError
+from detector.files import remove_temporaries
+from detector.graph import Detector
 from detector.settings import TrainSettings
 
 Record = dict[str, float]
@@ -19,16 +29,26 @@ Record = dict[str, float]
 
 
 class Run:
-    """``settings.yaml``, ``results.csv``, ``results.png``, ``best`` and ``last`` checkpoints."""
+    """``settings.yaml``, ``results.csv``, ``results.png``, and the checkpoints.
 
-    def __init__(self, folder: Path) -> None:
+    ``best`` and ``last`` are weights; ``last.state.pt`` is what a resumed run reads, and
+    ``previous.state.pt`` the one before it.
+
+    Args:
+        folder: of the run.
+        resumed_from: the state to go on from; default: the last one.
+    """
+
+    def __init__(self, folder: Path, resumed_from: Path | None = None) -> None:
         self.folder = folder
         self.settings = folder / "settings.yaml"
         self.results = folder / "results.csv"
         self.plot = folder / "results.png"
         self.best = folder / "best.safetensors"
         self.last = folder / "last.safetensors"
-        self.state = folder / "last.state.pt"
+        self.state = folder / f"last{STATE_SUFFIX}"
+        self.previous = folder / f"previous{STATE_SUFFIX}"
+        self.resumed_from = resumed_from or self.state
 
     @classmethod
     def create(cls, settings: TrainSettings) -> Run:
@@ -44,33 +64,81 @@ class Run:
                 f"holds a run already; choose another --name, or go on with it: --resume {folder}",
                 file=folder,
             )
-        values = settings.model_dump(mode="json", exclude={"resume", "json_file", "debug"})
-        write_text(run.settings, yaml.safe_dump(values, sort_keys=False))
+        run.write_settings(settings)
         return run
 
     @classmethod
     def find(cls, resume: str, project: Path) -> Run:
-        """The run of that folder, or the newest one for ``last``.
+        """The run of that folder or state file, or the newest one for ``last``.
+
+        Between its two names a state may have neither for a moment, and a run that was killed
+        just then has only the one before.
 
         Raises:
             DetectorError: there is none, or it has no checkpoint yet.
         """
         if resume == "last":
-            states = sorted(project.glob("*/last.state.pt"), key=lambda path: path.stat().st_mtime)
+            states = sorted(
+                project.glob(f"*/*{STATE_SUFFIX}"), key=lambda path: path.stat().st_mtime
+            )
             if not states:
                 raise DetectorError("holds no run to resume", file=project)
-            return cls(states[-1].parent)
-        folder = Path(resume)
-        run = cls(folder if folder.is_dir() else folder.parent)
-        if not run.state.is_file():
-            raise DetectorError(
-                "has no checkpoint to go on from (last.state.pt); start it again", file=folder
-            )
-        return run
+            resume = str(states[-1].parent)
+        path = Path(resume)
+        if path.name.endswith(STATE_SUFFIX) and path.is_file():
+            return cls(path.parent, path)
+        run = cls(path.parent if path.is_file() else path)
+        for state in (run.state, run.previous):
+            if state.is_file():
+                return cls(run.folder, state)
+        raise DetectorError(
+            f"has no checkpoint to go on from ({run.state.name}); start it again", file=path
+        )
 
     def read_settings(self) -> TrainSettings:
         """The settings that the run was started with."""
         return validate(TrainSettings, read_yaml(self.settings))
+
+    def write_settings(self, settings: TrainSettings) -> None:
+        """Keep the settings for a resumed run. Only the main process does."""
+        if not processes.is_main():
+            return
+        values = settings.model_dump(mode="json", exclude={"resume", "json_file", "debug"})
+        write_text(self.settings, yaml.safe_dump(values, sort_keys=False))
+
+    def read_state(self) -> dict[str, Any]:
+        """What to go on from; removes the unfinished files of a killed process.
+
+        Raises:
+            DetectorError: damaged, or another file; names the one before, where there is one.
+        """
+        remove_temporaries(self.folder)
+        try:
+            return load_training_state(self.resumed_from)
+        except DetectorError as error:
+            if self.resumed_from != self.state or not self.previous.is_file():
+                raise
+            raise DetectorError(
+                f"{error.message}; the one before it: --resume {self.previous}", file=self.state
+            ) from error
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state to go on from; the one before it is kept. Only the main process does."""
+        if processes.is_main():
+            save_training_state(self.state, state, self.previous)
+
+    def save_weights(self, path: Path, model: Detector, training: Mapping[str, Any]) -> None:
+        """Write ``best`` or ``last``. Only the main process does."""
+        if processes.is_main():
+            save_weights(path, model, training)
+
+    def how_to_go_on(self) -> str:
+        """The command for a person, as far as there is a checkpoint."""
+        if not self.state.is_file():
+            return "there is no checkpoint yet to go on from"
+        local = processes.local_world_size()
+        python = "python" if local == 1 else f"torchrun --nproc-per-node {local}"
+        return f"go on: {python} tools/train.py --resume {shlex.quote(str(self.folder))}"
 
     def write_results(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write one line an epoch; the whole file each time, so that it is never half a line."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch.nn import BatchNorm2d
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from torch.nn import BatchNorm2d, SyncBatchNorm
 
-from detector.checkpoint import load
+from detector import processes
+from detector.checkpoint import build_from_card, load
+from detector.collectives import from_main
 from detector.data.dataset import DetectionDataset, open_dataset
+from detector.engine.optim import Schedule
 from detector.engine.recipe import given_values, resolve
 from detector.engine.run import Run
 from detector.engine.trainer import Trainer
@@ -22,8 +26,11 @@ from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.tasks import task_of
 from detector.torch_backend import choose_device, fastest_precision
 
-GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_file"}
-"""Flags that may stand beside ``--resume``: they change nothing of what is computed."""
+THIS_TIME = {"resume", "project", "device", "workers", "cache", "debug", "json_file"}
+"""Flags that may stand beside ``--resume`` and hold for the process that was given them."""
+
+FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
+"""Others that may: they take the place of what the run was started with. Epochs only grow."""
 
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
@@ -39,16 +46,16 @@ def prepare(flags: TrainSettings) -> Trainer:
     settings, notes = resolve(flags)
     print(*notes, sep="\n")
     accelerator = _accelerator(settings)
-    train_set, val_set = _datasets(settings)
+    train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
-    model = _model(settings, train_set.names)
+    model = _trainable(_model(settings, train_set.names), settings, accelerator)
     train_set.check_task(model.task)
     val_set.check_task(model.task)
     unused = sorted(task_of(model).unused & given_values(settings).keys())
     if unused:
         print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
-    run = Run.create(settings)
+    run = from_main(lambda: Run.create(settings))
     print(f"run {run.folder}: {_described(settings, model, accelerator)}")
     return Trainer(settings, model, train_set, val_set, run, accelerator)
 
@@ -56,24 +63,68 @@ def prepare(flags: TrainSettings) -> Trainer:
 def _resumed(flags: TrainSettings) -> Trainer:
     assert flags.resume is not None
     run = Run.find(flags.resume, flags.project)
-    settings = run.read_settings()
-    for name, value in given_values(flags).items():
-        if name not in GIVEN_WITH_RESUME and value != getattr(settings, name):
-            raise DetectorError(
-                f"--{name.replace('_', '-')} {value} does not go with --resume: the run was "
-                f"started with {getattr(settings, name)}"
-            )
-    chosen = {k: v for k, v in given_values(flags).items() if k in ("device", "workers")}
-    settings = settings.model_copy(update=chosen)
+    before = run.read_settings()
+    settings = _resumed_settings(before, flags)
     accelerator = _accelerator(settings)
-    train_set, val_set = _datasets(settings)
-    trainer = Trainer(settings, load(run.last), train_set, val_set, run, accelerator)
-    trainer.resume()
-    print(f"run {run.folder}: goes on after epoch {trainer.progress.epoch} of {settings.epochs}")
+    state = from_main(run.read_state)
+    train_set, val_set = _datasets(settings, accelerator)
+    model = build_from_card(str(state.get("card")), run.resumed_from)
+    model = _trainable(model, settings, accelerator)
+    trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
+    trainer.resume(state)
+    progress = trainer.progress
+    batch = f", batch {progress.batch}" if progress.batch else ""
+    print(f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}")
+    if settings.epochs != before.epochs:
+        print(_difference(before, trainer))
+    run.write_settings(settings.model_copy(update=_values(before, THIS_TIME)))
     return trainer
 
 
-def _datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDataset]:
+def _resumed_settings(before: TrainSettings, flags: TrainSettings) -> TrainSettings:
+    """Those of the run, with the flags that may be given anew."""
+    given = given_values(flags)
+    for name, value in given.items():
+        allowed = name in THIS_TIME | FROM_NOW_ON and not (
+            name == "epochs" and value < before.epochs
+        )
+        if not allowed and value != getattr(before, name):
+            raise DetectorError(
+                f"--{name.replace('_', '-')} {value} does not go with --resume: the run was "
+                f"started with {getattr(before, name)}"
+            )
+    return before.model_copy(update=given)
+
+
+def _values(settings: TrainSettings, names: set[str]) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in names}
+
+
+def _difference(before: TrainSettings, trainer: Trainer) -> str:
+    """In one line, whether more epochs are the same as if they had been asked for at the start."""
+    settings, progress = trainer.settings, trainer.progress
+    schedules = Schedule(before, before.epochs, trainer.steps_per_epoch), trainer.state.schedule
+    rates = [[schedule(step) for step in range(progress.step)] for schedule in schedules]
+    parts = ["learning rates"] if rates[0] != rates[1] else []
+    if before.close_mosaic and progress.epoch > before.epochs - before.close_mosaic:
+        parts.append("mosaics")
+    line = f"{settings.epochs} epochs in place of {before.epochs}: "
+    if not parts:
+        return f"{line}the same training as with --epochs {settings.epochs} from the start"
+    return (
+        f"{line}not the training of --epochs {settings.epochs} from the start, whose "
+        f"{' and '.join(parts)} would have been others until here"
+    )
+
+
+def _datasets(
+    settings: TrainSettings, accelerator: Accelerator
+) -> tuple[DetectionDataset, DetectionDataset]:
+    with accelerator.local_main_process_first():  # it may draw the built-in images
+        return _open_datasets(settings)
+
+
+def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDataset]:
     assert settings.data is not None
     train_set = open_dataset(
         settings.data,
@@ -109,7 +160,7 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
         print(f"warning: {NO_NORMS}")
     side = settings.imgsz or model.preprocess.size_hw[0]
     model.preprocess = model.preprocess.with_size(model.square_size(side))
-    return model.train()
+    return model
 
 
 def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
@@ -128,16 +179,28 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     return model
 
 
+def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerator) -> Detector:
+    """The network in its type of numbers, with the batch norms that were asked for."""
+    if settings.precision == "fp64":
+        model = model.double()
+    if settings.sync_bn:
+        if accelerator.device.type == "cpu":
+            raise DetectorError("--sync-bn needs GPUs: torch has no such batch norm for the CPU")
+        model = SyncBatchNorm.convert_sync_batchnorm(model)
+    return model.train()
+
+
 def _accelerator(settings: TrainSettings) -> Accelerator:
     """Device, precision and processes, by accelerate."""
     device = choose_device(settings.device)
-    if settings.device != "auto":
+    if settings.device != "auto" and processes.world_size() == 1:  # else each has its own number
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    precision = settings.precision
-    if precision == "auto":
-        precision = fastest_precision(device)
+    precision = fastest_precision(device) if settings.precision == "auto" else settings.precision
+    mixed = "no" if precision in ("fp32", "fp64") else precision
+    # The main process' batch-norm statistics are those that count; the others' are not asked for.
+    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
     return Accelerator(
-        mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu"
+        mixed_precision=mixed, cpu=device.type == "cpu", kwargs_handlers=[own_buffers]
     )
 
 
@@ -150,5 +213,11 @@ def _described(settings: TrainSettings, model: Detector, accelerator: Accelerato
         f"{name}{variant}, {params:,} parameters, {len(model.names)} classes, {height}×{width} px, "
         f"{settings.epochs} epochs, batch {settings.batch}, {settings.optimizer} learning rate "
         f"{settings.learning_rate}, {accelerator.device.type}, {torch.get_num_threads()} threads, "
-        f"{'fp32' if accelerator.mixed_precision == 'no' else accelerator.mixed_precision}"
+        f"{_precision(settings, accelerator)}"
     )
+
+
+def _precision(settings: TrainSettings, accelerator: Accelerator) -> str:
+    """What the network computes in."""
+    mixed = accelerator.mixed_precision
+    return str(mixed) if mixed != "no" else "fp64" if settings.precision == "fp64" else "fp32"

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from itertools import islice
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 from torch import Tensor
-from tqdm import tqdm
 
-from detector.checkpoint import load_training_state, save_training_state, save_weights
+from detector import processes
+from detector.collectives import copy_from_main, several, total
 from detector.data.dataset import DetectionDataset
-from detector.engine.optim import make_average, make_optimizer, make_scheduler
-from detector.engine.plots import plot_results
-from detector.engine.run import Record, Run
-from detector.errors import DetectorError
+from detector.data.fingerprint import check_unchanged, fingerprint
+from detector.data.loader import Key
+from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
+from detector.engine.progress import Progress
+from detector.engine.run import Run
+from detector.engine.state import TrainingState
+from detector.engine.stopping import StopRequest
+from detector.errors import DetectorError, Interrupted, nearest
 from detector.evaluation.run import Figures, evaluate
 from detector.graph import Detector
 from detector.settings import TrainSettings, ValSettings
@@ -28,23 +37,28 @@ from detector.torch_backend import TorchBackend
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""
 
+MAX_SKIPPED_IN_A_ROW = 10
+"""Steps that are not finite, one after the other, before a run that skips them stops after all."""
 
-@dataclass
-class Progress:
-    """How far a run is; kept in its checkpoint.
+MAX_NAMED_IMAGES = 64
+"""Image files that an error names."""
 
-    ``best`` is the task's first figure in the best epoch.
-    """
+LOST = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "NCCL")
+"""What torch says when another process does not answer."""
 
-    epoch: int = 0
-    seconds: float = 0.0
-    best: float = -1.0
-    best_epoch: int = -1
-    history: list[Record] = field(default_factory=list)
+StepKeys = Sequence[Sequence[Key]]
+"""For each batch of an optimizer step its examples, those of all processes."""
+
+
+class NotFiniteError(Exception):
+    """A loss or a gradient is not finite; the step has changed nothing yet."""
 
 
 class Trainer:
     """Trains a model and keeps its run's folder.
+
+    Among several processes each one has the same weights and a share of each batch; the main one
+    writes.
 
     Args:
         settings: complete; see :func:`detector.engine.recipe.resolve`.
@@ -53,6 +67,12 @@ class Trainer:
         val_set: images that choose the best epoch.
         run: folder for everything that is written.
         accelerator: device, precision and processes.
+
+    Attributes:
+        callbacks: who is told of the events, in this order; add to them before :meth:`fit`.
+
+    Raises:
+        DetectorError: ``monitor`` names no figure of the task.
     """
 
     def __init__(
@@ -68,112 +88,205 @@ class Trainer:
         self.run = run
         self.accelerator = accelerator
         self.task = task_of(model)
-        self.val_set = val_set
+        self.datasets = (train_set, val_set)
         self.evaluator = self.task.evaluator(
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
+        self.monitor = settings.monitor or self.task.figures[0]
+        check_figure(self.monitor, self.evaluator.figures)
         self.loader = self.task.loader(train_set, model.preprocess, settings)
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.criterion = self.task.criterion(model, settings)
-        self.average = make_average(model.to(accelerator.device), settings)
-        optimizer = make_optimizer(model, settings)
-        steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
-        self.scheduler = make_scheduler(
-            optimizer, settings, steps_per_epoch * settings.epochs, steps_per_epoch
-        )
-        self.raw_model = model
-        self.model, self.optimizer = accelerator.prepare(
-            model.to(memory_format=torch.channels_last), optimizer
-        )
-        self.progress = Progress()
+        self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
+        self.state = TrainingState(settings, model, self.steps_per_epoch, accelerator)
+        self.fingerprints = {dataset.split: fingerprint(dataset) for dataset in self.datasets}
+        self.callbacks: list[Callback] = [Results(run), Terminal()]
+        self.stop = StopRequest()
+        self.stopping = False
+        self.saved_at = time.monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return self.state.progress
+
+    # --------------------------------------------------------------------------------- the loop
 
     def fit(self) -> Progress:
-        """Train to the last epoch, from wherever the run stands."""
-        while self.progress.epoch < self.settings.epochs:
-            start = time.perf_counter()
-            record = self.train_epoch()
-            self.progress.epoch += 1
-            if self.validation_is_due():
-                figures = self.validate()
-                record |= figures.summary
-                self.keep_if_best(figures)
-            record["seconds"] = time.perf_counter() - start
-            self.progress.seconds += record["seconds"]
-            self.progress.history.append(record)
-            self.save()
-            tqdm.write(self.described(record))
-        plot_results(self.progress.history, self.task.figures, self.run.plot)
-        return self.progress
-
-    def train_epoch(self) -> Record:
-        """Show the model every training image once."""
-        self.model.train()
-        epoch = self.progress.epoch
-        self.loader.batch_sampler.set_epoch(epoch)
-        totals: dict[str, Tensor] = {}
-        bar = tqdm(
-            self.loader,
-            desc=f"epoch {epoch + 1}/{self.settings.epochs}",
-            unit="batch",
-            leave=False,
-            mininterval=0.5,
-            disable=None if self.accelerator.is_main_process else True,  # None: off a terminal
-        )
-        for number, batch in enumerate(bar):
-            is_last = number + 1 == len(self.loader)
-            losses = self.train_step(batch, update=is_last or (number + 1) % self.accumulate == 0)
-            for name, value in losses.items():
-                totals[name] = totals.get(name, torch.zeros_like(value)) + value
-        record: Record = {"epoch": epoch + 1}
-        record |= {name: float(total) / len(self.loader) for name, total in totals.items()}
-        record["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
-        return record
-
-    def train_step(self, batch: Batch, update: bool) -> dict[str, Tensor]:
-        """Forward, loss and backward of a batch; with ``update``, an optimizer step.
+        """Train to the last epoch, from wherever the run stands.
 
         Raises:
-            DetectorError: the loss is not finite; the last checkpoint stays as it is.
+            DetectorError: a number is not finite, a file cannot be written, a process was lost.
+            Interrupted: Ctrl-C or SIGTERM; the message is how to go on.
+        """
+        tell = Callbacks(self.callbacks if processes.is_main() else ())
+        tell.on_start(self.start())
+        try:
+            with self.stop:
+                while not self.is_finished():
+                    for step in self.train_epoch():
+                        tell.on_step(step)
+                        self.save_if_due()
+                    tell.on_epoch(self.end_epoch())
+        except (Interrupted, RuntimeError) as error:
+            self.explain(error)
+            raise
+        tell.on_end(self.progress.history)
+        return self.progress
+
+    def is_finished(self) -> bool:
+        """After the last epoch, or after ``patience`` epochs without a better one."""
+        epoch, patience = self.progress.epoch, self.settings.patience
+        waited = epoch - self.progress.best_epoch
+        in_vain = patience is not None and waited >= patience and self.is_validated(epoch)
+        return epoch >= self.settings.epochs or in_vain
+
+    def train_epoch(self) -> Iterator[Step]:
+        """Show the model every training image once, or those that are left of the epoch."""
+        self.state.model.train()
+        sampler = self.loader.batch_sampler
+        sampler.set_epoch(self.progress.epoch, self.progress.batch)
+        keys, batches = sampler.batches(), iter(self.loader)
+        while self.progress.batch < len(keys):
+            done = self.progress.batch
+            yield self.train_step(batches, keys[done : done + self.accumulate])
+
+    def train_step(self, batches: Iterator[Batch], keys: StepKeys) -> Step:
+        """One optimizer step, wholly or not at all: gradients of its batches, then the update.
+
+        Args:
+            batches: this process's shares of them, and of what follows.
+            keys: what the step is computed from.
+        """
+        start, learning_rate = time.perf_counter(), self.state.learning_rate
+        seed_step(self.settings.seed, self.progress.step)
+        losses = self.gradients(islice(batches, len(keys)), keys)
+        if losses and not self.state.update():
+            losses = {}
+        if losses and not self.state.is_finite():
+            raise self.not_finite("the step leaves weights that are not finite", keys)
+        self.state.advance(losses, len(keys))
+        self.progress.epoch_seconds += time.perf_counter() - start
+        if self.progress.skipped_in_a_row > MAX_SKIPPED_IN_A_ROW:
+            raise self.not_finite(f"{MAX_SKIPPED_IN_A_ROW + 1} steps in a row are not finite", keys)
+        return Step(
+            number=self.progress.step,
+            epoch=self.progress.epoch + 1,
+            batches=self.progress.batch,
+            keys=[key for batch in keys for key in batch],
+            losses={name: value / len(keys) for name, value in losses.items()},
+            learning_rate=learning_rate,
+        )
+
+    def gradients(self, batches: Iterator[Batch], keys: StepKeys) -> dict[str, float]:
+        """Forward and backward of a step's batches; after an error the model is as before.
+
+        Returns:
+            The sums of their losses; nothing if a number is not finite and the step is skipped.
+        """
+        buffers = self.state.buffers()
+        try:
+            return self.accumulated(batches, keys)
+        except NotFiniteError as error:
+            self.state.undo(buffers)
+            if not self.settings.skip_nonfinite:
+                self.save_in_need()
+                raise self.not_finite(str(error), keys) from None
+            deque(batches, maxlen=0)
+            return {}
+        except BaseException:
+            self.state.undo(buffers)
+            self.save_in_need()
+            raise
+
+    def accumulated(self, batches: Iterator[Batch], keys: StepKeys) -> dict[str, float]:
+        """The same without a way back: gradients of all batches, clipped; sums of their losses."""
+        sums: dict[str, float] = Counter()  # type: ignore[assignment]
+        for number, (batch, batch_keys) in enumerate(zip(batches, keys, strict=True), 1):
+            # Only after the step's last batch do the processes exchange their gradients.
+            last = number == len(keys)
+            with nullcontext() if last else self.accelerator.no_sync(self.state.model):
+                for name, value in self.backward(batch, len(batch_keys)).items():
+                    sums[name] += value
+        parameters = dict(self.state.raw_model.named_parameters())
+        if several():
+            check_all_used(parameters)
+        norm = self.accelerator.clip_grad_norm_(parameters.values(), self.settings.clip_norm)
+        # Where half precision has a scaler, that one skips the step and scales less from then on.
+        if self.accelerator.scaler is None and not torch.isfinite(norm):
+            raise NotFiniteError(f"the gradient is not finite: its norm is {float(norm)}")
+        return dict(sums)
+
+    def backward(self, batch: Batch, images: int) -> dict[str, float]:
+        """Add the gradients of a batch.
+
+        Args:
+            batch: this process's share, which may be empty.
+            images: in the shares of all processes.
+
+        Returns:
+            The losses of all processes together.
         """
         batch = batch.to(self.accelerator.device)
-        images = normalise(batch.images, self.raw_model)
         with self.accelerator.autocast():
-            maps = self.model(images)
+            maps = self.state.model(normalise(batch.images, self.state.raw_model))
         losses = self.criterion(maps, batch.targets)
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            parts = ", ".join(f"{name} {float(part.detach())}" for name, part in losses.items())
-            raise DetectorError(
-                f"the loss is not finite in epoch {self.progress.epoch + 1}: {parts}; "
-                f"a lower --learning-rate may help; the last checkpoint is {self.run.last}"
-            )
+        agreed = self.agreed(losses)
         images_per_step = 1 if self.task.adds_up else self.accumulate * self.settings.batch
-        self.accelerator.backward(total * (len(batch) / images_per_step))
-        if update:
-            self.update()
-        return {name: value.detach() for name, value in losses.items()}
+        # The shares' losses add up to the batch's, where torch takes the mean of the gradients.
+        weight = images / images_per_step * self.accelerator.num_processes
+        self.accelerator.backward(torch.stack(list(losses.values())).sum() * weight)
+        return agreed
 
-    def update(self) -> None:
-        """One optimizer step with what has accumulated."""
-        if self.accelerator.sync_gradients:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scheduler.step()
-        self.average.update_parameters(self.raw_model)
+    def agreed(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """The losses of all processes together; here they also agree whether to stop.
 
-    def validation_is_due(self) -> bool:
+        Raises:
+            NotFiniteError: in each process, whichever has such a loss.
+        """
+        parts = torch.stack([part.detach() for part in losses.values()])
+        stop = parts.new_tensor([float(self.stop.is_asked)])
+        *values, stopping = total(torch.cat((parts, stop))).tolist()
+        self.stopping = stopping > 0
+        named = dict(zip(losses, values, strict=True))
+        if not all(map(math.isfinite, values)):
+            shown = ", ".join(f"{name} {value}" for name, value in named.items())
+            raise NotFiniteError(f"the loss is not finite: {shown}")
+        return named
+
+    def end_epoch(self) -> Epoch:
+        """Validate and save."""
+        start, progress = time.perf_counter(), self.progress
+        try:
+            with self.stop.at_once():
+                due = self.is_validated(progress.epoch + 1)
+                figures = self.validate() if due else None
+        except BaseException:
+            self.save_in_need()
+            raise
+        progress.epoch_seconds += time.perf_counter() - start
+        summary = {} if figures is None else figures.summary
+        record = progress.finish_epoch(self.state.learning_rate, summary)
+        self.save_weights(figures)
+        self.save()
+        results = [] if figures is None else self.evaluator.results
+        return Epoch(record, progress.history, progress.best, progress.best_epoch, results)
+
+    # ------------------------------------------------------------------------------- validation
+
+    def is_validated(self, epoch: int) -> bool:
         """Every ``val_interval`` epochs, and after the last one."""
-        epoch = self.progress.epoch
         return epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
 
     def validate(self) -> Figures:
         """Figures of the averaged weights, the way ``tools/val.py`` measures it."""
-        backend = TorchBackend(self.averaged_model, self.accelerator.device)
+        model = self.state.averaged_model
+        copy_from_main(model.buffers())  # each process has batch norm's statistics of its shares
+        backend = TorchBackend(model, self.accelerator.device)
         self.evaluator.reset()
         figures: Figures = evaluate(
             backend,
-            self.val_set.samples,
+            self.datasets[1].samples,
             self.evaluator,
             backend.measuring,
             VALIDATION_BATCH,
@@ -181,79 +294,129 @@ class Trainer:
         )
         return figures
 
-    @property
-    def averaged_model(self) -> Detector:
-        """What is validated and saved."""
-        return cast(Detector, self.average.module)
+    # ------------------------------------------------------------------------------ checkpoints
 
-    def keep_if_best(self, figures: Figures) -> None:
-        """Write ``best`` where the task's first figure is higher than in any epoch before."""
-        found = figures.summary[self.task.figures[0]]
-        if found > self.progress.best:
-            self.progress.best = found
-            self.progress.best_epoch = self.progress.epoch
-            self._save_weights(self.run.best, figures)
+    def save_weights(self, figures: Figures | None) -> None:
+        """Write ``last``, and ``best`` where its figure is higher than in any epoch before."""
+        progress, model = self.progress, self.state.averaged_model
+        training: dict[str, Any] = {"epoch": progress.epoch}
+        if figures is not None and figures.summary[self.monitor] > progress.best:
+            progress.best, progress.best_epoch = figures.summary[self.monitor], progress.epoch
+            self.run.save_weights(self.run.best, model, training | {"figures": figures.to_dict()})
+        self.run.save_weights(self.run.last, model, training)
 
-    def described(self, record: Record) -> str:
-        """One line for a person who watches."""
-        losses = [f"{k.removeprefix('loss_')} {v:.3f}" for k, v in record.items() if "loss" in k]
-        line = f"epoch {self.progress.epoch}/{self.settings.epochs}: {', '.join(losses)}"
-        main = self.task.figures[0]
-        if main in record:
-            line += f", {self.shown(record)}"
-            line += f" (best {main} {self.progress.best:.4f} in epoch {self.progress.best_epoch})"
-        return f"{line}, {record['seconds']:.0f} s"
+    def save_if_due(self) -> None:
+        """Between two steps: save when asked to stop, and every ``save_minutes``.
 
-    def shown(self, record: Record) -> str:
-        """The task's figures in a validated epoch, for people."""
-        return ", ".join(f"{name} {record[name]:.4f}" for name in self.task.figures)
+        Raises:
+            Interrupted: when asked to stop.
+        """
+        if self.stopping:
+            self.save()
+            self.accelerator.wait_for_everyone()
+            raise self.stop.interruption()
+        if time.monotonic() - self.saved_at >= 60 * self.settings.save_minutes:
+            self.save()
+
+    def save_in_need(self) -> None:
+        """Save what the last step has left, if that is any good, on the way out with an error."""
+        with suppress(DetectorError):  # the error on the way matters more
+            if self.state.is_finite():
+                self.save()
 
     def save(self) -> None:
-        """Write ``last`` and the state to go on from; each file appears whole or not at all."""
-        self._save_weights(self.run.last, None)
-        save_training_state(self.run.state, self.state_dict())
-        self.run.write_results(self.progress.history)
+        """Write the state to go on from."""
+        self.run.save_state({**self.state.state_dict(), "data": self.fingerprints})
+        self.saved_at = time.monotonic()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
-        return {
-            "progress": dict(self.progress.__dict__),
-            "model": self.raw_model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
-            "random": torch.get_rng_state(),
-        }
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the run.
 
-    def resume(self) -> None:
-        """Go on from the run's state."""
-        state = load_training_state(self.run.state)
+        Raises:
+            DetectorError: it is no such state, or the images have changed since.
+        """
         try:
-            self.progress = Progress(**state["progress"])
-            self.raw_model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
-            if self.accelerator.scaler:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            torch.set_rng_state(state["random"])
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            for dataset in self.datasets:
+                check_unchanged(state["data"][dataset.split], dataset)
+            self.state.load_state_dict(state)
+        except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DetectorError(
-                f"is not the state of this run: {reason}", file=self.run.state
+                f"is not a state of this run: {reason}", file=self.run.resumed_from
             ) from error
 
-    def _save_weights(self, path: Any, figures: Figures | None) -> None:
-        training: dict[str, Any] = {"epoch": self.progress.epoch}
-        if figures is not None:
-            training["figures"] = figures.to_dict()
-        save_weights(path, self.averaged_model, training=training)
+    # ----------------------------------------------------------------------------- what is told
+
+    def start(self) -> Start:
+        """What the callbacks are told first."""
+        return Start(
+            folder=self.run.folder,
+            settings=self.settings,
+            train_set=self.loader.dataset,
+            val_set=self.datasets[1],
+            figures=self.task.figures,
+            batches=len(self.loader.batch_sampler.batches()),
+            monitor=self.monitor,
+        )
+
+    def not_finite(self, problem: str, keys: StepKeys) -> DetectorError:
+        """Names the images of a step."""
+        examples = [key for batch in keys for key in batch]
+        sources = [path for key in examples for path in self.loader.dataset.sources(key)]
+        paths = [str(path) for path in dict.fromkeys(sources)]
+        more = len(paths) - MAX_NAMED_IMAGES
+        images = ", ".join(paths[:MAX_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
+        return DetectorError(
+            f"{problem}, in epoch {self.progress.epoch + 1}; a lower --learning-rate may help, "
+            f"--skip-nonfinite goes on without such steps; {self.run.how_to_go_on()}; "
+            f"images of the step: {images}"
+        )
+
+    def explain(self, error: BaseException) -> None:
+        """Raise what a person should read in place of an error of the loop, where there is such."""
+        if self.stop.is_asked:  # a signal to all processes ends the loader's workers, too
+            raise self.stop.interruption(f"stopped; {self.run.how_to_go_on()}") from None
+        if several() and any(words in str(error) for words in LOST):
+            reason = str(error).splitlines()[0]
+            raise DetectorError(
+                f"another process of this run was lost ({reason}); {self.run.how_to_go_on()}"
+            ) from error
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed all generators of this process for an optimizer step.
+
+    What a step draws follows from its number alone, as what an example draws follows from its key:
+    a run that goes on needs no generator's state.
+    """
+    sequence = np.random.SeedSequence([seed, step, processes.rank()])
+    set_seed(int(sequence.generate_state(1)[0]))
+
+
+def check_figure(name: str, known: Sequence[str]) -> None:
+    """Raise DetectorError unless it is one of the evaluator's figures."""
+    if name not in known:
+        hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
+        raise DetectorError(f"--monitor {name}: no such figure{hint}")
+
+
+def check_all_used(parameters: Mapping[str, Tensor]) -> None:
+    """Raise DetectorError for weights without a gradient, for which other processes would wait."""
+    unused = [name for name, p in parameters.items() if p.requires_grad and p.grad is None]
+    if unused:
+        raise DetectorError(
+            f"these weights have no part in the loss: {', '.join(unused)}; with several processes "
+            "each one must, or be frozen"
+        )
 
 
 def normalise(images: Tensor, model: Detector) -> Tensor:
-    """(b, 3, h, w) uint8 → the network's input, channels-last, by the model's preprocessing."""
-    mean = images.new_tensor(model.preprocess.mean_rgb, dtype=torch.float32).view(1, 3, 1, 1)
-    scale = images.new_tensor(model.preprocess.scale_rgb, dtype=torch.float32).view(1, 3, 1, 1)
-    planes = images.contiguous(memory_format=torch.channels_last).float()
+    """(b, 3, h, w) uint8 → the network's input, channels-last, by the model's preprocessing.
+
+    In the type of the model's weights.
+    """
+    dtype = next(model.parameters()).dtype
+    mean = images.new_tensor(model.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
+    scale = images.new_tensor(model.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
+    planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
     return planes.sub_(mean).div_(scale)

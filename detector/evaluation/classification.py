@@ -38,6 +38,8 @@ class ClassificationEvaluator:
         image_ids: the images to count.
     """
 
+    figures = ("top1", "top5")
+
     def __init__(
         self,
         ground_truth: dict[str, Any],

@@ -50,6 +50,8 @@ class CocoEvaluator:
         image_ids: the images to count; an image without boxes counts too.
     """
 
+    figures = FIGURES + RECALLS
+
     def __init__(
         self,
         ground_truth: dict[str, Any],

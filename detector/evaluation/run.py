@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from detector import processes
+from detector.collectives import gathered
 from detector.errors import DetectorError
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
@@ -51,9 +53,18 @@ Figures_co = TypeVar("Figures_co", bound=Figures, covariant=True)
 
 
 class Evaluator(Protocol[Figures_co]):
-    """Collects what was found in each image and compares it with the truth."""
+    """Collects what was found in each image and compares it with the truth.
+
+    Attributes:
+        results: what was found, as COCO has it.
+    """
 
     results: list[dict[str, Any]]
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures in the summary."""
+        ...
 
     def reset(self) -> None:
         """Forget all results; the truth stays."""
@@ -102,11 +113,17 @@ def evaluate(
     batch: int,
     nms: Nms,
 ) -> Figures_co:
-    """Predict for every image, at its original size, and compare with the truth."""
+    """Predict for every image, at its original size, and compare with the truth.
+
+    Several processes share the images, and each one gets the figures of all of them.
+    """
     pipeline = Pipeline(backend, settings, batch, nms)
-    results = pipeline(_frames(samples))
-    for sample, result in zip(samples, results, strict=True):
-        evaluator.add(sample.image_id, result.prediction)
+    share = range(processes.rank(), len(samples), processes.world_size())
+    results = pipeline(_frames([samples[index] for index in share]))
+    found = {i: result.prediction for i, result in zip(share, results, strict=True)}
+    merged = {index: one for part in gathered(found) for index, one in part.items()}
+    for index, sample in enumerate(samples):
+        evaluator.add(sample.image_id, merged[index])
     return evaluator.compute()
 
 

@@ -60,6 +60,8 @@ class VocEvaluator:
         metric: ``voc07`` (11 points) or ``voc10`` (area).
     """
 
+    figures = ("mAP",)
+
     def __init__(
         self,
         ground_truth: dict[str, Any],

@@ -88,9 +88,8 @@ class SSDHead(nn.Module):
         """(b, c, h, w) per level → raw maps (b, h, w, boxes, 4 + 1 + classes) per level."""
         maps = []
         for feature, offsets, classes in zip(features, self.offsets, self.classes, strict=True):
-            b, _, h, w = feature.shape
             parts = [
-                conv(feature).permute(0, 2, 3, 1).reshape(b, h, w, -1, width)
+                conv(feature).permute(0, 2, 3, 1).unflatten(-1, (-1, width))
                 for conv, width in ((offsets, 4), (classes, 1 + self.nc))
             ]
             maps.append(torch.cat(parts, -1))

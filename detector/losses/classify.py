@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from detector.collectives import total
 from detector.heads.classify import AUXILIARY
 from detector.settings import LossSettings
 from detector.structures import Targets
@@ -29,6 +30,8 @@ class ClassifyLoss:
     def __call__(self, maps: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Losses of a batch, means over its images.
 
+        Among several processes these are the images of all of them: each gets its part of the sum.
+
         Args:
             maps: ``logits`` (b, classes), ``auxiliary`` a list of the same, or absent.
             targets: one for each image, in the order of the images.
@@ -43,6 +46,8 @@ class ClassifyLoss:
         return losses
 
     def _entropy(self, logits: Tensor, targets: Targets) -> Tensor:
-        return F.cross_entropy(
-            logits.float(), targets.class_ids, label_smoothing=self.label_smoothing
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        entropy = F.cross_entropy(
+            logits, targets.class_ids, reduction="sum", label_smoothing=self.label_smoothing
         )
+        return entropy / total(entropy.new_tensor(len(logits)))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from detector.anchors import encode_offsets
 from detector.assigners import IouAssigner
+from detector.collectives import total
 from detector.heads.ssd import SSDHead
 from detector.settings import LossSettings
 from detector.structures import Targets
@@ -31,6 +32,8 @@ class MultiBoxLoss:
     def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
         """Losses of a batch, over the number of its positive boxes (at least 1).
 
+        Among several processes the number is that of all of them: each gets its part of the sum.
+
         Args:
             maps: per level (b, h, w, boxes, 4 + 1 + classes).
             targets: of the batch.
@@ -43,7 +46,7 @@ class MultiBoxLoss:
         default_xyxy = self.head.default_boxes(maps).to(raw.dtype)
         target = self.assigner(targets, default_xyxy, len(raw))
         positive = target >= 0
-        count = positive.sum().clamp(min=1)
+        count = total(positive.sum()).clamp(min=1)
 
         truths = targets.boxes_xyxy[target[positive]].to(raw.dtype)
         anchors = default_xyxy.expand(len(raw), -1, -1)[positive]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from detector.assigners import LevelAssignment, RatioAssigner
 from detector.boxes import complete_iou, cxcywh_to_xyxy
+from detector.collectives import total
 from detector.heads.yolo import Detect
 from detector.settings import LossSettings
 from detector.structures import Targets
@@ -48,30 +49,34 @@ class YoloLoss:
     def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
         """Losses of a batch, each a mean over it.
 
+        Among several processes the batch is that of all of them: a process gets its part of the
+        sum over the number of predictions in all.
+
         Args:
-            maps: per level (b, anchors, h, w, 5 + classes).
+            maps: per level (b, anchors, h, w, 5 + classes); b may be 0.
             targets: of the batch.
 
         Returns:
             ``loss_box``, ``loss_objectness``, ``loss_class``: scalars that carry gradients.
         """
-        maps = [raw.float() for raw in maps]
+        maps = [raw if raw.dtype == torch.float64 else raw.float() for raw in maps]
         sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in maps]
-        anchors_wh = self.head.anchors_wh.float()
+        anchors_wh = self.head.anchors_wh.to(maps[0].dtype)
         assignments = self.assigner(targets, anchors_wh, self.head.strides, sizes_hw)
+        counts = total(maps[0].new_tensor([len(maps[0]), *map(len, assignments)])).clamp(min=1)
         box = objectness = classes = maps[0].new_zeros(())
-        levels = zip(maps, assignments, anchors_wh, self.head.strides, self.balance, strict=False)
-        for raw, assignment, anchors, stride, balance in levels:
+        parts = (maps, assignments, counts[1:], anchors_wh, self.head.strides, self.balance)
+        for raw, assignment, count, anchors, stride, balance in zip(*parts, strict=False):
             truth = torch.zeros_like(raw[..., 4])
             if len(assignment):
                 chosen = raw[assignment.image, assignment.anchor, assignment.y, assignment.x]
                 overlap = self._overlap(chosen, assignment, anchors, stride, targets)
-                box = box + (1 - overlap).mean()
+                box = box + (1 - overlap).sum() / count
                 truth = _objectness(truth, assignment, overlap.detach().clamp(min=0))
-                classes = classes + self._class_loss(chosen[:, 5:], assignment, targets)
-            objectness = objectness + balance * F.binary_cross_entropy_with_logits(
-                raw[..., 4], truth
-            )
+                classes = classes + self._class_loss(chosen[:, 5:], assignment, targets) / count
+            entropy = F.binary_cross_entropy_with_logits(raw[..., 4], truth, reduction="sum")
+            cells = raw.shape[1:4].numel()
+            objectness = objectness + balance * entropy / (counts[0] * cells)
         return {
             "loss_box": box * self.box_gain,
             "loss_objectness": objectness * self.objectness_gain,
@@ -95,11 +100,13 @@ class YoloLoss:
         return complete_iou(boxes_xyxy, targets.boxes_xyxy[assignment.target])
 
     def _class_loss(self, logits: Tensor, assignment: LevelAssignment, targets: Targets) -> Tensor:
+        """Sum over the (k, classes) predictions, a mean over the classes of each."""
         if self.head.nc == 1:  # objectness says it all
             return logits.new_zeros(())
         truth = torch.full_like(logits, self.negative)
         truth.scatter_(1, targets.class_ids[assignment.target][:, None], self.positive)
-        return F.binary_cross_entropy_with_logits(logits, truth)
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
+        return entropy / self.head.nc
 
 
 def _objectness(truth: Tensor, assignment: LevelAssignment, overlap: Tensor) -> Tensor:

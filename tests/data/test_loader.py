@@ -22,6 +22,7 @@ from detector.data.loader import (
     training_loader,
 )
 from detector.data.transforms import Augment, Example
+from detector.errors import DetectorError
 from detector.opencv import read_image
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
@@ -81,7 +82,9 @@ def test_collate_by_hand() -> None:
         image = np.full((2, 4, 3), (level, 0, 0), np.uint8)
         return Example(image, array, np.arange(len(boxes)))
 
-    batch = collate([example(1, [[0, 0, 1, 1]]), example(2, []), example(3, [[1, 2, 3, 4]] * 2)])
+    batch = collate(
+        [example(1, [[0, 0, 1, 1]]), example(2, []), example(3, [[1, 2, 3, 4]] * 2)], (2, 4)
+    )
     assert batch.images[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert batch.images[:, 1:].sum() == 0
     assert batch.targets.image_index.tolist() == [0, 2, 2]
@@ -91,7 +94,14 @@ def test_collate_by_hand() -> None:
 
 def test_collate_of_images_without_boxes() -> None:
     empty = Example(np.zeros((2, 4, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, int))
-    assert collate([empty, empty]).targets.boxes_xyxy.shape == (0, 4)
+    assert collate([empty, empty], (2, 4)).targets.boxes_xyxy.shape == (0, 4)
+
+
+def test_collate_of_nothing() -> None:
+    batch = collate([], (2, 4))
+    assert batch.images.shape == (0, 3, 2, 4)
+    assert batch.targets.boxes_xyxy.dtype == torch.float32
+    assert batch.targets.class_ids.dtype == batch.targets.image_index.dtype == torch.int64
 
 
 # ---------------------------------------------------------------------------------- determinism
@@ -165,6 +175,18 @@ def test_an_epoch_goes_on_from_a_batch() -> None:
     assert len(batches) == 0
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_processes_share_each_batch(world_size: int) -> None:
+    """10 images, 4 a batch: of the last 2 the third of three processes gets none."""
+    whole = EpochBatches(10, 4, seed=3)
+    shares = [EpochBatches(10, 4, 3, rank, world_size) for rank in range(world_size)]
+    assert [len(batches) for batches in shares] == [3] * world_size
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(key for part in parts for key in part) == sorted(batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert whole.batches() == list(whole) == shares[-1].batches()
+
+
 # --------------------------------------------------------------------------------------- examples
 
 
@@ -218,6 +240,60 @@ def test_mosaic_ends_with_its_epoch(make_image) -> None:
     assert levels(0) > 1
     assert levels(1) > 1
     assert levels(2) == levels(3) == 1
+
+
+def test_sources_are_the_images_that_an_example_shows(make_image) -> None:
+    levels = (10, 60, 180, 250)
+    samples = [plain(make_image(f"{n}.png", (64, 64), n), (64, 64), []) for n in levels]
+    augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0), SQUARE)
+    training = TrainingSet(samples, SQUARE, augment, mosaic_until_epoch=1)
+    for index in range(4):
+        sources = training.sources((0, index))
+        assert sources[0] == samples[index].path
+        seen = set(levels).intersection(np.unique(training[0, index].image).tolist())
+        assert seen <= {int(path.stem) for path in sources}
+        assert training.sources((1, index)) == [samples[index].path]
+
+
+class Spoilt:
+    """Random changes that leave what is no number."""
+
+    mosaic = 0.0
+    source_scale = 1
+
+    def __init__(self, spoil: str) -> None:
+        self.spoil = spoil
+
+    def __call__(self, examples, rng) -> Example:
+        (example,) = examples
+        image, boxes_xyxy = example.image, np.array([[0, 0, 9, 9]], np.float32)
+        if self.spoil == "image":
+            image = image.astype(np.float32)
+            image[0] = np.nan
+        elif self.spoil == "boxes":
+            boxes_xyxy[0, 2] = np.inf
+        return Example(image, boxes_xyxy, np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        ("image", "an image of float32 with values that are not finite (expected uint8)"),
+        ("boxes", "a box that is not finite"),
+    ],
+)
+def test_what_is_no_number_is_named(
+    dataset: DetectionDataset, workers: int, spoil: str, problem: str
+) -> None:
+    loader = training_loader(
+        dataset, SQUARE, settings(workers=workers, batch=1), lambda *_: Spoilt(spoil)
+    )
+    with pytest.raises(DetectorError) as caught:
+        list(loader)
+    first = next(iter(EpochBatches(len(dataset), 1)))[0]
+    path = dataset.samples[first[1]].path
+    assert str(caught.value) == f"the transforms gave {problem}, from {path}"
 
 
 # ------------------------------------------------------------------------------------------ cache

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from detector.engine.optim import make_average, make_optimizer, make_scheduler, moving_average
+from detector.engine.optim import (
+    Schedule,
+    make_average,
+    make_optimizer,
+    make_scheduler,
+    moving_average,
+)
 from detector.settings import OptimizerSettings
 
 
@@ -28,7 +34,7 @@ def test_only_convolution_weights_decay(kind: str):
 def test_warm_up_then_cosine():
     settings = OptimizerSettings(learning_rate=0.1, final_fraction=0.01, warmup_epochs=2)
     optimizer = make_optimizer(network(), settings)
-    scheduler = make_scheduler(optimizer, settings, steps=100, steps_per_epoch=5)
+    scheduler = make_scheduler(optimizer, Schedule(settings, epochs=20, steps_per_epoch=5))
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -47,11 +53,38 @@ def test_warm_up_then_cosine():
 def test_a_training_shorter_than_its_warm_up_still_ends():
     settings = OptimizerSettings(warmup_epochs=3)
     optimizer = make_optimizer(network(), settings)
-    scheduler = make_scheduler(optimizer, settings, steps=4, steps_per_epoch=4)
+    scheduler = make_scheduler(optimizer, Schedule(settings, epochs=1, steps_per_epoch=4))
     for _ in range(4):
         optimizer.step()
         scheduler.step()
     assert math.isfinite(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    # 4 of warm-up, then 8 that fall from 1 to 0.2; half-way, step 8: 0.6, but cosine's quarter,
+    # step 6: 0.2 + 0.8 · (1 + cos 45°) / 2
+    [
+        ("linear", {4: 1.0, 6: 0.8, 8: 0.6, 12: 0.2, 13: 0.2}),
+        ("cosine", {4: 1.0, 6: 0.2 + 0.4 * (1 + math.sqrt(0.5)), 8: 0.6, 12: 0.2, 13: 0.2}),
+        ("constant", {4: 1.0, 6: 1.0, 8: 1.0, 12: 1.0, 13: 1.0}),
+    ],
+)
+def test_schedules(kind: str, expected: dict[int, float]):
+    settings = OptimizerSettings(schedule=kind, final_fraction=0.2, warmup_epochs=1)
+    schedule = Schedule(settings, epochs=3, steps_per_epoch=4)
+    assert schedule(0) == 1e-3
+    assert schedule(2) == pytest.approx((1e-3 + 1) / 2)
+    assert {step: schedule(step) for step in expected} == pytest.approx(expected)
+
+
+def test_a_scheduler_goes_on_from_a_step():
+    settings = OptimizerSettings()
+    schedule = Schedule(settings, epochs=4, steps_per_epoch=5)
+    optimizer = make_optimizer(network(), settings)
+    make_scheduler(optimizer, schedule)
+    make_scheduler(optimizer, schedule, step=7)
+    assert optimizer.param_groups[0]["lr"] == settings.learning_rate * schedule(7)
 
 
 def test_average_follows_its_formula():

@@ -76,6 +76,7 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
         "best.safetensors",
         "last.safetensors",
         "last.state.pt",
+        "previous.state.pt",
         "results.csv",
         "results.png",
         "settings.yaml",
@@ -116,15 +117,15 @@ def test_resume_goes_on_as_if_nothing_had_happened(
     cut = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="cut", epochs=3))
     steps = 0
 
-    def killed(batch, update):
+    def killed(batches, keys):
         nonlocal steps
         steps += 1
         if steps > 3:  # two steps an epoch: in the middle of the second one
-            raise KeyboardInterrupt
-        return type(cut).train_step(cut, batch, update)
+            raise RuntimeError("killed")
+        return type(cut).train_step(cut, batches, keys)
 
     monkeypatch.setattr(cut, "train_step", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError, match="killed"):
         cut.fit()
     resumed = prepare(TrainSettings(resume=str(tmp_path / "cut")))
     assert resumed.progress.epoch == 1
@@ -178,9 +179,10 @@ def test_a_taken_name_is_refused(tiny_cfg, tiny_data, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_cfg, tiny_data, tmp_path):
     trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path))
     with torch.no_grad():
-        trainer.raw_model.head.m[0].weight[0] = float("nan")
-    with pytest.raises(DetectorError, match="the loss is not finite in epoch 1"):
+        trainer.state.raw_model.head.m[0].weight[0] = float("nan")
+    with pytest.raises(DetectorError, match=r"^the loss is not finite: loss_box nan, .* epoch 1;"):
         trainer.fit()
+    assert not trainer.run.state.exists()
 
 
 def test_an_input_size_that_the_strides_do_not_divide(tiny_cfg, tiny_data, tmp_path):
@@ -197,8 +199,8 @@ def test_start_weights_with_other_classes(tiny_cfg, tiny_data, tmp_path, capsys)
     model = build(tiny_cfg, classes=5)
     save_weights(tmp_path / "start.safetensors", model)
     trainer = prepare(settings(None, tiny_data, tmp_path, weights=tmp_path / "start.safetensors"))
-    assert trainer.raw_model.names == ("red", "green")
-    taken = trainer.raw_model.state_dict()["rows.0.conv.weight"]
+    assert trainer.state.raw_model.names == ("red", "green")
+    taken = trainer.state.raw_model.state_dict()["rows.0.conv.weight"]
     assert torch.equal(taken, model.state_dict()["rows.0.conv.weight"])
     # 5 → 2 classes: the weight and the bias of the head's two levels do not fit
     total = len(model.state_dict())

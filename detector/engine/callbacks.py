@@ -1,0 +1,185 @@
+"""What is told of a training while it runs, and who listens.
+
+A callback gets plain values and changes nothing of what is computed. It runs in the main process
+only, where it sees the same events whether there is one process or several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from detector.data.dataset import DetectionDataset
+from detector.data.loader import Key, TrainingSet
+from detector.engine.plots import plot_results
+from detector.engine.run import Record, Run
+from detector.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run begins, or goes on.
+
+    Attributes:
+        folder: of the run.
+        settings: of the run.
+        train_set: training examples by key.
+        val_set: the images that are validated.
+        figures: names of the task's figures, the main one first.
+        monitor: name of the figure that chooses the best epoch.
+        batches: of one epoch.
+    """
+
+    folder: Path
+    settings: TrainSettings
+    train_set: TrainingSet
+    val_set: DetectionDataset
+    figures: tuple[str, ...]
+    monitor: str
+    batches: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimizer step is done.
+
+    Attributes:
+        number: of the step in the run, from 1.
+        epoch: number of the epoch, from 1.
+        batches: of the epoch that have been shown.
+        keys: of the examples that the step was computed from, those of all processes.
+        losses: means over the step's batches; empty if the step was skipped.
+        learning_rate: that it was done with.
+    """
+
+    number: int
+    epoch: int
+    batches: int
+    keys: Sequence[Key]
+    losses: Mapping[str, float]
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch is done and saved.
+
+    Attributes:
+        record: its number, losses, learning rate, figures where it was validated, seconds.
+        history: the records of all epochs so far.
+        best: the best value so far of the figure that chooses the best epoch.
+        best_epoch: that epoch's number; 0 before the first validation.
+        results: what the evaluator was given of each validation image, as COCO has it; empty
+            where the epoch was not validated.
+    """
+
+    record: Record
+    history: Sequence[Record]
+    best: float
+    best_epoch: int
+    results: Sequence[Mapping[str, Any]]
+
+
+class Callback:
+    """Base of those who listen; each event may be left out."""
+
+    def on_start(self, start: Start) -> None:
+        """Before the first step."""
+
+    def on_step(self, step: Step) -> None:
+        """After each optimizer step."""
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        """After each epoch."""
+
+    def on_end(self, history: Sequence[Record]) -> None:
+        """After the last epoch; not if the run is interrupted."""
+
+
+class Callbacks(Callback):
+    """Several, as one."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
+
+    def on_start(self, start: Start) -> None:
+        for callback in self.callbacks:
+            callback.on_start(start)
+
+    def on_step(self, step: Step) -> None:
+        for callback in self.callbacks:
+            callback.on_step(step)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch(epoch)
+
+    def on_end(self, history: Sequence[Record]) -> None:
+        for callback in self.callbacks:
+            callback.on_end(history)
+
+
+class Results(Callback):
+    """``results.csv`` after each epoch, ``results.png`` at the end."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_start(self, start: Start) -> None:
+        self.figures = start.figures
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self.run.write_results(epoch.history)
+
+    def on_end(self, history: Sequence[Record]) -> None:
+        plot_results(history, self.figures, self.run.plot)
+
+
+class Terminal(Callback):
+    """A bar over the batches of an epoch, and a line for each epoch."""
+
+    def on_start(self, start: Start) -> None:
+        self.start = start
+        self.bar: Any = None
+
+    def on_step(self, step: Step) -> None:
+        if self.bar is None:
+            self.bar = tqdm(
+                total=self.start.batches,
+                desc=f"epoch {step.epoch}/{self.start.settings.epochs}",
+                unit="batch",
+                leave=False,
+                mininterval=0.5,
+                disable=None,  # off a terminal
+            )
+        self.bar.update(step.batches - self.bar.n)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        tqdm.write(self.described(epoch))
+
+    def on_end(self, history: Sequence[Record]) -> None:
+        if len(history) < self.start.settings.epochs:
+            patience = self.start.settings.patience
+            print(f"no better {self.start.monitor} for {patience} epochs: stopped")
+
+    def described(self, epoch: Epoch) -> str:
+        """One line for a person who watches."""
+        record, monitor = epoch.record, self.start.monitor
+        losses = [f"{k.removeprefix('loss_')} {v:.3f}" for k, v in record.items() if "loss" in k]
+        line = f"epoch {record['epoch']}/{self.start.settings.epochs}: {', '.join(losses)}"
+        if monitor in record:
+            line += f", {shown_figures(record, self.start.figures)}"
+            line += f" (best {monitor} {epoch.best:.4f} in epoch {epoch.best_epoch})"
+        return f"{line}, {record['seconds']:.0f} s"
+
+
+def shown_figures(record: Record, figures: Sequence[str]) -> str:
+    """The task's figures in a validated epoch, for people."""
+    return ", ".join(f"{name} {record[name]:.4f}" for name in figures)

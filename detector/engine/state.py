@@ -1,0 +1,122 @@
+"""All that an optimizer step changes, and so all that a checkpoint keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from detector.checkpoint import card_of
+from detector.engine.optim import Schedule, make_average, make_optimizer, make_scheduler
+from detector.engine.progress import Progress
+from detector.graph import Detector
+from detector.settings import TrainSettings
+
+
+class TrainingState:
+    """Weights, their average, optimizer, learning rate, and how far the training is.
+
+    There is no generator of random numbers among it: each step and each example seeds its own, see
+    :func:`detector.engine.trainer.seed_step` and :class:`detector.data.loader.TrainingSet`. Nor are
+    there gradients: it is kept between two steps.
+
+    Args:
+        settings: of the run.
+        model: on the CPU.
+        steps_per_epoch: optimizer steps of one epoch.
+        accelerator: device, precision and processes.
+
+    Attributes:
+        raw_model: the network itself.
+        model: the network to call in training, which knows of precision and processes.
+        average: of the network's weights and buffers.
+        progress: plain values.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        model: Detector,
+        steps_per_epoch: int,
+        accelerator: Accelerator,
+    ) -> None:
+        self.raw_model = model.to(accelerator.device)
+        self.average = make_average(model, settings)
+        self.schedule = Schedule(settings, settings.epochs, steps_per_epoch)
+        self.progress = Progress()
+        optimizer = make_optimizer(model, settings)
+        self._scheduler = make_scheduler(optimizer, self.schedule)
+        self._scaler = accelerator.scaler
+        model = model.to(memory_format=torch.channels_last)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+
+    @property
+    def averaged_model(self) -> Detector:
+        """What is validated and published."""
+        return cast(Detector, self.average.module)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def update(self) -> bool:
+        """Change weights and average by the gradients; says whether that was done.
+
+        A scaler of half precision leaves a step out whose gradients are not finite.
+        """
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.optimizer.step_was_skipped:
+            return False
+        self.average.update_parameters(self.raw_model)
+        return True
+
+    def advance(self, losses: Mapping[str, float], batches: int) -> None:
+        """Go on to the next step; without losses this one was skipped."""
+        self._scheduler.step()
+        self.progress.add_step(losses, batches)
+
+    def is_finite(self) -> bool:
+        """Whether all weights and buffers are numbers."""
+        tensors = self.raw_model.state_dict().values()
+        norm = get_total_norm([tensor for tensor in tensors if tensor.is_floating_point()])
+        return bool(torch.isfinite(norm))
+
+    def buffers(self) -> list[Tensor]:
+        """Copies of what a forward pass alone changes: the statistics of batch norms."""
+        return [buffer.clone() for buffer in self.raw_model.buffers()]
+
+    def undo(self, buffers: list[Tensor]) -> None:
+        """Forget the gradients and take these buffers again."""
+        self.optimizer.zero_grad()
+        for buffer, before in zip(self.raw_model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values for a checkpoint."""
+        return {
+            "card": card_of(self.raw_model).model_dump_json(),
+            "progress": asdict(self.progress),
+            "model": self.raw_model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict() if self._scaler else {},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave."""
+        self.progress = Progress(**state["progress"])
+        self.raw_model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._scaler:
+            self._scaler.load_state_dict(state["scaler"])
+        self._scheduler = make_scheduler(
+            self.optimizer.optimizer, self.schedule, self.progress.step
+        )
