@@ -154,6 +154,10 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     save_minutes: NonNegative = Field(
         10.0, description="minutes between checkpoints within an epoch; 0: after each step"
     )
+    pictures: bool = Field(
+        True, description="draw training examples, validation images, and curves of the best epoch"
+    )
+    tensorboard: bool = Field(False, description="write losses and figures for TensorBoard")
     project: Path = Field(Path("runs/train"), description="folder of runs")
     name: str | None = Field(None, description="the run's folder; default: the next free number")
     resume: str | None = Field(

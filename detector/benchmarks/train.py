@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from detector.benchmarks.timing import interleaved, peak_memory, sized_model, spread
+from detector.benchmarks.timing import interleaved, sized_model, spread
 from detector.data.shapes import draw_image
 from detector.engine.optim import make_average, make_optimizer
 from detector.engine.trainer import normalise
 from detector.graph import Detector
+from detector.memory import peak_memory
 from detector.settings import TrainBenchmarkSettings, TrainSettings
 from detector.structures import Batch, Targets
 from detector.tasks import task_of

@@ -6,8 +6,10 @@ only, where it sees the same events whether there is one process or several.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from detector.data.dataset import DetectionDataset
 from detector.data.loader import Key, TrainingSet
 from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
+from detector.memory import peak_memory
 from detector.settings import TrainSettings
 
 
@@ -140,29 +143,35 @@ class Results(Callback):
 
 
 class Terminal(Callback):
-    """A bar over the batches of an epoch, and a line for each epoch."""
+    """A bar over the images of an epoch, and a line for each epoch."""
 
     def on_start(self, start: Start) -> None:
         self.start = start
         self.bar: Any = None
+        self.clock, self.images, self.rate = time.perf_counter(), 0, 0.0
 
     def on_step(self, step: Step) -> None:
+        total, count = len(self.start.train_set), len(step.keys)
         if self.bar is None:
             self.bar = tqdm(
-                total=self.start.batches,
+                initial=min(step.batches * self.start.settings.batch, total) - count,
+                total=total,
                 desc=f"epoch {step.epoch}/{self.start.settings.epochs}",
-                unit="batch",
+                unit="image",
                 leave=False,
                 mininterval=0.5,
                 disable=None,  # off a terminal
             )
-        self.bar.update(step.batches - self.bar.n)
+        self.bar.update(count)
+        self.images += count
+        self.rate = self.images / (time.perf_counter() - self.clock)
 
     def on_epoch(self, epoch: Epoch) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
         tqdm.write(self.described(epoch))
+        self.clock, self.images = time.perf_counter(), 0
 
     def on_end(self, history: Sequence[Record]) -> None:
         if len(history) < self.start.settings.epochs:
@@ -177,7 +186,14 @@ class Terminal(Callback):
         if monitor in record:
             line += f", {shown_figures(record, self.start.figures)}"
             line += f" (best {monitor} {epoch.best:.4f} in epoch {epoch.best_epoch})"
-        return f"{line}, {record['seconds']:.0f} s"
+        return f"{line}; {record['seconds']:.0f} s, {self.speed(epoch)}"
+
+    def speed(self, epoch: Epoch) -> str:
+        """Images per second of training, the time that is left, and the most memory so far."""
+        seconds = [record["seconds"] for record in epoch.history]
+        to_go = self.start.settings.epochs - len(seconds)
+        left = timedelta(seconds=round(to_go * sum(seconds) / len(seconds)))
+        return f"{self.rate:.1f} images/s, {left} left, {peak_memory() / 1e9:.1f} GB"
 
 
 def shown_figures(record: Record, figures: Sequence[str]) -> str:

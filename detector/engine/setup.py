@@ -15,9 +15,12 @@ from detector import processes
 from detector.checkpoint import build_from_card, load
 from detector.collectives import from_main
 from detector.data.dataset import DetectionDataset, open_dataset
+from detector.engine.callbacks import Callback
 from detector.engine.optim import Schedule
+from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.engine.recipe import given_values, resolve
 from detector.engine.run import Run
+from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
 from detector.graph import Definition, Detector, build, rebuild
@@ -26,7 +29,10 @@ from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.tasks import task_of
 from detector.torch_backend import choose_device, fastest_precision
 
-THIS_TIME = {"resume", "project", "device", "workers", "cache", "debug", "json_file"}
+THIS_TIME = {
+    *("resume", "project", "device", "workers", "cache", "debug", "json_file"),
+    *("pictures", "tensorboard"),
+}
 """Flags that may stand beside ``--resume`` and hold for the process that was given them."""
 
 FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
@@ -57,7 +63,9 @@ def prepare(flags: TrainSettings) -> Trainer:
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
     run = from_main(lambda: Run.create(settings))
     print(f"run {run.folder}: {_described(settings, model, accelerator)}")
-    return Trainer(settings, model, train_set, val_set, run, accelerator)
+    trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
+    trainer.callbacks += _watchers(settings, model)
+    return trainer
 
 
 def _resumed(flags: TrainSettings) -> Trainer:
@@ -72,6 +80,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     model = _trainable(model, settings, accelerator)
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.resume(state)
+    trainer.callbacks += _watchers(settings, model)
     progress = trainer.progress
     batch = f", batch {progress.batch}" if progress.batch else ""
     print(f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}")
@@ -202,6 +211,17 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
     return Accelerator(
         mixed_precision=mixed, cpu=device.type == "cpu", kwargs_handlers=[own_buffers]
     )
+
+
+def _watchers(settings: TrainSettings, model: Detector) -> list[Callback]:
+    """Who draws and logs, by the settings."""
+    watchers: list[Callback] = []
+    if settings.pictures:
+        watchers.append(TrainingPictures())
+        watchers += [ValidationPictures(), Curves()] if model.task == "detect" else []
+    if settings.tensorboard:
+        watchers.append(TensorBoard())
+    return watchers
 
 
 def _described(settings: TrainSettings, model: Detector, accelerator: Accelerator) -> str:

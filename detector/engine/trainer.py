@@ -23,6 +23,7 @@ from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import Key
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.progress import Progress
+from detector.engine.provenance import provenance
 from detector.engine.run import Run
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
@@ -100,6 +101,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
         self.state = TrainingState(settings, model, self.steps_per_epoch, accelerator)
         self.fingerprints = {dataset.split: fingerprint(dataset) for dataset in self.datasets}
+        self.provenance = provenance(settings, self.fingerprints)
         self.callbacks: list[Callback] = [Results(run), Terminal()]
         self.stop = StopRequest()
         self.stopping = False
@@ -299,7 +301,7 @@ class Trainer:
     def save_weights(self, figures: Figures | None) -> None:
         """Write ``last``, and ``best`` where its figure is higher than in any epoch before."""
         progress, model = self.progress, self.state.averaged_model
-        training: dict[str, Any] = {"epoch": progress.epoch}
+        training: dict[str, Any] = {"epoch": progress.epoch, **self.provenance}
         if figures is not None and figures.summary[self.monitor] > progress.best:
             progress.best, progress.best_epoch = figures.summary[self.monitor], progress.epoch
             self.run.save_weights(self.run.best, model, training | {"figures": figures.to_dict()})

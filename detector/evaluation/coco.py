@@ -74,41 +74,57 @@ class CocoEvaluator:
         """Take the boxes of one image."""
         self.results.extend(detections.to_coco(image_id, self.category_ids))
 
+    def category_name(self, category_id: int) -> str:
+        """The name in the truth."""
+        return str(self._truth.cats[category_id]["name"])
+
     def compute(self) -> CocoFigures:
         """Compare everything that was added with the truth."""
-        evaluation = self._evaluate()
-        summary = dict(zip(FIGURES + RECALLS, map(float, evaluation.stats), strict=True))
-        names = {category["id"]: category["name"] for category in self._truth.dataset["categories"]}
+        evaluation = self.evaluation()
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.summarize()
+        stats = np.asarray(evaluation.stats).tolist()
         # precision: (IoU thresholds, recalls, classes, areas, detection limits); −1 is "no truth"
         precision = evaluation.eval["precision"][:, :, :, 0, -1]
         per_class = {}
         for k, category_id in enumerate(evaluation.params.catIds):
             valid = precision[:, :, k][precision[:, :, k] > -1]
-            per_class[str(names[category_id])] = float(valid.mean()) if valid.size else -1.0
-        return CocoFigures(summary, per_class)
+            name = self.category_name(category_id)
+            per_class[name] = float(valid.mean()) if valid.size else -1.0
+        return CocoFigures(dict(zip(FIGURES + RECALLS, stats, strict=True)), per_class)
 
-    def _evaluate(self) -> COCOeval:
+    def evaluation(
+        self, by_class: bool = True, iou: float | None = None, confidence: float = 0.0
+    ) -> COCOeval:
+        """Everything that was added, matched and accumulated by pycocotools.
+
+        Args:
+            by_class: match boxes and objects of the same class only.
+            iou: at this threshold alone; default: at COCO's ten.
+            confidence: leave out boxes of a lower score.
+        """
         with contextlib.redirect_stdout(io.StringIO()):
-            found = COCO()
-            boxes: dict[str, Any] = {
-                "images": self._truth.dataset["images"],
-                "categories": self._truth.dataset["categories"],
-                "annotations": [
-                    {
-                        **result,
-                        "id": number,
-                        "area": result["bbox"][2] * result["bbox"][3],
-                        "iscrowd": 0,
-                    }
-                    for number, result in enumerate(self.results, start=1)
-                ],
-            }
-            found.dataset = cast(Any, boxes)
-            found.createIndex()
-            evaluation = COCOeval(self._truth, found, "bbox")
+            evaluation = COCOeval(self._truth, self._found(confidence), "bbox")
             evaluation.params.imgIds = sorted(self.image_ids)
+            evaluation.params.useCats = int(by_class)
+            if iou is not None:
+                evaluation.params.iouThrs = np.array([iou])
             evaluation.evaluate()
             evaluation.accumulate()
-            evaluation.summarize()
-        evaluation.stats = np.asarray(evaluation.stats)
         return evaluation
+
+    def _found(self, confidence: float) -> COCO:
+        """What was added, in pycocotools' form."""
+        found = COCO()
+        kept = (result for result in self.results if result["score"] >= confidence)
+        boxes: dict[str, Any] = {
+            "images": self._truth.dataset["images"],
+            "categories": self._truth.dataset["categories"],
+            "annotations": [
+                {**box, "id": number, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0}
+                for number, box in enumerate(kept, start=1)
+            ],
+        }
+        found.dataset = cast(Any, boxes)
+        found.createIndex()
+        return found

@@ -41,12 +41,13 @@ def line_width(size_hw: tuple[int, int]) -> int:
     return max(1, round(1 + 0.00125 * sum(size_hw)))
 
 
-def draw(image_rgb: Image, detections: Detections) -> Image:
+def draw(image_rgb: Image, detections: Detections, scores: bool = True) -> Image:
     """Draw boxes with class names and scores; the best box comes on top.
 
     Args:
         image_rgb: (h, w, 3) uint8; it stays as it is.
         detections: boxes in pixels of this image.
+        scores: write them; a truth has none.
 
     Returns:
         (h, w, 3) uint8, a new image.
@@ -56,7 +57,7 @@ def draw(image_rgb: Image, detections: Detections) -> Image:
     class_ids = detections.class_ids.tolist()
     corners = detections.boxes_xyxy.round().astype(int).tolist()
     texts = [
-        f"{detections.names[class_id]} {score:.2f}"
+        f"{detections.names[class_id]} {score:.2f}" if scores else detections.names[class_id]
         for class_id, score in zip(class_ids, detections.scores.tolist(), strict=True)
     ]
     labels = _place_labels(texts, corners, size_hw)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load, save_weights
+from detector.checkpoint import load, read_card, save_weights
 from detector.cli import run_tool
 from detector.engine.setup import prepare
 from detector.engine.trainer import normalise
@@ -74,12 +74,18 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     run = tmp_path / "run"
     assert sorted(path.name for path in run.iterdir()) == [
         "best.safetensors",
+        "confusion.png",
         "last.safetensors",
         "last.state.pt",
+        "precision_recall.png",
         "previous.state.pt",
         "results.csv",
         "results.png",
         "settings.yaml",
+        "train_1.jpg",
+        "train_2.jpg",
+        "train_3.jpg",
+        "val_best.jpg",
     ]
     rows = list(csv.DictReader((run / "results.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -88,6 +94,9 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     assert written["best"]["AP"] == pytest.approx(max(float(row["AP"]) for row in rows), abs=1e-6)
     assert written["seconds"] > 0
     assert load(run / "best.safetensors").names == ("red", "green")
+    kept = read_card(run / "best.safetensors").training
+    assert kept["settings"]["epochs"] == 2
+    assert kept["data"]["train"].keys() == {"class names", "image files", "labels"}
 
 
 def test_the_saved_best_measures_what_was_logged(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):

@@ -1,0 +1,140 @@
+"""Pictures of what a network is trained on, and of what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.data.loader import shrink
+from detector.detections import Detections
+from detector.engine.callbacks import Callback, Epoch, Start, Step
+from detector.engine.plots import plot_confusion, plot_curves
+from detector.engine.run import Record
+from detector.evaluation.coco import CocoEvaluator
+from detector.evaluation.curves import confusion, precision_by_recall
+from detector.opencv import Image, read_image, write_image
+from detector.runtime.draw import draw
+from detector.settings import NmsSettings
+from detector.structures import Sample
+
+TRAINING_PICTURES = 3
+"""Optimizer steps of a run whose examples are drawn: enough to see what is wrong with labels."""
+TRAINING_IMAGES = 16
+VALIDATION_IMAGES = 6
+COLUMNS = 4
+SIDE = 480
+"""Of the largest image in a picture, pixels."""
+
+
+class TrainingPictures(Callback):
+    """``train_1.jpg``, …: the examples of the first steps as the network sees them, with boxes."""
+
+    def on_start(self, start: Start) -> None:
+        self.start = start
+
+    def on_step(self, step: Step) -> None:
+        path = self.start.folder / f"train_{step.number}.jpg"
+        if step.number <= TRAINING_PICTURES and not path.exists():
+            write_image(path, grid([self._drawn(key) for key in step.keys[:TRAINING_IMAGES]]))
+
+    def _drawn(self, key: tuple[int, int]) -> Image:
+        example = self.start.train_set[key]
+        names = self.start.val_set.names
+        return with_truth(example.image, example.boxes_xyxy, example.class_ids, names)
+
+
+class ValidationPictures(Callback):
+    """``val_best.jpg``: images with their truth (left) and what the best epoch found (right)."""
+
+    def on_start(self, start: Start) -> None:
+        self.start = start
+        self.images = _spread(start.val_set.samples, VALIDATION_IMAGES)
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        if epoch.results and epoch.record["epoch"] == epoch.best_epoch:
+            write_image(
+                self.start.folder / "val_best.jpg",
+                grid([self._pair(sample, epoch.results) for sample in self.images], 2, 2 * SIDE),
+            )
+
+    def _pair(self, sample: Sample, results: Sequence[Mapping[str, Any]]) -> Image:
+        image = read_image(sample.path)
+        data = self.start.val_set
+        truth = with_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
+        own = [result for result in results if result["image_id"] == sample.image_id]
+        found = draw(image, found_boxes(own, data.category_ids, data.names))
+        return np.concatenate((truth, found), axis=1)
+
+
+class Curves(Callback):
+    """``precision_recall.png`` and ``confusion.png`` of the best epoch, at the end."""
+
+    def __init__(self) -> None:
+        self.results: Sequence[Mapping[str, Any]] = ()
+
+    def on_start(self, start: Start) -> None:
+        self.start = start
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        if epoch.record["epoch"] == epoch.best_epoch:
+            self.results = epoch.results
+
+    def on_end(self, history: Sequence[Record]) -> None:
+        if not self.results:  # the best epoch was before the run was resumed
+            return
+        data, folder = self.start.val_set, self.start.folder
+        image_ids = [sample.image_id for sample in data.samples]
+        evaluator = CocoEvaluator(data.ground_truth(), data.category_ids, image_ids)
+        evaluator.results = [dict(result) for result in self.results]
+        plot_curves(precision_by_recall(evaluator), folder / "precision_recall.png")
+        plot_confusion(*confusion(evaluator), folder / "confusion.png")
+
+
+def with_truth(
+    image_rgb: Image,
+    boxes_xyxy: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    names: tuple[str, ...],
+) -> Image:
+    """A copy with the true boxes and their classes."""
+    certain = np.ones(len(class_ids), np.float32)
+    return draw(image_rgb, Detections(boxes_xyxy, certain, class_ids, names), scores=False)
+
+
+def found_boxes(
+    results: Sequence[Mapping[str, Any]], category_ids: Sequence[int], names: tuple[str, ...]
+) -> Detections:
+    """COCO results of an image → what a person would be shown, best first."""
+    class_of = {category: number for number, category in enumerate(category_ids)}
+    lowest = NmsSettings().confidence
+    shown = sorted((r for r in results if r["score"] >= lowest), key=lambda r: -r["score"])
+    boxes_xywh = np.array([r["bbox"] for r in shown], np.float32).reshape(-1, 4)
+    return Detections(
+        np.concatenate((boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]), 1),
+        np.array([r["score"] for r in shown], np.float32),
+        np.array([class_of[r["category_id"]] for r in shown], np.int64),
+        names,
+    )
+
+
+def grid(images: Sequence[Image], columns: int = COLUMNS, side: int = SIDE) -> Image:
+    """Images side by side and below each other, each at most ``side`` pixels, on a dark ground."""
+    small = [shrink(image, (side, side)) for image in images]
+    height = max(image.shape[0] for image in small)
+    width = max(image.shape[1] for image in small)
+    columns = min(columns, len(small))
+    rows = -(-len(small) // columns)
+    canvas = np.full((rows * height, columns * width, 3), 40, np.uint8)
+    for number, image in enumerate(small):
+        top, left = number // columns * height, number % columns * width
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """So many of them, evenly from first to last."""
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    return [samples[place] for place in places]
