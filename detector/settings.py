@@ -289,7 +289,11 @@ class ModelBenchmarkSettings(BenchmarkSettings):
 class TrainBenchmarkSettings(ModelBenchmarkSettings):
     """Images per second of training."""
 
+    data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
+    data_root: Path | None = Field(None, description="folder in place of the definition's path")
     batch: Count = Field(16, description="images per training step")
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the bare step")
 
 
 class DetectBenchmarkSettings(ModelBenchmarkSettings):

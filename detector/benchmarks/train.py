@@ -1,83 +1,145 @@
-"""``benchmark train``: images/s of the bare training step."""
+"""``benchmark train``: images/s of the bare step, the loop around it, and the loader alone."""
 
 from __future__ import annotations
 
+import copy
 import statistics
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tabulate import tabulate
 
-from detector.benchmarks.timing import interleaved, sized_model, spread
-from detector.data.shapes import draw_image
-from detector.engine.optim import make_average, make_optimizer
-from detector.engine.trainer import normalise
-from detector.graph import Detector
+from detector.benchmarks.timing import interleaved, spread
+from detector.engine.optim import make_average
+from detector.engine.setup import prepare
+from detector.engine.trainer import Trainer, normalise
 from detector.memory import peak_memory
 from detector.settings import TrainBenchmarkSettings, TrainSettings
-from detector.structures import Batch, Targets
+from detector.structures import Batch
 from detector.tasks import task_of
+
+BARE, PLAIN, LOOP, LOADER = "bare step", "plain step", "loop", "loader alone"
+PHASES = ("forward", "loss", "backward", "update")
 
 
 def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
-    """The bare step in channels-last and in torch's default memory format, in turns."""
+    """Passes over the training images of each kind, in turns.
+
+    The bare step is the trainer's on one fixed batch; the plain step the same in torch's default
+    memory format, in float32, with an optimizer that is not fused. The loop has everything but
+    validation.
+    """
     torch.set_num_threads(settings.threads)
-    print(f"{settings.cfg}, {settings.threads} threads, {settings.rounds} rounds")
-    model = sized_model(settings.cfg, settings.variant, settings.imgsz)
-    steps = {
-        "channels-last": _bare_step(settings, model, torch.channels_last),
-        "default format": _bare_step(
-            settings,
-            sized_model(settings.cfg, settings.variant, settings.imgsz),
-            torch.contiguous_format,
-        ),
-    }
-    seconds = interleaved(steps, settings.rounds)
-    rates = {name: [settings.batch / value for value in values] for name, values in seconds.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = prepare(_recipe(settings, Path(folder)))
+        batch = next(iter(trainer.loader))
+        phases = dict.fromkeys(PHASES, 0.0)
+        count = len(trainer.loader.batch_sampler.batches())
+        runs: dict[str, Callable[[], None]] = {
+            BARE: partial(_repeat, count, partial(_bare_step, trainer, batch, phases)),
+            PLAIN: partial(_repeat, count, _plain_step(trainer, batch)),
+            LOOP: partial(_loop, trainer),
+            LOADER: partial(_load, trainer),
+        }
+        seconds = interleaved(runs, settings.rounds)
+        images = {name: count * len(batch) for name in (BARE, PLAIN)}
+        images |= dict.fromkeys((LOOP, LOADER), len(trainer.loader.dataset))
+    rates = {name: [images[name] / s for s in values] for name, values in seconds.items()}
+    return report(rates, phases)
+
+
+def report(rates: dict[str, list[float]], phases: dict[str, float]) -> dict[str, Any]:
+    """Print and return images/s, their ratios, the step by phase, and the most memory."""
     rows = [[name, *spread(values)] for name, values in rates.items()]
-    print(f"\ntraining step, batch {settings.batch}, images/s")
-    print(tabulate(rows, ["", "median", "least", "most"], floatfmt=".2f"))
-    ratio = statistics.median(seconds["default format"]) / statistics.median(
-        seconds["channels-last"]
-    )
-    print(f"default format / channels-last: {ratio:.2f}")
+    print(f"\n{tabulate(rows, ['images/s', 'median', 'least', 'most'], floatfmt='.1f')}")
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    ratios = {
+        "loop / bare step": medians[LOOP] / medians[BARE],
+        "bare step / plain step": medians[BARE] / medians[PLAIN],
+    }
+    shares = {name: value / sum(phases.values()) for name, value in phases.items()}
+    print(", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+    print("of a bare step: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     peak = peak_memory()
-    print(f"peak memory of the process, both models: {peak / 1e9:.2f} GB")
-    return {"images_per_second": rates, "ratio": ratio, "peak_bytes": peak}
+    print(f"peak memory of the process, with two networks: {peak / 1e9:.2f} GB")
+    return {"images_per_second": rates, "ratios": ratios, "phases": shares, "peak_bytes": peak}
 
 
-def _bare_step(
-    settings: TrainBenchmarkSettings, model: Detector, memory_format: torch.memory_format
-) -> Callable[[], None]:
-    """Forward, loss, backward, optimizer and average on one fixed batch."""
-    recipe = TrainSettings(cfg=settings.cfg)
-    model = model.train().to(memory_format=memory_format)
-    optimizer, average = make_optimizer(model, recipe), make_average(model, recipe)
-    criterion = task_of(model).criterion(model, recipe)
-    batch = _drawn_batch(settings.batch, model.preprocess.size_hw[0])
-    images = normalise(batch.images, model).contiguous(memory_format=memory_format)
+def _recipe(settings: TrainBenchmarkSettings, folder: Path) -> TrainSettings:
+    given = settings.model_dump(exclude={"threads", "rounds", "json_file", "debug"})
+    values = {name: value for name, value in given.items() if value is not None}
+    return TrainSettings(**values, project=folder, pictures=False, device="cpu")
+
+
+def _repeat(count: int, step: Callable[[], None]) -> None:
+    for _ in range(count):
+        step()
+
+
+def _bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
+    """Forward, loss, backward, optimizer and average, each timed."""
+    state = trainer.state
+    images = normalise(batch.images, state.raw_model)
+    with _timed(phases, "forward"), trainer.accelerator.autocast():
+        maps = state.model(images)
+    with _timed(phases, "loss"):
+        losses = trainer.criterion(maps, batch.targets)
+    with _timed(phases, "backward"):
+        torch.stack(list(losses.values())).sum().backward()
+    with _timed(phases, "update"):
+        state.update()
+
+
+@contextmanager
+def _timed(phases: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    phases[phase] += time.perf_counter() - start
+
+
+def _plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
+    """The step as one would write it first, on a copy of the network."""
+    model = copy.deepcopy(trainer.state.averaged_model)
+    model = model.to(memory_format=torch.contiguous_format).train().requires_grad_()
+    settings = trainer.settings
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        settings.learning_rate,
+        settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+        foreach=False,
+        fused=False,
+    )
+    average = make_average(model, settings)
+    criterion = task_of(model).criterion(model, settings)
+    images = normalise(batch.images, model).contiguous()
 
     def step() -> None:
         losses = criterion(model(images), batch.targets)
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         average.update_parameters(model)
 
     return step
 
 
-def _drawn_batch(count: int, side: int) -> Batch:
-    """Images and boxes of the built-in set."""
-    rng = np.random.default_rng(0)
-    drawn = [draw_image(rng, side)[:3] for _ in range(count)]
-    images = np.stack([image.transpose(2, 0, 1) for image, _, _ in drawn])
-    counts = [len(class_ids) for _, _, class_ids in drawn]
-    targets = Targets(
-        torch.from_numpy(np.concatenate([boxes for _, boxes, _ in drawn])).float(),
-        torch.from_numpy(np.concatenate([class_ids for _, _, class_ids in drawn])),
-        torch.from_numpy(np.repeat(np.arange(count), counts)),
-    )
-    return Batch(torch.from_numpy(images), targets)
+def _loop(trainer: Trainer) -> None:
+    """An epoch as it is trained, without validation and checkpoints."""
+    for _ in trainer.train_epoch():
+        pass
+    trainer.progress.finish_epoch(trainer.state.learning_rate, {})
+
+
+def _load(trainer: Trainer) -> None:
+    """The images of an epoch, and nothing done with them."""
+    trainer.loader.batch_sampler.set_epoch(trainer.progress.epoch)
+    for _ in trainer.loader:
+        pass

@@ -84,7 +84,6 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
         "settings.yaml",
         "train_1.jpg",
         "train_2.jpg",
-        "train_3.jpg",
         "val_best.jpg",
     ]
     rows = list(csv.DictReader((run / "results.csv").open()))
