@@ -14,6 +14,9 @@ from detector.errors import DetectorError, nearest
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""
 
+Letterbox = Literal["square", "rectangle"]
+Mode = Literal["latency", "throughput"]
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -143,7 +146,23 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     resume: str | None = Field(None, description="run folder to go on with, or 'last'")
 
 
-class ValSettings(ToolSettings, DataSettings):
+class RuntimeSettings(Strict):
+    """How a network is run."""
+
+    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    letterbox: Letterbox = Field(
+        "square",
+        description="pad images to the square, or only to the stride's next multiples",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: Count | None = Field(None, description="compute threads; default: one a core")
+    mode: Mode = Field(
+        "latency",
+        description="latency: all threads on one batch; throughput: each on a batch of its own",
+    )
+
+
+class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     """Measure AP, or a classifier's accuracy."""
 
     weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
@@ -153,9 +172,7 @@ class ValSettings(ToolSettings, DataSettings):
         description="COCO's AP, VOC's at IoU 0.5 by 11 points (07) or area (10), or accuracy; "
         "default: coco for boxes, accuracy for classes",
     )
-    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(16, description="images per forward pass")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     confidence: Fraction | None = Field(
         None, description="lowest score that is kept; default: the model's, 0.001 for YOLO's"
     )
@@ -178,14 +195,12 @@ class ValSettings(ToolSettings, DataSettings):
         return measuring.model_copy(update=given)
 
 
-class DetectSettings(ToolSettings):
+class DetectSettings(ToolSettings, RuntimeSettings):
     """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
-    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(1, description="images per forward pass")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     confidence: Fraction = Field(0.25, description="lowest score that is kept")
     iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
     max_detections: Count = Field(300, description="boxes per image")

@@ -77,6 +77,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(count: int | None) -> None:
+    """Compute threads of torch, for the whole process: it knows no others. None changes nothing."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
 def torch_nms(
     boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:

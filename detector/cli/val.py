@@ -18,7 +18,7 @@ from detector.settings import ValSettings
 
 def val(settings: ValSettings) -> dict[str, Any]:
     """Measure, print, and return the figures, also those per class."""
-    backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
+    backend, nms = open_backend(settings.weights, settings)
     metric = choose_metric(backend.task, settings.metric)
     note_unused(settings, backend)
     dataset = open_dataset(
