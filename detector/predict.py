@@ -29,7 +29,8 @@ class Predictor:
     """Detects objects in images, folders and videos, or classifies them: the weights decide.
 
     Args:
-        weights: ``.safetensors``, ``.onnx``, ``.pt2``, a foreign ``.pt``, or a built Detector.
+        weights: ``.safetensors``, ``.onnx``, ``.xml``, ``.pt2``, a foreign ``.pt``, or
+            a built Detector.
         settings: thresholds, or a function that makes them of the class names; the defaults suit
             looking at pictures, not measuring AP.
         batch: images per forward pass; a file that fixes the number decides itself.
@@ -101,6 +102,11 @@ def open_backend(
         # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
         onnx_device = "cpu" if device == "auto" else device
         return _resized(OnnxBackend(path, device=onnx_device), imgsz, path), nms
+    if path.suffix == ".xml":
+        from detector.runtime.openvino import OpenVinoBackend
+
+        openvino_device = "cpu" if device == "auto" else device
+        return _resized(OpenVinoBackend(path, device=openvino_device), imgsz, path), nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
         from detector.torch_backend import choose_device, torch_nms

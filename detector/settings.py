@@ -146,7 +146,7 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
 class ValSettings(ToolSettings, DataSettings):
     """Measure AP, or a classifier's accuracy."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     split: str = Field("val", description="split to measure on")
     metric: Literal["coco", "voc07", "voc10", "accuracy"] | None = Field(
         None,
@@ -181,7 +181,7 @@ class ValSettings(ToolSettings, DataSettings):
 class DetectSettings(ToolSettings):
     """Detect objects in images and videos, or classify them."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(1, description="images per forward pass")
@@ -230,7 +230,7 @@ class ExportSettings(ToolSettings):
     """Fuse, write, reload, compare."""
 
     weights: Path = Field(description=".safetensors or a foreign .pt")
-    format: Literal["onnx", "pt2"] = Field("onnx", description="format of the file")
+    format: Literal["onnx", "openvino", "pt2"] = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     dynamic: bool = Field(False, description="any batch and any size that the strides divide")
