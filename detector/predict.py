@@ -33,7 +33,8 @@ class Predictor:
     """Detects objects in images, folders and videos, or classifies them: the weights decide.
 
     Args:
-        weights: ``.safetensors``, ``.onnx``, ``.pt2``, a foreign ``.pt``, or a built Detector.
+        weights: ``.safetensors``, ``.onnx``, ``.xml``, ``.pt2``, a foreign ``.pt``, or
+            a built Detector.
         settings: thresholds, or a function that makes them of the class names; the defaults suit
             looking at pictures, not measuring AP.
         batch: images per forward pass; a file that fixes the number decides itself.
@@ -125,6 +126,13 @@ def open_backend(
         device = "cpu" if runtime.device == "auto" else runtime.device
         threads = threads_of(runtime) or available_threads()
         return _fitted(OnnxBackend(path, threads, device), runtime), nms
+    if path.suffix == ".xml":
+        from detector.runtime.openvino import OpenVinoBackend
+
+        device = "cpu" if runtime.device == "auto" else runtime.device
+        streams = lanes_of(runtime)
+        backend = OpenVinoBackend(path, runtime.threads or available_threads(), device, streams)
+        return _fitted(backend, runtime), nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
         from detector.torch_backend import choose_device, torch_nms, use_threads

@@ -165,7 +165,7 @@ class RuntimeSettings(Strict):
 class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     """Measure AP, or a classifier's accuracy."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     split: str = Field("val", description="split to measure on")
     metric: Literal["coco", "voc07", "voc10", "accuracy"] | None = Field(
         None,
@@ -198,7 +198,7 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
 class DetectSettings(ToolSettings, RuntimeSettings):
     """Detect objects in images and videos, or classify them."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .pt2 or a foreign .pt")
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
     batch: Count = Field(1, description="images per forward pass")
     confidence: Fraction = Field(0.25, description="lowest score that is kept")
@@ -245,7 +245,7 @@ class ExportSettings(ToolSettings):
     """Fuse, write, reload, compare."""
 
     weights: Path = Field(description=".safetensors or a foreign .pt")
-    format: Literal["onnx", "pt2"] = Field("onnx", description="format of the file")
+    format: Literal["onnx", "openvino", "pt2"] = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     dynamic: bool = Field(False, description="any batch and any size that the strides divide")
