@@ -12,8 +12,8 @@ from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
 from detector.predict import Predictor, open_backend
-from detector.settings import RuntimeSettings
 from detector.reparam import deploy
+from detector.settings import RuntimeSettings
 
 TINY_SSD = """
 nc: 2
