@@ -135,7 +135,8 @@ def open_backend(
         return _fitted(backend, runtime), nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
-        from detector.torch_backend import choose_device, torch_nms, use_threads
+        from detector.postprocess import nms as torch_nms
+        from detector.torch_backend import choose_device, use_threads
 
         use_threads(threads_of(runtime))
         return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime), torch_nms

@@ -15,12 +15,12 @@ from detector.checkpoint import save_weights
 from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import read_image, write_image
+from detector.postprocess import nms as torch_nms
 from detector.predict import open_backend
 from detector.preprocess import square_size
 from detector.runtime.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
-from detector.torch_backend import torch_nms
 
 FILES = ("finder", "finder_onnx", "finder_pt2")
 EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)
