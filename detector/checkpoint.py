@@ -34,7 +34,7 @@ from detector.reparam import fuse_modules
 from detector.settings import TaskName
 
 SUFFIX = ".safetensors"
-EXPORTED = (".onnx", ".pt2")
+EXPORTED = (".onnx", ".xml", ".pt2")
 STATE_SUFFIX = ".state.pt"
 CARD_KEY, CHECKSUM_KEY = "detector", "crc32"
 MAX_HEADER_BYTES = 1 << 24

@@ -125,7 +125,7 @@ def normalised(name: str) -> str:
 def test_base_dependencies_are_torch_free() -> None:
     assert not {"torch", "torchvision", "accelerate", "albumentations", "timm"} & set(declared())
     assert "opencv-python" not in declared(), "the headless build needs no libGL"
-    assert set(declared("runtime")) - set(declared()) == {"onnxruntime"}
+    assert set(declared("runtime")) - set(declared()) == {"onnxruntime", "openvino"}
 
 
 def test_both_opencv_builds_have_one_version() -> None:

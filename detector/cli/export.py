@@ -13,6 +13,7 @@ from torch import Tensor
 from detector.checkpoint import load
 from detector.data.shapes import draw_image
 from detector.export import export as export_model
+from detector.export.run import SUFFIXES
 from detector.opencv import Image
 from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source
@@ -31,7 +32,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
     report = export_model(
         model,
         settings.format,
-        settings.output or settings.weights.with_suffix(f".{settings.format}"),
+        settings.output or settings.weights.with_suffix(SUFFIXES[settings.format]),
         [prepared(image, preprocess) for image in islice(_images(settings.source), IMAGES)],
         size_hw=preprocess.size_hw,
         dynamic=settings.dynamic,

@@ -28,7 +28,7 @@ def val(settings: ValSettings) -> dict[str, Any]:
 
 
 def _val(settings: ValSettings) -> dict[str, Any]:
-    backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
+    backend, nms = open_backend(settings.weights, settings)
     metric = choose_metric(backend.task, settings.metric)
     note_unused(settings, backend)
     dataset = open_dataset(

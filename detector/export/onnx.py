@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from detector.errors import DetectorError
 from detector.export.program import first_line, quiet
 from detector.runtime.backend import METADATA_KEY, OUTPUTS, ModelCard
-from detector.runtime.onnx import INPUT
+from detector.runtime.exported import INPUT
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1
@@ -20,6 +20,15 @@ MAX_BYTES = (1 << 31) - 1
 
 def write_onnx(program: ExportedProgram, path: Path, card: ModelCard, opset: int) -> None:
     """Write a traced program.
+
+    Raises:
+        DetectorError: see :func:`onnx_model`.
+    """
+    path.write_bytes(onnx_model(program, card, opset).SerializeToString())
+
+
+def onnx_model(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
+    """A traced program as an onnx.ModelProto.
 
     Raises:
         DetectorError: the exporter is not installed, has no form for an operator, or cannot write
@@ -54,7 +63,7 @@ def write_onnx(program: ExportedProgram, path: Path, card: ModelCard, opset: int
     if proto.ByteSize() > MAX_BYTES:
         raise DetectorError(f"exceeds the {MAX_BYTES} bytes that an ONNX file may have")
     onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString())
+    return proto
 
 
 def _tidy(proto: Any, card: ModelCard) -> None:

@@ -16,7 +16,7 @@ from detector.export.program import first_line, quiet
 from detector.export.pt2_archive import clean
 from detector.preprocess import Preprocess
 from detector.runtime.backend import METADATA_KEY, OUTPUTS, Arrays, ModelCard
-from detector.runtime.onnx import INPUT
+from detector.runtime.exported import INPUT
 from detector.settings import NmsSettings, TaskName
 
 

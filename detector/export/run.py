@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from detector import __version__
 from detector.errors import DetectorError
 from detector.export import verify
 from detector.export.onnx import write_onnx
+from detector.export.openvino import write_openvino
 from detector.export.program import trace
 from detector.export.pt2 import Pt2Backend, write_pt2
 from detector.files import atomic
@@ -23,11 +25,17 @@ from detector.graph import Detector
 from detector.reparam import Certificate, deploy
 from detector.runtime.backend import Backend, ModelCard
 from detector.runtime.onnx import OnnxBackend
+from detector.runtime.openvino import OpenVinoBackend, weights_of
 
-Format = Literal["onnx", "pt2"]
+Format = Literal["onnx", "openvino", "pt2"]
 DEFAULT_OPSET = 18
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 
-_READERS: dict[Format, Callable[[Path], Backend]] = {"onnx": OnnxBackend, "pt2": Pt2Backend}
+_READERS: dict[Format, Callable[[Path], Backend]] = {
+    "onnx": OnnxBackend,
+    "openvino": OpenVinoBackend,
+    "pt2": Pt2Backend,
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,10 @@ def export(
     real = [batch.detach().cpu().float() for batch in images]
     fused, certificate = deploy(original, real)
     program = trace(fused, size_hw, dynamic)
-    with atomic(path) as temporary:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(atomic(path))
+        if format == "openvino":
+            stack.enter_context(atomic(weights_of(path)))
         _write(program, format, temporary, card, opset)
         backend = _READERS[format](temporary)
         batches = verify.random_batches(
@@ -138,7 +149,8 @@ def with_suffix(output: str | Path, format: Format) -> Path:
     'model.v1.onnx'
     """
     path = Path(output)
-    return path if path.suffix == f".{format}" else path.with_name(f"{path.name}.{format}")
+    suffix = SUFFIXES[format]
+    return path if path.suffix == suffix else path.with_name(f"{path.name}{suffix}")
 
 
 def _write(
@@ -146,6 +158,8 @@ def _write(
 ) -> None:
     if format == "onnx":
         write_onnx(program, path, card, opset)
+    elif format == "openvino":
+        write_openvino(program, path, card, opset)
     else:
         write_pt2(program, path, card)
 

@@ -9,18 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import DetectorError
-from detector.preprocess import Preprocess
-from detector.runtime.backend import OUTPUTS, Arrays, ModelCard
-from detector.settings import NmsSettings, TaskName
-
-INPUT = "images"
+from detector.runtime.backend import Arrays, ModelCard
+from detector.runtime.exported import INPUT, ExportedBackend, Shape, one_line
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
-_ANY = 0  # a dimension that the file leaves open
 
 
-class OnnxBackend:
+class OnnxBackend(ExportedBackend):
     """An exported ONNX file: input ``images``, outputs those of its task.
 
     Args:
@@ -33,56 +29,23 @@ class OnnxBackend:
     """
 
     def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
-        self.path = Path(path)
-        self._session = _open(self.path, threads, device)
+        path = Path(path)
+        self._session = _open(path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        card = ModelCard.from_metadata(metadata, self.path)
-        self.task: TaskName = card.task
-        self.names: tuple[str, ...] = card.names
-        self.preprocess: Preprocess = card.preprocess
-        self.measuring: NmsSettings = card.measuring
-        self.stride: int = card.stride
-        batch, *size_hw = self._check(card)
-        self.batch_size: int | None = batch or None
-        self.dynamic_size: bool = _ANY in size_hw
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        super().__init__(
+            path, ModelCard.from_metadata(metadata, path), _shapes(inputs), _shapes(outputs)
+        )
+        if inputs[0].type != _FLOAT32:
+            raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
         try:
-            outputs = self._session.run(list(OUTPUTS[self.task]), {INPUT: images})
+            outputs = self._session.run(self.output_names, {INPUT: images})
         except Exception as error:  # its exceptions have no common base of their own
-            message = f"ONNX Runtime: {_one_line(error, self.path)}"
-            raise DetectorError(message, file=self.path) from error
-        return tuple(np.asarray(output, np.float32) for output in outputs)
-
-    def _check(self, card: ModelCard) -> tuple[int, int, int]:
-        """Compare inputs and outputs with the card; give batch, height, width, 0 where open."""
-        inputs = {node.name: _dimensions(node) for node in self._session.get_inputs()}
-        outputs = {node.name: _dimensions(node) for node in self._session.get_outputs()}
-        if list(inputs) != [INPUT]:
-            raise self._error(f"inputs are {_list(inputs)}, expected {INPUT!r}")
-        if self._session.get_inputs()[0].type != _FLOAT32:
-            found = self._session.get_inputs()[0].type
-            raise self._error(f"input is {found}, expected {_FLOAT32}")
-        expected = OUTPUTS[card.task]
-        if not expected.keys() <= outputs.keys():
-            raise self._error(f"outputs are {_list(outputs)}, expected {_list(expected)}")
-        if len(inputs[INPUT]) != 4 or inputs[INPUT][1] not in (_ANY, 3):
-            raise self._error(f"input has shape {inputs[INPUT]}, expected (batch, 3, h, w)")
-        batch, _, height, width = inputs[INPUT]
-        expected_h, expected_w = card.preprocess.size_hw
-        if height not in (_ANY, expected_h) or width not in (_ANY, expected_w):
-            raise self._error(
-                f"input is {height}×{width}, but its metadata say {expected_h}×{expected_w}"
-            )
-        *_, scores = (outputs[name] for name in expected)
-        classes = scores[-1] if scores else _ANY
-        if classes not in (_ANY, len(card.names)):
-            raise self._error(f"{classes} classes, but its metadata name {len(card.names)}")
-        return batch, height, width
-
-    def _error(self, message: str) -> DetectorError:
-        return DetectorError(message, file=self.path)
+            raise self.error(f"ONNX Runtime: {_reason(error, self.path)}") from error
+        return tuple(outputs)
 
 
 def _open(path: Path, threads: int | None, device: str) -> Any:
@@ -103,7 +66,7 @@ def _open(path: Path, threads: int | None, device: str) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:
-        message = f"ONNX Runtime cannot read it: {_one_line(error, path)}"
+        message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
         raise DetectorError(message, file=path) from error
     if session.get_providers()[0] != provider[0]:  # it falls back without an error
         raise DetectorError(f"ONNX Runtime cannot use device {device!r} on this machine")
@@ -124,17 +87,17 @@ def _provider(device: str, available: list[str]) -> tuple[str, dict[str, str]]:
     return "CUDAExecutionProvider", {"device_id": number or "0"}
 
 
-def _dimensions(node: Any) -> tuple[int, ...]:
-    """The shape of an input or output, 0 where the file leaves it open."""
-    return tuple(size if isinstance(size, int) and size > 0 else _ANY for size in node.shape)
+def _shapes(ports: Any) -> dict[str, Shape]:
+    """Shapes of inputs or outputs by name."""
+    return {
+        port.name: tuple(
+            size if isinstance(size, int) and size > 0 else None for size in port.shape
+        )
+        for port in ports
+    }
 
 
-def _one_line(error: Exception, path: Path) -> str:
+def _reason(error: Exception, path: Path) -> str:
     """The first line of ONNX Runtime's message, without its error number and the file's name."""
-    text = " ".join(str(error).split("\n", maxsplit=1)[0].split()).split(" : ", 3)[-1]
-    text = text.removeprefix(f"Load model from {path} failed:").strip()
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _list(names: Any) -> str:
-    return ", ".join(repr(name) for name in names)
+    text = str(error).split("\n", maxsplit=1)[0].split(" : ", 3)[-1]
+    return one_line(text.removeprefix(f"Load model from {path} failed:"))

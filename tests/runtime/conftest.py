@@ -86,7 +86,7 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
         boxes_name, scores_name = outputs
         constants = {
             "axes": np.array([1, 2, 3]),
-            "shape": np.array([-1, 1, 1]),
+            "shape": np.array([-1, *(1 for _ in scores.shape)]),
             "zero": np.zeros(1, np.float32),
             "boxes": BOXES,
             "levels": scores,

@@ -119,14 +119,17 @@ def test_metadata_of_a_later_version_is_named(make_onnx):
 
 def test_a_classifier_s_outputs(make_onnx):
     card = json.dumps({**json.loads(CARD.to_json()), "task": "classify"})
-    path = make_onnx(metadata=card, outputs=("boxes_xyxy", "probabilities"))
+    outputs = ("boxes_xyxy", "probabilities")
+    path = make_onnx(metadata=card, outputs=outputs, scores=SCORES[0])
     backend = OnnxBackend(path)
     assert backend.task == "classify"
     assert len(backend(np.ones((1, 3, 32, 64), np.float32))) == 1
     assert fails(make_onnx(metadata=card)) == (
         "outputs are 'boxes_xyxy', 'scores', expected 'probabilities'"
     )
-    scores = np.ones((3, 5), np.float32)
-    assert fails(make_onnx(metadata=card, outputs=("x", "probabilities"), scores=scores)) == (
+    assert fails(make_onnx(metadata=card, outputs=outputs, scores=np.ones(5, np.float32))) == (
         "5 classes, but its metadata name 2"
+    )
+    assert fails(make_onnx(metadata=card, outputs=outputs)) == (
+        "output 'probabilities' has shape (?, 3, 2), expected 2 dimensions"
     )

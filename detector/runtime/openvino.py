@@ -1,0 +1,133 @@
+"""OpenVINO's files (``.xml`` with its ``.bin`` beside it) through OpenVINO."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import DetectorError
+from detector.runtime.backend import METADATA_KEY, Arrays, ModelCard
+from detector.runtime.exported import INPUT, ExportedBackend, Shape, one_line
+from detector.runtime.seal import check_seal
+
+
+class OpenVinoBackend(ExportedBackend):
+    """An exported OpenVINO file: input ``images``, outputs those of its task.
+
+    Args:
+        path: the ``.xml`` file.
+        threads: compute threads of the CPU; default: OpenVINO's choice.
+        device: ``cpu``, or another of OpenVINO's: ``gpu``, ``gpu.1``, ``npu``.
+        streams: calls that run at the same time, from as many threads; they share the threads.
+
+    Raises:
+        DetectorError: not a whole pair of files, not one that was exported here, or no such device.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        streams: int = 1,
+    ) -> None:
+        path = Path(path)
+        core = import_openvino(path).Core()
+        model = _read(core, path)
+        super().__init__(path, _card(model, path), _shapes(model.inputs), _shapes(model.outputs))
+        found = model.input(INPUT).get_element_type().get_type_name()
+        if found != "f32":
+            raise self.error(f"input is {found}, expected f32")
+        options: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None and device == "cpu":
+            options["INFERENCE_NUM_THREADS"] = threads
+        compiled = _compiled(core, model, device, options)
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            self._requests.put(compiled.create_infer_request())
+
+    def __call__(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
+        request = self._requests.get()
+        try:
+            outputs = request.infer({INPUT: images}, share_inputs=True)
+        except RuntimeError as error:
+            raise self.error(f"OpenVINO: {_reason(error)}") from error
+        finally:
+            self._requests.put(request)
+        return tuple(outputs[name] for name in self.output_names)
+
+
+def import_openvino(path: Path) -> Any:
+    """Import OpenVINO without its telemetry, which reports each import to a server.
+
+    OpenVINO does without where the package ``openvino_telemetry`` cannot be imported; the other
+    ways are a file in the home folder and an environment variable that says ``CI``.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        raise DetectorError(
+            f"needs OpenVINO ({error}); run: pip install openvino", file=path
+        ) from error
+    return openvino
+
+
+def weights_of(path: Path) -> Path:
+    """The file beside an ``.xml`` that holds its weights."""
+    return path.with_suffix(".bin")
+
+
+def _read(core: Any, path: Path) -> Any:
+    """Read a sealed pair; nothing else is shown to OpenVINO, which tries all formats it knows."""
+    weights = weights_of(path)
+    for part in (path, weights):
+        if not part.is_file():
+            raise DetectorError("no such file", file=part)
+    if not check_seal(path, weights):
+        ModelCard.from_metadata({}, path)
+    try:
+        return core.read_model(path, weights)
+    except RuntimeError as error:
+        message = f"OpenVINO cannot read it: {_reason(error)}"
+        raise DetectorError(message, file=path) from error
+
+
+def _card(model: Any, path: Path) -> ModelCard:
+    place = [METADATA_KEY, "card"]
+    text = model.get_rt_info(place).value if model.has_rt_info(place) else None
+    return ModelCard.from_metadata({} if text is None else {METADATA_KEY: text}, path)
+
+
+def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:
+    known = [name.lower() for name in core.available_devices]
+    if device.partition(".")[0] not in {name.partition(".")[0] for name in known}:
+        raise DetectorError(f"device {device!r}: OpenVINO has {', '.join(known)} here")
+    try:
+        return core.compile_model(model, device.upper(), options)
+    except RuntimeError as error:
+        raise DetectorError(f"OpenVINO on device {device!r}: {_reason(error)}") from error
+
+
+def _shapes(ports: Any) -> dict[str, Shape]:
+    """Shapes of inputs or outputs by name."""
+    shapes: dict[str, Shape] = {}
+    for port in ports:
+        shape = port.get_partial_shape()
+        sizes = () if shape.rank.is_dynamic else tuple(shape)
+        name = min(port.get_names(), default="")
+        shapes[name] = tuple(None if size.is_dynamic else size.get_length() for size in sizes)
+    return shapes
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of OpenVINO's message; those before it say where in its source code."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return one_line(lines[-1] if lines else type(error).__name__)
