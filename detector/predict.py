@@ -16,7 +16,8 @@ from detector.errors import DetectorError, nearest
 from detector.opencv import Image
 from detector.preprocess import square_size
 from detector.runtime.backend import Backend
-from detector.runtime.nms import Nms, nms
+from detector.runtime.exported import ExportedBackend
+from detector.runtime.nms import Nms
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
 from detector.settings import NmsSettings
@@ -96,17 +97,9 @@ def open_backend(
     path = Path(weights)
     if not path.is_file():
         raise _missing(path)
-    if path.suffix == ".onnx":
-        from detector.runtime.onnx import OnnxBackend
-
-        # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
-        onnx_device = "cpu" if device == "auto" else device
-        return _resized(OnnxBackend(path, device=onnx_device), imgsz, path), nms
-    if path.suffix == ".xml":
-        from detector.runtime.openvino import OpenVinoBackend
-
-        openvino_device = "cpu" if device == "auto" else device
-        return _resized(OpenVinoBackend(path, device=openvino_device), imgsz, path), nms
+    if path.suffix in (".onnx", ".xml"):
+        backend = _torch_free(path, device)
+        return _resized(backend, imgsz, path), backend.nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
         from detector.torch_backend import choose_device, torch_nms
@@ -115,6 +108,18 @@ def open_backend(
     from detector.checkpoint import load
 
     return _torch_backend(load(path), device, imgsz)
+
+
+def _torch_free(path: Path, device: str) -> ExportedBackend:
+    """ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one."""
+    device = "cpu" if device == "auto" else device
+    if path.suffix == ".xml":
+        from detector.runtime.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(path, device=device)
+    from detector.runtime.onnx import OnnxBackend
+
+    return OnnxBackend(path, device=device)
 
 
 def _missing(path: Path) -> DetectorError:
