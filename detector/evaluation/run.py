@@ -101,9 +101,10 @@ def evaluate(
     settings: NmsSettings,
     batch: int,
     nms: Nms,
+    lanes: int = 1,
 ) -> Figures_co:
     """Predict for every image, at its original size, and compare with the truth."""
-    pipeline = Pipeline(backend, settings, batch, nms)
+    pipeline = Pipeline(backend, settings, batch, nms, lanes)
     results = pipeline(_frames(samples))
     for sample, result in zip(samples, results, strict=True):
         evaluator.add(sample.image_id, result.prediction)
