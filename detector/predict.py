@@ -20,7 +20,8 @@ from detector.errors import DetectorError, nearest
 from detector.opencv import Image
 from detector.preprocess import square_size
 from detector.runtime.backend import Backend
-from detector.runtime.nms import Nms, nms
+from detector.runtime.exported import ExportedBackend
+from detector.runtime.nms import Nms
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
 from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
@@ -119,20 +120,9 @@ def open_backend(
     path = Path(weights)
     if not path.is_file():
         raise _missing(path)
-    if path.suffix == ".onnx":
-        from detector.runtime.onnx import OnnxBackend
-
-        # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
-        device = "cpu" if runtime.device == "auto" else runtime.device
-        threads = threads_of(runtime) or available_threads()
-        return _fitted(OnnxBackend(path, threads, device), runtime), nms
-    if path.suffix == ".xml":
-        from detector.runtime.openvino import OpenVinoBackend
-
-        device = "cpu" if runtime.device == "auto" else runtime.device
-        streams = lanes_of(runtime)
-        backend = OpenVinoBackend(path, runtime.threads or available_threads(), device, streams)
-        return _fitted(backend, runtime), nms
+    if path.suffix in (".onnx", ".xml"):
+        backend = _torch_free(path, runtime)
+        return _fitted(backend, runtime), backend.nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
         from detector.postprocess import nms as torch_nms
@@ -161,6 +151,19 @@ def available_threads() -> int:
     if said.isdecimal() and int(said):
         return int(said)
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
+    """ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one."""
+    device = "cpu" if runtime.device == "auto" else runtime.device
+    if path.suffix == ".xml":
+        from detector.runtime.openvino import OpenVinoBackend
+
+        threads = runtime.threads or available_threads()
+        return OpenVinoBackend(path, threads, device, streams=lanes_of(runtime))
+    from detector.runtime.onnx import OnnxBackend
+
+    return OnnxBackend(path, threads_of(runtime) or available_threads(), device)
 
 
 def _missing(path: Path) -> DetectorError:

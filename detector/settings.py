@@ -221,8 +221,21 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     suppression: Suppression | None = Field(
         None, description="of boxes that overlap, see detect; default: the model's, nms"
     )
-    predictions: Path | None = Field(
+    certificate: bool = Field(
+        False,
+        description="check an exported file against the certificate beside it; with --data also "
+        "the figures",
+    )
+    save_predictions: Path | None = Field(
         None, description="write all boxes here as COCO JSON, or the best classes of each image"
+    )
+    dump_inputs: Path | None = Field(
+        None, description="write the network's inputs into this folder instead of running it"
+    )
+    predictions: Path | None = Field(
+        None,
+        description="score what another machine made of them instead: a folder of .npz, one .npz, "
+        "or COCO JSON",
     )
 
     def nms(self, measuring: NmsSettings = MEASURING) -> NmsSettings:
@@ -270,8 +283,8 @@ def _class_number(name: str, names: tuple[str, ...]) -> int:
     raise DetectorError(f"unknown class {name!r}{hint}")
 
 
-class ExportSettings(ToolSettings):
-    """Fuse, write, reload, compare."""
+class ExportSettings(ToolSettings, DataSettings):
+    """Fuse, write, reload, compare, certify."""
 
     weights: Path = Field(description=".safetensors or a foreign .pt")
     format: Literal["onnx", "openvino", "pt2"] = Field("onnx", description="format of the file")
@@ -280,6 +293,27 @@ class ExportSettings(ToolSettings):
     dynamic: bool = Field(False, description="any batch and any size that the strides divide")
     source: str | None = Field(None, description="real images to compare on; default: drawn ones")
     opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
+    half: bool = Field(False, description="weights of 16 bits; the arithmetic stays of 32")
+    split: str = Field("val", description="split to measure on, where --data is given")
+    batch: Count = Field(16, description="images per forward pass when measuring")
+    nms: bool = Field(False, description="suppression inside the file, with the thresholds below")
+    confidence: Fraction = Field(0.25, description="lowest score that is kept")
+    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
+    max_detections: Count = Field(300, description="boxes per image")
+    multi_label: bool = Field(False, description="a box may carry several classes")
+    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
+
+    @property
+    def suppression(self) -> NmsSettings | None:
+        """What the file is to hold."""
+        if not self.nms:
+            return None
+        return NmsSettings(
+            **{
+                name: getattr(self, name)
+                for name in ("confidence", "iou", "max_detections", "multi_label", "class_agnostic")
+            }
+        )
 
 
 class InfoSettings(ToolSettings):

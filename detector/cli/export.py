@@ -1,4 +1,4 @@
-"""``export``: weights → a fused, compared file for other runtimes."""
+"""``export``: weights → a fused, compared, certified file for other runtimes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from detector.checkpoint import load
+from detector.cli.flags import written_out
+from detector.cli.labelled import open_labelled
 from detector.data.shapes import draw_image
+from detector.export import LabelledImages, Options
 from detector.export import export as export_model
-from detector.export.run import SUFFIXES
+from detector.graph import Detector
 from detector.opencv import Image
 from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source
@@ -32,11 +35,12 @@ def export(settings: ExportSettings) -> dict[str, Any]:
     report = export_model(
         model,
         settings.format,
-        settings.output or settings.weights.with_suffix(SUFFIXES[settings.format]),
+        settings.output or settings.weights.with_suffix(""),
         [prepared(image, preprocess) for image in islice(_images(settings.source), IMAGES)],
         size_hw=preprocess.size_hw,
-        dynamic=settings.dynamic,
-        opset=settings.opset,
+        options=Options(settings.dynamic, settings.opset, settings.half, settings.suppression),
+        labelled=_labelled(settings, model),
+        command=f"tools/export.py {written_out(settings)}",
     )
     print(*report.lines(), sep="\n")
     return report.to_dict()
@@ -46,6 +50,21 @@ def prepared(image_rgb: Image, preprocess: Preprocess) -> Tensor:
     """(1, 3, h, w) input of the network."""
     fitted, _ = preprocess.fit(image_rgb)
     return torch.from_numpy(preprocess.normalize(fitted[None]))
+
+
+def _labelled(settings: ExportSettings, model: Detector) -> LabelledImages | None:
+    """What AP is measured on, where data are given."""
+    if settings.data is None:
+        return None
+    labelled = open_labelled(settings, settings.split, model)
+    return LabelledImages(
+        data=labelled.data,
+        split=labelled.split,
+        images=len(labelled.dataset.samples),
+        measure=lambda backend, nms, thresholds: (
+            labelled.measure(backend, nms, thresholds, settings.batch).summary
+        ),
+    )
 
 
 def _images(source: str | None) -> Iterator[Image]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -41,6 +42,19 @@ def parse(settings: type[SettingsT], words: Sequence[str], program: str) -> Sett
 def flag_of(settings: type[Strict], name: str) -> str:
     """The flag of a field: ``data_root`` → ``--data-root``."""
     return _spelt(settings.model_fields[name].alias or name)
+
+
+def written_out(settings: Strict) -> str:
+    """The flags that were given, as one would type them."""
+    words = []
+    for name in settings.model_fields:
+        if name in settings.model_fields_set:
+            value, flag = getattr(settings, name), flag_of(type(settings), name)
+            if isinstance(value, bool):
+                words.append(flag if value else flag.replace("--", "--no-", 1))
+            else:
+                words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
+    return shlex.join(words)
 
 
 def _spelt(name: str) -> str:

@@ -8,13 +8,20 @@ from typing import Any
 from tabulate import tabulate
 
 from detector import processes
+from detector.cli.labelled import Labelled, open_labelled
 from detector.cli.unused import note_unused
 from detector.collectives import joined
 from detector.config import write_text
-from detector.data.dataset import open_dataset
-from detector.engine.recipe import BUILT_IN_DATA
-from detector.evaluation.run import Figures, choose_metric, evaluate
-from detector.predict import open_backend
+from detector.errors import DetectorError
+from detector.evaluation.inputs import dump_inputs
+from detector.evaluation.returned import ReturnedOutputs, read_results, suppress_returned
+from detector.evaluation.run import Figures
+from detector.predict import lanes_of, open_backend
+from detector.runtime.backend import Backend
+from detector.runtime.certificate import Certificate, ap_tolerance
+from detector.runtime.certified import check_certificate
+from detector.runtime.exported import ExportedBackend
+from detector.runtime.nms import Nms
 from detector.settings import ValSettings
 
 
@@ -29,28 +36,23 @@ def val(settings: ValSettings) -> dict[str, Any]:
 
 def _val(settings: ValSettings) -> dict[str, Any]:
     backend, nms = open_backend(settings.weights, settings)
-    metric = choose_metric(backend.task, settings.metric)
     note_unused(settings, backend)
-    dataset = open_dataset(
-        settings.data or BUILT_IN_DATA,
-        settings.split,
-        data_root=settings.data_root,
-        names=backend.names,
-        skip_bad=settings.skip_bad,
-        limit=settings.limit,
-    )
-    print(*dataset.report, sep="\n")
-    dataset.check_task(backend.task)
-    evaluator = metric(
-        dataset.ground_truth(), dataset.category_ids, [s.image_id for s in dataset.samples]
-    )
-    thresholds = settings.nms(backend.measuring)
-    figures: Figures = evaluate(
-        backend, dataset.samples, evaluator, thresholds, settings.batch, nms
-    )
-    if settings.predictions is not None and processes.is_main():
-        write_text(settings.predictions, json.dumps(evaluator.results))
-    print(report(figures, len(dataset.samples)))
+    certificate = _certificate(backend) if settings.certificate else None
+    if certificate is not None and settings.data is None:
+        return {"certificate": certificate.model_dump(mode="json")}
+    labelled = open_labelled(settings, settings.split, backend, settings.metric)
+    images = len(labelled.dataset.samples)
+    if settings.dump_inputs is not None:
+        if processes.is_main():
+            dump_inputs(settings.dump_inputs, labelled.dataset.samples, backend)
+        print(f"inputs of {images} images: {settings.dump_inputs}")
+        return {"images": images}
+    figures = _measure(settings, labelled, backend, nms)
+    if settings.save_predictions is not None and processes.is_main():
+        write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
+    print(report(figures, images))
+    if certificate is not None:
+        _compare(figures, certificate, labelled)
     return figures.to_dict()
 
 
@@ -71,3 +73,47 @@ def report(figures: Figures, images: int) -> str:
 
 def _shown(value: float) -> str:
     return "–" if value < 0 else f"{value:.4f}"
+
+
+def _measure(settings: ValSettings, labelled: Labelled, backend: Backend, nms: Nms) -> Figures:
+    """The figures of the network, or of what another machine computed."""
+    thresholds = settings.nms(backend.measuring)
+    if settings.predictions is None:
+        return labelled.measure(backend, nms, thresholds, settings.batch, lanes_of(settings))
+    image_ids = [sample.image_id for sample in labelled.dataset.samples]
+    if settings.predictions.suffix != ".json":
+        returned = ReturnedOutputs(settings.predictions, backend, image_ids)
+        return labelled.measure(returned, suppress_returned, thresholds, 1)
+    evaluator = labelled.evaluator
+    evaluator.results = read_results(
+        settings.predictions, backend, image_ids, labelled.dataset.category_ids
+    )
+    figures: Figures = evaluator.compute()
+    return figures
+
+
+def _certificate(backend: Backend) -> Certificate:
+    """The certificate beside a file, which the file fits."""
+    if not isinstance(backend, ExportedBackend):
+        raise DetectorError("--certificate: only an exported file has one")
+    certificate = check_certificate(backend)
+    print(f"{backend.path}: as it was exported, from weights {certificate.weights_sha256[:12]}…")
+    return certificate
+
+
+def _compare(figures: Figures, certificate: Certificate, labelled: Labelled) -> None:
+    """Whether the figures are those of the certificate."""
+    measured = certificate.measured
+    images = len(labelled.dataset.samples)
+    if measured is None:
+        raise DetectorError("the certificate has no figures: none were measured at the export")
+    if measured.images != images or measured.split != labelled.split:
+        raise DetectorError(
+            f"the certificate has figures of {measured.images} images of split {measured.split!r} "
+            f"of {measured.data}, found {images} of {labelled.split!r}"
+        )
+    name, _, expected = measured.main
+    found = figures.summary.get(name, -1.0)
+    if not abs(found - expected) <= ap_tolerance(certificate.half):
+        raise DetectorError(f"{name} is {found:.4f}, the certificate says {expected:.4f}")
+    print(f"{name} is that of the certificate, {expected:.4f}")

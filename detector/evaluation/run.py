@@ -112,12 +112,13 @@ def evaluate(
     settings: NmsSettings,
     batch: int,
     nms: Nms,
+    lanes: int = 1,
 ) -> Figures_co:
     """Predict for every image, at its original size, and compare with the truth.
 
     Several processes share the images, and each one gets the figures of all of them.
     """
-    pipeline = Pipeline(backend, settings, batch, nms)
+    pipeline = Pipeline(backend, settings, batch, nms, lanes)
     share = range(processes.rank(), len(samples), processes.world_size())
     results = pipeline(_frames([samples[index] for index in share]))
     found = {i: result.prediction for i, result in zip(share, results, strict=True)}

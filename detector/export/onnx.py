@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +10,43 @@ import torch
 from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
+from detector.export.onnx_half import halve
+from detector.export.onnx_nms import NETWORK_OUTPUTS, with_suppression
+from detector.export.options import Options, Save
 from detector.export.program import first_line, quiet
-from detector.runtime.backend import METADATA_KEY, OUTPUTS, ModelCard
+from detector.runtime.backend import OUTPUTS, ModelCard
 from detector.runtime.exported import INPUT
+from detector.runtime.seal import seal
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1
 """Of a file of the format (protocol buffers)."""
 
 
-def write_onnx(program: ExportedProgram, path: Path, card: ModelCard, opset: int) -> None:
-    """Write a traced program.
+def convert_onnx(program: ExportedProgram, card: ModelCard, options: Options) -> Save:
+    """Convert a traced program to an ONNX file.
 
     Raises:
         DetectorError: see :func:`onnx_model`.
     """
-    path.write_bytes(onnx_model(program, card, opset).SerializeToString())
+    proto = onnx_model(program, card, options)
+
+    def save(path: Path, metadata: Mapping[str, str]) -> None:
+        del proto.metadata_props[:]
+        for key, value in metadata.items():
+            proto.metadata_props.add(key=key, value=value)
+        path.write_bytes(proto.SerializeToString())
+        seal(path)
+
+    return save
 
 
-def onnx_model(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
+def onnx_model(program: ExportedProgram, card: ModelCard, options: Options) -> Any:
     """A traced program as an onnx.ModelProto.
 
     Raises:
         DetectorError: the exporter is not installed, has no form for an operator, or cannot write
-            this operator set.
+            this operator set; the file would be too large.
     """
     try:
         import onnx
@@ -41,6 +55,20 @@ def onnx_model(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
         raise DetectorError(
             f"writing ONNX needs onnx and onnxscript ({error}); run: pip install onnx onnxscript"
         ) from error
+    proto = _exported(program, card, options.opset)
+    if options.nms is not None:
+        proto = with_suppression(proto, options.nms, len(card.names))
+    if options.half:
+        halve(proto)
+    _tidy(proto, card)
+    if proto.ByteSize() > MAX_BYTES:
+        raise DetectorError(f"exceeds the {MAX_BYTES} bytes that an ONNX file may have")
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _exported(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
+    outputs = OUTPUTS[card.task] if card.nms is None else NETWORK_OUTPUTS
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -48,7 +76,7 @@ def onnx_model(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS[card.task]),
+                output_names=list(outputs),
                 external_data=False,
                 verbose=False,
             )
@@ -59,28 +87,21 @@ def onnx_model(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
     found = next(item.version for item in proto.opset_import if item.domain == "")
     if found != opset:
         raise DetectorError(f"cannot be written with operator set {opset}; {found} works")
-    _tidy(proto, card)
-    if proto.ByteSize() > MAX_BYTES:
-        raise DetectorError(f"exceeds the {MAX_BYTES} bytes that an ONNX file may have")
-    onnx.checker.check_model(proto)
     return proto
 
 
 def _tidy(proto: Any, card: ModelCard) -> None:
-    """Name the open dimensions, add the card, take out where the source code lay."""
+    """Name the open dimensions, take out where the source code lay."""
     graph = proto.graph
     _name_dimensions(graph.input[0], ("batch", "", "height", "width"))
     for output in graph.output:
-        _name_dimensions(output, OUTPUTS[card.task][output.name])
+        _name_dimensions(output, card.outputs[output.name])
     del graph.value_info[:]  # shapes in between, in symbols that nobody else knows
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         if hasattr(part, "metadata_props"):
             del part.metadata_props[:]
         part.doc_string = ""
     proto.producer_name, proto.producer_version = PRODUCER, card.version
-    del proto.metadata_props[:]
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, card.to_json()
 
 
 def _name_dimensions(value: Any, names: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ import torch
 from detector.archive import Archive
 from detector.errors import DetectorError, shown
 from detector.export.sizes import is_size
+from detector.runtime.seal import UNSEALED
 
 MAX_JSON_BYTES = 1 << 26
 MAX_CARD_BYTES = 1 << 24
@@ -84,7 +85,8 @@ def clean(path: str | Path, stream: io.BytesIO | None = None) -> tuple[bytes, st
         stream: where to read instead.
 
     Returns:
-        An archive that ``torch.export.load`` can be given, and the card's text, "" without one.
+        An archive that ``torch.export.load`` can be given, with a place for a seal, and the card's
+        text, "" without one.
 
     Raises:
         DetectorError: damaged, or it contains something that a network has no need of.
@@ -107,6 +109,7 @@ def _clean(archive: Archive) -> tuple[bytes, str]:
     with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as written:
         for name, data in parts.items():
             written.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
+        written.comment = UNSEALED.encode()
     return fresh.getvalue(), parts[CARD].decode()
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +16,37 @@ from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.runtime.backend import OUTPUTS, Backend
 from detector.runtime.backend import Arrays as Outputs
+from detector.runtime.exported import ExportedBackend
+from detector.runtime.nms import nms
 from detector.settings import TaskName
 
 Images = NDArray[np.float32]
 
-BOX_TOLERANCE = 5e-5
-"""Of the largest coordinate: 0.03 pixels at 640. Rounding in float32 stays below a hundredth of
-that, while 0.03 pixels change the IoU of a box of 10 pixels by less than 0.01."""
-SCORE_TOLERANCE = 1e-4
-"""Of the largest score, which is tiny before training. Rounding stays below a tenth of that …"""
-SCORE_ROUNDING = 1e-6
-"""… but for runtimes whose sigmoid is an approximation, exact to about 1e-7."""
 TIMED_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a file's results may lie from the network's.
+
+    Attributes:
+        boxes: of a box's coordinate, relative to the largest one.
+        scores: of a score, relative to the largest one, which is tiny before training.
+        unmatched: fraction of the boxes after suppression without a counterpart.
+    """
+
+    boxes: float
+    scores: float
+    unmatched: float
+
+
+SINGLE = Tolerance(boxes=5e-5, scores=1e-4, unmatched=0.02)
+"""Weights of 32 bits. 0.03 pixels at 640, which change the IoU of a box of 10 pixels by less than
+0.01; rounding stays below a hundredth of that, and below a tenth of the scores' share."""
+HALF = Tolerance(boxes=5e-3, scores=5e-2, unmatched=0.2)
+"""Weights of 16 bits, each rounded by up to 2⁻¹¹ of itself."""
+SCORE_ROUNDING = 1e-6
+"""Of runtimes whose sigmoid is an approximation, exact to about 1e-7."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +75,112 @@ class Comparison:
             return f"probabilities {self.scores:.2e}"
         return f"boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}"
 
-    @property
-    def max_abs_diff(self) -> float:
-        """The largest difference of all."""
-        return max(self.boxes_px, self.scores)
-
-    def check(self) -> None:
+    def check(self, tolerance: Tolerance = SINGLE) -> None:
         """Raise where a difference is not within its tolerance; one that is no number never is."""
-        if not self.boxes_relative <= BOX_TOLERANCE:
+        if not self.boxes_relative <= tolerance.boxes:
             raise DetectorError(
                 f"the exported file differs from the network: boxes by {self.boxes_px:.2e} px, "
                 f"{self.boxes_relative:.2e} of the largest coordinate, allowed are "
-                f"{BOX_TOLERANCE:.0e}; nothing was written"
+                f"{tolerance.boxes:.0e}; nothing was written"
             )
-        allowed = SCORE_TOLERANCE * self.largest_score + SCORE_ROUNDING
+        allowed = tolerance.scores * self.largest_score + SCORE_ROUNDING
         if not self.scores <= allowed:
             raise DetectorError(
                 f"the exported file differs from the network: scores by {self.scores:.2e}, "
                 f"allowed are {allowed:.2e}; nothing was written"
             )
+
+
+@dataclass(frozen=True)
+class FinalComparison:
+    """The same after suppression.
+
+    Attributes:
+        boxes_px: largest difference of a coordinate of two counterparts, pixels of the input.
+        scores: largest difference of their scores.
+        boxes: how many the network has, in all images.
+        unmatched: how many of either have no counterpart.
+        total: of both.
+    """
+
+    boxes_px: float
+    scores: float
+    boxes: int
+    unmatched: int
+    total: int
+
+    def described(self) -> str:
+        """The differences, for a report to read."""
+        return (
+            f"{self.boxes} boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}, "
+            f"{self.unmatched} without counterpart"
+        )
+
+    def check(self, tolerance: Tolerance = SINGLE) -> None:
+        """Raise where too many boxes have no counterpart."""
+        if self.unmatched > tolerance.unmatched * self.total:
+            raise DetectorError(
+                f"the exported file differs from the network: {self.unmatched} of {self.total} "
+                f"boxes after suppression have no counterpart, allowed are "
+                f"{tolerance.unmatched:.0%}; nothing was written"
+            )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All comparisons of a file, each within its tolerance.
+
+    Attributes:
+        exported: fused → file; None where the file holds the suppression, so that only what it
+            leaves can be compared.
+        whole: train form → file; None as before.
+        final: train form → file, after suppression; None for a classifier.
+        images: number of images compared.
+    """
+
+    exported: Comparison | None
+    whole: Comparison | None
+    final: FinalComparison | None
+    images: int
+
+    def described(self) -> str:
+        """The differences from the train form, for a report to read."""
+        parts = [one.described() for one in (self.whole, self.final) if one is not None]
+        return "; after suppression ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Those from the train form as plain values, for JSON."""
+        found = self.whole or self.final
+        assert found is not None
+        return {
+            "max_abs_diff": max(found.boxes_px, found.scores),
+            "max_box_diff_px": found.boxes_px,
+            "max_score_diff": found.scores,
+            "images": self.images,
+        }
+
+
+def find_differences(
+    original: Detector,
+    fused: Detector,
+    backend: ExportedBackend,
+    batches: Sequence[Images],
+    tolerance: Tolerance,
+) -> Findings:
+    """Compare a file with the network that it came from, before and after suppression.
+
+    Raises:
+        DetectorError: a difference is past the tolerance.
+    """
+    exported = whole = final = None
+    if backend.card.nms is None:
+        exported = compare(eager(fused), backend, batches)
+        whole = compare(eager(original), backend, batches)
+        whole.check(tolerance)
+    if backend.task == "detect":
+        final = compare_final(eager(original), backend, batches, tolerance)
+        final.check(tolerance)
+    return Findings(exported, whole, final, sum(len(images) for images in batches))
 
 
 def compare(
@@ -97,6 +204,49 @@ def compare(
     return Comparison(
         boxes_px, boxes_relative, score_difference, largest_score, count, backend.task
     )
+
+
+def compare_final(
+    reference: Callable[[Images], Outputs],
+    backend: ExportedBackend,
+    batches: Sequence[Images],
+    tolerance: Tolerance = SINGLE,
+) -> FinalComparison:
+    """Compare the boxes that suppression leaves of either, with the file's own thresholds.
+
+    Two boxes are counterparts if they have the same class and differ by no more than the tolerance:
+    suppression compares numbers, so that the last digit of one may decide about another box.
+    """
+    settings = backend.measuring
+    boxes_px = scores = 0.0
+    count = unmatched = total = 0
+    for images in _as_taken(batches, backend.batch_size):
+        expected, found = reference(images), backend(images)
+        for index in range(len(images)):
+            ours = nms(expected[0][index], expected[1][index], settings)
+            its = backend.nms(*(part[index] for part in found), settings)
+            pairs, distance, difference = _counterparts(ours, its, tolerance)
+            boxes_px = max(boxes_px, float(distance[pairs].max(initial=0)))
+            scores = max(scores, float(difference[pairs].max(initial=0)))
+            unmatched += int((~pairs.any(1)).sum() + (~pairs.any(0)).sum())
+            count += len(ours[1])
+            total += len(ours[1]) + len(its[1])
+    return FinalComparison(boxes_px, scores, count, unmatched, total)
+
+
+def _counterparts(
+    ours: Outputs, its: Outputs, tolerance: Tolerance
+) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+    """Which of n boxes matches which of m, and how far each pair's boxes and scores differ."""
+    boxes, scores, class_ids = ours
+    distance = np.abs(boxes[:, None] - its[0][None]).max(axis=-1, initial=0)
+    difference = np.abs(scores[:, None] - its[1][None])
+    pairs = class_ids[:, None] == its[2][None]
+    pairs &= distance <= tolerance.boxes * max(_largest(boxes), 1.0)
+    pairs &= difference <= tolerance.scores * _largest(scores) + SCORE_ROUNDING
+    nearest = np.where(pairs, distance, np.inf)
+    best = nearest <= nearest.min(axis=1, keepdims=True, initial=np.inf)
+    return pairs & best, distance, difference
 
 
 def eager(model: Detector) -> Callable[[Images], Outputs]:

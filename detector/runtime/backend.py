@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from detector import __version__
 from detector.config import Strict, explain
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
+from detector.runtime.certificate import Certificate
 from detector.settings import MEASURING, NmsSettings, TaskName
 
 METADATA_KEY = "detector"
 """Under this key an exported file carries its card, as JSON."""
 
-Arrays = tuple[NDArray[np.float32], ...]
+Arrays = tuple[NDArray[Any], ...]
+
+CLASSES = "classes"
 
 OUTPUTS: dict[TaskName, dict[str, tuple[str, ...]]] = {
-    "detect": {"boxes_xyxy": ("batch", "boxes", ""), "scores": ("batch", "boxes", "")},
-    "classify": {"probabilities": ("batch", "")},
+    "detect": {"boxes_xyxy": ("batch", "boxes", ""), "scores": ("batch", "boxes", CLASSES)},
+    "classify": {"probabilities": ("batch", CLASSES)},
 }
-"""By task the outputs' names with those of their dimensions; the last output's last one is the
-classes."""
+"""By task the outputs' names with those of their dimensions."""
+
+SUPPRESSED = {
+    "boxes_xyxy": ("batch", "detections", ""),
+    "scores": ("batch", "detections"),
+    "class_ids": ("batch", "detections"),
+}
+"""The same of a file that holds the suppression; rows without a box have score 0 and class −1."""
 
 
 class Backend(Protocol):
@@ -66,13 +77,25 @@ class Backend(Protocol):
 
         Returns:
             boxes_xyxy (b, n, 4) float32, pixels of the input, and scores (b, n, classes) float32;
-            of a classifier probabilities (b, classes) float32 alone.
+            of a classifier probabilities (b, classes) float32 alone; where the file holds the
+            suppression, boxes_xyxy (b, k, 4), scores (b, k), class_ids (b, k) int64.
         """
         ...
 
 
 class ModelCard(Strict):
-    """What an exported file says about itself: enough to use it without its model file."""
+    """What an exported file says about itself: enough to use it without its model file.
+
+    Attributes:
+        names: of the classes.
+        preprocess: how an image becomes the network's input.
+        version: of this product, which wrote the file.
+        measuring: thresholds to measure AP with.
+        stride: the largest one, pixels.
+        task: what the file gives.
+        nms: the suppression that the file holds, if it does.
+        certificate: what was measured when it was written.
+    """
 
     names: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
     preprocess: Preprocess
@@ -80,14 +103,28 @@ class ModelCard(Strict):
     measuring: NmsSettings = MEASURING
     stride: Annotated[int, pydantic.Field(ge=1)] = 1
     task: TaskName = "detect"
+    nms: NmsSettings | None = None
+    certificate: Certificate | None = None
+
+    @property
+    def outputs(self) -> dict[str, tuple[str, ...]]:
+        """The file's outputs, with the names of their dimensions."""
+        return OUTPUTS[self.task] if self.nms is None else SUPPRESSED
 
     def to_json(self) -> str:
         """The text that stands under ``METADATA_KEY``."""
         return self.model_dump_json()
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], file: str | Path) -> ModelCard:
+    def from_metadata(
+        cls, metadata: Mapping[str, str], file: str | Path, sealed: bool = True
+    ) -> ModelCard:
         """Find and check the card in a file's metadata.
+
+        Args:
+            metadata: texts by key.
+            file: for errors.
+            sealed: whether the file has a seal, see ``detector.runtime.seal``.
 
         Raises:
             DetectorError: there is none, or it is not one of ours; says what it lacks.
@@ -100,7 +137,23 @@ class ModelCard(Strict):
                 file=file,
             )
         try:
-            return cls.model_validate_json(text)
+            card = cls.model_validate_json(text)
         except pydantic.ValidationError as error:
             problem = explain(cls, error.errors()[0])
-            raise DetectorError(f"{METADATA_KEY!r} metadata: {problem}", file=file) from error
+            message = f"{METADATA_KEY!r} metadata: {problem}{_other_version(text)}"
+            raise DetectorError(message, file=file) from error
+        if not sealed:
+            raise DetectorError(
+                "no seal that proves it whole: written by another version, or changed; "
+                "export it again",
+                file=file,
+            )
+        return card
+
+
+def _other_version(card: str) -> str:
+    """Where a card that is not understood comes from another version, a hint at that."""
+    found = re.search(r'"version": ?"([\w.+-]{1,40})"', card)
+    if found is None or found[1] == __version__:
+        return ""
+    return f"; written by version {found[1]}, this is {__version__}"

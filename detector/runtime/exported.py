@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
-from detector.runtime.backend import OUTPUTS, ModelCard
+from detector.runtime.backend import CLASSES, Arrays, ModelCard
+from detector.runtime.nms import Nms, nms
 from detector.settings import NmsSettings, TaskName
 
 INPUT = "images"
@@ -36,12 +40,22 @@ class ExportedBackend:
         self.task: TaskName = card.task
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
-        self.measuring: NmsSettings = card.measuring
+        self.measuring: NmsSettings = card.nms or card.measuring
         self.stride: int = card.stride
-        self.output_names: tuple[str, ...] = tuple(OUTPUTS[card.task])
+        self.card = card
+        self.output_names = tuple(card.outputs)
         self.batch_size, *size_hw = self._check_input(inputs)
         self.dynamic_size: bool = None in size_hw
         self._check_outputs(outputs)
+
+    @property
+    def nms(self) -> Nms:
+        """The suppression that goes with its outputs."""
+        return nms if self.card.nms is None else kept_by_file
+
+    def __call__(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the outputs; see :class:`Backend`."""
+        raise NotImplementedError
 
     def error(self, message: str) -> DetectorError:
         """An error about the file."""
@@ -64,16 +78,43 @@ class ExportedBackend:
     def _check_outputs(self, outputs: Mapping[str, Shape]) -> None:
         if not set(self.output_names) <= outputs.keys():
             raise self.error(f"outputs are {_list(outputs)}, expected {_list(self.output_names)}")
-        for name in self.output_names:
-            dimensions = OUTPUTS[self.task][name]
-            if outputs[name] and len(outputs[name]) != len(dimensions):
+        for name, dimensions in self.card.outputs.items():
+            shape = outputs[name]
+            if shape and len(shape) != len(dimensions):
                 raise self.error(
-                    f"output {name!r} has shape {_described(outputs[name])}, "
+                    f"output {name!r} has shape {_described(shape)}, "
                     f"expected {len(dimensions)} dimensions"
                 )
-        classes = (outputs[self.output_names[-1]] or (None,))[-1]
-        if classes not in (None, len(self.names)):
-            raise self.error(f"{classes} classes, but its metadata name {len(self.names)}")
+            classes = dict(zip(dimensions, shape, strict=False)).get(CLASSES)
+            if classes not in (None, len(self.names)):
+                raise self.error(f"{classes} classes, but its metadata name {len(self.names)}")
+
+
+def kept_by_file(
+    boxes_xyxy: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    settings: NmsSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """In place of suppression, for a file that holds it: the rows of one image that are boxes.
+
+    A higher confidence, a smaller number, and a choice of classes are followed: leaving boxes out
+    afterwards is the same. The rest of the settings are the file's own.
+
+    Args:
+        boxes_xyxy: (k, 4) pixels of the input, best first.
+        scores: (k,).
+        class_ids: (k,) −1 where there is no box.
+        settings: those of the call.
+
+    Returns:
+        The same three, of fewer rows.
+    """
+    kept = (class_ids >= 0) & (scores >= np.float32(settings.confidence))
+    if settings.classes is not None:
+        kept &= np.isin(class_ids, settings.classes)
+    rows = np.flatnonzero(kept)[: settings.max_detections]
+    return boxes_xyxy[rows], scores[rows], class_ids[rows]
 
 
 def one_line(text: str) -> str:

@@ -34,7 +34,8 @@ Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int64]
 Suppress = Callable[[Boxes, Indices, float, int], Indices]
-Nms = Callable[[Boxes, Scores, NmsSettings], tuple[Boxes, Scores, Indices]]
+Nms = Callable[..., tuple[Boxes, Scores, Indices]]
+"""One image's outputs, and the settings → boxes, scores, class_ids; see :func:`nms`."""
 
 FIRST_LOOK = 4
 """Suppression begins with this many candidates for each detection that may come out."""

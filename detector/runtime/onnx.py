@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detector.errors import DetectorError
 from detector.runtime.backend import Arrays, ModelCard
 from detector.runtime.exported import INPUT, ExportedBackend, Shape, one_line
+from detector.runtime.seal import check_seal
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
@@ -30,12 +31,14 @@ class OnnxBackend(ExportedBackend):
 
     def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
         path = Path(path)
+        if not path.is_file():
+            raise DetectorError("no such file", file=path)
+        sealed = check_seal(path)
         self._session = _open(path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
+        card = ModelCard.from_metadata(metadata, path, sealed)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        super().__init__(
-            path, ModelCard.from_metadata(metadata, path), _shapes(inputs), _shapes(outputs)
-        )
+        super().__init__(path, card, _shapes(inputs), _shapes(outputs))
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
@@ -56,8 +59,6 @@ def _open(path: Path, threads: int | None, device: str) -> Any:
         raise DetectorError(
             f"needs ONNX Runtime ({error}); run: pip install onnxruntime", file=path
         ) from error
-    if not path.is_file():
-        raise DetectorError("no such file", file=path)
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT

@@ -37,7 +37,7 @@ class OpenVinoBackend(ExportedBackend):
         streams: int = 1,
     ) -> None:
         path = Path(path)
-        core = import_openvino(path).Core()
+        core = import_openvino().Core()
         model = _read(core, path)
         super().__init__(path, _card(model, path), _shapes(model.inputs), _shapes(model.outputs))
         found = model.input(INPUT).get_element_type().get_type_name()
@@ -63,7 +63,7 @@ class OpenVinoBackend(ExportedBackend):
         return tuple(outputs[name] for name in self.output_names)
 
 
-def import_openvino(path: Path) -> Any:
+def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which reports each import to a server.
 
     OpenVINO does without where the package ``openvino_telemetry`` cannot be imported; the other
@@ -74,9 +74,7 @@ def import_openvino(path: Path) -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise DetectorError(
-            f"needs OpenVINO ({error}); run: pip install openvino", file=path
-        ) from error
+        raise DetectorError(f"needs OpenVINO ({error}); run: pip install openvino") from error
     return openvino
 
 
@@ -92,7 +90,9 @@ def _read(core: Any, path: Path) -> Any:
         if not part.is_file():
             raise DetectorError("no such file", file=part)
     if not check_seal(path, weights):
-        ModelCard.from_metadata({}, path)
+        raise DetectorError(
+            "no seal: not a file that tools/export.py wrote, or changed since", file=path
+        )
     try:
         return core.read_model(path, weights)
     except RuntimeError as error:
@@ -101,9 +101,9 @@ def _read(core: Any, path: Path) -> Any:
 
 
 def _card(model: Any, path: Path) -> ModelCard:
-    place = [METADATA_KEY, "card"]
-    text = model.get_rt_info(place).value if model.has_rt_info(place) else None
-    return ModelCard.from_metadata({} if text is None else {METADATA_KEY: text}, path)
+    key = METADATA_KEY
+    metadata = {key: model.get_rt_info(key).value} if model.has_rt_info(key) else {}
+    return ModelCard.from_metadata(metadata, path)
 
 
 def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:

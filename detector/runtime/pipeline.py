@@ -220,8 +220,7 @@ class Pipeline:
         if self.backend.task == "classify":
             (probabilities,) = outputs
             return Classification.of(probabilities, self.backend.names)
-        boxes_xyxy, scores = outputs
-        kept, values, class_ids = self._nms(boxes_xyxy, scores, self.settings)
+        kept, values, class_ids = self._nms(*outputs, self.settings)
         return Detections(placement.to_image(kept), values, class_ids, self.backend.names)
 
 

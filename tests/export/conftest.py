@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from detector.config import YamlFile
-from detector.export import ExportReport, export
+from detector.export import ExportReport, Options, export
+from detector.export.formats import FORMATS
 from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
@@ -59,12 +60,16 @@ def export_once(
         name, _, dynamic = form.partition(" ")
         path = tmp_path_factory.mktemp("exported") / "model"
         opset = 18 if dynamic else 17
-        return export(network, name, path, [images], dynamic=bool(dynamic), opset=opset)
+        options = Options(dynamic=bool(dynamic), opset=opset)
+        return export(network, name, path, [images], options=options)
 
     return run
 
 
-@pytest.fixture(scope="session", params=["onnx", "onnx dynamic", "pt2", "pt2 dynamic"])
+FORMS = [f"{name}{dynamic}" for name in FORMATS for dynamic in ("", " dynamic")]
+
+
+@pytest.fixture(scope="session", params=FORMS)
 def exported(
     request: pytest.FixtureRequest, export_once: Callable[[str], ExportReport]
 ) -> ExportReport:

@@ -7,7 +7,8 @@ import pytest
 
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.export import export
+from detector.export import Options, export
+from detector.export.formats import FORMATS
 from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
@@ -46,9 +47,9 @@ def test_deploy(ssd: Detector):
     assert fused.fixed_size_hw == (68, 68)
 
 
-@pytest.mark.parametrize("form", ["onnx", "pt2"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path, rng):
-    report = export(ssd, form, tmp_path / "ssd", dynamic=True)
+    report = export(ssd, form, tmp_path / "ssd", options=Options(dynamic=True))
     backend, _ = open_backend(report.path)
     assert backend.preprocess == ssd.preprocess
     assert backend.measuring == ssd.measuring

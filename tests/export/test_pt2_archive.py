@@ -16,6 +16,7 @@ import torch
 from detector.errors import DetectorError
 from detector.export.pt2 import Pt2Backend
 from detector.export.pt2_archive import EXAMPLE, GRAPH, clean
+from detector.runtime.seal import UNSEALED, seal
 
 CONFIG = "data/weights/model_weights_config.json"
 
@@ -39,6 +40,8 @@ def write(path: Path, parts: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in parts.items():
             archive.writestr(f"archive/{name}", data)
+        archive.comment = UNSEALED.encode()
+    seal(path)  # whoever changes a file can do that too
     return path
 
 

@@ -12,6 +12,7 @@ import pytest
 from detector.opencv import write_image
 from detector.preprocess import Preprocess
 from detector.runtime.backend import METADATA_KEY, ModelCard
+from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
 
 NAMES = ("cat", "dog")
 SIZE_HW = (32, 64)
@@ -112,10 +113,11 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
         model: Any = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
         )
-        if metadata is not None:
-            helper.set_model_props(model, {METADATA_KEY: metadata})
+        card = {} if metadata is None else {METADATA_KEY: metadata}
+        helper.set_model_props(model, {**card, SEAL_KEY: UNSEALED})
         path = tmp_path / "x.onnx"
         onnx.save(model, str(path))
+        seal(path)
         return path
 
     return make

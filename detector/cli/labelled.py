@@ -1,0 +1,78 @@
+"""The labelled images that ``val`` and ``export`` measure on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from detector.data.dataset import DetectionDataset, open_dataset
+from detector.engine.recipe import BUILT_IN_DATA
+from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
+from detector.runtime.backend import Backend
+from detector.runtime.nms import Nms
+from detector.settings import DataSettings, NmsSettings, TaskName
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A split, and the evaluator that holds its truth.
+
+    Attributes:
+        data: what the data are called.
+        split: the split's name.
+        dataset: its images and labels.
+        evaluator: compares predictions with them.
+    """
+
+    data: str
+    split: str
+    dataset: DetectionDataset
+    evaluator: Evaluator[Any]
+
+    def measure(
+        self, backend: Backend, nms: Nms, thresholds: NmsSettings, batch: int, lanes: int = 1
+    ) -> Figures:
+        """Predict for every image and compare."""
+        self.evaluator.reset()
+        samples = self.dataset.samples
+        figures: Figures = evaluate(backend, samples, self.evaluator, thresholds, batch, nms, lanes)
+        return figures
+
+
+class Named(Protocol):
+    """A network, whatever runs it."""
+
+    @property
+    def task(self) -> TaskName:
+        """What it gives for an image."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names."""
+        ...
+
+
+def open_labelled(
+    settings: DataSettings, split: str, network: Named, metric: str | None = None
+) -> Labelled:
+    """Read and check a split for a network; print what was found.
+
+    Raises:
+        DetectorError: as :func:`open_dataset`; the metric is not for what the network gives.
+    """
+    make_evaluator = choose_metric(network.task, metric)
+    data = settings.data or BUILT_IN_DATA
+    dataset = open_dataset(
+        data,
+        split,
+        data_root=settings.data_root,
+        names=network.names,
+        skip_bad=settings.skip_bad,
+        limit=settings.limit,
+    )
+    print(*dataset.report, sep="\n")
+    dataset.check_task(network.task)
+    image_ids = [sample.image_id for sample in dataset.samples]
+    evaluator = make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)
+    return Labelled(data, split, dataset, evaluator)

@@ -1,0 +1,91 @@
+"""The certificate of an export: what was found, of which weights, with which libraries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from importlib import metadata
+
+from detector import reparam
+from detector.export import verify
+from detector.export.proof import Candidate, Proof
+from detector.graph import Detector
+from detector.runtime.certificate import Certificate, Difference, FinalDifference, Fusing
+
+ALWAYS_INVOLVED = ("torch", "torchvision", "numpy", "opencv-python-headless")
+
+
+def certify(
+    candidate: Candidate, proof: Proof, libraries: Iterable[str], half: bool, command: str
+) -> Certificate:
+    """Put together what the file, and the certificate beside it, say.
+
+    Args:
+        candidate: the network.
+        proof: what was found of the file.
+        libraries: distributions that took part, besides those that always do.
+        half: whether the file has weights of 16 bits.
+        command: that wrote it.
+    """
+    findings = proof.findings
+    return Certificate(
+        weights_sha256=weights_sha256(candidate.original),
+        fusing=_fusing(candidate.fusing),
+        exported=_difference(findings.exported),
+        whole=_difference(findings.whole),
+        final=_final(findings.final),
+        images=findings.images,
+        half=half,
+        measured=proof.measured,
+        versions=versions(libraries),
+        command=command,
+    )
+
+
+def _fusing(found: reparam.Certificate) -> Fusing:
+    return Fusing(
+        fp64=found.difference_fp64,
+        fp32=found.difference_fp32,
+        worst_block=found.worst_block,
+        blocks=found.fused_blocks,
+    )
+
+
+def _difference(found: verify.Comparison | None) -> Difference | None:
+    if found is None:
+        return None
+    return Difference(boxes_px=found.boxes_px, scores=found.scores)
+
+
+def _final(found: verify.FinalComparison | None) -> FinalDifference | None:
+    if found is None:
+        return None
+    return FinalDifference(
+        boxes_px=found.boxes_px,
+        scores=found.scores,
+        boxes=found.boxes,
+        unmatched=found.unmatched,
+    )
+
+
+def weights_sha256(model: Detector) -> str:
+    """SHA-256 over the name, type, shape and bytes of each tensor of a network, by name."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        found.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Of Python, of this product's libraries and of these; those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in (*ALWAYS_INVOLVED, *libraries):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # installed under another name, or as source code
+            continue
+    return found

@@ -1,0 +1,93 @@
+"""The formats: how each is converted to, opened, and what its file is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch.export import ExportedProgram
+
+from detector.errors import DetectorError
+from detector.export.onnx import convert_onnx
+from detector.export.openvino import convert_openvino
+from detector.export.options import Options, Save
+from detector.export.pt2 import Pt2Backend, convert_pt2
+from detector.runtime.backend import ModelCard
+from detector.runtime.exported import ExportedBackend
+from detector.runtime.onnx import OnnxBackend
+from detector.runtime.openvino import OpenVinoBackend, weights_of
+
+Format = Literal["onnx", "openvino", "pt2"]
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """One format.
+
+    Attributes:
+        suffix: of the file.
+        convert: a traced program → what writes it.
+        open: the file → what runs it.
+        libraries: distributions that take part in writing and running it.
+        beside: further files that belong to it.
+        half: whether it can have weights of 16 bits.
+        nms: whether it can hold the suppression.
+    """
+
+    suffix: str
+    convert: Callable[[ExportedProgram, ModelCard, Options], Save]
+    open: Callable[[Path], ExportedBackend]
+    libraries: tuple[str, ...]
+    beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+    half: bool = True
+    nms: bool = False
+
+    def path(self, output: str | Path) -> Path:
+        """The path with the format's suffix added, unless it has it.
+
+        >>> FORMATS["onnx"].path("model.v1").name
+        'model.v1.onnx'
+        """
+        path = Path(output)
+        return path if path.suffix == self.suffix else path.with_name(f"{path.name}{self.suffix}")
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The file and those beside it."""
+        return (path, *self.beside(path))
+
+
+FORMATS: dict[Format, FileFormat] = {
+    "onnx": FileFormat(
+        suffix=".onnx",
+        convert=convert_onnx,
+        open=OnnxBackend,
+        libraries=("onnx", "onnxscript", "onnxruntime"),
+        nms=True,
+    ),
+    "openvino": FileFormat(
+        suffix=".xml",
+        convert=convert_openvino,
+        open=OpenVinoBackend,
+        libraries=("onnx", "onnxscript", "openvino"),
+        beside=lambda path: (weights_of(path),),
+    ),
+    "pt2": FileFormat(
+        suffix=".pt2", convert=convert_pt2, open=Pt2Backend, libraries=(), half=False
+    ),
+}
+
+
+def format_for(name: Format, options: Options) -> FileFormat:
+    """The format of that name.
+
+    Raises:
+        DetectorError: it does not have what is asked for; names the formats that do.
+    """
+    form = FORMATS[name]
+    for option, asked in (("half", options.half), ("nms", options.nms is not None)):
+        if asked and not getattr(form, option):
+            able = [key for key, other in FORMATS.items() if getattr(other, option)]
+            raise DetectorError(f"--{option} is not for --format {name}; use {' or '.join(able)}")
+    return form

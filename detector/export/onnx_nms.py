@@ -1,0 +1,145 @@
+"""Suppression inside an ONNX file, by the rule that ``detector.runtime.nms`` states.
+
+ONNX's NonMaxSuppression computes the IoU as torchvision does and keeps a box whose IoU equals the
+threshold, so the boxes are the same. It gives one list of (image, class, box) for all images. Here
+the kept scores are put back into a tensor of all candidates, in which everything else is −1, and
+the best of each image are taken out of it: in the order of the scores, equal ones by box, then by
+class. Rows without a box have score 0 and class −1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detector.errors import DetectorError
+from detector.settings import NmsSettings
+
+NETWORK_OUTPUTS = ("network_boxes", "network_scores")
+"""What the network's own outputs are called in a file with suppression."""
+
+_HEAD = """
+<ir_version: {ir_version}, opset_import: ["" : {opset}]>
+suppression (float[batch, candidates, 4] boxes, float[batch, candidates, classes] every_score)
+  => (float[batch, detections, 4] boxes_xyxy, float[batch, detections] scores,
+      int64[batch, detections] class_ids)
+{{
+"""
+
+_ONE_LABEL = """
+  class = ArgMax<axis = 2, keepdims = 1>(every_score)
+  score = GatherElements<axis = 2>(every_score, class)
+  {groups}
+  candidate_scores = Squeeze(score, axis_2)
+  candidate_classes = Squeeze(class, axis_2)
+"""
+_OF_ONE_CLASS = """
+  is_own = Equal(class, class_numbers)
+  own_score = Where(is_own, every_score, nothing)
+  by_group = Transpose<perm = [0, 2, 1]>(own_score)
+"""
+_OF_ANY_CLASS = "by_group = Transpose<perm = [0, 2, 1]>(score)"
+_BEST = """
+  best_scores, places = TopK<axis = 1>(kept, count)
+  best_boxes = Identity(places)
+  best_classes = GatherElements<axis = 1>(candidate_classes, places)
+"""
+
+_MANY_LABELS = """
+  by_group = Transpose<perm = [0, 2, 1]>(every_score)
+  candidate_scores = Identity(every_score)
+"""
+_BEST_OF_MANY = """
+  best_scores, places = TopK<axis = 1>(kept, count)
+  best_boxes = Div(places, classes)
+  best_classes = Mod(places, classes)
+"""
+
+_SUPPRESS = """
+  selected = NonMaxSuppression(boxes, by_group, limit, iou, below_confidence)
+  index = Gather<axis = 1>(selected, columns)
+  selected_scores = GatherND(candidate_scores, index)
+  shape = Shape(candidate_scores)
+  empty = Expand(nothing, shape)
+  scattered = ScatterND(empty, index, selected_scores)
+  kept = Reshape(scattered, one_row)
+  row = Shape<start = 1>(kept)
+  count = Min(limit, row)
+"""
+
+_TAIL = """
+  is_box = GreaterOrEqual(best_scores, zero)
+  scores = Where(is_box, best_scores, zero)
+  class_ids = Where(is_box, best_classes, no_class)
+  box_index = Unsqueeze(best_boxes, axis_2)
+  found_boxes = GatherND<batch_dims = 1>(boxes, box_index)
+  is_row = Unsqueeze(is_box, axis_2)
+  boxes_xyxy = Where(is_row, found_boxes, zero)
+}}
+"""
+
+
+def with_suppression(proto: Any, settings: NmsSettings, classes: int) -> Any:
+    """Append suppression to a network.
+
+    Args:
+        proto: an onnx.ModelProto whose outputs are ``NETWORK_OUTPUTS``.
+        settings: thresholds and limits. There is no limit to the candidates.
+        classes: number of classes.
+
+    Returns:
+        A model with outputs boxes_xyxy (b, k, 4), scores (b, k), class_ids (b, k) int64, best
+        first; k is ``max_detections``, or the number of candidates where that is smaller.
+
+    Raises:
+        DetectorError: the settings ask for what ONNX's operator cannot do.
+    """
+    import onnx
+    from onnx import compose, numpy_helper, parser
+
+    opset = next(item.version for item in proto.opset_import if item.domain == "")
+    suppression = parser.parse_model(_text(settings, opset, proto.ir_version))
+    used = {name for node in suppression.graph.node for name in node.input}
+    suppression.graph.initializer.extend(
+        numpy_helper.from_array(value, name)
+        for name, value in _constants(settings, classes).items()
+        if name in used
+    )
+    compose.add_prefix_graph(
+        suppression.graph, "nms/", rename_inputs=False, rename_outputs=False, inplace=True
+    )
+    onnx.checker.check_model(suppression)
+    inputs = [value.name for value in suppression.graph.input]
+    io_map = list(zip(NETWORK_OUTPUTS, inputs, strict=True))
+    return compose.merge_models(proto, suppression, io_map=io_map)
+
+
+def _text(settings: NmsSettings, opset: int, ir_version: int) -> str:
+    if settings.multi_label and settings.class_agnostic:
+        raise DetectorError("a file's suppression is of one label a box, or within each class")
+    if settings.multi_label:
+        parts = [_HEAD, _MANY_LABELS, _SUPPRESS, _BEST_OF_MANY, _TAIL]
+    else:
+        parts = [_HEAD, _ONE_LABEL, _SUPPRESS, _BEST, _TAIL]
+    groups = _OF_ANY_CLASS if settings.class_agnostic else _OF_ONE_CLASS
+    return "".join(parts).format(ir_version=ir_version, opset=opset, groups=groups.strip())
+
+
+def _constants(settings: NmsSettings, classes: int) -> dict[str, Any]:
+    """By their names in the text above."""
+    confidence = np.float32(settings.confidence)
+    return {
+        "limit": np.array([settings.max_detections], np.int64),
+        "iou": np.array([settings.iou], np.float32),
+        # The operator keeps what is greater; here a score that equals the threshold is kept too.
+        "below_confidence": np.nextafter(np.array([confidence]), np.float32(-1)),
+        "columns": np.array([0, 2, 1] if settings.multi_label else [0, 2], np.int64),
+        "class_numbers": np.arange(classes, dtype=np.int64),
+        "classes": np.array(classes, np.int64),
+        "nothing": np.array(-1, np.float32),
+        "zero": np.array(0, np.float32),
+        "no_class": np.array(-1, np.int64),
+        "axis_2": np.array([2], np.int64),
+        "one_row": np.array([0, -1], np.int64),
+    }

@@ -1,0 +1,140 @@
+"""The proof that a file computes what was trained: differences, AP, times."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from detector import reparam
+from detector.errors import DetectorError
+from detector.export import verify
+from detector.graph import Detector
+from detector.runtime.backend import Arrays, Backend
+from detector.runtime.certificate import Measured, ap_tolerance
+from detector.runtime.exported import ExportedBackend
+from detector.runtime.nms import Nms, nms
+from detector.settings import NmsSettings
+from detector.torch_backend import TorchBackend
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """What AP, or accuracy, is measured on.
+
+    Attributes:
+        data: what the data are called.
+        split: and their part.
+        images: number of images.
+        measure: backend, suppression, thresholds → figures, the main one first.
+    """
+
+    data: str
+    split: str
+    images: int
+    measure: Callable[[Backend, Nms, NmsSettings], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that is to be exported.
+
+    Attributes:
+        original: as it was trained.
+        fused: its deployed copy.
+        fusing: what :func:`detector.reparam.deploy` found of the two.
+        images: normalised batches to compare on.
+    """
+
+    original: Detector
+    fused: Detector
+    fusing: reparam.Certificate
+    images: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, model: Detector, images: Sequence[Tensor]) -> Candidate:
+        """Copies of a network in float32 on the CPU, compared with each other.
+
+        Raises:
+            DetectorError: fusing changes what the network computes.
+        """
+        original = copy.deepcopy(model).eval().cpu().float()
+        real = [batch.detach().cpu().float() for batch in images]
+        return cls(original, *reparam.deploy(original, real), real)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found of a file.
+
+    Attributes:
+        findings: its differences from the network.
+        measured: AP or accuracy, where there were labelled images.
+        ms_before: per image, the network as it was trained, in PyTorch.
+        ms_after: per image, the file.
+        sample: an input, and what the file gave for it.
+    """
+
+    findings: verify.Findings
+    measured: Measured | None
+    ms_before: float
+    ms_after: float
+    sample: tuple[verify.Images, Arrays]
+
+    def check_unchanged(self, backend: Backend) -> None:
+        """Raise where a file that was written again gives something else."""
+        images, expected = self.sample
+        if not all(map(np.array_equal, backend(images), expected)):
+            raise DetectorError("the file changed when its certificate was written into it")
+
+
+def prove(
+    candidate: Candidate, backend: ExportedBackend, half: bool, labelled: LabelledImages | None
+) -> Proof:
+    """Compare a file with the network that it came from.
+
+    Raises:
+        DetectorError: a difference is past its tolerance.
+    """
+    size_hw = backend.preprocess.size_hw
+    batches = verify.random_batches(
+        size_hw, backend.stride, backend.batch_size, backend.dynamic_size
+    )
+    batches += [np.ascontiguousarray(batch.numpy()) for batch in candidate.images]
+    findings = verify.find_differences(
+        candidate.original,
+        candidate.fused,
+        backend,
+        batches,
+        verify.HALF if half else verify.SINGLE,
+    )
+    measured = _measure(candidate.original, backend, half, labelled) if labelled else None
+    runs = (verify.eager(candidate.original), backend)
+    ms_before, ms_after = verify.milliseconds(runs, size_hw)
+    images = batches[0][: backend.batch_size]
+    return Proof(findings, measured, ms_before, ms_after, sample=(images, backend(images)))
+
+
+def _measure(
+    original: Detector, backend: ExportedBackend, half: bool, labelled: LabelledImages
+) -> Measured:
+    """Figures before and after; the main one may not change."""
+    settings = backend.measuring
+    eager = TorchBackend(copy.deepcopy(original), preprocess=backend.preprocess)
+    measured = Measured(
+        data=labelled.data,
+        split=labelled.split,
+        images=labelled.images,
+        before=labelled.measure(eager, nms, settings),
+        after=labelled.measure(backend, backend.nms, settings),
+    )
+    name, before, after = measured.main
+    if not abs(after - before) <= ap_tolerance(half):
+        raise DetectorError(
+            f"the exported file differs from the network: {name} {before:.4f} → {after:.4f}, "
+            f"allowed are ±{ap_tolerance(half)}; nothing was written"
+        )
+    return measured

@@ -1,0 +1,184 @@
+"""OpenVINO's files: ours, and everything else in one line; without telemetry."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from detector.errors import DetectorError
+from detector.runtime.backend import METADATA_KEY
+from detector.runtime.openvino import OpenVinoBackend, import_openvino, weights_of
+from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
+from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def make_openvino(make_onnx: Callable[..., Path]) -> Callable[..., Path]:
+    """A function that writes the network of ``make_onnx`` for OpenVINO."""
+
+    def make(metadata: str | None = CARD.to_json(), **spoilt: object) -> Path:
+        openvino = import_openvino()
+        path = make_onnx(**spoilt).with_suffix(".xml")
+        network = onnx.load(path.with_suffix(".onnx"))
+        del network.metadata_props[:]  # OpenVINO would copy them
+        model = openvino.Core().read_model(io.BytesIO(network.SerializeToString()))
+        if metadata is not None:
+            model.set_rt_info(metadata, METADATA_KEY)
+            model.set_rt_info(UNSEALED, SEAL_KEY)
+        openvino.save_model(model, path, compress_to_fp16=False)
+        if metadata is not None:
+            seal(path, weights_of(path))
+        return path
+
+    return make
+
+
+def fails(path: Path, **options: object) -> str:
+    with pytest.raises(DetectorError) as caught:
+        OpenVinoBackend(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("hint", ["LATENCY", "THROUGHPUT"])
+def test_it_runs_a_batch(make_openvino, no_network, hint):
+    backend = OpenVinoBackend(make_openvino(), threads=1, hint=hint)
+    images = np.stack([np.full((3, *SIZE_HW), level, np.float32) for level in (1.0, 0.5)])
+    boxes, scores = backend(images)
+    assert boxes.dtype == scores.dtype == np.float32
+    assert np.array_equal(boxes, np.stack([BOXES, BOXES]))
+    assert scores == pytest.approx(np.stack([SCORES, SCORES / 2]), abs=1e-6)
+
+
+def test_results_are_not_overwritten_by_the_next_call(make_openvino):
+    backend = OpenVinoBackend(make_openvino(), threads=1)
+    _, first = backend(np.ones((1, 3, *SIZE_HW), np.float32))
+    kept = first.copy()
+    backend(np.zeros((1, 3, *SIZE_HW), np.float32))
+    assert np.array_equal(first, kept)
+
+
+def test_what_the_file_says(make_openvino):
+    backend = OpenVinoBackend(make_openvino())
+    assert backend.names == NAMES
+    assert backend.preprocess == CARD.preprocess
+    assert (backend.batch_size, backend.dynamic_size) == (None, False)
+    backend = OpenVinoBackend(make_openvino(batch=1, size=("height", "width")))
+    assert (backend.batch_size, backend.dynamic_size) == (1, True)
+    assert backend(np.ones((1, 3, 64, 32), np.float32))[1].shape == (1, 3, 2)
+
+
+def test_files_that_are_none(make_openvino, tmp_path, capfd):
+    assert fails(tmp_path / "none.xml") == "no such file"
+    path = make_openvino()
+    weights = weights_of(path)
+    content = weights.read_bytes()
+    weights.unlink()
+    assert fails(path) == f"{weights}: no such file"
+    weights.write_bytes(content[:-1])
+    assert fails(path) == "damaged or changed: its seal does not fit its content"
+    weights.write_bytes(content)
+    path.write_text(path.read_text().replace("Multiply", "Divide", 1))
+    assert fails(path) == "damaged or changed: its seal does not fit its content"
+    foreign = "no seal: not a file that tools/export.py wrote, or changed since"
+    path.write_text("<net")
+    assert fails(path) == foreign
+    assert fails(make_openvino(metadata=None)) == foreign
+    assert capfd.readouterr().err == ""
+
+
+def test_a_sealed_file_that_openvino_cannot_read(make_openvino):
+    path = make_openvino()
+    text = re.sub(r"repdet-sha256:\w{64}", UNSEALED, path.read_text())
+    path.write_text(text.replace('type="Const"', 'type="Nothing"'))
+    seal(path, weights_of(path))
+    assert fails(path).startswith("OpenVINO cannot read it: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_name": "x"}, "inputs are 'x', expected 'images'"),
+        ({"size": (64, 64)}, "input is 64×64, but its metadata say 32×64"),
+        ({"scores": np.ones((3, 5), np.float32)}, "5 classes, but its metadata name 2"),
+        ({"metadata": "{}"}, "'detector' metadata: key 'names' is missing"),
+        ({"elem_type": 2}, "input is u8, expected f32"),
+    ],
+)
+def test_files_that_contradict_themselves(make_openvino, options, message):
+    assert fails(make_openvino(**options)) == message
+
+
+def test_metadata_of_another_version(make_openvino):
+    later = json.dumps({**json.loads(CARD.to_json()), "tiles": 4}, separators=(",", ":"))
+    assert fails(make_openvino(metadata=later)).endswith("; written by version 1.0, this is 0.1.0")
+
+
+def test_devices(make_openvino):
+    message = fails(make_openvino(), device="cuda")
+    assert message.startswith("device 'cuda': OpenVINO has cpu")
+
+
+def test_a_wrong_input_is_one_line(make_openvino):
+    path = make_openvino()
+    with pytest.raises(DetectorError) as caught:
+        OpenVinoBackend(path)(np.ones((1, 3, 8, 8), np.float32))
+    assert str(caught.value).startswith(f"{path}: OpenVINO: Can't set the input tensor")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_openvino(make_openvino, monkeypatch):
+    path = make_openvino()
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "run: pip install openvino" in fails(path)
+
+
+TELEMETRY = """
+import sys
+
+def refuse(event, arguments):
+    if event.startswith(("socket.", "subprocess.", "os.fork", "os.posix_spawn")):
+        print("ASKED", event, file=sys.stderr)
+        raise OSError("not in this test")
+    if event == "open" and "intel" in str(arguments[0]).split("/"):
+        print("OPENED", arguments, file=sys.stderr)
+
+sys.addaudithook(refuse)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "asks"),
+    [
+        ("from detector.runtime.openvino import import_openvino; import_openvino()", False),
+        ("import openvino", True),
+    ],
+)
+def test_telemetry(program: str, asks: bool, tmp_path: Path):
+    """OpenVINO reports its import unless it believes to be in CI; the second case proves the first.
+
+    The report would go out from a forked process; its id would lie in the home folder.
+    """
+    quiet = {name: text for name, text in os.environ.items() if name not in ("CI", "TF_BUILD")}
+    done = subprocess.run(
+        [sys.executable, "-c", TELEMETRY + program],
+        cwd=ROOT,
+        env={**quiet, "HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert bool(done.stderr) is asks
+    assert bool(list(tmp_path.iterdir())) is asks

@@ -1,0 +1,61 @@
+"""Seals: every byte counts."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.errors import DetectorError
+from detector.runtime.seal import UNSEALED, check_seal, seal
+
+CHANGED = "damaged or changed: its seal does not fit its content"
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A sealed file and one beside it."""
+    path, beside = tmp_path / "a.xml", tmp_path / "a.bin"
+    path.write_text(f"before {UNSEALED} after")
+    beside.write_bytes(b"weights")
+    seal(path, beside)
+    return path, beside
+
+
+def test_the_digest(pair: tuple[Path, Path]):
+    path, _ = pair
+    digest = hashlib.sha256(f"before {UNSEALED} after".encode() + b"weights").hexdigest()
+    assert path.read_text() == f"before repdet-sha256:{digest} after"
+    assert check_seal(*pair)
+
+
+def test_a_file_without_a_seal(tmp_path: Path):
+    path = tmp_path / "a"
+    for content in (b"", b"text", b"\0" * 1000):
+        path.write_bytes(content)
+        assert not check_seal(path)
+
+
+def test_every_byte_counts(pair: tuple[Path, Path], rng: np.random.Generator):
+    """A change of the mark itself takes the seal away, any other one makes it wrong."""
+    for path in pair:
+        whole = path.read_bytes()
+        mark = whole.find(b"repdet-sha256:")
+        for place in range(len(whole)):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << rng.integers(8)
+            path.write_bytes(changed)
+            if 0 <= mark <= place < mark + len("repdet-sha256:"):
+                assert not check_seal(*pair)
+            else:
+                with pytest.raises(DetectorError, match=CHANGED):
+                    check_seal(*pair)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 70])
+def test_a_cut_file(pair: tuple[Path, Path], cut: int):
+    path, beside = pair
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(DetectorError, match=CHANGED):
+        check_seal(path, beside)
