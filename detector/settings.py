@@ -288,6 +288,15 @@ class TrainBenchmarkSettings(ModelBenchmarkSettings):
     batch: Count = Field(16, description="images per training step")
 
 
+class SaveBenchmarkSettings(TrainBenchmarkSettings):
+    """Seconds of a checkpoint, beside those of an epoch."""
+
+    images: Count = Field(205, description="of the epoch; BCCD's training split has 205")
+    folder: Path | None = Field(
+        None, description="where to write; default: the system's folder for temporary files"
+    )
+
+
 class DetectBenchmarkSettings(ModelBenchmarkSettings):
     """Milliseconds per image of detection, by phase."""
 

@@ -26,8 +26,8 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
     print(f"{settings.cfg}, {settings.threads} threads, {settings.rounds} rounds")
     model = sized_model(settings.cfg, settings.variant, settings.imgsz)
     steps = {
-        "channels-last": _bare_step(settings, model, torch.channels_last),
-        "default format": _bare_step(
+        "channels-last": bare_step(settings, model, torch.channels_last),
+        "default format": bare_step(
             settings,
             sized_model(settings.cfg, settings.variant, settings.imgsz),
             torch.contiguous_format,
@@ -47,7 +47,7 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
     return {"images_per_second": rates, "ratio": ratio, "peak_bytes": peak}
 
 
-def _bare_step(
+def bare_step(
     settings: TrainBenchmarkSettings, model: Detector, memory_format: torch.memory_format
 ) -> Callable[[], None]:
     """Forward, loss, backward, optimizer and average on one fixed batch."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
 from detector import processes
@@ -199,11 +199,7 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
     if precision == "auto":
         on_cuda = device.type == "cuda"
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_cuda else "no"
-    # The main process' batch-norm statistics are those that count; the others' are not asked for.
-    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(
-        mixed_precision=precision, cpu=device.type == "cpu", kwargs_handlers=[own_buffers]
-    )
+    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
 
 
 def _described(settings: TrainSettings, model: Detector, accelerator: Accelerator) -> str:
