@@ -350,6 +350,14 @@ class TrainBenchmarkSettings(ModelBenchmarkSettings):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the bare step")
 
 
+class SaveBenchmarkSettings(TrainBenchmarkSettings):
+    """Seconds of a checkpoint, beside those of an epoch."""
+
+    folder: Path | None = Field(
+        None, description="where to write; default: the system's folder for temporary files"
+    )
+
+
 class DetectBenchmarkSettings(ModelBenchmarkSettings):
     """Milliseconds per image of detection, by phase."""
 

@@ -37,12 +37,12 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
     """
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = prepare(_recipe(settings, Path(folder)))
+        trainer = prepare(recipe(settings, Path(folder)))
         batch = next(iter(trainer.loader))
         phases = dict.fromkeys(PHASES, 0.0)
         count = len(trainer.loader.batch_sampler.batches())
         runs: dict[str, Callable[[], None]] = {
-            BARE: partial(_repeat, count, partial(_bare_step, trainer, batch, phases)),
+            BARE: partial(_repeat, count, partial(bare_step, trainer, batch, phases)),
             PLAIN: partial(_repeat, count, _plain_step(trainer, batch)),
             LOOP: partial(_loop, trainer),
             LOADER: partial(_load, trainer),
@@ -71,8 +71,9 @@ def report(rates: dict[str, list[float]], phases: dict[str, float]) -> dict[str,
     return {"images_per_second": rates, "ratios": ratios, "phases": shares, "peak_bytes": peak}
 
 
-def _recipe(settings: TrainBenchmarkSettings, folder: Path) -> TrainSettings:
-    given = settings.model_dump(exclude={"threads", "rounds", "json_file", "debug"})
+def recipe(settings: TrainBenchmarkSettings, folder: Path) -> TrainSettings:
+    """What is trained, into a folder that is thrown away."""
+    given = settings.model_dump(exclude={"threads", "rounds", "folder", "json_file", "debug"})
     values = {name: value for name, value in given.items() if value is not None}
     return TrainSettings(**values, project=folder, pictures=False, device="cpu")
 
@@ -82,7 +83,7 @@ def _repeat(count: int, step: Callable[[], None]) -> None:
         step()
 
 
-def _bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
+def bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
     """Forward, loss, backward, optimizer and average, each timed."""
     state = trainer.state
     images = normalise(batch.images, state.raw_model)

@@ -38,6 +38,7 @@ TOOLS = {
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
     "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),
     "benchmark train": Tool(typed.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"),
+    "benchmark save": Tool(typed.SaveBenchmarkSettings, "detector.benchmarks.save:benchmark"),
     "benchmark detect": Tool(typed.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"),
     "benchmark ssd": Tool(typed.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
 }

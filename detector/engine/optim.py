@@ -1,4 +1,4 @@
-"""Optimizer, schedule and averaged weights, all of them torch's own."""
+"""Optimizer, schedule and averaged weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from detector.settings import OptimizerSettings
@@ -33,9 +32,10 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
 
 
 class Schedule:
-    """Step → fraction of the learning rate: a linear warm-up, then down to ``final_fraction``.
+    """Step → learning rate: a linear warm-up, then down to ``final_fraction`` of it.
 
-    It depends on the step alone, and so there is nothing of it to keep in a checkpoint.
+    It depends on the step alone: unlike one of torch's, which multiplies the rate of the step
+    before, it leaves nothing to keep in a checkpoint and may be asked for another number of epochs.
 
     Args:
         settings: kind of the fall, warm-up, final fraction.
@@ -46,13 +46,17 @@ class Schedule:
     def __init__(self, settings: OptimizerSettings, epochs: int, steps_per_epoch: int) -> None:
         steps = epochs * steps_per_epoch
         warmup = max(round(settings.warmup_epochs * steps_per_epoch), 1)
+        self.learning_rate = settings.learning_rate
         self.kind = settings.schedule
         self.final_fraction = settings.final_fraction
         self.warmup_steps = min(warmup, max(steps // 2, 1))
         self.falling_steps = max(steps - self.warmup_steps, 1)
 
     def __call__(self, step: int) -> float:
-        """The fraction at an optimizer step, from 0."""
+        """The learning rate of an optimizer step, counted from 0."""
+        return self.learning_rate * self._fraction(step)
+
+    def _fraction(self, step: int) -> float:
         if step < self.warmup_steps:
             return WARMUP_START + (1 - WARMUP_START) * step / self.warmup_steps
         done = min((step - self.warmup_steps) / self.falling_steps, 1.0)
@@ -64,9 +68,10 @@ class Schedule:
         return self.final_fraction + (1 - self.final_fraction) * left
 
 
-def make_scheduler(optimizer: Optimizer, schedule: Schedule, step: int = 0) -> LambdaLR:
-    """Set the learning rates of a step, and at each ``scheduler.step()`` those of the next."""
-    return LambdaLR(optimizer, schedule, last_epoch=step - 1)
+def set_learning_rate(optimizer: Optimizer, value: float) -> None:
+    """Of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
 
 
 def make_average(model: nn.Module, settings: OptimizerSettings) -> AveragedModel:

@@ -55,11 +55,11 @@ class Run:
         """Make the folder ``project/name``, or the next free number.
 
         Raises:
-            DetectorError: a folder of that name holds a run already.
+            DetectorError: a folder of that name holds a run that can be gone on with.
         """
         folder = settings.project / (settings.name or _next_number(settings.project))
         run = cls(folder)
-        if run.settings.exists():
+        if run.state.exists() or run.previous.exists():
             raise DetectorError(
                 f"holds a run already; choose another --name, or go on with it: --resume {folder}",
                 file=folder,

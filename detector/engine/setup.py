@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
 from detector import processes
@@ -206,11 +206,7 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     precision = fastest_precision(device) if settings.precision == "auto" else settings.precision
     mixed = "no" if precision in ("fp32", "fp64") else precision
-    # The main process' batch-norm statistics are those that count; the others' are not asked for.
-    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(
-        mixed_precision=mixed, cpu=device.type == "cpu", kwargs_handlers=[own_buffers]
-    )
+    return Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
 
 
 def _watchers(settings: TrainSettings, model: Detector) -> list[Callback]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from detector.checkpoint import card_of
-from detector.engine.optim import Schedule, make_average, make_optimizer, make_scheduler
+from detector.engine.optim import Schedule, make_average, make_optimizer, set_learning_rate
 from detector.engine.progress import Progress
 from detector.graph import Detector
 from detector.settings import TrainSettings
@@ -50,7 +51,7 @@ class TrainingState:
         self.schedule = Schedule(settings, settings.epochs, steps_per_epoch)
         self.progress = Progress()
         optimizer = make_optimizer(model, settings)
-        self._scheduler = make_scheduler(optimizer, self.schedule)
+        set_learning_rate(optimizer, self.schedule(0))
         self._scaler = accelerator.scaler
         model = model.to(memory_format=torch.channels_last)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
@@ -79,12 +80,12 @@ class TrainingState:
 
     def advance(self, losses: Mapping[str, float], batches: int) -> None:
         """Go on to the next step; without losses this one was skipped."""
-        self._scheduler.step()
         self.progress.add_step(losses, batches)
+        set_learning_rate(self.optimizer, self.schedule(self.progress.step))
 
     def is_finite(self) -> bool:
         """Whether all weights and buffers are numbers."""
-        tensors = self.raw_model.state_dict().values()
+        tensors = chain(self.raw_model.parameters(), self.raw_model.buffers())
         norm = get_total_norm([tensor for tensor in tensors if tensor.is_floating_point()])
         return bool(torch.isfinite(norm))
 
@@ -117,6 +118,4 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         if self._scaler:
             self._scaler.load_state_dict(state["scaler"])
-        self._scheduler = make_scheduler(
-            self.optimizer.optimizer, self.schedule, self.progress.step
-        )
+        set_learning_rate(self.optimizer, self.schedule(self.progress.step))

@@ -283,7 +283,7 @@ class Trainer:
     def validate(self) -> Figures:
         """Figures of the averaged weights, the way ``tools/val.py`` measures it."""
         model = self.state.averaged_model
-        copy_from_main(model.buffers())  # each process has batch norm's statistics of its shares
+        copy_from_main(model.buffers())  # batch norm's are averages of each process's own
         backend = TorchBackend(model, self.accelerator.device)
         self.evaluator.reset()
         figures: Figures = evaluate(

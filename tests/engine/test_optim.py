@@ -11,8 +11,8 @@ from detector.engine.optim import (
     Schedule,
     make_average,
     make_optimizer,
-    make_scheduler,
     moving_average,
+    set_learning_rate,
 )
 from detector.settings import OptimizerSettings
 
@@ -33,31 +33,23 @@ def test_only_convolution_weights_decay(kind: str):
 
 def test_warm_up_then_cosine():
     settings = OptimizerSettings(learning_rate=0.1, final_fraction=0.01, warmup_epochs=2)
-    optimizer = make_optimizer(network(), settings)
-    scheduler = make_scheduler(optimizer, Schedule(settings, epochs=20, steps_per_epoch=5))
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
+    schedule = Schedule(settings, epochs=20, steps_per_epoch=5)
+    rates = [schedule(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1 * 1e-3)
     # 2 epochs of 5 steps: half-way, step 5, is (0.001 + 1) / 2 of the rate
     assert rates[5] == pytest.approx(0.1 * 0.5005)
     assert rates[10] == pytest.approx(0.1)
     # half of the 90 steps that follow: the middle between the rate and its floor
     assert rates[55] == pytest.approx((0.1 + 0.001) / 2)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    assert rates[100] == pytest.approx(0.001)
     assert max(rates) == pytest.approx(0.1)
 
 
 def test_a_training_shorter_than_its_warm_up_still_ends():
-    settings = OptimizerSettings(warmup_epochs=3)
-    optimizer = make_optimizer(network(), settings)
-    scheduler = make_scheduler(optimizer, Schedule(settings, epochs=1, steps_per_epoch=4))
-    for _ in range(4):
-        optimizer.step()
-        scheduler.step()
-    assert math.isfinite(optimizer.param_groups[0]["lr"])
+    schedule = Schedule(OptimizerSettings(warmup_epochs=3), epochs=1, steps_per_epoch=4)
+    # 2 steps of warm-up at the most, then down in 2
+    assert schedule(2) == 0.02
+    assert schedule(4) == pytest.approx(0.02 * 0.01)
 
 
 @pytest.mark.parametrize(
@@ -71,20 +63,19 @@ def test_a_training_shorter_than_its_warm_up_still_ends():
     ],
 )
 def test_schedules(kind: str, expected: dict[int, float]):
-    settings = OptimizerSettings(schedule=kind, final_fraction=0.2, warmup_epochs=1)
+    settings = OptimizerSettings(
+        learning_rate=1.0, schedule=kind, final_fraction=0.2, warmup_epochs=1
+    )
     schedule = Schedule(settings, epochs=3, steps_per_epoch=4)
     assert schedule(0) == 1e-3
     assert schedule(2) == pytest.approx((1e-3 + 1) / 2)
     assert {step: schedule(step) for step in expected} == pytest.approx(expected)
 
 
-def test_a_scheduler_goes_on_from_a_step():
-    settings = OptimizerSettings()
-    schedule = Schedule(settings, epochs=4, steps_per_epoch=5)
-    optimizer = make_optimizer(network(), settings)
-    make_scheduler(optimizer, schedule)
-    make_scheduler(optimizer, schedule, step=7)
-    assert optimizer.param_groups[0]["lr"] == settings.learning_rate * schedule(7)
+def test_the_learning_rate_of_all_groups():
+    optimizer = make_optimizer(network(), OptimizerSettings())
+    set_learning_rate(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
 
 
 def test_average_follows_its_formula():

@@ -1,0 +1,81 @@
+"""What callbacks are told, and the two that are always there."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+
+import pytest
+
+from detector.engine.callbacks import Epoch, Start, Step
+from detector.engine.trainer import Trainer
+from detector.errors import DetectorError
+from tests.engine.conftest import Listener
+
+
+@pytest.fixture
+def told(start: Callable[..., Trainer]):
+    def told(**values: object) -> tuple[Trainer, list]:
+        trainer, listener = start("run", **values), Listener()
+        trainer.callbacks.append(listener)
+        trainer.fit()
+        return trainer, listener.events
+
+    return told
+
+
+def test_events(told):
+    trainer, events = told(epochs=2, val_interval=2)
+    assert [type(event) for event in events] == [
+        Start,
+        *[Step] * 3,
+        Epoch,
+        *[Step] * 3,
+        Epoch,
+        list,
+    ]
+    begin = events[0]
+    assert (begin.folder, begin.monitor, begin.batches) == (trainer.run.folder, "AP", 3)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [(s.number, s.epoch, s.batches) for s in steps] == [
+        (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 1), (5, 2, 2), (6, 2, 3)
+    ]  # fmt: skip
+    assert sorted(key for s in steps for key in s.keys) == [
+        (e, i) for e in (0, 1) for i in range(8)
+    ]
+    assert steps[0].learning_rate == pytest.approx(0.02 * 1e-3)
+    image = begin.train_set[steps[0].keys[0]].image
+    assert image.shape == (64, 64, 3)
+    first, second = (event for event in events if isinstance(event, Epoch))
+    mean = sum(s.losses["loss_box"] for s in steps[:3]) / 3
+    assert first.record["loss_box"] == pytest.approx(mean)
+    assert "AP" not in first.record
+    assert (list(first.results), first.best_epoch) == ([], 0)
+    assert second.best_epoch == 2
+    assert second.best == second.record["AP"]
+    assert events[-1] == trainer.progress.history == second.history
+    assert [record["epoch"] for record in events[-1]] == [1, 2]
+
+
+def test_early_stopping(told, capsys):
+    """The learning rate is too small for anything to become better after epoch 2."""
+    trainer, events = told(epochs=20, learning_rate=1e-9, val_interval=2, patience=3)
+    # Best in 2; waited 2 epochs at 4, and 4, which is 3 or more, at 6.
+    assert trainer.progress.best_epoch == 2
+    assert [e.record["epoch"] for e in events if isinstance(e, Epoch)] == [1, 2, 3, 4, 5, 6]
+    assert capsys.readouterr().out.splitlines()[-1] == "no better AP for 3 epochs: stopped"
+    rows = list(csv.DictReader(trainer.run.results.read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_figure_of_one_s_own(told, capsys):
+    trainer, _ = told(epochs=1, monitor="AR100")
+    assert trainer.progress.best == trainer.progress.history[0]["AR100"]
+    assert "(best AR100 " in capsys.readouterr().out
+
+
+def test_an_unknown_figure(start: Callable[..., Trainer]):
+    with pytest.raises(
+        DetectorError, match=r"^--monitor ar10: no such figure; did you mean 'AR10'"
+    ):
+        start("run", monitor="ar10")
