@@ -1,6 +1,7 @@
 """From words to a tool: wrong words end in one line and exit code 2."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -10,7 +11,7 @@ import pytest
 
 from detector import cli
 from detector.cli import main, run_tool
-from detector.cli.main import EXIT_INTERRUPTED, SCRIPTS, TOOLS
+from detector.cli.main import EXIT_SIGNAL, SCRIPTS, TOOLS
 from detector.errors import DetectorError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +162,7 @@ def test_interruption_from_the_keyboard(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MODULE, "_function", lambda _: tool)
-    assert run_tool("info", ["--cfg", "c"]) == EXIT_INTERRUPTED
+    assert run_tool("info", ["--cfg", "c"]) == EXIT_SIGNAL + signal.SIGINT
     assert capsys.readouterr().err == "interrupted\n"
 
 
