@@ -7,11 +7,15 @@ an ONNX file runs where torch is not installed.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pydantic
+
+from detector.config import explain
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image
 from detector.preprocess import square_size
@@ -20,7 +24,7 @@ from detector.runtime.exported import ExportedBackend
 from detector.runtime.nms import Nms
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
-from detector.settings import NmsSettings
+from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
 
 if TYPE_CHECKING:
     from detector.graph import Detector
@@ -37,6 +41,9 @@ class Predictor:
         batch: images per forward pass; a file that fixes the number decides itself.
         device: ``auto``, ``cpu``, ``cuda``, …
         imgsz: side of the square input, where the file allows another than its own.
+        letterbox: ``rectangle`` pads to the network's stride only, where the file allows it.
+        threads: compute threads; default: one a core.
+        mode: ``latency``, all threads on one batch, or ``throughput``, each on its own.
 
     Example:
         >>> for detections in Predictor("best.safetensors")("images/"):  # doctest: +SKIP
@@ -51,11 +58,19 @@ class Predictor:
         batch: int = 1,
         device: str = "auto",
         imgsz: int | None = None,
+        letterbox: Letterbox = "square",
+        threads: int | None = None,
+        mode: Mode = "latency",
     ) -> None:
-        self.backend, nms_function = open_backend(weights, device, imgsz)
+        runtime = _runtime(
+            device=device, imgsz=imgsz, letterbox=letterbox, threads=threads, mode=mode
+        )
+        self.backend, nms_function = open_backend(weights, runtime)
         if callable(settings):
             settings = settings(self.backend.names)
-        self._pipeline = Pipeline(self.backend, settings or NmsSettings(), batch, nms_function)
+        self._pipeline = Pipeline(
+            self.backend, settings or NmsSettings(), batch, nms_function, lanes_of(runtime)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,42 +99,71 @@ class Predictor:
         return self._pipeline(frames)
 
 
+def _runtime(**values: Any) -> RuntimeSettings:
+    try:
+        return RuntimeSettings(**values)
+    except pydantic.ValidationError as error:
+        raise DetectorError(explain(RuntimeSettings, error.errors()[0])) from error
+
+
 def open_backend(
-    weights: str | Path | Detector, device: str = "auto", imgsz: int | None = None
+    weights: str | Path | Detector, runtime: RuntimeSettings | None = None
 ) -> tuple[Backend, Nms]:
     """Pick what runs a file, by its suffix, and the suppression that goes with it.
 
     Raises:
         DetectorError: no such file, no such format, a size that the file does not take.
     """
+    runtime = runtime or RuntimeSettings()
     if not isinstance(weights, (str, Path)):
-        return _torch_backend(weights, device, imgsz)
+        return _torch_backend(weights, runtime)
     path = Path(weights)
     if not path.is_file():
         raise _missing(path)
     if path.suffix in (".onnx", ".xml"):
-        backend = _torch_free(path, device)
-        return _resized(backend, imgsz, path), backend.nms
+        backend = _torch_free(path, runtime)
+        return _fitted(backend, runtime), backend.nms
     if path.suffix == ".pt2":
         from detector.export.pt2 import Pt2Backend
-        from detector.torch_backend import choose_device, torch_nms
+        from detector.postprocess import nms as torch_nms
+        from detector.torch_backend import choose_device, use_threads
 
-        return _resized(Pt2Backend(path, choose_device(device)), imgsz, path), torch_nms
+        use_threads(threads_of(runtime))
+        return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime), torch_nms
     from detector.checkpoint import load
 
-    return _torch_backend(load(path), device, imgsz)
+    return _torch_backend(load(path), runtime)
 
 
-def _torch_free(path: Path, device: str) -> ExportedBackend:
-    """ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one."""
-    device = "cpu" if device == "auto" else device
+def lanes_of(runtime: RuntimeSettings) -> int:
+    """How many batches the network works on at the same time."""
+    return 1 if runtime.mode == "latency" else runtime.threads or available_threads()
+
+
+def threads_of(runtime: RuntimeSettings) -> int | None:
+    """Threads that work on one batch; None where nobody said."""
+    return runtime.threads if runtime.mode == "latency" else 1
+
+
+def available_threads() -> int:
+    """What ``OMP_NUM_THREADS`` says, as torchrun does, else the cores this process may use."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
+    # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
+    device = "cpu" if runtime.device == "auto" else runtime.device
     if path.suffix == ".xml":
         from detector.runtime.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(path, device=device)
+        threads = runtime.threads or available_threads()
+        return OpenVinoBackend(path, threads, device, streams=lanes_of(runtime))
     from detector.runtime.onnx import OnnxBackend
 
-    return OnnxBackend(path, device=device)
+    return OnnxBackend(path, threads_of(runtime) or available_threads(), device)
 
 
 def _missing(path: Path) -> DetectorError:
@@ -132,25 +176,38 @@ def _missing(path: Path) -> DetectorError:
     return DetectorError(f"no such file{hint}", file=path)
 
 
-def _torch_backend(model: Detector, device: str, imgsz: int | None) -> tuple[Backend, Nms]:
+def _torch_backend(model: Detector, runtime: RuntimeSettings) -> tuple[Backend, Nms]:
     from detector.tasks import task_of
-    from detector.torch_backend import TorchBackend, choose_device
+    from detector.torch_backend import TorchBackend, choose_device, use_threads
 
+    use_threads(threads_of(runtime))
     preprocess = model.preprocess
-    if imgsz is not None:
-        preprocess = preprocess.with_size(model.square_size(imgsz))
-    return TorchBackend(model, choose_device(device), preprocess), task_of(model).postprocess
+    if runtime.imgsz is not None:
+        preprocess = preprocess.with_size(model.square_size(runtime.imgsz))
+    if runtime.letterbox == "rectangle":
+        preprocess = preprocess.with_rectangle(model.max_stride)
+    backend = TorchBackend(model, choose_device(runtime.device), preprocess)
+    return backend, task_of(model).postprocess
 
 
-def _resized(backend: Any, imgsz: int | None, path: Path) -> Backend:
-    """The same backend with another input size, if its file was exported for that."""
-    if imgsz is None or backend.preprocess.size_hw == (imgsz, imgsz):
-        return backend  # type: ignore[no-any-return]
+def _fitted(backend: Any, runtime: RuntimeSettings) -> Backend:
+    """The backend of a file with another input size, if it was exported for that."""
+    size_hw = backend.preprocess.size_hw
+    if runtime.imgsz is not None and size_hw != (runtime.imgsz, runtime.imgsz):
+        _check_dynamic(backend, f"found imgsz {runtime.imgsz}")
+        size_hw = square_size(runtime.imgsz, backend.stride)
+        backend.preprocess = backend.preprocess.with_size(size_hw)
+    if runtime.letterbox == "rectangle":
+        preprocess = backend.preprocess.with_rectangle(backend.stride)
+        _check_dynamic(backend, "found letterbox rectangle")
+        backend.preprocess = preprocess
+    return backend  # type: ignore[no-any-return]
+
+
+def _check_dynamic(backend: Any, found: str) -> None:
     if not backend.dynamic_size:
         height, width = backend.preprocess.size_hw
         raise DetectorError(
-            f"takes inputs of {height}×{width} only, found imgsz {imgsz}; export with --dynamic",
-            file=path,
+            f"takes inputs of {height}×{width} only, {found}; export with --dynamic",
+            file=backend.path,
         )
-    backend.preprocess = backend.preprocess.with_size(square_size(imgsz, backend.stride))
-    return backend  # type: ignore[no-any-return]

@@ -6,6 +6,8 @@ and exports use nothing else, so the same image gives the same boxes everywhere.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -82,25 +84,54 @@ class Preprocess(PreprocessKeys):
     ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``; ``stretch`` does not.
     ``crop`` keeps it too and takes the centre, ``crop_fraction`` of the shorter side: of 0.875, 224
     pixels of 256, as ImageNet is evaluated.
+
+    With ``rectangle``, the network's stride, a letterboxed image is padded only to the next
+    multiple of it on either side, not to the whole of ``size_hw``.
     """
 
     size_hw: tuple[Side, Side]
+    rectangle: Annotated[int, pydantic.Field(ge=1)] | None = None
 
     def with_size(self, size_hw: tuple[int, int]) -> Preprocess:
         """The same specification for another input size."""
         return Preprocess(**{**self.model_dump(), "size_hw": size_hw})
 
+    def with_rectangle(self, stride: int) -> Preprocess:
+        """The same specification with the smallest input that takes the image, for that stride.
+
+        Raises:
+            DetectorError: images are not letterboxed.
+        """
+        if self.mode != "letterbox":
+            raise DetectorError(
+                f"letterbox rectangle: the model takes images by {self.mode!r}, at one size"
+            )
+        return self.model_copy(update={"rectangle": stride})
+
+    def input_size(self, image_size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the input that an image becomes, pixels.
+
+        >>> Preprocess(size_hw=(640, 640), rectangle=32).input_size((480, 600))
+        (512, 640)
+        """
+        if self.rectangle is None:
+            return self.size_hw
+        height, width = (
+            math.ceil(side / self.rectangle) * self.rectangle
+            for side in self._letterboxed(image_size_hw)
+        )
+        return height, width
+
     def fit(self, image_rgb: Image) -> tuple[Image, Placement]:
-        """Resize an (h, w, 3) image into the (H, W, 3) input; the argument stays as it is."""
+        """Resize an (h, w, 3) image into its (H, W, 3) input; the argument stays as it is."""
         height, width = image_rgb.shape[:2]
-        target_h, target_w = self.size_hw
+        target_h, target_w = self.input_size((height, width))
         if self.mode == "crop":
             return self._centre(image_rgb)
         if self.mode == "stretch":
             new_h, new_w = target_h, target_w
         else:
-            ratio = min(target_h / height, target_w / width)
-            new_h, new_w = max(round(height * ratio), 1), max(round(width * ratio), 1)
+            new_h, new_w = self._letterboxed((height, width))
         if (new_h, new_w) != (height, width):
             resized = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
             image_rgb = np.asarray(resized, np.uint8)
@@ -123,10 +154,29 @@ class Preprocess(PreprocessKeys):
         offset_xy = (-left * scale_x, -top * scale_y)
         return np.array(canvas, np.uint8), Placement((scale_x, scale_y), offset_xy, (height, width))
 
-    def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(b, H, W, 3) uint8 images → (b, 3, H, W) float32 network input, contiguous."""
-        planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
-        if any(self.mean_rgb):
-            planes -= np.array(self.mean_rgb, np.float32).reshape(1, 3, 1, 1)
-        planes /= np.array(self.scale_rgb, np.float32).reshape(1, 3, 1, 1)
-        return planes
+    def _letterboxed(self, image_size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the resized image, within ``size_hw``."""
+        height, width = image_size_hw
+        ratio = min(self.size_hw[0] / height, self.size_hw[1] / width)
+        return max(round(height * ratio), 1), max(round(width * ratio), 1)
+
+    def normalize(
+        self, images: Sequence[Image] | NDArray[np.uint8], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """(b, H, W, 3) uint8 images → (b, 3, H, W) float32 network input, contiguous.
+
+        Args:
+            images: of one size.
+            out: (b, 3, H, W) memory for the result; without it new memory is taken.
+        """
+        if out is None:
+            out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
+        mean_rgb, scale_rgb = (np.array(rgb, np.float32) for rgb in (self.mean_rgb, self.scale_rgb))
+        for image, planes in zip(images, out, strict=True):
+            # By plane: numpy is slow where neighbours are not side by side.
+            for plane, pixels, mean, scale in zip(
+                planes, cv2.split(image), mean_rgb, scale_rgb, strict=True
+            ):
+                centred = np.subtract(pixels, mean, out=plane) if mean else pixels
+                np.divide(centred, scale, out=plane)
+        return out

@@ -14,6 +14,10 @@ from detector.errors import DetectorError, nearest
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""
 
+Suppression = Literal["nms", "soft-linear", "soft-gaussian", "fusion"]
+Letterbox = Literal["square", "rectangle"]
+Mode = Literal["latency", "throughput"]
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -21,14 +25,23 @@ Count = Annotated[int, Field(ge=1)]
 ImageSide = Annotated[int, Field(ge=32, le=8192)]
 
 
-class NmsSettings(Strict):
-    """Which boxes remain after decoding. There is no time limit."""
+class SuppressionSettings(Strict):
+    """Which of the boxes remain."""
 
     confidence: Fraction = Field(0.25, description="lowest score that is kept")
     iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
     max_detections: Count = Field(300, description="boxes per image, the best ones")
-    multi_label: bool = Field(False, description="a box may carry several classes")
     class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
+    suppression: Suppression = Field(
+        "nms", description="drop all but the best, or lower their scores, or fuse boxes"
+    )
+    sigma: Positive = Field(0.5, description="of soft-gaussian: the larger, the softer")
+
+
+class NmsSettings(SuppressionSettings):
+    """Which boxes remain after decoding. There is no time limit."""
+
+    multi_label: bool = Field(False, description="a box may carry several classes")
     classes: tuple[int, ...] | None = Field(None, description="class numbers to keep")
     candidates: Count = Field(30_000, description="boxes that enter the suppression, best first")
     class_candidates: Count | None = Field(
@@ -143,7 +156,23 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     resume: str | None = Field(None, description="run folder to go on with, or 'last'")
 
 
-class ValSettings(ToolSettings, DataSettings):
+class RuntimeSettings(Strict):
+    """How a network is run."""
+
+    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    letterbox: Letterbox = Field(
+        "square",
+        description="pad images to the square, or only to the stride's next multiples",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: Count | None = Field(None, description="compute threads; default: one a core")
+    mode: Mode = Field(
+        "latency",
+        description="latency: all threads on one batch; throughput: each on a batch of its own",
+    )
+
+
+class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     """Measure AP, or a classifier's accuracy."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
@@ -153,9 +182,7 @@ class ValSettings(ToolSettings, DataSettings):
         description="COCO's AP, VOC's at IoU 0.5 by 11 points (07) or area (10), or accuracy; "
         "default: coco for boxes, accuracy for classes",
     )
-    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(16, description="images per forward pass")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     confidence: Fraction | None = Field(
         None, description="lowest score that is kept; default: the model's, 0.001 for YOLO's"
     )
@@ -166,6 +193,9 @@ class ValSettings(ToolSettings, DataSettings):
     )
     max_detections: Count | None = Field(
         None, description="boxes per image; default: the model's, 300 for YOLO's"
+    )
+    suppression: Suppression | None = Field(
+        None, description="of boxes that overlap, see detect; default: the model's, nms"
     )
     certificate: bool = Field(
         False,
@@ -186,26 +216,21 @@ class ValSettings(ToolSettings, DataSettings):
 
     def nms(self, measuring: NmsSettings = MEASURING) -> NmsSettings:
         """The model's own thresholds for measuring, with those of the flags in their place."""
-        flags = {name: getattr(self, name) for name in ("confidence", "iou", "max_detections")}
+        names = ("confidence", "iou", "max_detections", "suppression")
+        flags = {name: getattr(self, name) for name in names}
         given = {name: value for name, value in flags.items() if value is not None}
         return measuring.model_copy(update=given)
 
 
-class DetectSettings(ToolSettings):
+class DetectSettings(ToolSettings, RuntimeSettings, SuppressionSettings):
     """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
-    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     batch: Count = Field(1, description="images per forward pass")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    confidence: Fraction = Field(0.25, description="lowest score that is kept")
-    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
-    max_detections: Count = Field(300, description="boxes per image")
     classes: tuple[str, ...] | None = Field(
         None, description="class names or numbers to keep, as cat,dog"
     )
-    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
     skip_bad: bool = Field(False, description="go on past unreadable images, and count them")
     output: Path = Field(Path("runs/detect"), description="folder of the results")
     draw: bool = Field(True, description="write images, or the video, with boxes drawn")
@@ -221,13 +246,8 @@ class DetectSettings(ToolSettings):
         classes = None
         if self.classes is not None:
             classes = tuple(_class_number(name, names) for name in self.classes)
-        return NmsSettings(
-            confidence=self.confidence,
-            iou=self.iou,
-            max_detections=self.max_detections,
-            class_agnostic=self.class_agnostic,
-            classes=classes,
-        )
+        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
+        return NmsSettings(classes=classes, **flags)
 
 
 def _class_number(name: str, names: tuple[str, ...]) -> int:
@@ -239,7 +259,7 @@ def _class_number(name: str, names: tuple[str, ...]) -> int:
     raise DetectorError(f"unknown class {name!r}{hint}")
 
 
-class ExportSettings(ToolSettings, DataSettings):
+class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
     """Fuse, write, reload, compare, certify."""
 
     weights: Path = Field(description=".safetensors or a foreign .pt")
@@ -250,26 +270,17 @@ class ExportSettings(ToolSettings, DataSettings):
     source: str | None = Field(None, description="real images to compare on; default: drawn ones")
     opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
     half: bool = Field(False, description="weights of 16 bits; the arithmetic stays of 32")
+    nms: bool = Field(False, description="put the suppression that the flags below say in the file")
+    multi_label: bool = Field(False, description="a box may carry several classes")
     split: str = Field("val", description="split to measure on, where --data is given")
     batch: Count = Field(16, description="images per forward pass when measuring")
-    nms: bool = Field(False, description="suppression inside the file, with the thresholds below")
-    confidence: Fraction = Field(0.25, description="lowest score that is kept")
-    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
-    max_detections: Count = Field(300, description="boxes per image")
-    multi_label: bool = Field(False, description="a box may carry several classes")
-    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
 
-    @property
-    def suppression(self) -> NmsSettings | None:
-        """What the file is to hold."""
+    def in_file(self) -> NmsSettings | None:
+        """The suppression that the file is to hold."""
         if not self.nms:
             return None
-        return NmsSettings(
-            **{
-                name: getattr(self, name)
-                for name in ("confidence", "iou", "max_detections", "multi_label", "class_agnostic")
-            }
-        )
+        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
+        return NmsSettings(multi_label=self.multi_label, **flags)
 
 
 class InfoSettings(ToolSettings):

@@ -23,11 +23,11 @@ from detector.heads.classify import Classify
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
+from detector.postprocess import nms
 from detector.preprocess import Preprocess
 from detector.runtime.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings
 from detector.structures import Targets
-from detector.torch_backend import torch_nms
 
 
 class Criterion(Protocol):
@@ -62,7 +62,7 @@ class Task:
     criterion: Callable[[Detector, LossSettings], Criterion]
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
     loader: Callable[[DetectionDataset, Preprocess, TrainSettings], Any]
-    postprocess: Nms = torch_nms
+    postprocess: Nms = nms
     figures: tuple[str, ...] = ("AP", "AP50")
     adds_up: bool = False
     unused: frozenset[str] = frozenset()
@@ -100,7 +100,7 @@ register_task(
     Task(
         name="detect",
         criterion=_yolo_criterion,
-        postprocess=torch_nms,
+        postprocess=nms,
         evaluator=CocoEvaluator,
         loader=training_loader,
         adds_up=True,
@@ -125,7 +125,7 @@ register_task(
     Task(
         name="detect",
         criterion=_multibox_criterion,
-        postprocess=torch_nms,
+        postprocess=nms,
         evaluator=CocoEvaluator,
         loader=partial(training_loader, augmentation=SsdAugment),
         unused=_SSD_UNUSED,

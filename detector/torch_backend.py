@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError, nearest
 from detector.graph import Detector
-from detector.postprocess import nms
 from detector.preprocess import Preprocess
 from detector.runtime.backend import Arrays
-from detector.settings import NmsSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What people ask for; torch knows more."""
@@ -77,10 +75,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def torch_nms(
-    boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Suppression by torchvision for the pipeline; equal to the numpy one."""
-    kept = nms(torch.from_numpy(boxes_xyxy), torch.from_numpy(scores), settings)
-    boxes, values, class_ids = (part.numpy() for part in kept)
-    return boxes, values, class_ids
+def use_threads(count: int | None) -> None:
+    """Compute threads of torch, for the whole process: it knows no others. None changes nothing."""
+    if count is not None:
+        torch.set_num_threads(count)

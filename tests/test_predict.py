@@ -1,8 +1,10 @@
 """The Python interface: build, load, deploy, and a Predictor that is the same for every file."""
 
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,14 @@ from detector.checkpoint import save_weights
 from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import read_image, write_image
+from detector.postprocess import nms as torch_nms
 from detector.predict import open_backend
 from detector.preprocess import square_size
 from detector.runtime.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
-from detector.torch_backend import torch_nms
 
-FILES = ("finder", "finder_onnx", "finder_pt2")
+FILES = ("finder", "finder_onnx", "finder_openvino", "finder_pt2")
 EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)
 
 BOX_TOLERANCE = 1e-3
@@ -32,7 +34,7 @@ SCORE_TOLERANCE = 1e-5
 
 @pytest.fixture(params=FILES)
 def weights(request: pytest.FixtureRequest) -> Path:
-    """The same network as trained, as ONNX and as a torch program."""
+    """The same network as trained, and each form that it is exported to."""
     return request.getfixturevalue(request.param)
 
 
@@ -154,6 +156,36 @@ def test_another_size(finder: Path, finder_pt2: Path, noise):
     assert_equal(of_pt2, of_torch)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_throughput_gives_the_same(weights: Path, noise, expected, batch: int):
+    before = torch.get_num_threads()
+    found = predict(weights, noise * 2, mode="throughput", threads=2, batch=batch)
+    assert_equal(found, expected * 2)
+    torch.set_num_threads(before)
+
+
+def test_rectangles(finder: Path, finder_pt2: Path, noise, expected):
+    """Less padding gives fewer boxes of nothing; what lies in the image is where it was."""
+    of_torch, of_pt2 = (
+        predict(file, noise, letterbox="rectangle") for file in (finder, finder_pt2)
+    )
+    assert_equal(of_pt2, of_torch)
+    assert_equal(of_torch[:1], expected[:1])  # square, and of the input's size
+    image = np.full((32, 128, 3), 100, np.uint8)
+    image[:, :32] = (200, 30, 30)  # a square of 16 pixels in an input of 16×64
+    (found,) = detector.Predictor(finder, letterbox="rectangle")(image)
+    np.testing.assert_allclose(found.boxes_xyxy, [[0, 0, 32, 32]], atol=BOX_TOLERANCE)
+
+
+def test_a_rectangle_for_a_file_of_one_size(finder_onnx: Path):
+    with pytest.raises(DetectorError) as caught:
+        detector.Predictor(finder_onnx, letterbox="rectangle")
+    assert str(caught.value) == (
+        f"{finder_onnx}: takes inputs of 64×64 only, found letterbox rectangle; "
+        "export with --dynamic"
+    )
+
+
 def test_a_file_gives_the_same_as_a_picture_on_disk(weights: Path, noise, expected, tmp_path: Path):
     """Through PNG files, which lose nothing, and a glob."""
     for number, image in enumerate(noise):
@@ -187,9 +219,9 @@ def test_timing(finder: Path, finder_images: Path):
     assert min(predictor.timing.ms_per_image().values()) > 0
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_no_more_than_a_batch_is_in_memory(finder: Path, batch: int):
-    """Neither images that are still to come nor those that are done."""
+@pytest.mark.parametrize(("batch", "threads"), [(1, 1), (3, 1), (1, 2)])
+def test_few_batches_are_in_memory(finder_pt2: Path, batch: int, threads: int):
+    """Neither images that are long to come nor those that are done."""
     alive: list[weakref.ref[np.ndarray]] = []
     most = 0
 
@@ -200,13 +232,16 @@ def test_no_more_than_a_batch_is_in_memory(finder: Path, batch: int):
             yield Frame(str(index), None, 0, image)
             del image
 
-    predictor = detector.Predictor(finder, batch=batch)
+    mode = "throughput" if threads > 1 else "latency"
+    predictor = detector.Predictor(finder_pt2, batch=batch, threads=threads, mode=mode)
     for number, result in enumerate(predictor.frames(frames())):
-        assert len(alive) <= (number // batch + 1) * batch  # nothing was read ahead
+        time.sleep(0.002)  # enough to read on, if anything did
+        # In hand, in each lane, and being read; of the next one the first image may be there.
+        assert len(alive) <= (number // batch + 1 + threads + 1) * batch + 1
         del result
         most = max(most, sum(reference() is not None for reference in alive))
     assert len(alive) == 20
-    assert most <= 2 * batch  # one batch, and at its end the one before it
+    assert most <= (threads + 2) * batch + 1
 
 
 def test_results_come_one_by_one(finder: Path, finder_images: Path):
@@ -233,7 +268,6 @@ def test_what_runs_a_file(finder: Path, finder_onnx: Path, finder_pt2: Path):
     ("imgsz", "message"),
     [
         (40, "imgsz 40 is not a multiple of the network's stride 16; the nearest is 32"),
-        (8, "imgsz 8 is not a multiple of the network's stride 16; the nearest is 16"),
         (1001, "imgsz 1001 is not a multiple of the network's stride 16; the nearest is 1008"),
     ],
 )
@@ -244,6 +278,20 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
     assert str(caught.value) == message
     with pytest.raises(DetectorError, match=f"^imgsz {imgsz} is not a multiple"):
         detector.Predictor(model, imgsz=imgsz)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"imgsz": 8}, "imgsz: expected at least 32, found 8"),
+        ({"threads": 0}, "threads: expected at least 1, found 0"),
+        ({"mode": "fast"}, "mode: expected 'latency' or 'throughput', found 'fast'"),
+    ],
+)
+def test_keywords_that_do_not_fit(keywords: dict[str, Any], message: str, finder: Path):
+    with pytest.raises(DetectorError) as caught:
+        detector.Predictor(finder, **keywords)
+    assert str(caught.value) == message
 
 
 def test_the_model_stays_what_it_was(finder: Path, noise):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.errors import DetectorError
 from detector.preprocess import Placement, Preprocess
 
 
@@ -45,6 +46,38 @@ def test_letterbox(
     inside[top : top + new_hw[0], left : left + new_hw[1]] = True
     assert (canvas[inside] == 200).all()
     assert (canvas[~inside] == 114).all()
+
+
+# Letterboxed into 64×96 as by hand, then up to multiples of 32 with ⌊rest / 2⌋ before the image.
+@pytest.mark.parametrize(
+    ("image_hw", "input_hw", "offset_xy"),
+    [
+        ((64, 96), (64, 96), (0, 0)),
+        ((48, 96), (64, 96), (0, 8)),
+        ((32, 96), (32, 96), (0, 0)),
+        ((640, 480), (64, 64), (8, 0)),  # 64×48
+        ((10, 3000), (32, 96), (0, 15)),  # one row
+        ((64, 32), (64, 32), (0, 0)),
+    ],
+)
+def test_smallest_rectangle(
+    image_hw: tuple[int, int], input_hw: tuple[int, int], offset_xy: tuple[int, int]
+) -> None:
+    rectangle = Preprocess(size_hw=(64, 96)).with_rectangle(32)
+    assert rectangle.input_size(image_hw) == input_hw
+    canvas, placement = rectangle.fit(picture(*image_hw))
+    assert canvas.shape == (*input_hw, 3)
+    assert placement.offset_xy == offset_xy
+    _, square = Preprocess(size_hw=(64, 96)).fit(picture(*image_hw))
+    assert placement.scale_xy == square.scale_xy
+
+
+def test_only_letterboxes_have_rectangles() -> None:
+    with pytest.raises(DetectorError) as caught:
+        Preprocess(size_hw=(64, 64), mode="stretch").with_rectangle(32)
+    assert str(caught.value) == (
+        "letterbox rectangle: the model takes images by 'stretch', at one size"
+    )
 
 
 def test_stretch_fills_the_input() -> None:
@@ -145,6 +178,13 @@ def test_normalize_by_hand() -> None:
     assert planes.flags.c_contiguous
     np.testing.assert_allclose(planes[1, :, 2, 3], [1, 0.2, 0])
     assert planes.sum() == pytest.approx(1.2)
+
+
+def test_normalize_into_memory_that_is_given() -> None:
+    images = [picture(8, 16, value) for value in (0, 51, 255)]
+    out = np.full((3, 3, 8, 16), np.nan, np.float32)
+    assert Preprocess(size_hw=(8, 16)).normalize(images, out) is out
+    np.testing.assert_array_equal(out[:, 2, 7, 15], np.float32([0, 51, 255]) / np.float32(255))
 
 
 def test_mean_and_scale() -> None:

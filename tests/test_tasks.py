@@ -20,13 +20,13 @@ from detector.evaluation.coco import CocoEvaluator
 from detector.graph import Detector, build
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
+from detector.postprocess import nms
 from detector.predict import Predictor
 from detector.registry import register
 from detector.reparam import deploy
 from detector.settings import LossSettings, TrainSettings
 from detector.structures import Targets
 from detector.tasks import Task, register_task, task_of
-from detector.torch_backend import torch_nms
 
 MODEL = """
 nc: 2
@@ -94,7 +94,7 @@ class PointLoss:
 POINTS = Task(
     name="points",
     criterion=PointLoss,
-    postprocess=torch_nms,
+    postprocess=nms,
     evaluator=CocoEvaluator,
     loader=training_loader,
     adds_up=True,
@@ -199,7 +199,7 @@ def test_the_task_of_detect(tiny_cfg: Path):
     model = build(tiny_cfg)
     task = task_of(model)
     assert task.name == "detect"
-    assert task.postprocess is torch_nms
+    assert task.postprocess is nms
     assert task.evaluator is CocoEvaluator
     assert task.adds_up
     criterion = task.criterion(model, LossSettings(objectness_gain=2.0))

@@ -5,17 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from detector.checkpoint import load
 from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.preprocess import Preprocess
-from detector.runtime import nms as in_numpy
 from detector.runtime.backend import Backend
-from detector.settings import NmsSettings
-from detector.torch_backend import TorchBackend, choose_device, torch_nms
+from detector.torch_backend import TorchBackend, choose_device
 
 
 @pytest.fixture
@@ -100,23 +96,3 @@ def test_devices_that_are_not_there(name: str):
     assert message.startswith(f"device {name!r} cannot be used: ")
     assert "\n" not in message
     assert len(message) < 200
-
-
-corner = st.integers(0, 20)
-boxes_and_scores = st.lists(
-    st.tuples(corner, corner, corner, corner, *[st.sampled_from([0.1, 0.3, 0.5, 0.9])] * 2),
-    max_size=30,
-)
-
-
-@given(boxes_and_scores, st.booleans(), st.booleans())
-def test_suppression_equals_the_one_in_numpy(rows, multi_label: bool, class_agnostic: bool):
-    table = np.array(rows, np.float32).reshape(-1, 6)
-    boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], 1)
-    settings = NmsSettings(multi_label=multi_label, class_agnostic=class_agnostic)
-    expected = in_numpy.nms(boxes, table[:, 4:], settings)
-    found = torch_nms(boxes, np.ascontiguousarray(table[:, 4:]), settings)
-    for one, other in zip(found, expected, strict=True):
-        assert isinstance(one, np.ndarray)
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)

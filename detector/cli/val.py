@@ -25,7 +25,7 @@ from detector.settings import ValSettings
 
 def val(settings: ValSettings) -> dict[str, Any]:
     """Measure, print, and return the figures, also those per class."""
-    backend, nms = open_backend(settings.weights, settings.device, settings.imgsz)
+    backend, nms = open_backend(settings.weights, settings)
     note_unused(settings, backend)
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:

@@ -1,6 +1,6 @@
 """Non-maximum suppression in numpy. Results depend on the input alone, never on time.
 
-The rule, which ``detector.postprocess`` follows with torch tensors:
+The rule:
 
 1. **Candidates.** With ``multi_label`` every (box, class) pair, else every box with its best
    class (the lower number where two are equal); of these, the ones whose score is at least
@@ -12,7 +12,11 @@ The rule, which ``detector.postprocess`` follows with torch tensors:
 4. **Limit.** The first ``max_detections`` of the kept ones are the result.
 
 All arithmetic and both thresholds are float32, and the IoU is computed in torchvision's order of
-operations: the results of both implementations are equal to the last bit.
+operations: with ``detector.postprocess``, which gives torchvision the third step, the results are
+equal to the last bit.
+
+With another ``suppression`` than ``nms``, Soft-NMS or fusion take the third step, in float64, and
+what they give is put in order once more.
 """
 
 from __future__ import annotations
@@ -22,11 +26,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.runtime.box_fusion import fuse_boxes
+from detector.runtime.soft_nms import soft_nms
 from detector.settings import NmsSettings
 
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int64]
+Suppress = Callable[[Boxes, Indices, float, int], Indices]
 Nms = Callable[..., tuple[Boxes, Scores, Indices]]
 """One image's outputs, and the settings → boxes, scores, class_ids; see :func:`nms`."""
 
@@ -34,13 +41,56 @@ FIRST_LOOK = 4
 """Suppression begins with this many candidates for each detection that may come out."""
 
 
-def nms(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> tuple[Boxes, Scores, Indices]:
+def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
+    """Indices of the first ``limit`` boxes that no better box of their group suppresses.
+
+    Args:
+        boxes_xyxy: (m, 4), best first.
+        groups: (m,) only boxes of one group suppress each other.
+        iou: boxes that overlap more are suppressed.
+        limit: number of boxes to keep.
+
+    Returns:
+        (k,) ascending.
+    """
+    # Groups lie side by side, each in the order of scores: a box's rivals are one slice.
+    by_group = np.argsort(groups, kind="stable")
+    place = np.argsort(by_group)
+    end = np.searchsorted(groups[by_group], groups, side="right")
+    corners = np.ascontiguousarray(boxes_xyxy[by_group].T)
+    left_top, right_bottom = corners[:2], corners[2:]
+    areas = (right_bottom[0] - left_top[0]) * (right_bottom[1] - left_top[1])
+    threshold = np.float32(iou)
+
+    alive = np.ones(len(groups), np.bool_)
+    kept: list[int] = []
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # boxes without area
+        for index, (here, stop) in enumerate(zip(place.tolist(), end.tolist(), strict=True)):
+            if not alive[here]:
+                continue
+            kept.append(index)
+            if len(kept) == limit:
+                break
+            rest = slice(here + 1, stop)
+            corner_a = np.maximum(left_top[:, rest], left_top[:, here : here + 1])
+            corner_b = np.minimum(right_bottom[:, rest], right_bottom[:, here : here + 1])
+            width, height = np.maximum(corner_b - corner_a, 0)
+            intersection = width * height
+            union = areas[here] + areas[rest] - intersection
+            alive[rest] &= ~(intersection / union > threshold)
+    return np.array(kept, np.int64)
+
+
+def nms(
+    boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings, suppress: Suppress = suppress
+) -> tuple[Boxes, Scores, Indices]:
     """Keep the best boxes of one image.
 
     Args:
         boxes_xyxy: (n, 4) float32, pixels, finite.
         scores: (n, classes) float32; a NaN is no candidate.
         settings: thresholds and limits.
+        suppress: what takes the third step.
 
     Returns:
         boxes (k, 4), scores (k,) descending, class_ids (k,): float32, float32, int64.
@@ -51,26 +101,34 @@ def nms(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> tuple[Boxes
         array([0.9], dtype=float32)
     """
     boxes_xyxy = np.asarray(boxes_xyxy, np.float32)
-    scores = np.asarray(scores, np.float32)
+    scores = np.ascontiguousarray(scores, np.float32)
     flat = _candidates(scores, settings)
     flat = flat[best_first(scores.ravel()[flat], settings.candidates)]
     if settings.class_candidates is not None:
         flat = flat[first_of_each(flat % max(scores.shape[1], 1), settings.class_candidates)]
     box_index, class_ids = np.divmod(flat, max(scores.shape[1], 1))
+    boxes, values = boxes_xyxy[box_index], scores.ravel()[flat]
     groups = np.zeros_like(class_ids) if settings.class_agnostic else class_ids
-    kept = suppress(boxes_xyxy[box_index], groups, settings.iou, settings.max_detections)
-    return boxes_xyxy[box_index[kept]], scores.ravel()[flat[kept]], class_ids[kept]
+    if settings.suppression == "nms":
+        kept = _first_kept(suppress, boxes, groups, settings)
+        return boxes[kept], values[kept], class_ids[kept]
+    exact = boxes.astype(np.float64), values.astype(np.float64)
+    if settings.suppression == "fusion":
+        means, means_of_scores, kept = fuse_boxes(*exact, groups, settings)
+        return np.float32(means), np.float32(means_of_scores), class_ids[kept]
+    kept, lowered = soft_nms(*exact, groups, settings)
+    return boxes[kept], lowered.astype(np.float32), class_ids[kept]
 
 
 def _candidates(scores: Scores, settings: NmsSettings) -> Indices:
     """Candidates as ascending indices into the flattened scores: box · classes + class."""
-    confidence = np.float32(settings.confidence)
     classes = max(scores.shape[1], 1)
-    if settings.multi_label or scores.size == 0:
-        flat = np.flatnonzero(scores >= confidence)
-    else:
-        box_index = np.flatnonzero(scores.max(axis=1) >= confidence)
-        flat = box_index * classes + scores[box_index].argmax(axis=1)
+    flat = np.flatnonzero(scores.ravel() >= np.float32(settings.confidence))
+    if not settings.multi_label and len(flat):
+        # Few boxes reach the confidence: the best class is looked for in those alone.
+        box_index = flat // classes
+        box_index = box_index[np.diff(box_index, prepend=-1) > 0]
+        flat = box_index * classes + np.nanargmax(scores[box_index], axis=1)
     if settings.classes is not None:
         flat = flat[np.isin(flat % classes, settings.classes)]
     return flat
@@ -98,53 +156,18 @@ def first_of_each(class_ids: Indices, count: int) -> Indices:
     return np.sort(by_class[rank < count])
 
 
-def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
-    """Indices of the first ``limit`` boxes that no better box of their group suppresses.
+def _first_kept(
+    suppress: Suppress, boxes_xyxy: Boxes, groups: Indices, settings: NmsSettings
+) -> Indices:
+    """Suppress no more than is needed: whether a box is kept depends on the better ones alone.
 
-    Whether a box is kept depends on the better ones alone. So the first few candidates settle
-    the first few results, and the rest is looked at only where those do not suffice.
-
-    Args:
-        boxes_xyxy: (m, 4), best first.
-        groups: (m,) only boxes of one group suppress each other.
-        iou: boxes that overlap more are suppressed.
-        limit: number of boxes to keep.
-
-    Returns:
-        (k,) ascending.
+    So the first few candidates settle the first few results, and the rest is looked at only where
+    those do not suffice.
     """
+    limit = settings.max_detections
     seen = FIRST_LOOK * limit
     while True:
-        kept = _suppress(boxes_xyxy[:seen], groups[:seen], iou, limit)
+        kept = suppress(boxes_xyxy[:seen], groups[:seen], settings.iou, limit)
         if len(kept) == limit or seen >= len(groups):
             return kept
         seen *= FIRST_LOOK
-
-
-def _suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
-    # Groups lie side by side, each in the order of scores: a box's rivals are one slice.
-    by_group = np.argsort(groups, kind="stable")
-    place = np.argsort(by_group)
-    end = np.searchsorted(groups[by_group], groups, side="right")
-    corners = np.ascontiguousarray(boxes_xyxy[by_group].T)
-    left_top, right_bottom = corners[:2], corners[2:]
-    areas = (right_bottom[0] - left_top[0]) * (right_bottom[1] - left_top[1])
-    threshold = np.float32(iou)
-
-    alive = np.ones(len(groups), np.bool_)
-    kept: list[int] = []
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # boxes without area
-        for index, (here, stop) in enumerate(zip(place.tolist(), end.tolist(), strict=True)):
-            if not alive[here]:
-                continue
-            kept.append(index)
-            if len(kept) == limit:
-                break
-            rest = slice(here + 1, stop)
-            corner_a = np.maximum(left_top[:, rest], left_top[:, here : here + 1])
-            corner_b = np.minimum(right_bottom[:, rest], right_bottom[:, here : here + 1])
-            width, height = np.maximum(corner_b - corner_a, 0)
-            intersection = width * height
-            union = areas[here] + areas[rest] - intersection
-            alive[rest] &= ~(intersection / union > threshold)
-    return np.array(kept, np.int64)

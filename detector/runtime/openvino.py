@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,15 @@ from detector.runtime.backend import METADATA_KEY, Arrays, ModelCard
 from detector.runtime.exported import INPUT, ExportedBackend, Shape, one_line
 from detector.runtime.seal import check_seal
 
-Hint = Literal["LATENCY", "THROUGHPUT"]
-
 
 class OpenVinoBackend(ExportedBackend):
     """An exported OpenVINO file: input ``images``, outputs those of its task.
 
     Args:
         path: the ``.xml`` file.
-        threads: compute threads; default: OpenVINO's choice.
+        threads: compute threads of the CPU; default: OpenVINO's choice.
         device: ``cpu``, or another of OpenVINO's: ``gpu``, ``gpu.1``, ``npu``.
-        hint: what OpenVINO optimises for.
+        streams: calls that run at the same time, from as many threads; they share the threads.
 
     Raises:
         DetectorError: not a whole pair of files, not one that was exported here, or no such device.
@@ -35,7 +34,7 @@ class OpenVinoBackend(ExportedBackend):
         path: str | Path,
         threads: int | None = None,
         device: str = "cpu",
-        hint: Hint = "LATENCY",
+        streams: int = 1,
     ) -> None:
         path = Path(path)
         core = import_openvino().Core()
@@ -44,17 +43,23 @@ class OpenVinoBackend(ExportedBackend):
         found = model.input(INPUT).get_element_type().get_type_name()
         if found != "f32":
             raise self.error(f"input is {found}, expected f32")
-        options: dict[str, Any] = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
-        if threads is not None:
+        options: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None and device == "cpu":
             options["INFERENCE_NUM_THREADS"] = threads
-        self.compiled = _compiled(core, model, device, options)
+        compiled = _compiled(core, model, device, options)
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            self._requests.put(compiled.create_infer_request())
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
+        request = self._requests.get()
         try:
-            outputs = self.compiled({INPUT: images}, share_inputs=True)
+            outputs = request.infer({INPUT: images}, share_inputs=True)
         except RuntimeError as error:
             raise self.error(f"OpenVINO: {_reason(error)}") from error
+        finally:
+            self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
 
 

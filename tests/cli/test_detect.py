@@ -51,6 +51,7 @@ def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path
     ran = run("detect", *words, "--txt", "--jsonl")
     assert ran.code == 0
     assert ran.figures.pop("ms_per_image").keys() == {"decode", "preprocess", "network", "nms"}
+    assert ran.figures.pop("wall_ms_per_image") > 0
     assert ran.figures == {
         "images": 5,
         "skipped": 0,

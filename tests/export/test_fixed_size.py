@@ -14,6 +14,7 @@ from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
 from detector.predict import Predictor, open_backend
 from detector.reparam import deploy
+from detector.settings import RuntimeSettings
 
 TINY_SSD = """
 nc: 2
@@ -59,7 +60,7 @@ def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path,
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     assert len(found) > 0
     with pytest.raises(DetectorError, match="takes inputs of 68×68 only, found imgsz 64; "):
-        open_backend(report.path, imgsz=64)
+        open_backend(report.path, RuntimeSettings(imgsz=64))
 
 
 def test_another_size(ssd: Detector, tmp_path: Path):
@@ -67,5 +68,5 @@ def test_another_size(ssd: Detector, tmp_path: Path):
     with pytest.raises(DetectorError, match=message):
         export(ssd, "onnx", tmp_path / "ssd", size_hw=(64, 64))
     with pytest.raises(DetectorError, match=message):
-        open_backend(ssd, imgsz=64)
+        open_backend(ssd, RuntimeSettings(imgsz=64))
     assert list(tmp_path.iterdir()) == []

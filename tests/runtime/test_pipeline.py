@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from detector.errors import DetectorError
-from detector.runtime import pipeline
+from detector.preprocess import Preprocess
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import images_of, open_source
 from detector.settings import NmsSettings
 from tests.runtime.conftest import FakeBackend, FakeClassifier, grey
 
+ROOT = Path(__file__).resolve().parents[2]
 WHITE = 255
 
 
@@ -94,21 +103,138 @@ def test_images_of_different_sizes_share_a_batch():
         assert one.scores == pytest.approx(other.scores, abs=1e-6)
 
 
-def test_frames_are_taken_when_their_results_are_asked_for():
+def test_few_frames_are_taken_before_their_results_are_asked_for():
     taken = []
 
     def frames():
-        for index, frame in enumerate(images_of([grey(WHITE)] * 6)):
+        for index, frame in enumerate(images_of([grey(WHITE)] * 40)):
             taken.append(index)
             yield frame
 
     results = Pipeline(FakeBackend(), NmsSettings(), batch=2)(frames())
     assert taken == []
+    for number in range(1, 5):
+        next(results)
+        time.sleep(0.02)  # enough for all forty, if nothing held them back
+        # The batch in hand, one in the network, one that is read.
+        assert len(taken) <= 2 * (math.ceil(number / 2) + 2)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_results_come_in_order_from_any_lane(lanes):
+    class Uneven(FakeBackend):
+        def __call__(self, images):
+            time.sleep(0.01 * (self.running.pop() if self.running else 0))
+            return super().__call__(images)
+
+    backend = Uneven()
+    backend.running = [0, 1, 0, 2, 0, 0, 3]  # hundredths of a second, from the end
+    levels = range(140, 255, 10)
+    results = Pipeline(backend, NmsSettings(), lanes=lanes)(images_of(map(grey, levels)))
+    found = [round(float(result.detections.scores[0]) / 0.9 * 255) for result in results]
+    assert found == list(levels)
+
+
+def test_stages_overlap():
+    """Reading, the network and the caller take 20 ms each: an image comes every 20 ms, not 60."""
+
+    class Slow(FakeBackend):
+        def __call__(self, images):
+            time.sleep(0.02)
+            return super().__call__(images)
+
+    def frames():
+        for frame in images_of([grey(WHITE)] * 10):
+            time.sleep(0.02)
+            yield frame
+
+    pipe = Pipeline(Slow(), NmsSettings())
+    for _ in pipe(frames()):
+        time.sleep(0.02)
+    assert pipe.timing.seconds["decode"] >= 0.2
+    assert pipe.timing.seconds["network"] >= 0.2
+    assert 0.2 <= pipe.timing.wall_seconds < 0.45  # 0.24 on an idle machine, 0.6 one by one
+    assert pipe.timing.wall_ms_per_image() == pipe.timing.wall_seconds * 100
+
+
+class Broken(FakeBackend):
+    def __call__(self, images):
+        raise DetectorError("the network fails")
+
+
+def test_errors_of_the_network_reach_the_caller():
+    with pytest.raises(DetectorError, match="^the network fails$"):
+        run([grey(WHITE)] * 5, Broken())
+
+
+def test_errors_of_the_source_come_after_the_results_before_them():
+    def frames():
+        yield from images_of([grey(WHITE)] * 3)
+        raise DetectorError("the source fails")
+
+    results = Pipeline(FakeBackend(), NmsSettings())(frames())
+    assert [result.name for result in islice(results, 3)] == ["image0", "image1", "image2"]
+    with pytest.raises(DetectorError, match="^the source fails$"):
+        next(results)
+
+
+def test_errors_of_the_suppression_reach_the_caller():
+    def fails(boxes, scores, settings):
+        raise DetectorError("the suppression fails")
+
+    with pytest.raises(DetectorError, match="^the suppression fails$"):
+        list(Pipeline(FakeBackend(), NmsSettings(), nms=fails)(images_of([grey(WHITE)] * 3)))
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("ends", ["close", "error", "exhausted"])
+def test_no_thread_is_left_behind(lanes, ends):
+    before = threading.active_count()
+    results = Pipeline(FakeBackend(), NmsSettings(), lanes=lanes)(images_of([grey(WHITE)] * 20))
     next(results)
-    assert taken == [0, 1]
-    next(results)
-    next(results)
-    assert taken == [0, 1, 2, 3]
+    assert threading.active_count() > before
+    if ends == "close":
+        results.close()
+    elif ends == "error":
+        with pytest.raises(ValueError):
+            results.throw(ValueError())
+    else:
+        list(results)
+    assert threading.active_count() == before
+
+
+def test_ctrl_c_ends_a_run(tmp_path):
+    """In a process of its own: the signal comes while the caller waits for the network."""
+    program = (
+        "import itertools, signal, threading, time, os\n"
+        "from detector.runtime.pipeline import Pipeline\n"
+        "from detector.runtime.sources import images_of\n"
+        "from detector.settings import NmsSettings\n"
+        "from tests.runtime.conftest import FakeBackend, grey\n"
+        "class Slow(FakeBackend):\n"
+        "    def __call__(self, images):\n"
+        "        time.sleep(0.5)\n"
+        "        return super().__call__(images)\n"
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try:\n"
+        "    list(Pipeline(Slow(), NmsSettings())(images_of(itertools.repeat(grey(9)))))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', threading.active_count())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("interrupted 1\n", "")
+
+
+def test_rectangles_of_one_size_share_a_batch():
+    backend = FakeBackend()
+    backend.preprocess = Preprocess(size_hw=(32, 64)).with_rectangle(16)
+    # 16×64 and 20×64 fit as they are; 20 rows are padded to 32. 64×64 becomes 32×32.
+    sizes = [(16, 64), (16, 64), (16, 64), (20, 64), (32, 64), (64, 64)]
+    found = run([grey(WHITE, size) for size in sizes], backend, batch=2)
+    assert backend.shapes == [(2, 3, 16, 64), (1, 3, 16, 64), (2, 3, 32, 64), (1, 3, 32, 32)]
+    assert [len(one) for one in found] == [2] * 6
 
 
 def test_a_result_knows_its_image(image_folder):
@@ -128,19 +254,23 @@ def test_an_own_suppression():
     assert [len(result.detections) for result in pipe(images_of([grey(0)]))] == [1]
 
 
-def test_time_of_each_phase(monkeypatch):
-    ticks = iter(range(0, 1000, 2))  # every look at the clock: 2 seconds later
-    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(ticks))
-    pipe = Pipeline(FakeBackend(), NmsSettings(), batch=2)
+def test_time_of_each_phase():
+    class Slow(FakeBackend):
+        def __call__(self, images):
+            time.sleep(0.02)
+            return super().__call__(images)
+
+    pipe = Pipeline(Slow(), NmsSettings(), batch=2)
     list(pipe(images_of([grey(WHITE)] * 4)))
     assert pipe.timing.images == 4
-    # Two batches; the source is asked a third time.
-    assert pipe.timing.seconds == {"decode": 6, "preprocess": 4, "network": 4, "nms": 4}
-    assert pipe.timing.ms_per_image()["network"] == 1000
+    assert 0.04 <= pipe.timing.seconds["network"] < pipe.timing.wall_seconds
+    assert pipe.timing.ms_per_image()["network"] == pipe.timing.seconds["network"] * 250
+    assert all(0 < pipe.timing.seconds[phase] < 0.04 for phase in ("decode", "preprocess", "nms"))
 
 
 def test_time_of_nothing():
     assert Timing().ms_per_image() == {"decode": 0, "preprocess": 0, "network": 0, "nms": 0}
+    assert Timing().wall_ms_per_image() == 0
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])

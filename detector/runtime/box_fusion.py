@@ -1,0 +1,64 @@
+"""Weighted boxes fusion (Solovyev et al., arXiv 1910.13302): overlapping boxes become their mean.
+
+The paper fuses the boxes of several models, and in its last step lowers the scores of clusters to
+which few contributed, by min(boxes, models) / models. Here one model speaks, and that factor is 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.runtime.clusters import Float64, Indices, by_group, iou_with
+from detector.settings import NmsSettings
+
+
+def fuse_boxes(
+    boxes_xyxy: Float64, scores: Float64, groups: Indices, settings: NmsSettings
+) -> tuple[Float64, Float64, Indices]:
+    """Replace boxes of a group that overlap by their mean, weighted by score (section 3).
+
+    Args:
+        boxes_xyxy: (m, 4), best first.
+        scores: (m,) descending.
+        groups: (m,).
+        settings: the threshold ``iou``, and ``max_detections``.
+
+    Returns:
+        (k, 4) mean boxes, (k,) mean scores, descending, and (k,) the index of each mean's best box.
+    """
+    fused = [
+        (*_clusters(boxes_xyxy[members], scores[members], settings.iou), members)
+        for members in by_group(groups)
+    ]
+    means = np.concatenate([boxes for boxes, _, _, _ in fused])
+    values = np.concatenate([scores for _, scores, _, _ in fused])
+    first = np.concatenate([members[first] for _, _, first, members in fused])
+    order = np.lexsort((first, -values))[: settings.max_detections]
+    return means[order], values[order], first[order]
+
+
+def _clusters(
+    boxes_xyxy: Float64, scores: Float64, threshold: float
+) -> tuple[Float64, Float64, Indices]:
+    """Mean box, mean score and first member of each cluster.
+
+    A box joins the cluster whose mean so far overlaps it most, if by more than the threshold; else
+    it begins one.
+    """
+    means, weighted = np.empty_like(boxes_xyxy), np.zeros_like(boxes_xyxy)
+    weights, counts = np.zeros(len(scores)), np.zeros(len(scores))
+    first: list[int] = []
+    for index, (box, score) in enumerate(zip(boxes_xyxy, scores, strict=True)):
+        overlaps = iou_with(box, means[: len(first)])
+        cluster = int(overlaps.argmax()) if first else 0
+        if not first or overlaps[cluster] <= threshold:
+            cluster = len(first)
+            first.append(index)
+            means[cluster] = box
+        weighted[cluster] += score * box
+        weights[cluster] += score
+        counts[cluster] += 1
+        if weights[cluster] > 0:  # scores of 0 weigh nothing
+            means[cluster] = weighted[cluster] / weights[cluster]
+    k = len(first)
+    return means[:k], weights[:k] / counts[:k], np.array(first, np.int64)
