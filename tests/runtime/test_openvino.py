@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def make_openvino(make_onnx: Callable[..., Path]) -> Callable[..., Path]:
     """A function that writes the network of ``make_onnx`` for OpenVINO."""
+    onnx = pytest.importorskip("onnx")
 
     def make(metadata: str | None = CARD.to_json(), **spoilt: object) -> Path:
         openvino = import_openvino()
