@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
-
 from detector.errors import DetectorError
 from detector.runtime.backend import METADATA_KEY
 from detector.runtime.openvino import OpenVinoBackend, import_openvino, weights_of
@@ -28,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def make_openvino(make_onnx: Callable[..., Path]) -> Callable[..., Path]:
     """A function that writes the network of ``make_onnx`` for OpenVINO."""
+    onnx = pytest.importorskip("onnx")
 
     def make(metadata: str | None = CARD.to_json(), **spoilt: object) -> Path:
         openvino = import_openvino()

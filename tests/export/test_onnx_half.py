@@ -1,0 +1,59 @@
+"""Weights of 16 bits: half the file, the same arithmetic, tolerances of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper, parser
+
+from detector.errors import DetectorError
+from detector.export import Options, export, verify
+from detector.export.formats import FORMATS
+from detector.export.onnx_half import halve
+from detector.graph import Detector
+
+NETWORK = """
+<ir_version: 8, opset_import: ["" : 18]>
+network (float[1, 2] x) => (float[1, 2] y)
+<float[2, 2] weight = {0.1, -2, 3, 4}, float[2] bias = {0.1, 0.2}>
+{ y = Gemm(x, weight, bias) }
+"""
+
+
+def test_weights_and_nothing_else():
+    proto = parser.parse_model(NETWORK)
+    halve(proto)
+    onnx.checker.check_model(proto)
+    stored = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    assert stored["weight/half"].dtype == np.float16
+    assert stored["weight/half"].tolist() == [[np.float16(0.1), -2], [3, 4]]
+    assert stored["bias"].dtype == np.float32
+    cast, _ = proto.graph.node
+    assert (cast.op_type, list(cast.output)) == ("Cast", ["weight"])
+
+
+def test_a_weight_that_is_too_large():
+    proto = parser.parse_model(NETWORK.replace("-2", "-70000"))
+    with pytest.raises(DetectorError, match=r"^a weight is 7e\+04, too large for 16 bits$"):
+        halve(proto)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_file(network: Detector, form: str, tmp_path: Path):
+    whole = export(network, form, tmp_path / "whole")
+    half = export(network, form, tmp_path / "half", options=Options(half=True))
+    assert half.certificate.half
+    found = half.proof.findings.whole
+    assert verify.SINGLE.boxes < found.boxes_relative < verify.HALF.boxes
+    sizes = [FORMATS[form].files(report.path)[-1].stat().st_size for report in (half, whole)]
+    assert sizes[0] < sizes[1]
+
+
+def test_where_it_has_no_place(network: Detector, tmp_path: Path):
+    with pytest.raises(
+        DetectorError, match="^--half is not for --format pt2; use onnx or openvino$"
+    ):
+        export(network, "pt2", tmp_path / "a", options=Options(half=True))

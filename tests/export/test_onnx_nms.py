@@ -1,0 +1,137 @@
+"""Suppression inside an ONNX file: the boxes of ``detector.runtime.nms``, to the last bit."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import parser
+
+from detector.errors import DetectorError
+from detector.export import Options, export
+from detector.export.onnx_nms import with_suppression
+from detector.graph import Detector
+from detector.predict import Predictor, open_backend
+from detector.runtime.nms import nms
+from detector.settings import NmsSettings
+
+NETWORK = """
+<ir_version: 8, opset_import: ["" : {opset}]>
+network (float[b, n, 4] boxes, float[b, n, c] scores)
+  => (float[b, n, 4] network_boxes, float[b, n, c] network_scores)
+{{ network_boxes = Identity(boxes)  network_scores = Identity(scores) }}
+"""
+SETTINGS = [
+    NmsSettings(
+        confidence=confidence,
+        iou=iou,
+        max_detections=limit,
+        multi_label=multi_label,
+        class_agnostic=agnostic,
+    )
+    for confidence, iou, limit, (multi_label, agnostic) in itertools.product(
+        (0.0, 0.25), (0.3, 1.0), (5, 300), ((False, False), (False, True), (True, False))
+    )
+]
+
+
+def session(settings: NmsSettings, opset: int = 18) -> onnxruntime.InferenceSession:
+    proto = with_suppression(parser.parse_model(NETWORK.format(opset=opset)), settings, 3)
+    onnx.checker.check_model(proto)
+    return onnxruntime.InferenceSession(proto.SerializeToString())
+
+
+def assert_equal_to_ours(
+    boxes: np.ndarray, scores: np.ndarray, settings: NmsSettings, opset: int = 18
+) -> None:
+    found = session(settings, opset).run(None, {"boxes": boxes, "scores": scores})
+    for image in range(len(boxes)):
+        expected = nms(boxes[image], scores[image], settings)
+        count = len(expected[1])
+        for ours, its in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(its[image, :count], ours)
+        assert not found[0][image, count:].any()
+        assert (found[1][image, count:] == 0).all()
+        assert (found[2][image, count:] == -1).all()
+
+
+@pytest.mark.parametrize("count", [1, 4, 200])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_the_same_boxes(settings: NmsSettings, count: int, rng: np.random.Generator):
+    """Two images; whole pixels and eighths as scores: many overlaps and scores are equal."""
+    corners = rng.integers(0, 40, (2, count, 2))
+    sides = rng.integers(0, 20, (2, count, 2))
+    boxes = np.concatenate([corners, corners + sides], -1).astype(np.float32)
+    scores = (rng.integers(0, 9, (2, count, 3)) / 8).astype(np.float32)
+    scores[1] *= 0.2
+    assert_equal_to_ours(boxes, scores, settings)
+
+
+@pytest.mark.parametrize("opset", [17, 23])
+def test_other_operator_sets(opset: int, rng: np.random.Generator):
+    boxes = rng.random((1, 30, 4), np.float32) * 10
+    boxes[..., 2:] += boxes[..., :2]
+    assert_equal_to_ours(boxes, rng.random((1, 30, 3), np.float32), NmsSettings(), opset)
+
+
+def test_a_score_that_equals_the_threshold_is_kept():
+    boxes = np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]], np.float32)
+    scores = np.array([[[0.25, 0, 0], [np.nextafter(np.float32(0.25), 0), 0, 0]]], np.float32)
+    _, kept, class_ids = session(NmsSettings()).run(None, {"boxes": boxes, "scores": scores})
+    assert kept.tolist() == [[0.25, 0]]
+    assert class_ids.tolist() == [[0, -1]]
+
+
+def test_what_onnx_cannot_do():
+    both = NmsSettings(multi_label=True, class_agnostic=True)
+    with pytest.raises(DetectorError, match="of one label a box, or within each class$"):
+        session(both)
+
+
+@pytest.fixture(scope="module")
+def finding(network: Detector) -> Detector:
+    """The network with scores that pass the threshold."""
+    model = copy.deepcopy(network)
+    with torch.no_grad():
+        for convolution in model.head.m:
+            convolution.weight *= 8
+            convolution.bias += 2
+    return model
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_whole_way(finding: Detector, dynamic: bool, tmp_path: Path, rng):
+    """A file with suppression detects what the network with ours detects."""
+    settings = NmsSettings(confidence=0.3, iou=0.5, max_detections=50)
+    options = Options(dynamic=dynamic, nms=settings)
+    report = export(finding, "onnx", tmp_path / "a", options=options)
+    assert report.proof.findings.whole is None
+    assert report.proof.findings.final.unmatched == 0
+    backend, _ = open_backend(report.path)
+    assert (backend.measuring, backend.card.nms) == (settings, settings)
+    image = rng.integers(0, 255, (50, 70, 3)).astype(np.uint8)
+    for asked in (settings, settings.model_copy(update={"confidence": 0.6, "classes": (1,)})):
+        (expected,), (found,) = (
+            Predictor(finding, asked)(image),
+            Predictor(report.path, asked)(image),
+        )
+        assert len(found) > 0
+        np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+        np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+    assert [d.dim_param for d in onnx.load(report.path).graph.output[1].type.tensor_type.shape.dim][
+        1:
+    ] == ["detections"]
+
+
+def test_where_it_has_no_place(network: Detector, tmp_path: Path):
+    options = Options(nms=NmsSettings())
+    for form in ("pt2", "openvino"):
+        with pytest.raises(DetectorError, match=f"^--nms is not for --format {form}; use onnx$"):
+            export(network, form, tmp_path / "a", options=options)
