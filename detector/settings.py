@@ -256,6 +256,9 @@ class DetectSettings(ToolSettings, RuntimeSettings, SuppressionSettings):
         None, description="class names or numbers to keep, as cat,dog"
     )
     skip_bad: bool = Field(False, description="go on past unreadable images, and count them")
+    shard: str | None = Field(
+        None, description="part of the files, as 2/4; default: that of torchrun, or all of them"
+    )
     output: Path = Field(Path("runs/detect"), description="folder of the results")
     draw: bool = Field(True, description="write images, or the video, with boxes drawn")
     txt: bool = Field(False, description="write YOLO txt files")

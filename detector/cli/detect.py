@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -12,13 +13,16 @@ from tqdm import tqdm
 from detector.cli.unused import note_unused
 from detector.errors import DetectorError
 from detector.predict import Predictor
-from detector.runtime.sources import OnBad, open_source
-from detector.runtime.writers import JsonLinesWriter, MediaWriter, Writer, YoloTxtWriter
+from detector.runtime.pipeline import Timing
+from detector.runtime.shards import Shard
+from detector.runtime.sources import OnBad, Source, open_source
+from detector.runtime.writers import JsonLinesWriter, MediaWriter, Names, Writer, YoloTxtWriter
 from detector.settings import DetectSettings, TaskName
 
 
 def detect(settings: DetectSettings) -> dict[str, Any]:
     """Detect or classify, write, print counts and milliseconds by phase; returns them."""
+    shard = Shard.parse(settings.shard) if settings.shard else Shard.of_environment()
     predictor = Predictor(
         settings.weights,
         settings.nms,
@@ -31,30 +35,39 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     )
     note_unused(settings, predictor.backend)
     bad: list[str] = []
-    source = open_source(settings.source, _noted(bad) if settings.skip_bad else None)
+    source = open_source(settings.source, _noted(bad) if settings.skip_bad else None, shard)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(writer) for writer in _writers(settings, predictor.backend.task)
+            stack.enter_context(writer)
+            for writer in _writers(settings, predictor.backend.task, source, shard)
         ]
         results = predictor.frames(source)
         for result in tqdm(results, total=source.total, unit="image", disable=None):
             counts.update(result.prediction.found)
             for writer in writers:
                 writer.write(result)
-    timing = predictor.timing
+    if shard is not None and settings.jsonl:
+        shard.merge(_lines_of(settings))
+    return _report(settings, predictor.timing, counts, len(bad), shard)
+
+
+def _report(
+    settings: DetectSettings, timing: Timing, counts: Counter[str], bad: int, shard: Shard | None
+) -> dict[str, Any]:
+    """Print what was found, and return it."""
     phases = timing.ms_per_image()
     found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-    print(f"{timing.images} images: {found}")
+    print(f"{f'shard {shard}: ' if shard else ''}{timing.images} images: {found}")
     if bad:
-        print(f"{len(bad)} unreadable images passed over")
+        print(f"{bad} unreadable images passed over")
     spelt = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases.items())
     print(f"ms per image: {spelt}; {timing.wall_ms_per_image():.1f} in all, since they overlap")
     if settings.draw or settings.txt or settings.jsonl:
         print(f"results: {settings.output}")
     return {
         "images": timing.images,
-        "skipped": len(bad),
+        "skipped": bad,
         "counts": dict(counts),
         "ms_per_image": phases,
         "wall_ms_per_image": timing.wall_ms_per_image(),
@@ -72,12 +85,22 @@ def _noted(bad: list[str]) -> OnBad:
     return note
 
 
-def _writers(settings: DetectSettings, task: TaskName) -> list[Writer]:
+def _lines_of(settings: DetectSettings) -> Path:
+    return settings.output / "detections.jsonl"
+
+
+def _writers(
+    settings: DetectSettings, task: TaskName, source: Source, shard: Shard | None
+) -> list[Writer]:
     writers: list[Writer] = []
     if settings.draw:
-        writers.append(MediaWriter(settings.output))
+        writers.append(MediaWriter(settings.output, names=Names(source.earlier)))
     if settings.txt and task == "detect":
-        writers.append(YoloTxtWriter(settings.output / "labels"))
+        writers.append(YoloTxtWriter(settings.output / "labels", Names(source.earlier)))
     if settings.jsonl:
-        writers.append(JsonLinesWriter(settings.output / "detections.jsonl"))
+        lines = _lines_of(settings)
+        if shard is not None:
+            shard.forget(lines)
+            lines = shard.file(lines)
+        writers.append(JsonLinesWriter(lines))
     return writers

@@ -47,7 +47,7 @@ def flag_of(settings: type[Strict], name: str) -> str:
 def written_out(settings: Strict) -> str:
     """The flags that were given, as one would type them."""
     words = []
-    for name in settings.model_fields:
+    for name in type(settings).model_fields:
         if name in settings.model_fields_set:
             value, flag = getattr(settings, name), flag_of(type(settings), name)
             if isinstance(value, bool):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -26,6 +26,7 @@ from typing import Any
 
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image, cv2, read_image
+from detector.runtime.shards import Shard
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
 
@@ -68,10 +69,12 @@ class Source:
     Attributes:
         read: begins to read.
         total: number of frames, where it is known without reading them.
+        earlier: files that come before them, which another process reads.
     """
 
     read: Callable[[], Iterator[Frame]]
     total: int | None
+    earlier: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Frame]:
         return self.read()
@@ -80,70 +83,85 @@ class Source:
 OnBad = Callable[[DetectorError], None]
 
 
-def open_source(source: str | Path, on_bad: OnBad | None = None) -> Source:
+def open_source(
+    source: str | Path, on_bad: OnBad | None = None, shard: Shard | None = None
+) -> Source:
     """Find the images of a source; nothing but the number of frames is read yet.
 
     Args:
         source: one of the forms above.
         on_bad: called with the error of one file among several that cannot be read, which is
             then passed over; without it the error is raised.
+        shard: which of several files this process reads.
 
     Raises:
-        DetectorError: there is nothing to read; names the nearest file.
+        DetectorError: there is nothing to read, and names the nearest file; or it is a single
+            file, camera or stream, which cannot be shared out.
     """
     if not str(source):
         raise DetectorError("the source is empty; expected a file, folder, glob or stream")
     try:
-        return _find(str(source), Path(source), on_bad)
+        return _find(str(source), Path(source), on_bad, shard or Shard(1, 1))
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         raise DetectorError(message, file=error.filename or source) from error
 
 
-def _find(source: str, path: Path, on_bad: OnBad | None) -> Source:
-    if source.startswith(STREAM_PREFIXES):
-        return Source(lambda: _capture(source, _stream_name(source), None), None)
+def _find(source: str, path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
     if path.is_dir():
-        return _files(_in_folder(path), on_bad)
+        return _files(_in_folder(path), on_bad, shard)
     if path.suffix.lower() == ".txt" and path.is_file():
-        return _list_file(path, on_bad)
-    if path.is_file():
-        return Source(lambda: _frames(path), _count_frames(path) if _is_video(path) else 1)
-    if source.isdecimal():
-        return Source(lambda: _capture(int(source), f"camera{source}", None), None)
+        return _list_file(path, on_bad, shard)
+    if source.startswith(STREAM_PREFIXES) or path.is_file() or source.isdecimal():
+        if shard.count > 1:
+            raise DetectorError(
+                f"--shard {shard}: expected a folder, glob or list of files, found {source!r}"
+            )
+        return _single(source, path)
     if glob.has_magic(source):
-        return _files(_matching(source), on_bad)
+        return _files(_matching(source), on_bad, shard)
     raise _missing(path)
 
 
-def _files(names: list[str], on_bad: OnBad | None) -> Source:
+def _single(source: str, path: Path) -> Source:
+    """One image, video, camera or stream."""
+    if source.startswith(STREAM_PREFIXES):
+        return Source(lambda: _capture(source, _stream_name(source), None), None)
+    if path.is_file():
+        return Source(lambda: _frames(path), _count_frames(path) if _is_video(path) else 1)
+    return Source(lambda: _capture(int(source), f"camera{source}", None), None)
+
+
+def _files(names: list[str], on_bad: OnBad | None, shard: Shard) -> Source:
     """Files that exist, as plain text: a folder may hold millions."""
+    part = shard.part(len(names))
+    own = names[part.start : part.stop]
 
     def read() -> Iterator[Frame]:
-        for name in names:
+        for name in own:
             with _passing_over(on_bad):
                 yield from _frames(Path(name))
 
-    return Source(read, None if any(map(_is_video, names)) else len(names))
+    total = None if any(map(_is_video, own)) else len(own)
+    return Source(read, total, names[: part.start])
 
 
-def _list_file(path: Path, on_bad: OnBad | None) -> Source:
-    total, any_video = 0, False
-    for _, name in _lines(path):
-        total += 1
-        any_video = any_video or _is_video(name)
-    if not total:
+def _list_file(path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
+    names = [name for _, name in _lines(path)]
+    if not names:
         raise DetectorError("lists no image", file=path)
+    part = shard.part(len(names))
 
     def read() -> Iterator[Frame]:
-        for number, name in _lines(path):
+        for number, name in islice(_lines(path), part.start, part.stop):
             with _passing_over(on_bad):
                 try:
                     yield from _frames(path.parent / name)
                 except DetectorError as error:
                     raise DetectorError(str(error), file=path, line=number) from error
 
-    return Source(read, None if any_video else total)
+    any_video = any(_is_video(names[index]) for index in part)
+    return Source(read, None if any_video else len(part), names[: part.start])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -8,6 +8,7 @@ what is open when it is interrupted from the keyboard is finished.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -34,12 +35,17 @@ class Names:
     A second ``bus.jpg``, or a ``bus.png``, becomes ``bus_2``. The frames of ``clip.mp4`` become
     ``clip/000000``, ``clip/000001`` …: a folder, so that they never meet an image's name. Upper
     and lower case count as equal, as on many disks. Memory: some 100 bytes a file.
+
+    Args:
+        earlier: files whose names another process gives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Iterable[str] = ()) -> None:
         self._numbers: dict[str, int] = {}
         self._origin: tuple[Path | None, str] | None = None
         self._stem = ""
+        for file in earlier:
+            self._unused(Path(file).stem)
 
     def of(self, frame: Frame) -> str:
         """The name of one frame's results, without suffix."""
@@ -150,9 +156,9 @@ class VideoWriter(Writer):
 class MediaWriter(Writer):
     """Writes images as images and videos as videos. The arguments are those of ``ImageWriter``."""
 
-    def __init__(self, folder: str | Path, drawn: bool = True) -> None:
+    def __init__(self, folder: str | Path, drawn: bool = True, names: Names | None = None) -> None:
         super().__init__()
-        names = Names()
+        names = names or Names()
         self._images = ImageWriter(folder, drawn, names)
         self._videos = VideoWriter(folder, drawn, names)
 
@@ -169,12 +175,13 @@ class YoloTxtWriter(Writer):
 
     Args:
         folder: made if it does not exist; files of the same name are replaced.
+        names: those that are taken.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, names: Names | None = None) -> None:
         super().__init__()
         self.folder = _folder(folder)
-        self._names = Names()
+        self._names = names or Names()
 
     def _write(self, result: Result) -> None:
         height, width = result.image_rgb.shape[:2]

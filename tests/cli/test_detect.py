@@ -156,6 +156,62 @@ def test_sources(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
         assert run("detect", *words).figures["images"] == images
 
 
+def outputs(folder: Path) -> dict[str, bytes]:
+    """The files of a folder by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_parts_make_up_the_whole(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    """Pictures, txt files and JSON lines of three processes are those of one, also where two
+    images in different parts have one name."""
+    images = tmp_path / "images"
+    shutil.copytree(finder_images, images)
+    shutil.copy(images / "c.png", images / "d.bmp.png")
+    shutil.copy(images / "a.png", images / "D.png")
+    words = ("--weights", finder, "--source", images, "--txt", "--jsonl", "--output")
+    assert run("detect", *words, tmp_path / "whole").code == 0
+    counts = []
+    for number in (3, 1, 2):  # whichever ends last puts the lines together
+        ran = run("detect", *words, tmp_path / "parts", "--shard", f"{number}/3")
+        assert ran.out.startswith(f"shard {number}/3: ")
+        counts.append(ran.figures["images"])
+        merged = (tmp_path / "parts" / "detections.jsonl").exists()
+        assert merged == (number == 2)
+    assert counts == [3, 2, 2]
+    parts = outputs(tmp_path / "parts")
+    lines = [parts.pop(f"detections.{number}-of-3.jsonl") for number in (1, 2, 3)]
+    assert parts == outputs(tmp_path / "whole")
+    assert b"".join(lines) == parts["detections.jsonl"]
+
+
+def test_parts_under_torchrun(
+    run: Run, finder_onnx: Path, finder_images: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ("--weights", finder_onnx, "--source", finder_images, "--jsonl", "--output", tmp_path)
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert run("detect", *words, "--no-draw").code == 0
+    check_boxes(tmp_path / "detections.jsonl")
+
+
+def test_no_such_part(fails: Run, finder: Path, finder_images: Path):
+    words = ("--weights", finder, "--source", finder_images, "--shard", "3/2")
+    assert fails("detect", *words) == "--shard: expected i/n, from 1/n to n/n, found '3/2'"
+
+
+def test_other_suppressions(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    """Nothing overlaps: fusion and Soft-NMS find what the plain one finds."""
+    words = ("--weights", finder, "--source", finder_images, "--no-draw", "--jsonl", "--output")
+    for kind in ("soft-linear", "soft-gaussian", "fusion"):
+        assert run("detect", *words, tmp_path, "--suppression", kind).code == 0
+        check_boxes(tmp_path / "detections.jsonl")
+
+
 @pytest.fixture
 def one_broken(finder_images: Path, tmp_path: Path) -> Path:
     """Images a, b, c, of which b ends after 60 bytes."""
