@@ -239,12 +239,17 @@ class ExportSettings(ToolSettings):
 
 
 class InfoSettings(ToolSettings):
-    """Rows, parameters, MACs and lint warnings of a model file."""
+    """Rows, parameters, MACs, memory and lint warnings of a model file."""
 
     cfg: str = Field(description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     classes: Count | None = Field(None, description="number of classes in place of the file's")
     imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+    compare: tuple[str, ...] = Field((), description="further model files, FILE or FILE:VARIANT")
+    plot: Path | None = Field(None, description="draw the costs of all into this PNG file")
+    measure: Count | None = Field(
+        None, description="time both forms in turns, so many runs each; default: no run"
+    )
 
 
 class BenchmarkSettings(ToolSettings):
