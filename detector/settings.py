@@ -281,6 +281,10 @@ class SsdBenchmarkSettings(BenchmarkSettings):
     """SSD300 beside torchvision's, image to boxes."""
 
 
+class BackboneBenchmarkSettings(BenchmarkSettings):
+    """RepVGG as trained and deployed, beside timm's."""
+
+
 class AnchorSettings(ToolSettings, DataSettings):
     """Fit anchors to a data set."""
 

@@ -35,6 +35,9 @@ TOOLS = {
     "benchmark train": Tool(typed.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"),
     "benchmark detect": Tool(typed.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"),
     "benchmark ssd": Tool(typed.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
+    "benchmark backbones": Tool(
+        typed.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
+    ),
 }
 """A name of two words is a tool and its subject."""
 
