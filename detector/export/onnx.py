@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
+from detector.export.pooling import decompose_pooling
 from detector.export.program import first_line, quiet
 from detector.runtime.backend import METADATA_KEY, OUTPUTS, ModelCard
 from detector.runtime.onnx import INPUT
@@ -35,7 +36,7 @@ def write_onnx(program: ExportedProgram, path: Path, card: ModelCard, opset: int
     try:
         with quiet():
             exported = torch.onnx.export(
-                program,
+                decompose_pooling(program),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],
