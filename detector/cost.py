@@ -1,16 +1,16 @@
-"""What a network costs: per row its output's shape, parameters and multiply-adds."""
+"""What a network costs: per row its output's shape, parameters, multiply-adds and memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detector.graph import Detector, run_empty
+from detector.operations import OperationLog, tensors
 from detector.rows import Row
 
 Shape = tuple[int, ...]
@@ -32,6 +32,10 @@ class RowCost:
         macs: multiply-adds.
         winograd_muls: multiplications where Winograd's algorithm computes the stride-1 3×3
             convolutions: 4/9 of their multiply-adds (RepVGG, section 4.1).
+        memory_access: elements that its convolutions and linear layers read and write, by the
+            formula of VoVNet's paper (arXiv 1904.09730, section 3.1).
+        peak_activation_bytes: most that is kept at once while it runs, of all rows' maps that a
+            later operation reads; the image and the weights are not counted.
     """
 
     index: int
@@ -44,6 +48,8 @@ class RowCost:
     params: int
     macs: int
     winograd_muls: int
+    memory_access: int
+    peak_activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -68,62 +74,84 @@ class Cost:
         """Multiplications of one image, with Winograd's algorithm where it applies."""
         return sum(row.winograd_muls for row in self.rows)
 
+    @property
+    def memory_access(self) -> int:
+        """Elements that the convolutions of one image read and write."""
+        return sum(row.memory_access for row in self.rows)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """Most that is kept at once between two operations."""
+        return max(row.peak_activation_bytes for row in self.rows)
+
 
 def cost(model: Detector, size_hw: tuple[int, int]) -> Cost:
-    """Count parameters and multiply-adds without computing anything.
+    """Count parameters, multiply-adds and memory without computing anything.
 
     Multiply-adds are those of convolutions, linear layers and matrix products, nothing else; the
     "FLOPs" of the YOLO world are twice as many.
 
     Args:
-        model: in any form; a deployed one is counted as it is.
+        model: in any form; a deployed one is counted as it is. Evaluation is meant: training keeps
+            every map.
         size_hw: of the image, pixels.
     """
-    rows: list[RowCost] = []
-    counter = FlopCounterMode(display=False)
-    before = saved = 0
-
-    def watch_conv(module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        nonlocal saved
-        assert isinstance(module, nn.Conv2d)
-        if module.kernel_size == (3, 3) and module.stride == (1, 1) and module.dilation == (1, 1):
-            saved += output.numel() * module.weight[0].numel() * 5 // 9
+    flops, log = FlopCounterMode(display=False), OperationLog()
+    counts = [_Counts()]
+    shapes: list[tuple[Shape, ...]] = []
 
     def watch(row: Row, output: Any) -> None:
-        nonlocal before, saved
-        total = counter.get_total_flops() // 2
-        rows.append(_row_cost(row, model.rows[row.index], output, total - before, saved))
-        before, saved = total, 0
+        macs = flops.get_total_flops() // 2
+        counts.append(_Counts(macs, log.winograd_saved, log.memory_access, log.operations))
+        shapes.append(tuple(tuple(tensor.shape[1:]) for tensor in tensors(output)))
+        if row is model.plan[-1]:
+            log.keep(output)
 
-    convs = (module for module in model.modules() if isinstance(module, nn.Conv2d))
-    hooks = [conv.register_forward_hook(watch_conv) for conv in convs]
-    try:
-        with counter:
-            run_empty(model, size_hw, watch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return Cost(size_hw, tuple(rows))
+    with flops:
+        run_empty(model, size_hw, watch, within=log)
+    kept_bytes = log.kept_bytes()
+    spans = zip(counts, counts[1:], strict=False)
+    return Cost(
+        size_hw,
+        tuple(
+            _row_cost(row, module, row_shapes, span, kept_bytes)
+            for row, module, row_shapes, span in zip(
+                model.plan, model.rows, shapes, spans, strict=True
+            )
+        ),
+    )
 
 
-def _row_cost(row: Row, module: nn.Module, output: Any, macs: int, saved: int) -> RowCost:
+class _Counts(NamedTuple):
+    """Sums from the first row on."""
+
+    macs: int = 0
+    winograd_saved: int = 0
+    memory_access: int = 0
+    operations: int = 0
+
+
+def _row_cost(
+    row: Row,
+    module: nn.Module,
+    shapes: tuple[Shape, ...],
+    span: tuple[_Counts, _Counts],
+    kept_bytes: list[int],
+) -> RowCost:
+    """What was counted between a row's begin and its end."""
+    begin, end = span
+    macs = end.macs - begin.macs
     return RowCost(
         index=row.index,
         sources=row.sources,
         number=row.number,
         module=row.module,
         args=row.arguments,
-        shapes=tuple(tuple(tensor.shape[1:]) for tensor in _tensors(output)),
+        shapes=shapes,
         stride=row.stride or None,
         params=sum(parameter.numel() for parameter in module.parameters()),
         macs=macs,
-        winograd_muls=macs - saved,
+        winograd_muls=macs - (end.winograd_saved - begin.winograd_saved),
+        memory_access=end.memory_access - begin.memory_access,
+        peak_activation_bytes=max(kept_bytes[begin.operations : end.operations + 1]),
     )
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    else:
-        for part in output.values() if isinstance(output, dict) else output:
-            yield from _tensors(part)

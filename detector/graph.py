@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -243,13 +244,19 @@ def _check_activations(model_file: ModelFile) -> None:
             raise file.error(str(error), *place) from error
 
 
-def run_empty(model: Detector, size_hw: tuple[int, int], watch: Callable[[Row, Any], None]) -> None:
+def run_empty(
+    model: Detector,
+    size_hw: tuple[int, int],
+    watch: Callable[[Row, Any], None],
+    within: AbstractContextManager[Any] | None = None,
+) -> None:
     """Send one image without content through the rows, in eval mode; takes no memory.
 
     Args:
         model: stays as it is.
         size_hw: of the image, pixels.
         watch: is called after each row with its output, tensors on the meta device.
+        within: is entered when weights and image are made and the rows begin.
     """
     state = {
         name: torch.empty_like(tensor, device="meta")
@@ -262,8 +269,9 @@ def run_empty(model: Detector, size_hw: tuple[int, int], watch: Callable[[Row, A
     training = model.training
     try:
         model.eval()
-        with torch.no_grad():
-            functional_call(model, state, (torch.empty(1, 3, *size_hw, device="meta"),))
+        image = torch.empty(1, 3, *size_hw, device="meta")
+        with torch.no_grad(), within or nullcontext():
+            functional_call(model, state, (image,))
     finally:
         for hook in hooks:
             hook.remove()

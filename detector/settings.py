@@ -311,12 +311,17 @@ class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
 
 
 class InfoSettings(ToolSettings):
-    """Rows, parameters, MACs and lint warnings of a model file."""
+    """Rows, parameters, MACs, memory and lint warnings of a model file."""
 
     cfg: str = Field(description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     classes: Count | None = Field(None, description="number of classes in place of the file's")
     imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+    compare: tuple[str, ...] = Field((), description="further model files, FILE or FILE:VARIANT")
+    plot: Path | None = Field(None, description="draw the costs of all into this PNG file")
+    measure: Count | None = Field(
+        None, description="time both forms in turns, so many runs each; default: no run"
+    )
 
 
 class BenchmarkSettings(ToolSettings):
@@ -358,6 +363,10 @@ class DetectBenchmarkSettings(ModelBenchmarkSettings):
 
 class SsdBenchmarkSettings(BenchmarkSettings):
     """SSD300 beside torchvision's, image to boxes."""
+
+
+class BackboneBenchmarkSettings(BenchmarkSettings):
+    """RepVGG as trained and deployed, beside timm's."""
 
 
 class AnchorSettings(ToolSettings, DataSettings):

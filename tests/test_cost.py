@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, against the published figures and by hand."""
+"""Parameters, multiply-adds and memory, against the published figures and by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ head:
 
 
 def small() -> Detector:
-    return build_model_file(check_model_file(YamlFile(Path("a.yaml"), SMALL)))
+    return build_text(SMALL)
+
+
+def build_text(text: str) -> Detector:
+    return build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)))
 
 
 def test_by_hand() -> None:
@@ -59,6 +63,57 @@ def test_by_hand() -> None:
     assert [row.params for row in found.rows] == params
     assert (found.params, found.macs) == (sum(params), sum(macs))
     assert found.size_hw == (32, 64)
+    access = [
+        pixels * (3 + 8) + 8 * 3 * 9,  # of a strided convolution the output's cells count
+        2 * (2 * pixels * (8 + 8) + 8 * 4 * (9 + 1)),
+        2 * (8 + 4 + 8 * 4),
+        0,
+        (pixels // 4 + pixels) * (8 + 6) + 2 * 8 * 6,
+    ]
+    assert [row.memory_access for row in found.rows] == access
+    assert found.memory_access == sum(access)
+    elements = [
+        pixels * 8,
+        3 * pixels * 8,  # a block's input, the sum of two branches, the third branch
+        pixels * 8 + 8,  # the map that is to be scaled, and the channels' averages
+        pixels * 8 + pixels // 4 * 8,  # the head reads both
+        pixels * 8 + pixels // 4 * 8,
+    ]
+    assert [row.peak_activation_bytes for row in found.rows] == [4 * n for n in elements]
+    assert found.peak_activation_bytes == 4 * elements[1]
+
+
+def test_deployed_blocks_keep_one_map() -> None:
+    found = cost(fuse_modules(small()), (32, 64))
+    assert found.rows[1].peak_activation_bytes == 4 * 16 * 32 * 8
+    # 4 of 8 channels, twice; the 1×1 branches are gone
+    assert found.rows[1].memory_access == 2 * (16 * 32 * (8 + 8) + 8 * 4 * 9)
+
+
+@pytest.mark.parametrize(("shortcut", "maps"), [(False, 1), (True, 2)])
+def test_a_residual_block_keeps_twice_its_input(shortcut: bool, maps: int) -> None:
+    """RepVGG's paper, figure 3."""
+    model = build_text(f"""
+nc: 1
+imgsz: 32
+anchors: [[10, 13]]
+backbone:
+  - [-1, 1, Conv, [8, 3]]
+  - [-1, 3, Bottleneck, {{c_out: 8, shortcut: {shortcut}, expansion: 1.0}}]
+head:
+  - [[-1], 1, Detect, [nc, anchors]]
+""")
+    for form in (model, fuse_modules(model)):
+        assert cost(form, (32, 32)).rows[1].peak_activation_bytes == maps * 4 * 32 * 32 * 8
+
+
+@pytest.mark.parametrize("variant", ["A0", "B0"])
+def test_plain_repvgg_keeps_half(variant: str) -> None:
+    """Its largest map is that of the first block, which has two branches."""
+    with torch.device("meta"):
+        model = build("repvgg", variant=variant)
+        trained, deployed = cost(model, (224, 224)), cost(fuse_modules(model), (224, 224))
+    assert trained.peak_activation_bytes == 2 * deployed.peak_activation_bytes
 
 
 def test_rows_are_described() -> None:

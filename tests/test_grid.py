@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from detector.checkpoint import load, save_weights
 from detector.cli import run_tool
 from detector.engine.setup import prepare
 from detector.export import export
-from detector.graph import build
+from detector.graph import Detector, build
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import read_model_file
 from detector.reparam import deploy
@@ -73,6 +74,21 @@ def test_fuses(cfg: str, variant: str) -> None:
     assert certificate.difference_fp64 <= 1e-10
 
 
+def settle_batch_norms(model: Detector) -> None:
+    """Random weights of the norms, and the statistics that maps then have, as after training.
+
+    With random statistics too, SSD on RepVGG-A0 gives offsets of 200, where float32 is exact to
+    1e-2 pixels: its own maps lie 3e-5 of the largest coordinate from those in float64.
+    """
+    randomise_batch_norms(model)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain average of all batches
+    with torch.no_grad():
+        model.train()(torch.rand(16, 3, *model.preprocess.size_hw))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("cfg", "variant"), GRID)
 def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
@@ -80,6 +96,7 @@ def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(cfg, ["red", "green"], variant)
     model.preprocess = model.preprocess.with_size((HEADS[cfg], HEADS[cfg]))
+    settle_batch_norms(model)
     save_weights(tmp_path / "a.safetensors", model)
     report = export(load(tmp_path / "a.safetensors"), "onnx", tmp_path / "a")
     assert report.comparison.images > 0

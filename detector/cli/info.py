@@ -1,69 +1,83 @@
-"""``info``: rows, parameters, multiply-adds and lint warnings of a model file."""
+"""``info``: rows, costs and lint warnings of a model file, and costs of others beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-from detector.cost import Cost, RowCost, cost
-from detector.graph import build_model_file
+from detector.cli.costs import NetworkCost, figures, network_cost, plot, table
+from detector.cost import RowCost
+from detector.errors import DetectorError
+from detector.graph import Detector, build, build_model_file
 from detector.lint import lint
 from detector.model_file import ModelFile, RawRow, read_model_file
-from detector.reparam import fuse_modules
 from detector.settings import InfoSettings
 
-COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "MACs")
+COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "MACs", "peak MB")
 
 
 def info(settings: InfoSettings) -> dict[str, Any]:
     """Print and return what the network of a model file consists of and costs."""
+    if settings.plot is not None and settings.plot.suffix != ".png":
+        raise DetectorError(f"--plot: expected a name that ends in .png, found {settings.plot}")
     model_file = read_model_file(settings.cfg, settings.variant)
     model = build_model_file(model_file, settings.classes)
-    side = settings.imgsz
-    size_hw = model.preprocess.size_hw if side is None else model.square_size(side)
-    trained, deployed = cost(model, size_hw), cost(fuse_modules(model), size_hw)
+    network = _cost(_spelt(settings.cfg, settings.variant), model, settings)
+    others = [_compared(text, settings) for text in settings.compare]
     found = lint(model_file, model)
     warnings = [f"{warning.file}:{warning.line}: {warning.text}" for warning in found]
-    print(report(model_file, trained, deployed, warnings))
+    print(report(model_file, [network, *others], warnings))
+    if settings.plot is not None:
+        plot([network, *others], settings.plot)
     return {
-        "train_params": trained.params,
-        "deploy_params": deployed.params,
-        "macs": trained.macs,
-        "deploy_macs": deployed.macs,
-        "winograd_muls": trained.winograd_muls,
-        "deploy_winograd_muls": deployed.winograd_muls,
-        "size_hw": list(size_hw),
+        **figures(network),
         "rows": [
-            _row_figures(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)
+            _row_figures(raw, row)
+            for raw, row in zip(model_file.rows, network.train.cost.rows, strict=True)
         ],
         "warnings": warnings,
+        "compared": [{"name": other.name, **figures(other)} for other in others],
     }
 
 
-def report(model_file: ModelFile, trained: Cost, deployed: Cost, warnings: list[str]) -> str:
-    """The table of rows, the totals of both forms, and the warnings, as text."""
-    height, width = trained.size_hw
-    form = "form at " + (f"{height}×{width}" if height != width else f"{height} px")
+def report(model_file: ModelFile, networks: Sequence[NetworkCost], warnings: list[str]) -> str:
+    """Rows of the first network, totals of all in both forms, and the warnings, as text."""
+    rows = zip(model_file.rows, networks[0].train.cost.rows, strict=True)
     return "\n".join(
         [
             _title(model_file),
             tabulate(
-                [_cells(raw, row) for raw, row in zip(model_file.rows, trained.rows, strict=True)],
+                [_cells(raw, row) for raw, row in rows],
                 COLUMNS,
                 disable_numparse=True,
-                colalign=("right", "left", "right", *["left"] * 3, *["right"] * 3),
+                colalign=("right", "left", "right", *["left"] * 3, *["right"] * 4),
             ),
             "",
-            tabulate(
-                [_totals("train", trained), _totals("deployed", deployed)],
-                (form, "params", "GMACs", "GFLOPs", "Winograd GMULs"),
-                disable_numparse=True,
-                colalign=("left", *["right"] * 4),
-            ),
+            table(networks),
             *(f"warning: {warning}" for warning in warnings),
         ]
     )
+
+
+def _compared(text: str, settings: InfoSettings) -> NetworkCost:
+    """The network of ``FILE`` or ``FILE:VARIANT``."""
+    cfg, colon, variant = text.rpartition(":")
+    if not colon or set(variant) & {"/", "\\"}:  # none, or that of a Windows drive
+        cfg, variant = text, ""
+    model = build(cfg, settings.classes, variant or None)
+    return _cost(text, model, settings)
+
+
+def _cost(name: str, model: Detector, settings: InfoSettings) -> NetworkCost:
+    side = settings.imgsz
+    size_hw = model.preprocess.size_hw if side is None else model.square_size(side)
+    return network_cost(name, model, size_hw, settings.measure)
+
+
+def _spelt(cfg: str, variant: str | None) -> str:
+    return cfg if variant is None else f"{cfg}:{variant}"
 
 
 def _title(model_file: ModelFile) -> str:
@@ -73,12 +87,6 @@ def _title(model_file: ModelFile) -> str:
         f"{scope.file.path}" + ("" if scope.variant is None else f", variant {scope.variant}")
         for scope in scopes
     )
-
-
-def _totals(name: str, total: Cost) -> list[str]:
-    giga = total.macs / 1e9
-    winograd = f"{total.winograd_muls / 1e9:.3f}"
-    return [name, f"{total.params:,}", f"{giga:.3f}", f"{2 * giga:.3f}", winograd]
 
 
 def _cells(raw: RawRow, row: RowCost) -> list[str]:
@@ -92,6 +100,7 @@ def _cells(raw: RawRow, row: RowCost) -> list[str]:
         "" if row.stride is None else str(row.stride),
         f"{row.params:,}",
         f"{row.macs:,}",
+        f"{row.peak_activation_bytes / 1e6:.3f}",
     ]
 
 
@@ -114,4 +123,6 @@ def _row_figures(raw: RawRow, row: RowCost) -> dict[str, Any]:
         "params": row.params,
         "macs": row.macs,
         "winograd_muls": row.winograd_muls,
+        "memory_access": row.memory_access,
+        "peak_activation_bytes": row.peak_activation_bytes,
     }

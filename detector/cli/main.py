@@ -41,6 +41,9 @@ TOOLS = {
     "benchmark save": Tool(typed.SaveBenchmarkSettings, "detector.benchmarks.save:benchmark"),
     "benchmark detect": Tool(typed.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"),
     "benchmark ssd": Tool(typed.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
+    "benchmark backbones": Tool(
+        typed.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
+    ),
 }
 """A name of two words is a tool and its subject."""
 

@@ -13,6 +13,7 @@ from detector.errors import DetectorError
 from detector.export.onnx_half import halve
 from detector.export.onnx_nms import NETWORK_OUTPUTS, with_suppression
 from detector.export.options import Options, Save
+from detector.export.pooling import decompose_pooling
 from detector.export.program import first_line, quiet
 from detector.runtime.backend import OUTPUTS, ModelCard
 from detector.runtime.exported import INPUT
@@ -72,7 +73,7 @@ def _exported(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
     try:
         with quiet():
             exported = torch.onnx.export(
-                program,
+                decompose_pooling(program),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],

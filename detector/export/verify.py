@@ -22,6 +22,9 @@ from detector.settings import TaskName
 
 Images = NDArray[np.float32]
 
+OTHER_CELLS_HW = ((3, 2), (10, 9))
+"""Sizes that a file of any size is compared at, in cells of the largest stride: smaller and larger
+than what it was traced with."""
 TIMED_RUNS = 5
 
 
@@ -269,7 +272,7 @@ def random_batches(
     count = batch or 2
     shapes = [(count, 3, *size_hw)]
     if dynamic_size:
-        shapes.append((1, 3, 3 * stride, 2 * stride))
+        shapes += [(1, 3, rows * stride, columns * stride) for rows, columns in OTHER_CELLS_HW]
     return [generator.random(shape, np.float32) for shape in shapes]
 
 

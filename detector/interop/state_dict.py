@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from detector.errors import DetectorError
+from detector.interop import yolov7
 from detector.interop.budget import Budget
 from detector.interop.machine import StoredTensor
 from detector.interop.pickles import open_checkpoint
@@ -20,7 +21,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "ema", "model")
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a checkpoint that is a dictionary of tensors, or holds one; nothing in it runs.
 
-    Prefixes of wrappers (``module.``) go, and YOLOv5's ``model.3.`` becomes ``rows.3.``.
+    Prefixes of wrappers (``module.``) go, YOLOv5's ``model.3.`` becomes ``rows.3.``, and what is
+    inside of YOLOv7's modules gets our names.
 
     Raises:
         DetectorError: not a whole checkpoint, or no such dictionary in it.
@@ -31,7 +33,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if not tensors:
             raise DetectorError("neither a network nor a dictionary of weights in it", file=path)
         budget = Budget(path)
-        return {_our_name(name): budget.read(stored) for name, stored in tensors.items()}
+        return yolov7.with_our_names(
+            {_our_name(name): budget.read(stored) for name, stored in tensors.items()}
+        )
 
 
 def _find(content: Any) -> dict[str, StoredTensor]:

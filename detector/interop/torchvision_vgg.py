@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from detector.errors import DetectorError
 from detector.graph import Detector
+from detector.interop import vgg
 from detector.interop.blocks import (
     Block,
     Names,
@@ -23,7 +24,7 @@ from detector.interop.blocks import (
     place_blocks,
     place_classifier,
 )
-from detector.interop.order import layers
+from detector.interop.order import convolutions, layers
 from detector.layers.conv import Conv, FusedConv
 from detector.layers.vgg import ConvAct, ConvNormAct
 
@@ -68,7 +69,10 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
     ours = [block for block in backbone_blocks(model, _KINDS) if _is_vgg_s(block[1])]
     if len(found) == len(ours):
         found = [_without_bias(*pair) for pair in zip(found, ours, strict=True)]
-    return place_blocks(found, ours, _NAMES) | place_classifier(state, model, _NAMES)
+    placed = place_blocks(found, ours, _NAMES)
+    if vgg.has_linear(state) and vgg.reads_decimated(model.state_dict()):
+        return placed | _place_decimated(state, model)
+    return placed | place_classifier(state, model, _NAMES)
 
 
 def _is_vgg_s(module: nn.Module) -> bool:
@@ -103,6 +107,22 @@ def _blocks(state: Mapping[str, Tensor]) -> list[Block]:
         elif not re.fullmatch(rf"{_NAMES.linear}\.(weight|bias)", name):
             raise DetectorError(f"VGG weights: {name!r} has no place in the network")
     return list(found.values())
+
+
+def _place_decimated(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
+    """fc6 and fc7 as SSD's conv6 and conv7, see :mod:`detector.interop.vgg`.
+
+    A batch norm behind them has no counterpart: it keeps what it has, but for the mean.
+    """
+    own, tensors = model.state_dict(), vgg.decimated(state)
+    result: dict[str, Tensor] = {}
+    for name, path in zip(("fc6", "fc7"), convolutions(own)[13:15], strict=True):
+        result[f"{path}.weight"], bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        if f"{path}.bias" in own:
+            result[f"{path}.bias"] = bias
+        else:
+            result[f"{path.removesuffix('conv')}bn.running_mean"] = -bias
+    return result
 
 
 def _without_bias(block: Block, our: tuple[str, nn.Module]) -> Block:

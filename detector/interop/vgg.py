@@ -28,9 +28,13 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 def is_vgg16(state: Mapping[str, Tensor]) -> bool:
     """Whether the names are those of one of the three files."""
-    linear = {f"{path}.{part}" for path in (FC6, FC7) for part in ("weight", "bias")}
     features = [f"features.{i}" for i in FEATURE_INDICES]
-    return _is_reduced(state) or (layers(state, "features.") == features and linear <= state.keys())
+    return _is_reduced(state) or (layers(state, "features.") == features and has_linear(state))
+
+
+def has_linear(state: Mapping[str, Tensor]) -> bool:
+    """Whether fc6 and fc7 are there."""
+    return {f"{path}.{part}" for path in (FC6, FC7) for part in ("weight", "bias")} <= state.keys()
 
 
 def is_caffe_s(state: Mapping[str, Tensor]) -> bool:

@@ -1,5 +1,7 @@
 """YOLOv5 checkpoints (versions 5 to 7): the network's YAML, its class names and its weights.
 
+YOLOv7's are the same but for some names: :mod:`detector.interop.yolov7`.
+
 The checkpoint is a pickled ``models.yolo.Model``; here it is a tree of records. Weights are read
 as float32, from the averaged copy where there is one. Anchors stand in it in grid units; the
 buffers that merely cache them (``grid``, ``anchor_grid``) are left behind.
@@ -21,6 +23,7 @@ from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
 from detector.heads.yolo import Detect
+from detector.interop import yolov7
 from detector.interop.budget import Budget
 from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
@@ -78,8 +81,8 @@ def read_yolov5(path: str | Path) -> ForeignModel:
             state.update(_tensors(module, module_path, budget))
             eps = module.state.get("eps")
             if isinstance(eps, float):
-                norm_eps[module_path] = eps
-    return ForeignModel(path, yaml_text, names, state, norm_eps)
+                norm_eps[yolov7.our_path(module_path)] = eps
+    return ForeignModel(path, yaml_text, names, yolov7.with_our_names(state), norm_eps)
 
 
 def load_yolov5(path: str | Path) -> Detector:

@@ -1,6 +1,8 @@
 """A classifier's whole way: train, val, deploy, export, val and detect again."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ backbone:
 head:
   - [[1, 0], 1, Classify, [nc]]
 """
+ROOT = Path(__file__).resolve().parents[2]
 COLOURS = {"green": (30, 200, 30), "red": (200, 30, 30)}
 
 
@@ -259,3 +262,33 @@ def test_resume(run: Run, cfg: Path, folder: Path, tmp_path: Path):
     ran = run("train", "--resume", "last", "--project", tmp_path)
     assert (ran.code, ran.err) == (0, "")
     assert ran.figures["last"]["epoch"] == 2
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "torchvision"):
+    sys.modules[name] = None  # importing it raises ImportError
+from detector.cli import run_tool
+sys.exit(run_tool("detect", sys.argv[1:]))
+"""
+
+
+def test_onnx_without_torch(run: Run, weights: Path, folder: Path, tmp_path: Path):
+    """The classes that torch finds."""
+    path = tmp_path / "a.onnx"
+    run("export", "--weights", weights, "--format", "onnx", "--output", path)
+    found = []
+    for name, file in (("torch", weights), ("no_torch", path)):
+        words = ["--weights", file, "--source", folder / "val" / "red", "--jsonl", "--no-draw"]
+        words += ["--output", tmp_path / name]
+        if name == "torch":
+            assert run("detect", *words).code == 0
+        else:
+            command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+            done = subprocess.run(
+                [str(part) for part in command], cwd=ROOT, capture_output=True, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, b"")
+        lines = (tmp_path / name / "detections.jsonl").read_text().splitlines()
+        found.append([json.loads(line)["class_names"] for line in lines])
+    assert found[0] == found[1] and len(found[0]) == 6

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detector.cli.info import COLUMNS, info
+from detector.cost import cost
 from detector.errors import DetectorError
+from detector.graph import build
 from detector.settings import InfoSettings
 
 TEXT = """\
@@ -55,6 +58,8 @@ def test_figures(cfg: Path) -> None:
         "params": 5312,
         "macs": 2 * 32 * 32 * 16 * 16 * 10,
         "winograd_muls": 2 * 32 * 32 * 16 * 16 * (4 + 1),  # 4/9 of the 3×3 branch's 9
+        "memory_access": 2 * (2 * 32 * 32 * (16 + 16) + 16 * 16 * (9 + 1)),
+        "peak_activation_bytes": 3 * 32 * 32 * 16 * 4,  # input and two of three branches
     }
     assert figures["rows"][3]["from"] == [-1, 1]
     assert figures["rows"][3]["shape"] == [[2, 16, 16, 9], [2, 32, 32, 9]]
@@ -71,13 +76,14 @@ def test_print(cfg: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = info(InfoSettings(cfg=str(cfg), imgsz=128, classes=2))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(cfg)
-    assert lines[1].split() == list(COLUMNS)
+    assert lines[1].split() == " ".join(COLUMNS).split()
     assert lines[4].split() == [
         *("1", "-1", "2", "RepVGGBlock", "c_out=16", "16×64×64", "2", "5,312"),
         f"{figures['rows'][1]['macs']:,}",
+        f"{3 * 64 * 64 * 16 * 4 / 1e6:.3f}",
     ]
-    assert lines[6].split()[-4:] == ["2×32×32×7", "2×64×64×7", "476", "1,146,880"]
-    (totals,) = (line for line in lines if line.startswith("deployed"))
+    assert lines[6].split()[-5:-1] == ["2×32×32×7", "2×64×64×7", "476", "1,146,880"]
+    (totals,) = (line for line in lines if line.split()[:1] == ["deployed"])
     assert totals.split()[1] == f"{figures['deploy_params']:,}"
     assert [line for line in lines if line.startswith("warning: ")] == [
         f"warning: {warning}" for warning in figures["warnings"]
@@ -114,3 +120,44 @@ def test_size_between_strides(cfg: Path) -> None:
         str(caught.value)
         == "imgsz 33 is not a multiple of the network's stride 4; the nearest is 32"
     )
+
+
+def test_compared(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Further files with and without a variant, at one size, in the table, figures and picture."""
+    found = info(
+        InfoSettings(
+            cfg=str(cfg),
+            imgsz=64,
+            classes=2,
+            compare=("yolov5_repvgg:n", str(cfg)),
+            plot=tmp_path / "a.png",
+        )
+    )
+    other, same = found["compared"]
+    assert other == {
+        "name": "yolov5_repvgg:n",
+        **{key: other[key] for key in found if key not in ("rows", "warnings", "compared")},
+    }
+    assert other["train_params"] == cost(build("yolov5_repvgg", 2, "n"), (64, 64)).params
+    assert same == {"name": str(cfg), **{key: found[key] for key in same if key != "name"}}
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(" train " in line for line in lines) == 3
+    assert (tmp_path / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"plot": Path("a.jpg")}, "--plot: expected a name that ends in .png, found a.jpg"),
+        ({"compare": ("yolov5_repvgg:q",)}, "unknown variant 'q'; the file has: n, s, m, l"),
+        ({"compare": ("yolov5_repvg",)}, "yolov5_repvg: no such file; did you mean 'yolov5_"),
+    ],
+)
+def test_bad_flags(cfg: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        info(InfoSettings(cfg=str(cfg), **settings))
+    assert message in str(caught.value)
+
+
+def test_measure(cfg: Path) -> None:
+    assert info(InfoSettings(cfg=str(cfg), measure=1))["deploy_ms"] > 0

@@ -34,12 +34,12 @@ WRONG = [
     # a subject that is missing or unknown
     (
         "benchmark",
-        "detector benchmark: expected one of train, detect, ssd, found nothing",
+        "detector benchmark: expected one of train, detect, ssd, backbones, found nothing",
     ),
     (
         "benchmark trian --batch 4",
-        "detector benchmark: expected one of train, detect, ssd, found 'trian'; did you mean "
-        "'train'?",
+        "detector benchmark: expected one of train, detect, ssd, backbones, found 'trian'; "
+        "did you mean 'train'?",
     ),
     # a flag that is missing
     ("detect", "--weights is missing"),

@@ -101,8 +101,8 @@ def test_the_report(exported: ExportReport):
     assert 0 < figures["max_abs_diff"] < 1e-2
     assert figures["path"] == str(exported.path)
     assert figures["ms_before"] > 0 < figures["ms_after"]
-    # One random batch of the size, split for a file of batch 1; another where sizes are open.
-    expected = 2 + 1 + 3 if is_dynamic(exported) else 1 + 3
+    # One random batch of the size, split for a file of batch 1; two more where sizes are open.
+    expected = 2 + 2 + 3 if is_dynamic(exported) else 1 + 3
     assert figures["images"] == expected
     assert len(exported.lines()) == 3
 

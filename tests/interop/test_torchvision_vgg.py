@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 from torchvision import models
 
 from detector.errors import DetectorError
 from detector.graph import build
 from detector.interop.torchvision_vgg import indices, is_torchvision_vgg, with_our_names
+from detector.interop.vgg import decimated
 from detector.layers.repvgg import randomise_batch_norms
 from detector.start_weights import start_backbone_from, start_from, transfer
 
@@ -164,3 +166,22 @@ def test_a_bias_of_another_shape_has_no_place():
     assert str(caught.value) == (
         "VGG weights: block 'features.0' has 'conv.bias', which has no place in the network"
     )
+
+
+@torch.no_grad()
+def test_ssd_with_batch_norms_decimates(difference):
+    """fc6 and fc7 become conv6 and conv7 as without norms; those behind them have ε = 1e-5."""
+    state = torchvision_s("vgg16_bn").state_dict()
+    for i, (units, count) in ((0, (4096, 25088)), (3, (4096, 4096))):
+        # All rows are one: 400 MB less.
+        state[f"classifier.{i}.weight"] = (torch.rand(count) - 0.5).expand(units, count)
+        state[f"classifier.{i}.bias"] = torch.rand(4096) - 0.5
+    model = build("ssd300_vgg16bn", 3).eval()
+    report = transfer(model, state)
+    assert report.left == {}
+    # 13 convolutions, each with a norm's 5 tensors; two with the norm's mean.
+    assert len(report.taken) == 13 * 6 + 2 * 2
+    body, maps = decimated(state), torch.rand(1, 512, 12, 12)
+    conv6 = conv2d(maps, body["fc6.weight"], body["fc6.bias"], padding=6, dilation=6).relu()
+    conv7 = conv2d(conv6, body["fc7.weight"], body["fc7.bias"]).relu()
+    assert difference(model.rows[11](model.rows[10](maps)), conv7) < 1e-4

@@ -1,0 +1,82 @@
+"""``benchmark backbones``: RepVGG as trained, deployed, and timm's as trained, in turns."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from detector.benchmarks.timing import interleaved, spread
+from detector.errors import DetectorError
+from detector.graph import build
+from detector.reparam import deploy
+from detector.settings import BackboneBenchmarkSettings
+from detector.start_weights import transfer
+
+VARIANTS = ("A0", "B0")
+BATCHES = (1, 16)
+IMAGE_SIDE = 224
+
+
+def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
+    """Forward passes with the same weights, channels-last, in eval mode; prints and returns them.
+
+    RepVGG's paper (arXiv 2101.03697, table 6) has B0 deployed in 0.58 of the time on a GPU.
+    """
+    torch.set_num_threads(settings.threads)
+    print(f"{IMAGE_SIDE} px, channels-last, {settings.threads} threads, {settings.rounds} rounds")
+    figures: dict[str, Any] = {}
+    for variant in VARIANTS:
+        networks = _networks(variant)
+        for batch in BATCHES:
+            images = torch.rand(batch, 3, IMAGE_SIDE, IMAGE_SIDE)
+            images = images.contiguous(memory_format=torch.channels_last)
+            runs = {name: _run(network, images) for name, network in networks.items()}
+            name = f"RepVGG-{variant}, batch {batch}"
+            figures[name] = _report(name, interleaved(runs, settings.rounds))
+    return figures
+
+
+def _networks(variant: str) -> dict[str, nn.Module]:
+    try:
+        import timm
+    except ImportError as error:
+        raise DetectorError(
+            "timm is not installed; run: pip install -r requirements-dev.txt"
+        ) from error
+    torch.manual_seed(0)
+    theirs = timm.create_model(f"repvgg_{variant.lower()}", pretrained=False)
+    ours = build("repvgg", variant=variant)
+    transfer(ours, theirs.state_dict())
+    networks = {"train": ours, "deployed": deploy(ours)[0], "timm, train": theirs}
+    return {
+        name: network.eval().to(memory_format=torch.channels_last)
+        for name, network in networks.items()
+    }
+
+
+def _run(network: nn.Module, images: torch.Tensor) -> Callable[[], None]:
+    def run() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return run
+
+
+def _report(title: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Print the times of one network and batch, and their ratios."""
+    milliseconds = {name: [1000 * value for value in values] for name, values in seconds.items()}
+    rows = [[name, *spread(values)] for name, values in milliseconds.items()]
+    print(f"\n{title}, ms")
+    print(tabulate(rows, ["", "median", "least", "most"], floatfmt=".1f"))
+    train, deployed, timm = (statistics.median(values) for values in seconds.values())
+    print(f"deployed / train: {deployed / train:.2f}; train / timm's: {train / timm:.2f}")
+    return {
+        "milliseconds": milliseconds,
+        "deployed_to_train": deployed / train,
+        "train_to_timm": train / timm,
+    }

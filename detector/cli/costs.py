@@ -1,0 +1,157 @@
+"""Costs of networks side by side, as trained and as deployed: a table, figures, a plot."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from detector.benchmarks.timing import interleaved
+from detector.cost import Cost, cost
+from detector.files import atomic
+from detector.graph import Detector
+from detector.reparam import fuse_modules
+
+COLUMNS = (
+    *("network", "form", "params", "GMACs", "GFLOPs", "Winograd GMULs"),
+    *("memory access M", "peak activations MB"),
+)
+MEASURED_COLUMNS = ("ms", "GFLOP/s")
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of a network: what it costs, and seconds of a run where that was measured."""
+
+    cost: Cost
+    seconds: float | None = None
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Of a run with one image."""
+        return None if self.seconds is None else 1000 * self.seconds
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """Two of them are a multiply-add."""
+        return None if self.seconds is None else 2 * self.cost.macs / self.seconds
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Both forms of a network, for one image."""
+
+    name: str
+    train: Form
+    deployed: Form
+
+
+def network_cost(
+    name: str, model: Detector, size_hw: tuple[int, int], rounds: int | None
+) -> NetworkCost:
+    """Count both forms, and time them in turns where ``rounds`` are given."""
+    forms = {"train": model, "deployed": fuse_modules(model)}
+    costs = {form: cost(network, size_hw) for form, network in forms.items()}
+    if rounds is None:
+        return NetworkCost(name, Form(costs["train"]), Form(costs["deployed"]))
+    image = torch.rand(1, 3, *size_hw)
+    runs = {form: _run(network.eval(), image) for form, network in forms.items()}
+    seconds = interleaved(runs, rounds)
+    train, deployed = (Form(costs[form], statistics.median(seconds[form])) for form in forms)
+    return NetworkCost(name, train, deployed)
+
+
+def figures(network: NetworkCost) -> dict[str, Any]:
+    """Everything as numbers, for JSON."""
+    train, deployed = network.train, network.deployed
+    found: dict[str, Any] = {
+        "size_hw": list(train.cost.size_hw),
+        "train_params": train.cost.params,
+        "deploy_params": deployed.cost.params,
+    }
+    for prefix, form in (("", train), ("deploy_", deployed)):
+        found |= {
+            f"{prefix}macs": form.cost.macs,
+            f"{prefix}winograd_muls": form.cost.winograd_muls,
+            f"{prefix}memory_access": form.cost.memory_access,
+            f"{prefix}peak_activation_bytes": form.cost.peak_activation_bytes,
+        }
+        if form.seconds is not None:
+            found[f"{prefix}ms"] = form.milliseconds
+            found[f"{prefix}flops_per_second"] = form.flops_per_second
+    return found
+
+
+def table(networks: Sequence[NetworkCost]) -> str:
+    """Two lines a network."""
+    measured = networks[0].train.seconds is not None
+    columns = COLUMNS + MEASURED_COLUMNS if measured else COLUMNS
+    lines = []
+    for network in networks:
+        height, width = network.train.cost.size_hw
+        size = f"{height} px" if height == width else f"{height}×{width} px"
+        lines.append([f"{network.name} at {size}", "train", *_cells(network.train)])
+        lines.append(["", "deployed", *_cells(network.deployed)])
+    alignment = ("left", "left", *["right"] * (len(columns) - 2))
+    return tabulate(lines, columns, disable_numparse=True, colalign=alignment)
+
+
+def plot(networks: Sequence[NetworkCost], path: Path) -> None:
+    """Draw parameters, multiply-adds, memory access and peak activations into a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(10, 2.5 + 0.8 * len(networks)), layout="constrained")
+    FigureCanvasAgg(picture)
+    quantities: tuple[tuple[str, Callable[[Cost], float]], ...] = (
+        ("parameters, M", lambda cost: cost.params / 1e6),
+        ("multiply-adds, G", lambda cost: cost.macs / 1e9),
+        ("memory access, M elements", lambda cost: cost.memory_access / 1e6),
+        ("peak activations, MB", lambda cost: cost.peak_activation_bytes / 1e6),
+    )
+    panels = picture.subplots(2, 2, sharey=True).flat
+    for axes, (title, quantity) in zip(panels, quantities, strict=True):
+        for form, shift in (("train", -0.2), ("deployed", 0.2)):
+            bars = axes.barh(
+                [i + shift for i in range(len(networks))],
+                [quantity(getattr(network, form).cost) for network in networks],
+                height=0.4,
+                label=form,
+            )
+            axes.bar_label(bars, fmt="%.3g", padding=2)
+        axes.set(title=title, yticks=range(len(networks)))
+        axes.margins(x=0.12)  # room for the figures at the bars
+        axes.set_yticklabels([network.name for network in networks])
+        axes.grid(axis="x", alpha=0.3)
+    axes.invert_yaxis()  # of all panels, which share it: the first network on top
+    axes.legend()
+    with atomic(path) as temporary:
+        picture.savefig(temporary, dpi=120)
+
+
+def _run(model: Detector, image: torch.Tensor) -> Callable[[], None]:
+    def run() -> None:
+        with torch.inference_mode():
+            model(image)
+
+    return run
+
+
+def _cells(form: Form) -> list[str]:
+    giga = form.cost.macs / 1e9
+    cells = [
+        f"{form.cost.params:,}",
+        f"{giga:.3f}",
+        f"{2 * giga:.3f}",
+        f"{form.cost.winograd_muls / 1e9:.3f}",
+        f"{form.cost.memory_access / 1e6:.3f}",
+        f"{form.cost.peak_activation_bytes / 1e6:.3f}",
+    ]
+    if form.milliseconds is not None and form.flops_per_second is not None:
+        cells += [f"{form.milliseconds:.1f}", f"{form.flops_per_second / 1e9:.1f}"]
+    return cells

@@ -1,0 +1,98 @@
+"""Multiply-adds against an independent count: hooks on layers that compute real tensors."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detector.config import YamlFile
+from detector.cost import cost
+from detector.files import packaged_files
+from detector.graph import Detector, build, build_model_file
+from detector.model_file import check_model_file, read_model_file
+from detector.reparam import fuse_modules
+
+ATTENTION = """
+nc: 2
+imgsz: 64
+anchors: [[10, 13], [30, 61]]
+backbone:
+  - [-1, 1, Conv, [16, 3, 4]]
+  - [-1, 2, C3TR, [16]]
+  - [-1, 1, nn.ConvTranspose2d, [8, 2, 2]]
+head:
+  - [[1, 2], 1, Detect, [nc, anchors]]
+"""
+
+FAST = {
+    ("repvgg", "A0"),
+    ("repvgg", "B0"),
+    ("vovnet", "27-slim"),
+    ("vovnet", "39-v2"),
+    ("yolov5_neck", "repvgg-A0"),
+    ("yolov5_repvgg", "n"),
+    ("yolov5n", None),
+    ("yolov7_tiny", None),
+    ("ssd300_neck", "vovnet-27-slim"),
+}
+
+
+def networks() -> list[Any]:
+    """Every packaged model file with each of its variants; those of many weights are slow."""
+    found = []
+    for name in packaged_files("cfg"):
+        if "/" not in name:  # cfg/train/ holds presets
+            for variant in read_model_file(name).keys.variants or (None,):
+                marks = () if (name, variant) in FAST else (pytest.mark.slow,)
+                found.append(pytest.param(name, variant, marks=marks))
+    return found
+
+
+def hooked_macs(model: Detector, size_hw: tuple[int, int]) -> int:
+    """Multiply-adds of one image, from the shapes of what each layer really reads and gives."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            total += output.numel() * layer.in_channels // layer.groups * prod(layer.kernel_size)
+        elif isinstance(layer, nn.ConvTranspose2d):
+            weights = layer.out_channels // layer.groups * prod(layer.kernel_size)
+            total += inputs[0].numel() * weights
+        elif isinstance(layer, nn.Linear):
+            total += output.numel() * layer.in_features
+        elif isinstance(layer, nn.MultiheadAttention):
+            _, cells, channels = output[0].shape
+            # Four projections; queries × keys, then their weights × values.
+            total += 4 * cells * channels**2 + 2 * cells**2 * channels
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    with torch.inference_mode():
+        model.eval()(torch.rand(1, 3, *size_hw))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def check(model: Detector) -> None:
+    size_hw = model.fixed_size_hw or (model.max_stride, 2 * model.max_stride)
+    for form in (model, fuse_modules(model)):
+        assert cost(form, size_hw).macs == hooked_macs(form, size_hw)
+
+
+@pytest.mark.parametrize(("name", "variant"), networks())
+def test_packaged(name: str, variant: str | None) -> None:
+    check(build(name, 10, variant))
+
+
+def test_attention_and_transposed_convolution() -> None:
+    check(build_model_file(check_model_file(YamlFile(Path("a.yaml"), ATTENTION))))
+
+
+def test_the_fast_ones_exist() -> None:
+    assert {param.values for param in networks()} >= FAST
