@@ -63,8 +63,11 @@ class AugmentSettings(Strict):
 
 
 class LossSettings(Strict):
-    """Weights of the loss's parts, before they are scaled by levels, classes and image size."""
+    """The loss: assignment, functions, and weights before levels, classes and size scale them."""
 
+    assigner: Literal["ratio", "simota", "aligned"] = Field(
+        "ratio", description="which predictions answer for a box: by anchor, by cost, by alignment"
+    )
     box_gain: NonNegative = Field(0.05, description="weight of the box loss")
     objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.assigners import LevelAssignment, RatioAssigner
-from detector.boxes import complete_iou, cxcywh_to_xyxy
+from detector.assigners import (
+    AlignedAssigner,
+    Assignment,
+    Grid,
+    GridAssigner,
+    RatioAssigner,
+    SimOtaAssigner,
+)
+from detector.boxes import complete_iou
 from detector.heads.yolo import Detect
 from detector.settings import LossSettings
 from detector.structures import Targets
@@ -25,7 +34,7 @@ class YoloLoss:
 
     Args:
         head: gives anchors, strides and the number of classes.
-        settings: gains, label smoothing and the ratio of the assigner.
+        settings: assigner, gains, label smoothing.
         side: of the square input, pixels; it scales the objectness.
     """
 
@@ -33,7 +42,7 @@ class YoloLoss:
         head.check_trainable()
         levels = len(head.strides)
         self.head = head
-        self.assigner = RatioAssigner(settings.anchor_ratio)
+        self.assigner = make_assigner(settings)
         self.box_gain = settings.box_gain * REFERENCE_LEVELS / levels
         self.objectness_gain = (
             settings.objectness_gain * (side / REFERENCE_SIDE) ** 2 * REFERENCE_LEVELS / levels
@@ -46,7 +55,7 @@ class YoloLoss:
         self.negative = settings.label_smoothing / 2
 
     def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch, each a mean over it.
+        """Losses of a batch: means over each level, added up.
 
         Args:
             maps: per level (b, anchors, h, w, 5 + classes).
@@ -55,56 +64,72 @@ class YoloLoss:
         Returns:
             ``loss_box``, ``loss_objectness``, ``loss_class``: scalars that carry gradients.
         """
-        maps = [raw.float() for raw in maps]
-        sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in maps]
-        anchors_wh = self.head.anchors_wh.float()
-        assignments = self.assigner(targets, anchors_wh, self.head.strides, sizes_hw)
-        box = objectness = classes = maps[0].new_zeros(())
-        levels = zip(maps, assignments, anchors_wh, self.head.strides, self.balance, strict=False)
-        for raw, assignment, anchors, stride, balance in levels:
-            truth = torch.zeros_like(raw[..., 4])
-            if len(assignment):
-                chosen = raw[assignment.image, assignment.anchor, assignment.y, assignment.x]
-                overlap = self._overlap(chosen, assignment, anchors, stride, targets)
-                box = box + (1 - overlap).mean()
-                truth = _objectness(truth, assignment, overlap.detach().clamp(min=0))
-                classes = classes + self._class_loss(chosen[:, 5:], assignment, targets)
-            objectness = objectness + balance * F.binary_cross_entropy_with_logits(
-                raw[..., 4], truth
-            )
+        maps = [raw if raw.dtype == torch.float64 else raw.float() for raw in maps]
+        # In the memory order of a channels-last network: no gradient is copied into another one.
+        maps = [raw.permute(0, 2, 3, 1, 4) for raw in maps]  # (b, h, w, anchors, 5 + classes)
+        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in maps]
+        grid = Grid(self.head.anchors_wh.to(maps[0].dtype), self.head.strides, sizes_hw)
+        pairs = self.assigner(targets, grid, partial(_predict, maps, grid))
+        chosen = _chosen(maps, grid, pairs)
+        truths_xyxy = targets.boxes_xyxy[pairs.target].to(chosen.dtype)
+        overlap = complete_iou(grid.decode(chosen[:, :4], pairs.prediction), truths_xyxy)
+        classes = self._class_losses(chosen[:, 5:], targets.class_ids[pairs.target])
+        share = _shares(pairs, grid)
         return {
-            "loss_box": box * self.box_gain,
-            "loss_objectness": objectness * self.objectness_gain,
-            "loss_class": classes * self.class_gain,
+            "loss_box": ((1 - overlap) * share).sum() * self.box_gain,
+            "loss_objectness": self._objectness(maps, grid, pairs, overlap) * self.objectness_gain,
+            "loss_class": (classes * share).sum() * self.class_gain,
         }
 
-    def _overlap(
-        self,
-        chosen: Tensor,
-        assignment: LevelAssignment,
-        anchors_wh: Tensor,
-        stride: int,
-        targets: Targets,
-    ) -> Tensor:
-        """(k,) CIoU of the chosen predictions and their truths."""
-        sigmoid = chosen[:, :4].sigmoid() * 2
-        cells = torch.stack((assignment.x, assignment.y), -1)
-        centre = (sigmoid[:, :2] - 0.5 + cells) * stride
-        size = sigmoid[:, 2:].square() * anchors_wh[assignment.anchor]
-        boxes_xyxy = cxcywh_to_xyxy(torch.cat((centre, size), -1))
-        return complete_iou(boxes_xyxy, targets.boxes_xyxy[assignment.target])
-
-    def _class_loss(self, logits: Tensor, assignment: LevelAssignment, targets: Targets) -> Tensor:
+    def _class_losses(self, logits: Tensor, class_ids: Tensor) -> Tensor:
+        """(k, classes), (k,) → (k,)."""
         if self.head.nc == 1:  # objectness says it all
-            return logits.new_zeros(())
+            return logits.new_zeros(len(logits))
         truth = torch.full_like(logits, self.negative)
-        truth.scatter_(1, targets.class_ids[assignment.target][:, None], self.positive)
-        return F.binary_cross_entropy_with_logits(logits, truth)
+        truth.scatter_(1, class_ids[:, None], self.positive)
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(-1)
+
+    def _objectness(
+        self, maps: list[Tensor], grid: Grid, pairs: Assignment, overlap: Tensor
+    ) -> Tensor:
+        """Against the overlaps; where truths share a prediction, against the largest one."""
+        logits = torch.cat([raw[..., 4].flatten(1) for raw in maps], 1)  # (b, n)
+        index = pairs.image * len(grid) + pairs.prediction
+        truth = torch.zeros_like(logits).flatten()
+        truth = truth.scatter_reduce(0, index, overlap.detach().clamp(min=0), "amax")
+        losses = F.binary_cross_entropy_with_logits(logits, truth.view_as(logits), reduction="none")
+        levels = zip(self.balance, losses.split(grid.counts, 1), strict=False)
+        return torch.stack([balance * level.mean() for balance, level in levels]).sum()
 
 
-def _objectness(truth: Tensor, assignment: LevelAssignment, overlap: Tensor) -> Tensor:
-    """Put the overlaps into the map; where two truths share a prediction, the larger one."""
-    _, anchors, height, width = truth.shape
-    cell = (assignment.image * anchors + assignment.anchor) * height + assignment.y
-    index = cell * width + assignment.x
-    return truth.flatten().scatter_reduce(0, index, overlap, "amax").view_as(truth)
+def make_assigner(settings: LossSettings) -> GridAssigner:
+    """The assigner that the settings name."""
+    by_ratio = RatioAssigner(settings.anchor_ratio)
+    assigners: dict[str, GridAssigner] = {
+        "ratio": by_ratio,
+        "simota": SimOtaAssigner(by_ratio),
+        "aligned": AlignedAssigner(),
+    }
+    return assigners[settings.assigner]
+
+
+def _predict(maps: list[Tensor], grid: Grid, pairs: Assignment) -> tuple[Tensor, Tensor]:
+    """Boxes, and logits of objectness and classes, at the pairs' predictions."""
+    chosen = _chosen(maps, grid, pairs)
+    return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
+
+
+def _chosen(maps: list[Tensor], grid: Grid, pairs: Assignment) -> Tensor:
+    """(k, 5 + classes) raw values at the pairs' predictions."""
+    level, y, x, anchor = grid.locate(pairs.prediction)
+    places = [(level == number).nonzero().flatten() for number in range(len(maps))]
+    parts = [
+        raw[pairs.image[at], y[at], x[at], anchor[at]] for raw, at in zip(maps, places, strict=True)
+    ]
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
+def _shares(pairs: Assignment, grid: Grid) -> Tensor:
+    """(k,) weights that make a sum over all pairs the sum of the levels' means."""
+    level = grid.locate(pairs.prediction)[0]
+    return 1 / level.bincount(minlength=len(grid.counts))[level]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from detector.assigners import Assignment, Grid
 from detector.errors import DetectorError
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
@@ -16,7 +17,7 @@ STRIDES = (8, 16)
 SIDE = 64
 
 
-def make_loss(classes: int = 3, **settings: float) -> YoloLoss:
+def make_loss(classes: int = 3, **settings: float | str) -> YoloLoss:
     head = Detect(classes, ANCHORS, c_in=[4, 4], strides=STRIDES)
     return YoloLoss(head, LossSettings(**settings), side=SIDE)
 
@@ -63,18 +64,31 @@ def ciou(a: list[float], b: list[float]) -> float:
     return iou - rho / (cw**2 + ch**2) - v * v / (1 - iou + v)
 
 
+def assigned(loss: YoloLoss, maps, targets: Targets) -> list[list[tuple[int, ...]]]:
+    """For each level: image, anchor, row, column, truth."""
+    grid = Grid(loss.head.anchors_wh, STRIDES, [(m.shape[2], m.shape[3]) for m in maps])
+    flat = torch.cat([m.permute(0, 2, 3, 1, 4).flatten(1, 3) for m in maps], 1)
+
+    def predict(pairs: Assignment) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = flat[pairs.image, pairs.prediction]
+        return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
+
+    pairs = loss.assigner(targets, grid, predict)
+    level, y, x, anchor = grid.locate(pairs.prediction)
+    fields = (pairs.image, anchor, y, x, pairs.target)
+    found = list(zip(*(field.tolist() for field in fields), strict=True))
+    return [[p for p, lv in zip(found, level.tolist(), strict=True) if lv == n] for n in (0, 1)]
+
+
 def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[str, float]:
     """YOLOv5's formula (facts of the recipe) as plain loops in float64."""
     classes = loss.head.nc
+    pairs = assigned(loss, maps, targets)
     total = {"loss_box": 0.0, "loss_objectness": 0.0, "loss_class": 0.0}
-    sizes = [(m.shape[2], m.shape[3]) for m in maps]
-    assignments = loss.assigner(targets, loss.head.anchors_wh, STRIDES, sizes)
-    for level, (raw, assigned) in enumerate(zip(maps, assignments, strict=True)):
+    for level, raw in enumerate(maps):
         truth = torch.zeros(raw.shape[:4], dtype=torch.float64)
         box_terms, class_terms = [], []
-        for k in range(len(assigned)):
-            i, a = int(assigned.image[k]), int(assigned.anchor[k])
-            y, x, t = int(assigned.y[k]), int(assigned.x[k]), int(assigned.target[k])
+        for i, a, y, x, t in pairs[level]:
             p = raw[i, a, y, x].double().tolist()
             aw, ah = loss.head.anchors_wh[level, a].tolist()
             cx = (2 * sigmoid(p[0]) - 0.5 + x) * STRIDES[level]
@@ -101,9 +115,11 @@ def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[
     return total
 
 
+@pytest.mark.parametrize("assigner", ["ratio", "simota", "aligned"])
 @pytest.mark.parametrize(("count", "smoothing"), [(0, 0.0), (1, 0.0), (40, 0.0), (40, 0.1)])
-def test_equal_to_a_slow_loop(count: int, smoothing: float):
-    loss, maps, targets = make_loss(label_smoothing=smoothing), make_maps(), make_targets(count)
+def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
+    loss = make_loss(label_smoothing=smoothing, assigner=assigner)
+    maps, targets = make_maps(), make_targets(count)
     found = loss(maps, targets)
     expected = slow_loss(loss, [m.detach() for m in maps], targets, smoothing)
     for name, value in expected.items():
