@@ -14,6 +14,9 @@ from detector.errors import DetectorError, nearest
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""
 
+BinaryLossName = Literal["bce", "focal", "qfl"]
+"""Binary cross-entropy, focal loss, quality focal loss."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -67,6 +70,13 @@ class LossSettings(Strict):
 
     assigner: Literal["ratio", "simota", "aligned"] = Field(
         "ratio", description="which predictions answer for a box: by anchor, by cost, by alignment"
+    )
+    box_loss: Literal["ciou", "siou", "diou", "giou"] = Field(
+        "ciou", description="overlap of boxes that the box loss, 1 − overlap, is made of"
+    )
+    objectness_loss: BinaryLossName = Field("bce", description="objectness against the overlap")
+    class_loss: BinaryLossName = Field(
+        "bce", description="classes; qfl: the truth's class against the overlap, not against 1"
     )
     box_gain: NonNegative = Field(0.05, description="weight of the box loss")
     objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from detector.assigners import (
@@ -16,8 +16,9 @@ from detector.assigners import (
     RatioAssigner,
     SimOtaAssigner,
 )
-from detector.boxes import complete_iou
+from detector.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.heads.yolo import Detect
+from detector.losses.binary import BINARY_LOSSES
 from detector.settings import LossSettings
 from detector.structures import Targets
 
@@ -28,13 +29,22 @@ LEVEL_BALANCE = {3: (4.0, 1.0, 0.4)}
 OTHER_LEVEL_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
 """Weight of each level's objectness: fine levels have many cells and few objects."""
 
+OVERLAPS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ciou": complete_iou,
+    "siou": scylla_iou,
+    "diou": distance_iou,
+    "giou": generalized_iou,
+}
+
 
 class YoloLoss:
-    """Box (1 − CIoU), objectness (BCE against the IoU) and class (BCE) losses of a Detect head.
+    """Box, objectness and class losses of a Detect head.
+
+    By default they are 1 − CIoU, BCE of the objectness against the CIoU, and BCE of the classes.
 
     Args:
         head: gives anchors, strides and the number of classes.
-        settings: assigner, gains, label smoothing.
+        settings: assigner, the functions, gains, label smoothing.
         side: of the square input, pixels; it scales the objectness.
     """
 
@@ -43,6 +53,10 @@ class YoloLoss:
         levels = len(head.strides)
         self.head = head
         self.assigner = make_assigner(settings)
+        self.overlap = OVERLAPS[settings.box_loss]
+        self.objectness_loss = BINARY_LOSSES[settings.objectness_loss]
+        self.class_loss = BINARY_LOSSES[settings.class_loss]
+        self.class_is_quality = settings.class_loss == "qfl"
         self.box_gain = settings.box_gain * REFERENCE_LEVELS / levels
         self.objectness_gain = (
             settings.objectness_gain * (side / REFERENCE_SIDE) ** 2 * REFERENCE_LEVELS / levels
@@ -72,32 +86,33 @@ class YoloLoss:
         pairs = self.assigner(targets, grid, partial(_predict, maps, grid))
         chosen = _chosen(maps, grid, pairs)
         truths_xyxy = targets.boxes_xyxy[pairs.target].to(chosen.dtype)
-        overlap = complete_iou(grid.decode(chosen[:, :4], pairs.prediction), truths_xyxy)
-        classes = self._class_losses(chosen[:, 5:], targets.class_ids[pairs.target])
+        overlap = self.overlap(grid.decode(chosen[:, :4], pairs.prediction), truths_xyxy)
+        quality = overlap.detach().clamp(min=0)
+        classes = self._class_losses(chosen[:, 5:], targets.class_ids[pairs.target], quality)
         share = _shares(pairs, grid)
         return {
             "loss_box": ((1 - overlap) * share).sum() * self.box_gain,
-            "loss_objectness": self._objectness(maps, grid, pairs, overlap) * self.objectness_gain,
+            "loss_objectness": self._objectness(maps, grid, pairs, quality) * self.objectness_gain,
             "loss_class": (classes * share).sum() * self.class_gain,
         }
 
-    def _class_losses(self, logits: Tensor, class_ids: Tensor) -> Tensor:
-        """(k, classes), (k,) → (k,)."""
+    def _class_losses(self, logits: Tensor, class_ids: Tensor, quality: Tensor) -> Tensor:
+        """(k, classes), (k,), (k,) → (k,)."""
         if self.head.nc == 1:  # objectness says it all
             return logits.new_zeros(len(logits))
+        wanted = self.positive * (quality if self.class_is_quality else torch.ones_like(quality))
         truth = torch.full_like(logits, self.negative)
-        truth.scatter_(1, class_ids[:, None], self.positive)
-        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(-1)
+        truth.scatter_(1, class_ids[:, None], wanted[:, None])
+        return self.class_loss(logits, truth).mean(-1)
 
     def _objectness(
-        self, maps: list[Tensor], grid: Grid, pairs: Assignment, overlap: Tensor
+        self, maps: list[Tensor], grid: Grid, pairs: Assignment, quality: Tensor
     ) -> Tensor:
-        """Against the overlaps; where truths share a prediction, against the largest one."""
+        """Against the quality; where truths share a prediction, against the largest one."""
         logits = torch.cat([raw[..., 4].flatten(1) for raw in maps], 1)  # (b, n)
         index = pairs.image * len(grid) + pairs.prediction
-        truth = torch.zeros_like(logits).flatten()
-        truth = truth.scatter_reduce(0, index, overlap.detach().clamp(min=0), "amax")
-        losses = F.binary_cross_entropy_with_logits(logits, truth.view_as(logits), reduction="none")
+        truth = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
+        losses = self.objectness_loss(logits, truth.view_as(logits))
         levels = zip(self.balance, losses.split(grid.counts, 1), strict=False)
         return torch.stack([balance * level.mean() for balance, level in levels]).sum()
 
