@@ -14,6 +14,9 @@ from detector.errors import DetectorError, nearest
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""
 
+CacheKind = Literal["ram", "disk", "none"]
+"""Where decoded images are kept."""
+
 BinaryLossName = Literal["bce", "focal", "qfl"]
 """Binary cross-entropy, focal loss, quality focal loss."""
 
@@ -48,8 +51,15 @@ class AugmentSettings(Strict):
 
     augment: bool = Field(True, description="change the training images at random at all")
     mosaic: Fraction = Field(1.0, description="probability of a mosaic of four images")
-    close_mosaic: Annotated[int, Field(ge=0)] = Field(
-        0, description="last epochs that see whole images, without mosaic"
+    mixup: Fraction = Field(0.0, description="probability of a blend with another example")
+    copy_paste: Fraction = Field(0.0, description="probability of objects pasted from another")
+    multi_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="batches are resized by up to ± this fraction, in steps of the stride"
+    )
+    close_mixing: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="last epochs without mosaic, mixup, copy-paste and multi-scale: single images "
+        "of the network's own size",
     )
     degrees: NonNegative = Field(0.0, description="rotation, ± degrees")
     translate: Fraction = Field(0.1, description="shift, ± fraction of the side")
@@ -144,8 +154,17 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
         "auto", description="auto: mixed where the device gains from it"
     )
     workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
-    cache: bool = Field(True, description="keep decoded images in memory while they fit")
+    cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
+    cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
+    freeze: Annotated[int, Field(ge=0)] = Field(
+        0, description="first rows of the model file that stay as they are, batch norms included"
+    )
+    balance_classes: Fraction = Field(
+        0.0,
+        description="images of a class that fewer than this fraction of the images show are "
+        "repeated (repeat-factor sampling)",
+    )
     train_split: str = Field("train", description="split to train on")
     val_split: str = Field("val", description="split that chooses the best epoch")
     val_interval: Count = Field(
