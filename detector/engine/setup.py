@@ -10,8 +10,11 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d
 
+from detector.anchors import best_possible_recall
 from detector.checkpoint import load
+from detector.data.box_sizes import letterboxed_sizes
 from detector.data.dataset import DetectionDataset, open_dataset
+from detector.engine.freeze import freeze
 from detector.engine.recipe import given_values, resolve
 from detector.engine.run import Run
 from detector.engine.trainer import Trainer
@@ -22,8 +25,12 @@ from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.tasks import task_of
 from detector.torch_backend import choose_device
 
-GIVEN_WITH_RESUME = {"resume", "project", "device", "workers", "debug", "json_file"}
+HOW_IT_RUNS = {"device", "workers", "cache", "cache_dir"}
+GIVEN_WITH_RESUME = HOW_IT_RUNS | {"resume", "project", "debug", "json_file"}
 """Flags that may stand beside ``--resume``: they change nothing of what is computed."""
+
+ENOUGH_RECALL = 0.98
+"""Below it, a person is told how to fit the anchors; they are never changed by themselves."""
 
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
@@ -48,6 +55,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     if unused:
         print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
+    print(*_recall_of_anchors(model, train_set, settings), sep="\n")
     run = Run.create(settings)
     print(f"run {run.folder}: {_described(settings, model, accelerator)}")
     return Trainer(settings, model, train_set, val_set, run, accelerator)
@@ -63,11 +71,13 @@ def _resumed(flags: TrainSettings) -> Trainer:
                 f"--{name.replace('_', '-')} {value} does not go with --resume: the run was "
                 f"started with {getattr(settings, name)}"
             )
-    chosen = {k: v for k, v in given_values(flags).items() if k in ("device", "workers")}
+    chosen = {k: v for k, v in given_values(flags).items() if k in HOW_IT_RUNS}
     settings = settings.model_copy(update=chosen)
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings)
-    trainer = Trainer(settings, load(run.last), train_set, val_set, run, accelerator)
+    model = load(run.last)
+    freeze(model, settings.freeze)
+    trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.resume()
     print(f"run {run.folder}: goes on after epoch {trainer.progress.epoch} of {settings.epochs}")
     return trainer
@@ -109,6 +119,7 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
         print(f"warning: {NO_NORMS}")
     side = settings.imgsz or model.preprocess.size_hw[0]
     model.preprocess = model.preprocess.with_size(model.square_size(side))
+    freeze(model, settings.freeze)
     return model.train()
 
 
@@ -126,6 +137,27 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     model.preprocess = start.preprocess
     print(*transfer(model, start.state_dict()).lines(), sep="\n")
     return model
+
+
+def _recall_of_anchors(
+    model: Detector, train_set: DetectionDataset, settings: TrainSettings
+) -> list[str]:
+    """What the anchors can match of the training boxes, and the command that fits better ones."""
+    anchors_wh = getattr(model.head, "anchors_wh", None)
+    side = model.preprocess.size_hw[0]
+    sizes_wh = letterboxed_sizes(train_set, side)
+    if anchors_wh is None or not len(sizes_wh):
+        return []
+    recall = best_possible_recall(
+        sizes_wh, anchors_wh.reshape(-1, 2).numpy(), settings.anchor_ratio
+    )
+    lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
+    if recall < ENOUGH_RECALL:
+        lines.append(
+            f"hint: python tools/anchors.py --cfg {settings.cfg or 'FILE'} --data {settings.data} "
+            f"--imgsz {side} fits others; write its line into the model file"
+        )
+    return lines
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from detector.checkpoint import load_training_state, save_training_state, save_weights
 from detector.data.dataset import DetectionDataset
+from detector.engine.freeze import hold_frozen
+from detector.engine.multi_scale import MultiScale
 from detector.engine.optim import make_average, make_optimizer, make_scheduler
 from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
@@ -73,6 +75,13 @@ class Trainer:
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
         self.loader = self.task.loader(train_set, model.preprocess, settings)
+        self.multi_scale = MultiScale(
+            size_hw=model.preprocess.size_hw,
+            stride=model.max_stride,
+            fraction=0.0 if "multi_scale" in self.task.unused else settings.multi_scale,
+            seed=settings.seed,
+            until_epoch=settings.epochs - settings.close_mixing,
+        )
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.criterion = self.task.criterion(model, settings)
         self.average = make_average(model.to(accelerator.device), settings)
@@ -108,6 +117,7 @@ class Trainer:
     def train_epoch(self) -> Record:
         """Show the model every training image once."""
         self.model.train()
+        hold_frozen(self.raw_model)
         epoch = self.progress.epoch
         self.loader.batch_sampler.set_epoch(epoch)
         totals: dict[str, Tensor] = {}
@@ -119,8 +129,9 @@ class Trainer:
             mininterval=0.5,
             disable=None if self.accelerator.is_main_process else True,  # None: off a terminal
         )
-        for number, batch in enumerate(bar):
+        for number, loaded in enumerate(bar):
             is_last = number + 1 == len(self.loader)
+            batch = self.multi_scale(loaded.to(self.accelerator.device), epoch, number)
             losses = self.train_step(batch, update=is_last or (number + 1) % self.accumulate == 0)
             for name, value in losses.items():
                 totals[name] = totals.get(name, torch.zeros_like(value)) + value
@@ -130,12 +141,11 @@ class Trainer:
         return record
 
     def train_step(self, batch: Batch, update: bool) -> dict[str, Tensor]:
-        """Forward, loss and backward of a batch; with ``update``, an optimizer step.
+        """Forward, loss and backward of a batch on the device; with ``update``, a step.
 
         Raises:
             DetectorError: the loss is not finite; the last checkpoint stays as it is.
         """
-        batch = batch.to(self.accelerator.device)
         images = normalise(batch.images, self.raw_model)
         with self.accelerator.autocast():
             maps = self.model(images)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -107,13 +108,34 @@ def test_the_same_seed_gives_the_same_weights(tiny_cfg: Path, tiny_data: Path, t
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"assigner": "simota", "box_loss": "siou", "class_loss": "qfl"},
+        {"assigner": "aligned", "box_loss": "giou", "objectness_loss": "qfl"},
+        {"box_loss": "diou", "class_loss": "focal", "balance_classes": 1.0},
+        {"mosaic": 0.5, "mixup": 0.5, "copy_paste": 0.5, "multi_scale": 0.5, "close_mixing": 1},
+    ],
+)
+def test_options_train(tiny_cfg: Path, tiny_data: Path, tmp_path: Path, values: dict):
+    """The losses are finite, the first batch's gradient reaches every parameter."""
+    trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, **values))
+    batch = next(iter(trainer.loader))
+    trainer.train_step(batch, update=False)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trainer.model.parameters())
+    trainer.optimizer.zero_grad()
+    progress = trainer.fit()
+    assert all(math.isfinite(value) for record in progress.history for value in record.values())
+
+
 def test_resume_goes_on_as_if_nothing_had_happened(
     tiny_cfg: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="whole", epochs=3))
+    random = {"multi_scale": 0.5, "mixup": 0.5, "copy_paste": 0.5}
+    whole = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="whole", epochs=3, **random))
     whole.fit()
 
-    cut = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="cut", epochs=3))
+    cut = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="cut", epochs=3, **random))
     steps = 0
 
     def killed(batch, update):
