@@ -52,6 +52,27 @@ def pairwise_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
     return iou(boxes_a_xyxy[:, None], boxes_b_xyxy[None])
 
 
+def generalized_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
+    """GIoU (arXiv 1902.09630, algorithm 1) pair by pair: (..., 4) → (...), in −1..1.
+
+    IoU − (C − union) / C, with C the area of the smallest box around both.
+    """
+    intersection = _intersection(boxes_a_xyxy, boxes_b_xyxy)
+    union = area(boxes_a_xyxy) + area(boxes_b_xyxy) - intersection
+    around = _hull(boxes_a_xyxy, boxes_b_xyxy).prod(-1)
+    return intersection / (union + eps) - (around - union) / (around + eps)
+
+
+def distance_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
+    """DIoU (arXiv 1911.08287, section 3.1) pair by pair: (..., 4) → (...), in −1..1.
+
+    IoU − ρ²/c²: ρ is the distance of the centres, c the diagonal of the smallest box around both.
+    """
+    diagonal2 = _hull(boxes_a_xyxy, boxes_b_xyxy).square().sum(-1) + eps
+    distance2 = _offset(boxes_a_xyxy, boxes_b_xyxy).square().sum(-1)
+    return iou(boxes_a_xyxy, boxes_b_xyxy) - distance2 / diagonal2
+
+
 def complete_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
     """CIoU (arXiv 1911.08287, section 3.2) pair by pair: (..., 4) → (...), in −1.5..1.
 
@@ -59,18 +80,53 @@ def complete_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) 
     both, v the difference of their aspect ratios; α is a weight and carries no gradient.
     """
     overlap = iou(boxes_a_xyxy, boxes_b_xyxy)
-    left_top = torch.minimum(boxes_a_xyxy[..., :2], boxes_b_xyxy[..., :2])
-    right_bottom = torch.maximum(boxes_a_xyxy[..., 2:], boxes_b_xyxy[..., 2:])
-    diagonal2 = (right_bottom - left_top).square().sum(-1) + eps
-    centre_a, size_a = xyxy_to_cxcywh(boxes_a_xyxy).split(2, -1)
-    centre_b, size_b = xyxy_to_cxcywh(boxes_b_xyxy).split(2, -1)
-    distance2 = (centre_a - centre_b).square().sum(-1)
-    angle_a, angle_b = (torch.atan(s[..., 0] / (s[..., 1] + eps)) for s in (size_a, size_b))
+    diagonal2 = _hull(boxes_a_xyxy, boxes_b_xyxy).square().sum(-1) + eps
+    distance2 = _offset(boxes_a_xyxy, boxes_b_xyxy).square().sum(-1)
+    angle_a, angle_b = (
+        torch.atan(size[..., 0] / (size[..., 1] + eps))
+        for size in (_size(boxes_a_xyxy), _size(boxes_b_xyxy))
+    )
     aspect = 4 / math.pi**2 * (angle_a - angle_b).square()
     with torch.no_grad():
         weight = aspect / (1 - overlap + aspect + eps)
     penalty: Tensor = distance2 / diagonal2 + weight * aspect
     return overlap - penalty
+
+
+def scylla_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
+    """SIoU (arXiv 2205.12740, section 2) pair by pair: (..., 4) → (...), in −2..1.
+
+    IoU − (Δ + Ω) / 2. Δ, in 0..2, is the distance of the centres along both axes as a part of the
+    smallest box around both, and counts more the nearer their line is to an axis (Λ, the angle
+    cost, falls from 1 at 45° to 0). Ω, in 0..2, is the difference of the sides, with θ = 4.
+    """
+    offset = _offset(boxes_a_xyxy, boxes_b_xyxy)
+    # sin 2α, which the paper writes as 1 − 2 sin²(arcsin(c_h / σ) − π / 4)
+    angle = 2 * offset.abs().prod(-1) / (offset.square().sum(-1) + eps)
+    parts = (offset / (_hull(boxes_a_xyxy, boxes_b_xyxy) + eps)).square()
+    distance = (1 - torch.exp((angle - 2)[..., None] * parts)).sum(-1)
+    size_a, size_b = _size(boxes_a_xyxy), _size(boxes_b_xyxy)
+    difference = (size_a - size_b).abs() / (torch.maximum(size_a, size_b) + eps)
+    shape = (1 - torch.exp(-difference)).pow(4).sum(-1)
+    penalty: Tensor = (distance + shape) / 2
+    return iou(boxes_a_xyxy, boxes_b_xyxy) - penalty
+
+
+def _hull(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
+    """(..., 2) width and height of the smallest box around both."""
+    left_top = torch.minimum(boxes_a_xyxy[..., :2], boxes_b_xyxy[..., :2])
+    right_bottom = torch.maximum(boxes_a_xyxy[..., 2:], boxes_b_xyxy[..., 2:])
+    return right_bottom - left_top
+
+
+def _offset(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
+    """(..., 2) from the centre of b to that of a."""
+    return xyxy_to_cxcywh(boxes_a_xyxy)[..., :2] - xyxy_to_cxcywh(boxes_b_xyxy)[..., :2]
+
+
+def _size(boxes_xyxy: Tensor) -> Tensor:
+    """(..., 2) width and height."""
+    return boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
 
 
 def _intersection(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:

@@ -29,7 +29,15 @@ except ImportError as error:  # opencv-python needs libGL, the headless build do
         "pip install --force-reinstall --no-deps opencv-python-headless"
     ) from error
 
-__all__ = ["MAX_IMAGE_PIXELS", "Image", "cv2", "decode_image", "read_image", "write_image"]
+__all__ = [
+    "MAX_IMAGE_PIXELS",
+    "Image",
+    "cv2",
+    "decode_image",
+    "read_bytes",
+    "read_image",
+    "write_image",
+]
 
 Image = NDArray[np.uint8]
 
@@ -43,11 +51,15 @@ def read_image(path: str | Path) -> Image:
     Raises:
         DetectorError: the file is missing, empty, truncated, too large, or not an image.
     """
+    return decode_image(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of an image file, for :func:`decode_image`."""
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
-    return decode_image(data, str(path))
 
 
 def decode_image(data: bytes, name: str) -> Image:

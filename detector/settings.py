@@ -18,6 +18,12 @@ Suppression = Literal["nms", "soft-linear", "soft-gaussian", "fusion"]
 Letterbox = Literal["square", "rectangle"]
 Mode = Literal["latency", "throughput"]
 
+CacheKind = Literal["ram", "disk", "none"]
+"""Where decoded images are kept."""
+
+BinaryLossName = Literal["bce", "focal", "qfl"]
+"""Binary cross-entropy, focal loss, quality focal loss."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -58,8 +64,15 @@ class AugmentSettings(Strict):
 
     augment: bool = Field(True, description="change the training images at random at all")
     mosaic: Fraction = Field(1.0, description="probability of a mosaic of four images")
-    close_mosaic: Annotated[int, Field(ge=0)] = Field(
-        0, description="last epochs that see whole images, without mosaic"
+    mixup: Fraction = Field(0.0, description="probability of a blend with another example")
+    copy_paste: Fraction = Field(0.0, description="probability of objects pasted from another")
+    multi_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="batches are resized by up to ± this fraction, in steps of the stride"
+    )
+    close_mixing: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="last epochs without mosaic, mixup, copy-paste and multi-scale: single images "
+        "of the network's own size",
     )
     degrees: NonNegative = Field(0.0, description="rotation, ± degrees")
     translate: Fraction = Field(0.1, description="shift, ± fraction of the side")
@@ -76,8 +89,18 @@ class AugmentSettings(Strict):
 
 
 class LossSettings(Strict):
-    """Weights of the loss's parts, before they are scaled by levels, classes and image size."""
+    """The loss: assignment, functions, and weights before levels, classes and size scale them."""
 
+    assigner: Literal["ratio", "simota", "aligned"] = Field(
+        "ratio", description="which predictions answer for a box: by anchor, by cost, by alignment"
+    )
+    box_loss: Literal["ciou", "siou", "diou", "giou"] = Field(
+        "ciou", description="overlap of boxes that the box loss, 1 − overlap, is made of"
+    )
+    objectness_loss: BinaryLossName = Field("bce", description="objectness against the overlap")
+    class_loss: BinaryLossName = Field(
+        "bce", description="classes; qfl: the truth's class against the overlap, not against 1"
+    )
     box_gain: NonNegative = Field(0.05, description="weight of the box loss")
     objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")
@@ -151,8 +174,17 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
         False, description="skip steps with a loss or gradient that is not finite, and count them"
     )
     workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
-    cache: bool = Field(True, description="keep decoded images in memory while they fit")
+    cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
+    cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
+    freeze: Annotated[int, Field(ge=0)] = Field(
+        0, description="first rows of the model file that stay as they are, batch norms included"
+    )
+    balance_classes: Fraction = Field(
+        0.0,
+        description="images of a class that fewer than this fraction of the images show are "
+        "repeated (repeat-factor sampling)",
+    )
     train_split: str = Field("train", description="split to train on")
     val_split: str = Field("val", description="split that chooses the best epoch")
     val_interval: Count = Field(

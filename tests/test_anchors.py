@@ -7,16 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.anchors import (
+    agreement,
     best_possible_recall,
     decode_grid,
     decode_offsets,
     default_sizes,
     encode_grid,
     encode_offsets,
+    evolve_anchors,
     fit_anchors,
     grid_xy,
 )
@@ -85,6 +87,31 @@ def test_fit_finds_the_centres() -> None:
     np.testing.assert_allclose(found, truth, atol=0.5)  # sorted by area
     assert best_possible_recall(sizes, found, 4.0) == 1.0
     np.testing.assert_array_equal(found, fit_anchors(sizes, 3))
+
+
+def test_agreement_by_hand() -> None:
+    # Against 20×10: 10/20; 10/30 by the height; 80/20 = 4 is no match.
+    sizes = np.array([[10.0, 10.0], [20.0, 30.0], [80.0, 10.0]])
+    assert agreement(sizes, np.array([[20.0, 10.0]]), 4.0) == pytest.approx((1 / 2 + 1 / 3) / 3)
+
+
+def test_evolution_by_hand() -> None:
+    """Boxes of widths 10, 10, 10, 30, whose mean is 15: the agreement (3 · 10/w + w/30) / 4 falls
+    from w = 10 on, and before it all four rise with w."""
+    sizes = np.array([[10.0, 10.0]] * 3 + [[30.0, 10.0]])
+    found = evolve_anchors(sizes, fit_anchors(sizes, 1), 4.0)
+    np.testing.assert_allclose(found, [[10, 10]], rtol=0.02)
+
+
+@given(st.integers(0, 20))
+@settings(max_examples=5)
+def test_evolution_never_makes_it_worse(seed: int) -> None:
+    sizes = np.random.default_rng(seed).lognormal(3, 1, (60, 2))
+    guess = fit_anchors(sizes, 4, seed)
+    found = evolve_anchors(sizes, guess, 4.0, seed)
+    assert agreement(sizes, found, 4.0) >= agreement(sizes, guess, 4.0)
+    assert np.all(np.diff(found.prod(1)) >= 0)
+    np.testing.assert_array_equal(found, evolve_anchors(sizes, guess, 4.0, seed))
 
 
 def test_fit_needs_enough_boxes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,10 +17,15 @@ from detector.boxes import (
     clip,
     complete_iou,
     cxcywh_to_xyxy,
+    distance_iou,
+    generalized_iou,
     iou,
     pairwise_iou,
+    scylla_iou,
     xyxy_to_cxcywh,
 )
+
+Overlap = Callable[[Tensor, Tensor], Tensor]
 
 
 def tensor(*boxes: tuple[float, float, float, float]) -> Tensor:
@@ -97,20 +103,69 @@ def test_complete_iou_by_hand() -> None:
     assert found.item() == pytest.approx(0.5 - v * v / (0.5 + v), abs=1e-6)
 
 
-@given(st.integers(0, 1000))
-def test_complete_iou_and_its_gradient_are_torchvisions(seed: int) -> None:
-    ours = random_boxes(6, seed).requires_grad_()
-    theirs = ours.detach().clone().requires_grad_()
+@pytest.mark.parametrize(
+    ("ours", "torchvisions"),
+    [
+        (complete_iou, ops.complete_box_iou_loss),
+        (distance_iou, ops.distance_box_iou_loss),
+        (generalized_iou, ops.generalized_box_iou_loss),
+    ],
+)
+@given(seed=st.integers(0, 1000))
+def test_overlaps_and_their_gradients_are_torchvisions(
+    ours: Overlap, torchvisions: Overlap, seed: int
+) -> None:
+    boxes = random_boxes(6, seed).requires_grad_()
+    theirs = boxes.detach().clone().requires_grad_()
     truth = random_boxes(6, seed + 1)
-    loss, expected = 1 - complete_iou(ours, truth), ops.complete_box_iou_loss(theirs, truth)
+    loss, expected = 1 - ours(boxes, truth), torchvisions(theirs, truth)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
     loss.sum().backward()
     expected.sum().backward()
-    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(boxes.grad, theirs.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_complete_iou_of_empty_boxes_has_a_finite_gradient() -> None:
-    boxes = tensor((3, 3, 3, 3), (0, 0, 10, 10)).requires_grad_()
-    complete_iou(boxes, tensor((3, 3, 3, 3), (2, 2, 2, 2))).sum().backward()
+def slow_scylla_iou(a: list[float], b: list[float]) -> float:
+    """arXiv 2205.12740, equations 1 to 13, written out."""
+    w, h = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
+    wa, ha, wb, hb = a[2] - a[0], a[3] - a[1], b[2] - b[0], b[3] - b[1]
+    overlap = max(w, 0) * max(h, 0)
+    overlap /= wa * ha + wb * hb - overlap
+    dx, dy = (b[0] + b[2] - a[0] - a[2]) / 2, (b[1] + b[3] - a[1] - a[3]) / 2
+    angle = 1 - 2 * math.sin(math.asin(abs(dy) / math.hypot(dx, dy)) - math.pi / 4) ** 2
+    gamma = 2 - angle
+    cw, ch = max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1])
+    distance = sum(1 - math.exp(-gamma * rho) for rho in ((dx / cw) ** 2, (dy / ch) ** 2))
+    sides = (abs(wa - wb) / max(wa, wb), abs(ha - hb) / max(ha, hb))
+    shape = sum((1 - math.exp(-side)) ** 4 for side in sides)
+    return overlap - (distance + shape) / 2
+
+
+@given(st.integers(0, 1000))
+def test_scylla_iou_is_that_of_a_loop(seed: int) -> None:
+    a, b = random_boxes(6, seed), random_boxes(6, seed + 1)
+    expected = [slow_scylla_iou(*pair) for pair in zip(a.tolist(), b.tolist(), strict=True)]
+    torch.testing.assert_close(scylla_iou(a, b), torch.tensor(expected).double(), atol=1e-6, rtol=0)
+
+
+def test_scylla_iou_by_hand() -> None:
+    # Moved along an axis: Λ = 0, γ = 2; 5 of 15 pixels: Δ = 1 − e^(−2/9); equal sides: Ω = 0.
+    found = scylla_iou(tensor((0, 0, 10, 10)), tensor((5, 0, 15, 10)))
+    assert found.item() == pytest.approx(1 / 3 - (1 - math.exp(-2 / 9)) / 2, abs=1e-6)
+    # Along the diagonal, Λ = 1, γ = 1: IoU 25/175, Δ = 2 (1 − e^(−1/9)).
+    found = scylla_iou(tensor((0, 0, 10, 10)), tensor((5, 5, 15, 15)))
+    assert found.item() == pytest.approx(1 / 7 - (1 - math.exp(-1 / 9)), abs=1e-6)
+    # One centre, one side half of the other: Ω = (1 − e^(−1/2))⁴.
+    found = scylla_iou(tensor((5, 0, 15, 20)), tensor((0, 0, 20, 20)))
+    assert found.item() == pytest.approx(0.5 - (1 - math.exp(-0.5)) ** 4 / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("overlap", [complete_iou, distance_iou, generalized_iou, scylla_iou])
+def test_equal_and_empty_boxes_have_finite_gradients(overlap: Overlap) -> None:
+    boxes = tensor((3, 3, 3, 3), (0, 0, 10, 10), (2, 2, 7, 8)).requires_grad_()
+    found = overlap(boxes, tensor((3, 3, 3, 3), (2, 2, 2, 2), (2, 2, 7, 8)))
+    assert found[2].item() == pytest.approx(1)
+    found.sum().backward()
     assert boxes.grad is not None
     assert boxes.grad.isfinite().all()
+    assert overlap(tensor(), tensor()).shape == (0,)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from detector.anchors import best_possible_recall, fit_anchors
-from detector.data.dataset import DetectionDataset, open_dataset
+from detector.anchors import best_possible_recall, evolve_anchors, fit_anchors
+from detector.data.box_sizes import letterboxed_sizes
+from detector.data.dataset import open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
 from detector.errors import DetectorError
 from detector.graph import build
@@ -30,22 +29,12 @@ def anchors(settings: AnchorSettings) -> dict[str, Any]:
     )
     print(*dataset.report, sep="\n")
     sizes_wh = letterboxed_sizes(dataset, settings.imgsz)
-    fitted = fit_anchors(sizes_wh, levels * per_level, settings.seed).round().clip(min=1)
     ratio = LossSettings().anchor_ratio
+    fitted = fit_anchors(sizes_wh, levels * per_level, settings.seed)
+    fitted = evolve_anchors(sizes_wh, fitted, ratio, settings.seed).round().clip(min=1)
     before = best_possible_recall(sizes_wh, current.reshape(-1, 2).numpy(), ratio)
     after = best_possible_recall(sizes_wh, fitted, ratio)
     rows = fitted.reshape(levels, per_level * 2).astype(int).tolist()
     print(f"boxes {len(sizes_wh)}; best possible recall: file {before:.4f}, fitted {after:.4f}")
     print(f"anchors: {rows}")
     return {"anchors": rows, "recall_before": before, "recall_after": after}
-
-
-def letterboxed_sizes(
-    dataset: DetectionDataset, side: int
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(n, 2) widths and heights of all boxes in pixels of a square input of that side."""
-    sizes = [
-        (sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2]) * (side / max(sample.size_hw))
-        for sample in dataset.samples
-    ]
-    return np.concatenate(sizes).astype(np.float64)

@@ -15,7 +15,13 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from detector.data.seeding import torch_seeded_by
-from detector.data.transforms import Example, Generator, further_transforms, jitter_colours
+from detector.data.transforms import (
+    Example,
+    Generator,
+    Mixing,
+    further_transforms,
+    jitter_colours,
+)
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
 
@@ -34,7 +40,7 @@ class ClassAugment:
         preprocess: the input's size.
     """
 
-    mosaic = 0.0
+    mixing = Mixing()
     source_scale = 2
     """Images are kept this many times larger than the input: a part of them is enlarged."""
 

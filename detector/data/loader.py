@@ -1,49 +1,47 @@
 """From a data set to training batches, the same ones whatever the number of workers.
 
-An item's key is (epoch, index): all its randomness comes from the seed and the key.
+An item's key is (epoch, index, repeat): all its randomness comes from the seed and the key.
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector import processes
+from detector.data.balance import epoch_length, repeat_factors, repeats
+from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
-from detector.data.transforms import MOSAIC_IMAGES, Augment, Example
+from detector.data.mixing import copy_paste, mixup
+from detector.data.transforms import MOSAIC_IMAGES, Augment, Example, Mixing
 from detector.errors import DetectorError
-from detector.opencv import Image, cv2, read_image
+from detector.opencv import cv2, read_image
 from detector.preprocess import Preprocess
-from detector.settings import AugmentSettings, TrainSettings
+from detector.settings import AugmentSettings, CacheKind, TrainSettings
 from detector.structures import Batch, Sample, Targets
 
-Key = tuple[int, int]
-
-CACHE_BYTES = 8 << 30
-"""Most memory for decoded images; never more than half of what is free."""
+Key = tuple[int, int, int]
+"""Epoch, index of the image, and how often it was shown before in the epoch."""
 
 
 class Augmentation(Protocol):
     """Random changes of the training images.
 
     Attributes:
-        mosaic: probability that a call is given four images in place of one.
+        mixing: probabilities that an example is made of more than one image.
         source_scale: images are shrunk to fit this many times the input's size, not below.
     """
 
     @property
-    def mosaic(self) -> float:
+    def mixing(self) -> Mixing:
         """As above."""
         ...
 
@@ -58,15 +56,16 @@ class Augmentation(Protocol):
 
 
 class TrainingSet(Dataset[Example]):
-    """Training examples by key (epoch, index).
+    """Training examples by key (epoch, index, repeat).
 
     Args:
         samples: labelled images; crowd regions are left out.
         preprocess: the network's.
         augment: random changes; None places each image as validation does.
         seed: of every random choice.
-        mosaic_until_epoch: from this epoch on there is no mosaic; None: always.
-        cache: keep decoded images in memory, as many as fit.
+        mixing_until_epoch: from this epoch on each example is of one image; None: never.
+        cache: where decoded images are kept.
+        cache_dir: folder of those on disk.
     """
 
     def __init__(
@@ -76,57 +75,72 @@ class TrainingSet(Dataset[Example]):
         augment: Augmentation | None,
         *,
         seed: int = 0,
-        mosaic_until_epoch: int | None = None,
-        cache: bool = True,
+        mixing_until_epoch: int | None = None,
+        cache: CacheKind = "none",
+        cache_dir: Path = Path(),
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.seed = seed
-        self.mosaic_until_epoch = mosaic_until_epoch
+        self.mixing_until_epoch = mixing_until_epoch
         self.augment = augment
         scale = 1 if augment is None else augment.source_scale
         kept_hw = (preprocess.size_hw[0] * scale, preprocess.size_hw[1] * scale)
-        self.cache = ImageCache([sample.path for sample in samples], kept_hw, cache)
+        self.images = image_cache(cache, [sample.path for sample in samples], kept_hw, cache_dir)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: Key) -> Example:
         """Raises DetectorError where the random changes leave numbers that are none."""
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        if self.augment is None:
-            return self._fitted(index)
-        indices = self._indices(key, rng)
-        example = self.augment([self._source(i) for i in indices], rng)
+        example, used = self._made(key)
         problem = _problem(example)
         if problem:
-            paths = ", ".join(str(path) for path in self.sources(key))
+            paths = ", ".join(str(path) for path in self._paths(used))
             raise DetectorError(f"the transforms gave {problem}, from {paths}")
         return example
 
     def sources(self, key: Key) -> list[Path]:
         """The image files that the example of a key is made of; its own comes first."""
-        epoch, index = key
-        indices = [index]
-        if self.augment is not None:
-            indices += self._indices(key, np.random.default_rng([self.seed, epoch, index]))
-        return [self.samples[i].path for i in dict.fromkeys(indices)]
+        return self._paths(self._made(key)[1])
 
-    def _indices(self, key: Key, rng: np.random.Generator) -> list[int]:
-        """One image, or those of a mosaic."""
+    def _paths(self, indices: Sequence[int]) -> list[Path]:
+        return [self.samples[index].path for index in dict.fromkeys(indices)]
+
+    def _made(self, key: Key) -> tuple[Example, list[int]]:
+        """The example, and the indices of the images in it."""
+        epoch, index, _ = key
+        if self.augment is None:
+            return self._fitted(index), [index]
+        rng, used = np.random.default_rng([self.seed, *key]), [index]
+        if self.mixing_until_epoch is not None and epoch >= self.mixing_until_epoch:
+            return self._changed(index, rng, Mixing(), used), used
+        mixing = self.augment.mixing
+        example = self._changed(index, rng, mixing, used)
+        for mix, probability in ((copy_paste, mixing.copy_paste), (mixup, mixing.mixup)):
+            (own,) = rng.spawn(1)  # so that one setting does not change what another one does
+            if own.random() < probability:
+                other = self._changed(int(own.integers(len(self))), own, mixing, used)
+                example = mix(example, other, own)
+        return example, used
+
+    def _changed(
+        self, index: int, rng: np.random.Generator, mixing: Mixing, used: list[int]
+    ) -> Example:
+        """An image, or a mosaic of it and three others, with random changes."""
         assert self.augment is not None
-        epoch, index = key
         indices = [index]
-        mosaic = rng.random() < self.augment.mosaic
-        if mosaic and (self.mosaic_until_epoch is None or epoch < self.mosaic_until_epoch):
+        if rng.random() < mixing.mosaic:
             indices += rng.integers(len(self), size=MOSAIC_IMAGES - 1).tolist()
+            used += indices
             rng.shuffle(indices)
-        return indices
+        else:
+            used.append(index)
+        return self.augment([self._source(i) for i in indices], rng)
 
     def _source(self, index: int) -> Example:
         """An image as it is kept, and its boxes at that size."""
-        sample, image = self.samples[index], self.cache[index]
+        sample, image = self.samples[index], self.images[index]
         (height, width), keep = sample.size_hw, ~sample.crowd
         ratio = np.array([image.shape[1] / width, image.shape[0] / height] * 2, np.float32)
         return Example(image, sample.boxes_xyxy[keep] * ratio, sample.class_ids[keep])
@@ -147,46 +161,14 @@ def _problem(example: Example) -> str | None:
     return None
 
 
-class ImageCache:
-    """Decoded images, shrunk to fit the network's input, kept while there is memory.
-
-    A copy that is sent to another process starts empty.
-    """
-
-    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int], keep: bool) -> None:
-        self.paths = paths
-        self.size_hw = size_hw
-        self.bytes_left = cache_budget() if keep else 0
-        self.images: dict[int, Image] = {}
-
-    def __getitem__(self, index: int) -> Image:
-        image = self.images.get(index)
-        if image is None:
-            image = shrink(read_image(self.paths[index]), self.size_hw)
-            if image.nbytes <= self.bytes_left:
-                self.bytes_left -= image.nbytes
-                self.images[index] = image
-        return image
-
-    def fill(self) -> None:
-        """Decode as many images as may be kept, in threads."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(self.__getitem__, range(len(self.paths))):
-                if not self.bytes_left:
-                    break
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "images": {}}
-
-
 class EpochBatches(Sampler[list[Key]]):
-    """Batches of keys (epoch, index): a seeded permutation, a new one each epoch.
+    """Batches of keys (epoch, index, repeat): a seeded permutation, a new one each epoch.
 
     The last batch of an epoch may be smaller. Among several processes each one gets every n-th
     key of each batch, and so none of a batch that is too small.
 
     Args:
-        length: number of images.
+        factors: (n,) how often an epoch shows each image, in the mean; 1 or more.
         batch_size: images in a batch.
         seed: of the permutations.
         rank: number of this process.
@@ -196,9 +178,15 @@ class EpochBatches(Sampler[list[Key]]):
     drop_last = False
 
     def __init__(
-        self, length: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        factors: NDArray[np.float64],
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.length = length
+        self.factors = factors
+        self.length = epoch_length(factors)
         self.batch_size = batch_size
         self.seed = seed
         self.share = slice(rank, None, world_size)
@@ -215,9 +203,16 @@ class EpochBatches(Sampler[list[Key]]):
 
     def batches(self) -> list[list[Key]]:
         """The whole epoch, and what all processes get."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
-        keys = [(self.epoch, index) for index in order]
+        keys = self._keys()
         return [keys[i : i + self.batch_size] for i in range(0, self.length, self.batch_size)]
+
+    def _keys(self) -> list[Key]:
+        """The whole epoch's, in its order."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self.length)
+        counts = repeats(self.factors, rng)
+        shown = [(index, n) for index, count in enumerate(counts.tolist()) for n in range(count)]
+        return [(self.epoch, *shown[place]) for place in order.tolist()]
 
     def __len__(self) -> int:
         return max(-(-self.length // self.batch_size) - self.start_batch, 0)
@@ -271,21 +266,20 @@ def training_loader(
         preprocess,
         augmentation(settings, preprocess) if settings.augment else None,
         seed=settings.seed,
-        mosaic_until_epoch=settings.epochs - settings.close_mosaic,
+        mixing_until_epoch=settings.epochs - settings.close_mixing,
         cache=settings.cache,
+        cache_dir=settings.cache_dir,
     )
-    workers = min(settings.workers, -(-len(examples) // settings.batch))
-    if workers and multiprocessing.get_start_method() == "fork":
-        examples.cache.fill()  # once, and shared by all workers
+    factors = repeat_factors(dataset.samples, settings.balance_classes)
+    batches = EpochBatches(
+        factors, settings.batch, settings.seed, processes.rank(), processes.world_size()
+    )
+    workers = min(settings.workers, len(batches))
+    if workers and examples.images.is_shared:
+        examples.images.fill()  # once, for all workers
     return TrainingLoader(
         examples,
-        batch_sampler=EpochBatches(
-            len(examples),
-            settings.batch,
-            settings.seed,
-            processes.rank(),
-            processes.world_size(),
-        ),
+        batch_sampler=batches,
         num_workers=workers,
         collate_fn=partial(collate, size_hw=preprocess.size_hw),
         worker_init_fn=quiet_worker,
@@ -302,27 +296,3 @@ def quiet_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-
-
-def shrink(image: Image, size_hw: tuple[int, int]) -> Image:
-    """An image that fits into the size; smaller ones stay as they are."""
-    height, width = image.shape[:2]
-    ratio = min(size_hw[0] / height, size_hw[1] / width)
-    if ratio >= 1:
-        return image
-    size = max(round(width * ratio), 1), max(round(height * ratio), 1)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def cache_budget() -> int:
-    """Bytes that decoded images may take: half of the free memory, at most CACHE_BYTES.
-
-    Processes of one training share it.
-    """
-    free = [CACHE_BYTES * 2]
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # not every system says it
-        free.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    with contextlib.suppress(ValueError, OSError):  # a container's own limit
-        free.append(int(limit.read_text()) - int(used.read_text()))
-    return max(min(free) // 2 // processes.local_world_size(), 0)

@@ -16,7 +16,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from detector.data.seeding import torch_seeded_by
-from detector.data.transforms import Example, Generator, further_transforms
+from detector.data.transforms import Example, Generator, Mixing, further_transforms
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
 
@@ -32,7 +32,7 @@ class SsdAugment:
         preprocess: the input's size and mean colour.
     """
 
-    mosaic = 0.0
+    mixing = Mixing()
     source_scale = 2
     """Images are kept this many times larger than the input: crops are enlarged."""
 

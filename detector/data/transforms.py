@@ -43,6 +43,21 @@ class Example:
     class_ids: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """Probabilities that an example is made of more than one image.
+
+    Attributes:
+        mosaic: of four images in place of one.
+        copy_paste: of objects from another example.
+        mixup: of a blend with another example.
+    """
+
+    mosaic: float = 0.0
+    copy_paste: float = 0.0
+    mixup: float = 0.0
+
+
 class Augment:
     """The random changes of training, all drawn from the generator that a call is given.
 
@@ -55,7 +70,7 @@ class Augment:
 
     def __init__(self, settings: AugmentSettings, preprocess: Preprocess) -> None:
         self.settings = settings
-        self.mosaic = settings.mosaic
+        self.mixing = Mixing(settings.mosaic, settings.copy_paste, settings.mixup)
         self.size_hw = preprocess.size_hw
         self.pad_value = preprocess.pad_value
         self.further = further_transforms(settings.albumentations, self.size_hw)

@@ -19,9 +19,13 @@ WARMUP_START = 1e-3
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """SGD with Nesterov's momentum, or AdamW; weight decay on convolutions and matrices only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    """SGD with Nesterov's momentum, or AdamW; weight decay on convolutions and matrices only.
+
+    Frozen parameters are left out.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},

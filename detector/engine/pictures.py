@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.loader import shrink
+from detector.data.cache import shrink
+from detector.data.loader import Key
 from detector.detections import Detections
 from detector.engine.callbacks import Callback, Epoch, Start, Step
 from detector.engine.plots import plot_confusion, plot_curves
@@ -40,7 +41,7 @@ class TrainingPictures(Callback):
         if step.number <= TRAINING_PICTURES and not path.exists():
             write_image(path, grid([self._drawn(key) for key in step.keys[:TRAINING_IMAGES]]))
 
-    def _drawn(self, key: tuple[int, int]) -> Image:
+    def _drawn(self, key: Key) -> Image:
         example = self.start.train_set[key]
         names = self.start.val_set.names
         return with_truth(example.image, example.boxes_xyxy, example.class_ids, names)

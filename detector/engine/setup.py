@@ -12,10 +12,13 @@ from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
 from detector import processes
+from detector.anchors import best_possible_recall
 from detector.checkpoint import build_from_card, load
 from detector.collectives import from_main
+from detector.data.box_sizes import letterboxed_sizes
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.engine.callbacks import Callback
+from detector.engine.freeze import freeze
 from detector.engine.optim import Schedule
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.engine.recipe import given_values, resolve
@@ -30,13 +33,16 @@ from detector.tasks import task_of
 from detector.torch_backend import choose_device, fastest_precision
 
 THIS_TIME = {
-    *("resume", "project", "device", "workers", "cache", "debug", "json_file"),
-    *("pictures", "tensorboard"),
+    *("resume", "project", "device", "workers", "debug", "json_file"),
+    *("cache", "cache_dir", "pictures", "tensorboard"),
 }
 """Flags that may stand beside ``--resume`` and hold for the process that was given them."""
 
 FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
 """Others that may: they take the place of what the run was started with. Epochs only grow."""
+
+ENOUGH_RECALL = 0.98
+"""Below it, a person is told how to fit the anchors; they are never changed by themselves."""
 
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
@@ -61,6 +67,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     if unused:
         print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
+    print(*_recall_of_anchors(model, train_set, settings), sep="\n")
     run = from_main(lambda: Run.create(settings))
     print(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
@@ -115,7 +122,7 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
     schedules = Schedule(before, before.epochs, trainer.steps_per_epoch), trainer.state.schedule
     rates = [[schedule(step) for step in range(progress.step)] for schedule in schedules]
     parts = ["learning rates"] if rates[0] != rates[1] else []
-    if before.close_mosaic and progress.epoch > before.epochs - before.close_mosaic:
+    if before.close_mixing and progress.epoch > before.epochs - before.close_mixing:
         parts.append("mosaics")
     line = f"{settings.epochs} epochs in place of {before.epochs}: "
     if not parts:
@@ -189,7 +196,8 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
 
 
 def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerator) -> Detector:
-    """The network in its type of numbers, with the batch norms that were asked for."""
+    """The network in its type of numbers, with what is frozen and the batch norms asked for."""
+    freeze(model, settings.freeze)
     if settings.precision == "fp64":
         model = model.double()
     if settings.sync_bn:
@@ -197,6 +205,27 @@ def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerato
             raise DetectorError("--sync-bn needs GPUs: torch has no such batch norm for the CPU")
         model = SyncBatchNorm.convert_sync_batchnorm(model)
     return model.train()
+
+
+def _recall_of_anchors(
+    model: Detector, train_set: DetectionDataset, settings: TrainSettings
+) -> list[str]:
+    """What the anchors can match of the training boxes, and the command that fits better ones."""
+    anchors_wh = getattr(model.head, "anchors_wh", None)
+    side = model.preprocess.size_hw[0]
+    sizes_wh = letterboxed_sizes(train_set, side)
+    if anchors_wh is None or not len(sizes_wh):
+        return []
+    recall = best_possible_recall(
+        sizes_wh, anchors_wh.reshape(-1, 2).numpy(), settings.anchor_ratio
+    )
+    lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
+    if recall < ENOUGH_RECALL:
+        lines.append(
+            f"hint: python tools/anchors.py --cfg {settings.cfg or 'FILE'} --data {settings.data} "
+            f"--imgsz {side} fits others; write its line into the model file"
+        )
+    return lines
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:

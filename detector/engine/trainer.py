@@ -22,6 +22,8 @@ from detector.data.dataset import DetectionDataset
 from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import Key
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
+from detector.engine.freeze import hold_frozen
+from detector.engine.multi_scale import MultiScale
 from detector.engine.progress import Progress
 from detector.engine.provenance import provenance
 from detector.engine.run import Run
@@ -96,6 +98,13 @@ class Trainer:
         self.monitor = settings.monitor or self.task.figures[0]
         check_figure(self.monitor, self.evaluator.figures)
         self.loader = self.task.loader(train_set, model.preprocess, settings)
+        self.multi_scale = MultiScale(
+            size_hw=model.preprocess.size_hw,
+            stride=model.max_stride,
+            fraction=0.0 if "multi_scale" in self.task.unused else settings.multi_scale,
+            seed=settings.seed,
+            until_epoch=settings.epochs - settings.close_mixing,
+        )
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.criterion = self.task.criterion(model, settings)
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
@@ -146,6 +155,7 @@ class Trainer:
     def train_epoch(self) -> Iterator[Step]:
         """Show the model every training image once, or those that are left of the epoch."""
         self.state.model.train()
+        hold_frozen(self.state.raw_model)
         sampler = self.loader.batch_sampler
         sampler.set_epoch(self.progress.epoch, self.progress.batch)
         keys, batches = sampler.batches(), iter(self.loader)
@@ -208,7 +218,8 @@ class Trainer:
             # Only after the step's last batch do the processes exchange their gradients.
             last = number == len(keys)
             with nullcontext() if last else self.accelerator.no_sync(self.state.model):
-                for name, value in self.backward(batch, len(batch_keys)).items():
+                scaled = self.scaled(batch, self.progress.batch + number - 1)
+                for name, value in self.backward(scaled, len(batch_keys)).items():
                     sums[name] += value
         parameters = dict(self.state.raw_model.named_parameters())
         if several():
@@ -219,17 +230,20 @@ class Trainer:
             raise NotFiniteError(f"the gradient is not finite: its norm is {float(norm)}")
         return dict(sums)
 
+    def scaled(self, batch: Batch, number: int) -> Batch:
+        """A batch of the epoch on the device, at its size."""
+        return self.multi_scale(batch.to(self.accelerator.device), self.progress.epoch, number)
+
     def backward(self, batch: Batch, images: int) -> dict[str, float]:
         """Add the gradients of a batch.
 
         Args:
-            batch: this process's share, which may be empty.
+            batch: this process's share, on the device; it may be empty.
             images: in the shares of all processes.
 
         Returns:
             The losses of all processes together.
         """
-        batch = batch.to(self.accelerator.device)
         with self.accelerator.autocast():
             maps = self.state.model(normalise(batch.images, self.state.raw_model))
         losses = self.criterion(maps, batch.targets)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from detector.assigners import LevelAssignment, RatioAssigner
-from detector.boxes import complete_iou, cxcywh_to_xyxy
+from detector.assigners import (
+    AlignedAssigner,
+    Assignment,
+    Grid,
+    GridAssigner,
+    RatioAssigner,
+    SimOtaAssigner,
+)
+from detector.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.collectives import total
 from detector.heads.yolo import Detect
+from detector.losses.binary import BINARY_LOSSES
 from detector.settings import LossSettings
 from detector.structures import Targets
 
@@ -20,13 +30,22 @@ LEVEL_BALANCE = {3: (4.0, 1.0, 0.4)}
 OTHER_LEVEL_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
 """Weight of each level's objectness: fine levels have many cells and few objects."""
 
+OVERLAPS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ciou": complete_iou,
+    "siou": scylla_iou,
+    "diou": distance_iou,
+    "giou": generalized_iou,
+}
+
 
 class YoloLoss:
-    """Box (1 − CIoU), objectness (BCE against the IoU) and class (BCE) losses of a Detect head.
+    """Box, objectness and class losses of a Detect head.
+
+    By default they are 1 − CIoU, BCE of the objectness against the CIoU, and BCE of the classes.
 
     Args:
         head: gives anchors, strides and the number of classes.
-        settings: gains, label smoothing and the ratio of the assigner.
+        settings: assigner, the functions, gains, label smoothing.
         side: of the square input, pixels; it scales the objectness.
     """
 
@@ -34,7 +53,11 @@ class YoloLoss:
         head.check_trainable()
         levels = len(head.strides)
         self.head = head
-        self.assigner = RatioAssigner(settings.anchor_ratio)
+        self.assigner = make_assigner(settings)
+        self.overlap = OVERLAPS[settings.box_loss]
+        self.objectness_loss = BINARY_LOSSES[settings.objectness_loss]
+        self.class_loss = BINARY_LOSSES[settings.class_loss]
+        self.class_is_quality = settings.class_loss == "qfl"
         self.box_gain = settings.box_gain * REFERENCE_LEVELS / levels
         self.objectness_gain = (
             settings.objectness_gain * (side / REFERENCE_SIDE) ** 2 * REFERENCE_LEVELS / levels
@@ -47,7 +70,7 @@ class YoloLoss:
         self.negative = settings.label_smoothing / 2
 
     def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch, each a mean over it.
+        """Losses of a batch: means over each level, added up.
 
         Among several processes the batch is that of all of them: a process gets its part of the
         sum over the number of predictions in all.
@@ -60,58 +83,81 @@ class YoloLoss:
             ``loss_box``, ``loss_objectness``, ``loss_class``: scalars that carry gradients.
         """
         maps = [raw if raw.dtype == torch.float64 else raw.float() for raw in maps]
-        sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in maps]
-        anchors_wh = self.head.anchors_wh.to(maps[0].dtype)
-        assignments = self.assigner(targets, anchors_wh, self.head.strides, sizes_hw)
-        counts = total(maps[0].new_tensor([len(maps[0]), *map(len, assignments)])).clamp(min=1)
-        box = objectness = classes = maps[0].new_zeros(())
-        parts = (maps, assignments, counts[1:], anchors_wh, self.head.strides, self.balance)
-        for raw, assignment, count, anchors, stride, balance in zip(*parts, strict=False):
-            truth = torch.zeros_like(raw[..., 4])
-            if len(assignment):
-                chosen = raw[assignment.image, assignment.anchor, assignment.y, assignment.x]
-                overlap = self._overlap(chosen, assignment, anchors, stride, targets)
-                box = box + (1 - overlap).sum() / count
-                truth = _objectness(truth, assignment, overlap.detach().clamp(min=0))
-                classes = classes + self._class_loss(chosen[:, 5:], assignment, targets) / count
-            entropy = F.binary_cross_entropy_with_logits(raw[..., 4], truth, reduction="sum")
-            cells = raw.shape[1:4].numel()
-            objectness = objectness + balance * entropy / (counts[0] * cells)
+        # In the memory order of a channels-last network: no gradient is copied into another one.
+        maps = [raw.permute(0, 2, 3, 1, 4) for raw in maps]  # (b, h, w, anchors, 5 + classes)
+        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in maps]
+        grid = Grid(self.head.anchors_wh.to(maps[0].dtype), self.head.strides, sizes_hw)
+        pairs = self.assigner(targets, grid, partial(_predict, maps, grid))
+        chosen = _chosen(maps, grid, pairs)
+        truths_xyxy = targets.boxes_xyxy[pairs.target].to(chosen.dtype)
+        overlap = self.overlap(grid.decode(chosen[:, :4], pairs.prediction), truths_xyxy)
+        quality = overlap.detach().clamp(min=0)
+        classes = self._class_losses(chosen[:, 5:], targets.class_ids[pairs.target], quality)
+        images, share = _shares(len(maps[0]), pairs, grid)
+        objectness = self._objectness(maps, grid, pairs, quality) / images
         return {
-            "loss_box": box * self.box_gain,
+            "loss_box": ((1 - overlap) * share).sum() * self.box_gain,
             "loss_objectness": objectness * self.objectness_gain,
-            "loss_class": classes * self.class_gain,
+            "loss_class": (classes * share).sum() * self.class_gain,
         }
 
-    def _overlap(
-        self,
-        chosen: Tensor,
-        assignment: LevelAssignment,
-        anchors_wh: Tensor,
-        stride: int,
-        targets: Targets,
-    ) -> Tensor:
-        """(k,) CIoU of the chosen predictions and their truths."""
-        sigmoid = chosen[:, :4].sigmoid() * 2
-        cells = torch.stack((assignment.x, assignment.y), -1)
-        centre = (sigmoid[:, :2] - 0.5 + cells) * stride
-        size = sigmoid[:, 2:].square() * anchors_wh[assignment.anchor]
-        boxes_xyxy = cxcywh_to_xyxy(torch.cat((centre, size), -1))
-        return complete_iou(boxes_xyxy, targets.boxes_xyxy[assignment.target])
-
-    def _class_loss(self, logits: Tensor, assignment: LevelAssignment, targets: Targets) -> Tensor:
-        """Sum over the (k, classes) predictions, a mean over the classes of each."""
+    def _class_losses(self, logits: Tensor, class_ids: Tensor, quality: Tensor) -> Tensor:
+        """(k, classes), (k,), (k,) → (k,)."""
         if self.head.nc == 1:  # objectness says it all
-            return logits.new_zeros(())
+            return logits.new_zeros(len(logits))
+        wanted = self.positive * (quality if self.class_is_quality else torch.ones_like(quality))
         truth = torch.full_like(logits, self.negative)
-        truth.scatter_(1, targets.class_ids[assignment.target][:, None], self.positive)
-        entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
-        return entropy / self.head.nc
+        truth.scatter_(1, class_ids[:, None], wanted[:, None])
+        return self.class_loss(logits, truth).mean(-1)
+
+    def _objectness(
+        self, maps: list[Tensor], grid: Grid, pairs: Assignment, quality: Tensor
+    ) -> Tensor:
+        """Against the quality; where truths share a prediction, against the largest one.
+
+        Means over each level of an image, added up over levels and images.
+        """
+        logits = torch.cat([raw[..., 4].flatten(1) for raw in maps], 1)  # (b, n)
+        index = pairs.image * len(grid) + pairs.prediction
+        truth = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
+        losses = self.objectness_loss(logits, truth.view_as(logits))
+        levels = zip(self.balance, losses.split(grid.counts, 1), grid.counts, strict=False)
+        return torch.stack([balance * level.sum() / n for balance, level, n in levels]).sum()
 
 
-def _objectness(truth: Tensor, assignment: LevelAssignment, overlap: Tensor) -> Tensor:
-    """Put the overlaps into the map; where two truths share a prediction, the larger one."""
-    _, anchors, height, width = truth.shape
-    cell = (assignment.image * anchors + assignment.anchor) * height + assignment.y
-    index = cell * width + assignment.x
-    return truth.flatten().scatter_reduce(0, index, overlap, "amax").view_as(truth)
+def make_assigner(settings: LossSettings) -> GridAssigner:
+    """The assigner that the settings name."""
+    by_ratio = RatioAssigner(settings.anchor_ratio)
+    assigners: dict[str, GridAssigner] = {
+        "ratio": by_ratio,
+        "simota": SimOtaAssigner(by_ratio),
+        "aligned": AlignedAssigner(),
+    }
+    return assigners[settings.assigner]
+
+
+def _predict(maps: list[Tensor], grid: Grid, pairs: Assignment) -> tuple[Tensor, Tensor]:
+    """Boxes, and logits of objectness and classes, at the pairs' predictions."""
+    chosen = _chosen(maps, grid, pairs)
+    return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
+
+
+def _chosen(maps: list[Tensor], grid: Grid, pairs: Assignment) -> Tensor:
+    """(k, 5 + classes) raw values at the pairs' predictions."""
+    level, y, x, anchor = grid.locate(pairs.prediction)
+    places = [(level == number).nonzero().flatten() for number in range(len(maps))]
+    parts = [
+        raw[pairs.image[at], y[at], x[at], anchor[at]] for raw, at in zip(maps, places, strict=True)
+    ]
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
+def _shares(images: int, pairs: Assignment, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The images of all processes, and (k,) weights that turn a sum into one of the levels' means.
+
+    The means are over the pairs of all processes.
+    """
+    level = grid.locate(pairs.prediction)[0]
+    own = level.bincount(minlength=len(grid.counts)).to(grid.anchors_wh.dtype)
+    counts = total(torch.cat((own.new_tensor([images]), own))).clamp(min=1)
+    return counts[0], 1 / counts[1:][level]

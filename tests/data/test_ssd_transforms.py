@@ -186,7 +186,9 @@ def sample(make_image: Any) -> Sample:
 
 
 def test_seed_and_key_decide_everything(sample: Sample) -> None:
-    def run(seed: int, keys: list[tuple[int, int]], global_seed: int) -> list[tuple[bytes, ...]]:
+    def run(
+        seed: int, keys: list[tuple[int, int, int]], global_seed: int
+    ) -> list[tuple[bytes, ...]]:
         training = TrainingSet([sample] * 3, preprocess(), augment(), seed=seed)
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
@@ -194,7 +196,7 @@ def test_seed_and_key_decide_everything(sample: Sample) -> None:
         assert torch.equal(torch.get_rng_state(), before)
         return result
 
-    keys = [(epoch, index) for epoch in range(2) for index in range(3)]
+    keys = [(epoch, index, 0) for epoch in range(2) for index in range(3)]
     first = run(0, keys, global_seed=1)
     assert run(0, keys[::-1], global_seed=2) == first[::-1]
     assert len({*first, *run(1, keys, global_seed=1)}) == 12
@@ -204,8 +206,8 @@ def test_images_are_kept_at_twice_the_inputs_size(sample: Sample) -> None:
     change = augment(v2.SanitizeBoundingBoxes, size_hw=(64, 64))
     training = TrainingSet([sample], preprocess((64, 64)), change)
     # 100×200 fits into 128×128 as 64×128; 0.32 of x and 0.64 of y remain in the 64×64.
-    assert training[0, 0].boxes_xyxy.tolist() == [pytest.approx([16, 12.8, 48, 51.2])]
-    assert training.cache.images[0].shape == (64, 128, 3)
+    assert training[0, 0, 0].boxes_xyxy.tolist() == [pytest.approx([16, 12.8, 48, 51.2])]
+    assert training.images[0].shape == (64, 128, 3)
 
 
 @pytest.fixture

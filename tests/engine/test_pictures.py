@@ -36,7 +36,7 @@ def start(tiny_data: Path, tmp_path: Path) -> Start:
 
 
 def step(number: int) -> Step:
-    return Step(number, 1, number, [(0, 0), (0, 1)], {}, 0.1)
+    return Step(number, 1, number, [(0, 0, 0), (0, 1, 0)], {}, 0.1)
 
 
 def epoch(number: int, best_epoch: int, results: list) -> Epoch:

@@ -98,3 +98,28 @@ def test_a_preset_s_settings_are_named_too(said, ssd_cfg: Path, tmp_path: Path):
     (tmp_path / "preset.yaml").write_text("scale: 0.9\n")
     lines = said(cfg=str(ssd_cfg), preset=str(tmp_path / "preset.yaml"))
     assert "SSDHead does not use: scale" in lines
+
+
+def test_the_anchors_recall_and_a_hint(said, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    """Squares of 32 pixels; anchors 12×12 to 48×48 match them, 4×4 and 128×128 do not."""
+    line = "anchors: best possible recall {} of 8 training boxes"
+    lines = said(cfg=str(tiny_cfg))
+    assert line.format("1.0000") in lines
+    assert not [each for each in lines if "hint" in each]
+    far = tmp_path / "far.yaml"
+    far.write_text(
+        tiny_cfg.read_text().replace(
+            "[[12, 12, 24, 24], [32, 32, 48, 48]]", "[[4, 4, 5, 5], [128, 128, 200, 200]]"
+        )
+    )
+    lines = said(cfg=str(far))
+    at = lines.index(line.format("0.0000"))
+    assert lines[at + 1] == (
+        f"hint: python tools/anchors.py --cfg {far} --data {tiny_data} --imgsz 64 fits others; "
+        "write its line into the model file"
+    )
+    assert line.format("1.0000") in said(cfg=str(far), anchor_ratio=8.5)
+
+
+def test_a_head_without_anchors_has_no_recall(said, ssd_cfg: Path):
+    assert not [line for line in said(cfg=str(ssd_cfg)) if line.startswith("anchors")]

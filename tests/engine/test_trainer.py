@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,27 @@ def test_the_same_seed_gives_the_same_weights(tiny_cfg: Path, tiny_data: Path, t
         trainer.fit()
         states.append(load(trainer.run.last).state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"assigner": "simota", "box_loss": "siou", "class_loss": "qfl"},
+        {"assigner": "aligned", "box_loss": "giou", "objectness_loss": "qfl"},
+        {"box_loss": "diou", "class_loss": "focal", "balance_classes": 1.0},
+        {"mosaic": 0.5, "mixup": 0.5, "copy_paste": 0.5, "multi_scale": 0.5, "close_mixing": 1},
+    ],
+)
+def test_options_train(tiny_cfg: Path, tiny_data: Path, tmp_path: Path, values: dict):
+    """The losses are finite, the first batch's gradient reaches every parameter."""
+    trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, **values))
+    batch = next(iter(trainer.loader))
+    trainer.backward(trainer.scaled(batch, 0), len(batch))
+    parameters = trainer.state.raw_model.parameters()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
+    trainer.state.optimizer.zero_grad()
+    progress = trainer.fit()
+    assert all(math.isfinite(value) for record in progress.history for value in record.values())
 
 
 def test_a_changed_setting_does_not_go_with_resume(tiny_cfg, tiny_data, tmp_path):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from detector.assigners import Assignment, Grid
 from detector.errors import DetectorError
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
@@ -16,7 +17,7 @@ STRIDES = (8, 16)
 SIDE = 64
 
 
-def make_loss(classes: int = 3, **settings: float) -> YoloLoss:
+def make_loss(classes: int = 3, **settings: float | str) -> YoloLoss:
     head = Detect(classes, ANCHORS, c_in=[4, 4], strides=STRIDES)
     return YoloLoss(head, LossSettings(**settings), side=SIDE)
 
@@ -63,18 +64,48 @@ def ciou(a: list[float], b: list[float]) -> float:
     return iou - rho / (cw**2 + ch**2) - v * v / (1 - iou + v)
 
 
-def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[str, float]:
+def assigned(loss: YoloLoss, maps, targets: Targets) -> list[list[tuple[int, ...]]]:
+    """For each level: image, anchor, row, column, truth."""
+    grid = Grid(loss.head.anchors_wh, STRIDES, [(m.shape[2], m.shape[3]) for m in maps])
+    flat = torch.cat([m.permute(0, 2, 3, 1, 4).flatten(1, 3) for m in maps], 1)
+
+    def predict(pairs: Assignment) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = flat[pairs.image, pairs.prediction]
+        return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
+
+    pairs = loss.assigner(targets, grid, predict)
+    level, y, x, anchor = grid.locate(pairs.prediction)
+    fields = (pairs.image, anchor, y, x, pairs.target)
+    found = list(zip(*(field.tolist() for field in fields), strict=True))
+    return [[p for p, lv in zip(found, level.tolist(), strict=True) if lv == n] for n in (0, 1)]
+
+
+def focal(logit: float, truth: float) -> float:
+    """arXiv 1708.02002, equation 5, with α = 0.25 and γ = 2, linear in the truth."""
+    p = sigmoid(logit)
+    p_t = truth * p + (1 - truth) * (1 - p)
+    return (truth * 0.25 + (1 - truth) * 0.75) * (1 - p_t) ** 2 * bce(logit, truth)
+
+
+def quality_focal(logit: float, truth: float) -> float:
+    """arXiv 2006.04388, equation 5, with β = 2."""
+    return (truth - sigmoid(logit)) ** 2 * bce(logit, truth)
+
+
+FOCAL = {"focal": focal, "qfl": quality_focal}
+
+
+def slow_loss(
+    loss: YoloLoss, maps, targets: Targets, smoothing: float, answer=bce
+) -> dict[str, float]:
     """YOLOv5's formula (facts of the recipe) as plain loops in float64."""
     classes = loss.head.nc
+    pairs = assigned(loss, maps, targets)
     total = {"loss_box": 0.0, "loss_objectness": 0.0, "loss_class": 0.0}
-    sizes = [(m.shape[2], m.shape[3]) for m in maps]
-    assignments = loss.assigner(targets, loss.head.anchors_wh, STRIDES, sizes)
-    for level, (raw, assigned) in enumerate(zip(maps, assignments, strict=True)):
+    for level, raw in enumerate(maps):
         truth = torch.zeros(raw.shape[:4], dtype=torch.float64)
         box_terms, class_terms = [], []
-        for k in range(len(assigned)):
-            i, a = int(assigned.image[k]), int(assigned.anchor[k])
-            y, x, t = int(assigned.y[k]), int(assigned.x[k]), int(assigned.target[k])
+        for i, a, y, x, t in pairs[level]:
             p = raw[i, a, y, x].double().tolist()
             aw, ah = loss.head.anchors_wh[level, a].tolist()
             cx = (2 * sigmoid(p[0]) - 0.5 + x) * STRIDES[level]
@@ -86,9 +117,10 @@ def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[
             truth[i, a, y, x] = max(float(truth[i, a, y, x]), overlap, 0.0)
             for c in range(classes):
                 wanted = 1 - smoothing / 2 if c == int(targets.class_ids[t]) else smoothing / 2
-                class_terms.append(bce(p[5 + c], wanted))
+                wanted *= max(overlap, 0.0) if answer is quality_focal else 1
+                class_terms.append(answer(p[5 + c], wanted))
         cells = zip(raw[..., 4].flatten().tolist(), truth.flatten().tolist(), strict=True)
-        objectness = [bce(logit, wanted) for logit, wanted in cells]
+        objectness = [answer(logit, wanted) for logit, wanted in cells]
         # two levels: balance 4, 1; gains times 3 / 2; classes / 80; (64 / 640)²
         total["loss_objectness"] += (
             (4.0, 1.0)[level] * sum(objectness) / len(objectness) * 1.0 * 0.1**2 * 1.5
@@ -101,13 +133,40 @@ def slow_loss(loss: YoloLoss, maps, targets: Targets, smoothing: float) -> dict[
     return total
 
 
+@pytest.mark.parametrize("assigner", ["ratio", "simota", "aligned"])
 @pytest.mark.parametrize(("count", "smoothing"), [(0, 0.0), (1, 0.0), (40, 0.0), (40, 0.1)])
-def test_equal_to_a_slow_loop(count: int, smoothing: float):
-    loss, maps, targets = make_loss(label_smoothing=smoothing), make_maps(), make_targets(count)
+def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
+    loss = make_loss(label_smoothing=smoothing, assigner=assigner)
+    maps, targets = make_maps(), make_targets(count)
     found = loss(maps, targets)
     expected = slow_loss(loss, [m.detach() for m in maps], targets, smoothing)
     for name, value in expected.items():
         assert float(found[name].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), name
+
+
+@pytest.mark.parametrize("name", ["focal", "qfl"])
+def test_focal_losses_are_weighted_entropies(name: str):
+    """Against BCE of the same maps: each term times α_t (1 − p_t)², or |y − σ|²."""
+    maps, targets = make_maps(), make_targets(40)
+    loss = make_loss(class_loss=name, objectness_loss=name)
+    found = loss(maps, targets)
+    expected = slow_loss(loss, [m.detach() for m in maps], targets, 0.0, FOCAL[name])
+    for part, value in expected.items():
+        assert float(found[part].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), part
+
+
+def test_the_box_loss_is_one_minus_the_named_overlap():
+    # The boxes of test_a_perfect_prediction_has_no_box_loss, IoU 1, 0, 0: side by side, 8 px apart.
+    # DIoU: −64/320. GIoU: nothing is lost between them: 0. SIoU: Λ = 0, Δ = 1 − e^(−2 (8/16)²).
+    targets = Targets(
+        torch.tensor([[16.0, 16.0, 24.0, 24.0]]), torch.tensor([0]), torch.tensor([0])
+    )
+    head = Detect(3, [[8.0, 8.0]], c_in=[4], strides=(8,))
+    sides = {"ciou": 0.2, "diou": 0.2, "giou": 0.0, "siou": (1 - math.exp(-0.5)) / 2}
+    for name, penalty in sides.items():
+        loss = YoloLoss(head, LossSettings(box_loss=name), side=SIDE)
+        found = loss([torch.zeros(1, 1, 8, 8, 8)], targets)["loss_box"]
+        assert float(found) == pytest.approx(2 * (1 + penalty) / 3 * 0.15, rel=1e-5), name
 
 
 def test_an_image_without_boxes_has_a_finite_loss_and_a_gradient():

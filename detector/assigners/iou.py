@@ -1,0 +1,80 @@
+"""SSD's matching by overlap."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detector.boxes import pairwise_iou
+from detector.structures import Targets
+
+
+class IouAssigner:
+    """SSD's matching (arXiv 1512.02325, section 2.2).
+
+    A default box belongs to the truth that it overlaps most, if by an IoU of at least
+    ``threshold``. Before that, each truth gets the box that it overlaps most: the pairs are taken
+    best first, and a box goes to one truth only, so that two truths never share their only box.
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
+
+    def __call__(self, targets: Targets, default_xyxy: Tensor, batch: int) -> Tensor:
+        """Assign a batch's targets.
+
+        Args:
+            targets: m boxes in pixels of the input.
+            default_xyxy: (n, 4) pixels.
+            batch: number of images.
+
+        Returns:
+            (batch, n) int64: index into the batch's targets, −1 for the background.
+        """
+        assigned = torch.full((batch, len(default_xyxy)), -1, device=default_xyxy.device)
+        for image in range(batch):
+            index = (targets.image_index == image).nonzero().flatten()
+            if len(index):
+                truths = targets.boxes_xyxy[index].to(default_xyxy.dtype)
+                match = self.match(pairwise_iou(truths, default_xyxy))
+                assigned[image] = torch.where(match >= 0, index[match], -1)
+        return assigned
+
+    def match(self, overlaps: Tensor) -> Tensor:
+        """(m, n) IoU of truths and boxes → (n,) index of the truth of each box, or −1."""
+        best, truth = overlaps.max(0)
+        truth = torch.where(best >= self.threshold, truth, -1)
+        own_box = best_pairs(overlaps)
+        has_box = (own_box >= 0).nonzero().flatten()
+        truth[own_box[has_box]] = has_box
+        return truth
+
+
+def best_pairs(overlaps: Tensor) -> Tensor:
+    """Pair rows with columns, always the largest value that is left; each is used once.
+
+    Of equal values the one of the lower row, then of the lower column, comes first.
+
+    Args:
+        overlaps: (m, n), 0 or more; where the value is 0 there is no pair.
+
+    Returns:
+        (m,) int64, the column of each row; −1 where none is left for it.
+
+    >>> best_pairs(torch.tensor([[0.9, 0.5], [0.8, 0.1]]))
+    tensor([0, 1])
+    """
+    best, column = overlaps.max(1)
+    column = torch.where(best > 0, column, -1)
+    if len(column.unique()) == len(column):  # nobody wants the same one
+        return column
+    left = overlaps.clone()
+    pairs = torch.full_like(column, -1)
+    while float(best.max()) > 0:
+        row = best.argmax()
+        taken = column[row]
+        pairs[row] = taken
+        left[:, taken], best[row] = 0, 0
+        again = (column == taken) & (best > 0)
+        best[again], column[again] = left[again].max(1)
+    return pairs

@@ -1,0 +1,61 @@
+"""YOLOv5's matching by side lengths."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detector.assigners.grid import Assignment, Grid, Predict
+from detector.boxes import xyxy_to_cxcywh
+from detector.structures import Targets
+
+
+class RatioAssigner:
+    """Every anchor of about a truth's size, in the cells nearest to its centre.
+
+    A truth belongs to every anchor that no side of it exceeds, or falls short of, by the factor
+    ``ratio``: max(w/w_a, w_a/w, h/h_a, h_a/h) < ratio. It is assigned in the cell that holds its
+    centre and in the two cells next to it, the nearest one sideways and the nearest one up or
+    down, as far as they lie inside the map. A prediction may have several truths.
+    """
+
+    def __init__(self, ratio: float = 4.0) -> None:
+        self.ratio = ratio
+
+    def __call__(self, targets: Targets, grid: Grid, predict: Predict | None = None) -> Assignment:
+        """Assign a batch's targets; what the network predicts plays no part."""
+        boxes_cxcywh = xyxy_to_cxcywh(targets.boxes_xyxy.to(grid.anchors_wh.dtype))
+        ratio = boxes_cxcywh[:, 2:] / grid.anchors_wh[:, :, None]  # (levels, anchors, m, 2)
+        fits = torch.maximum(ratio, 1 / ratio).amax(-1) < self.ratio
+        level, anchor, target = fits.nonzero(as_tuple=True)
+        centre_xy = boxes_cxcywh[target, :2] / grid.strides[level, None]
+        x, y, source = _nearest_cells(centre_xy, grid.sizes_hw[level])
+        target = target[source]
+        prediction = grid.index(level[source], y, x, anchor[source])
+        return Assignment(targets.image_index[target], prediction, target)
+
+
+def _nearest_cells(centre_xy: Tensor, sizes_hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns and rows of the cells that answer for some centre, and the index of that centre.
+
+    Args:
+        centre_xy: (k, 2) in cells.
+        sizes_hw: (k, 2) of the map of each, cells.
+    """
+    limit = (sizes_hw.flip(-1) - 1).to(centre_xy.dtype)
+    home = torch.minimum(centre_xy.floor(), limit)
+    # A centre in the lower half of its cell is nearest to the cell before, else to the next one.
+    step = torch.where(centre_xy - home < 0.5, -1.0, 1.0)
+    zero = torch.zeros_like(step[:, 0])
+    steps = torch.stack(
+        (
+            torch.zeros_like(step),
+            torch.stack((step[:, 0], zero), -1),
+            torch.stack((zero, step[:, 1]), -1),
+        )
+    )
+    cells = home + steps  # (3, k, 2)
+    inside = ((cells >= 0) & (cells <= limit)).all(-1)
+    source = inside.nonzero(as_tuple=True)[1]
+    x, y = cells[inside].long().unbind(-1)
+    return x, y, source

@@ -1,0 +1,29 @@
+"""Losses of yes-or-no answers: how far a logit is from a truth in 0..1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
+
+from detector.settings import BinaryLossName
+
+BinaryLoss = Callable[[Tensor, Tensor], Tensor]
+"""Logits and truths of one shape → losses of that shape."""
+
+
+def quality_focal_loss(logits: Tensor, truth: Tensor, beta: float = 2.0) -> Tensor:
+    """|y − σ|^β · BCE(σ, y), for truths y anywhere in 0..1 (arXiv 2006.04388, equation 5)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    weight = (truth - logits.sigmoid()).abs().pow(beta)
+    return weight * entropy
+
+
+BINARY_LOSSES: Mapping[BinaryLossName, BinaryLoss] = {
+    "bce": partial(F.binary_cross_entropy_with_logits, reduction="none"),
+    "focal": sigmoid_focal_loss,  # arXiv 1708.02002, with its α = 0.25 and γ = 2
+    "qfl": quality_focal_loss,
+}

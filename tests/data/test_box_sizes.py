@@ -1,0 +1,17 @@
+"""Sizes of boxes in the network's input."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.box_sizes import letterboxed_sizes
+from detector.data.dataset import open_dataset
+
+
+def test_letterboxed_sizes(yolo_folder: Callable[..., Path]) -> None:
+    """Images of 40×20 in a square of 80: twice as large."""
+    definition = yolo_folder({"a": "0 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.1 0.4\n", "b": ""})
+    sizes_wh = letterboxed_sizes(open_dataset(definition, "train"), 80)
+    np.testing.assert_allclose(sizes_wh, [[40, 20], [8, 16]], atol=1e-3)
+    assert sizes_wh.dtype == np.float64

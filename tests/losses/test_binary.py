@@ -1,0 +1,36 @@
+"""Losses of yes-or-no answers, by hand."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from detector.losses.binary import BINARY_LOSSES, quality_focal_loss
+
+
+@pytest.mark.parametrize("name", BINARY_LOSSES)
+def test_shapes_are_kept(name: str):
+    for shape in ((0, 3), (2, 3), (2, 2, 2)):
+        found = BINARY_LOSSES[name](torch.zeros(shape), torch.ones(shape))
+        assert found.shape == shape
+
+
+def test_by_hand():
+    # σ(0) = ½: BCE is ln 2 whatever the truth. Focal: 0.25 · ½² of it. Quality ¾: |¾ − ½|².
+    logits = torch.zeros(1)
+    one, quality = torch.ones(1), torch.full((1,), 0.75)
+    assert float(BINARY_LOSSES["bce"](logits, quality)) == pytest.approx(math.log(2))
+    assert float(BINARY_LOSSES["focal"](logits, one)) == pytest.approx(math.log(2) / 16)
+    assert float(BINARY_LOSSES["qfl"](logits, quality)) == pytest.approx(math.log(2) / 16)
+
+
+def test_quality_focal_loss_is_least_at_the_quality():
+    logits = torch.linspace(-4, 4, 801)
+    losses = quality_focal_loss(logits, torch.full_like(logits, 0.7))
+    assert float(logits[losses.argmin()].sigmoid()) == pytest.approx(0.7, abs=0.01)
+    assert float(losses.min()) == pytest.approx(0, abs=1e-4)
+    torch.testing.assert_close(
+        quality_focal_loss(logits, torch.ones_like(logits), beta=0.0),
+        F.softplus(-logits),  # −ln σ
+    )
