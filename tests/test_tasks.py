@@ -119,13 +119,12 @@ def test_one_step(cfg: Path, tiny_data: Path, tmp_path: Path):
     register_task(PointHead, POINTS)
     trainer = prepare(settings(cfg, tiny_data, tmp_path))
     assert trainer.task is POINTS
-    assert trainer.raw_model.preprocess.mode == "stretch"  # as its file says
-    trainer.loader.batch_sampler.set_epoch(0)
-    batch = next(iter(trainer.loader))
-    before = {name: p.detach().clone() for name, p in trainer.raw_model.named_parameters()}
-    losses = trainer.train_step(batch, update=True)
+    assert trainer.state.raw_model.preprocess.mode == "stretch"  # as its file says
+    weights = dict(trainer.state.raw_model.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    losses = next(trainer.train_epoch()).losses
     assert losses.keys() == {"loss_sides", "loss_class"}
-    moved = {name for name, p in trainer.raw_model.named_parameters() if (p != before[name]).any()}
+    moved = {name for name, weight in weights.items() if (weight != before[name]).any()}
     assert moved == before.keys()
 
 
@@ -151,7 +150,7 @@ def test_the_whole_way(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
     weights, images = trainer.run.last, tiny_data.parent / "images" / "val"
     assert run_tool("val", ["--weights", str(weights), "--data", str(tiny_data)]) == 0
     model = load(weights)
-    assert model.preprocess == trainer.raw_model.preprocess
+    assert model.preprocess == trainer.state.raw_model.preprocess
     found = list(Predictor(weights)(images))
     assert len(found) == 8
     fused, certificate = deploy(model)

@@ -41,7 +41,7 @@ def test_events(told):
         (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 1), (5, 2, 2), (6, 2, 3)
     ]  # fmt: skip
     assert sorted(key for s in steps for key in s.keys) == [
-        (e, i) for e in (0, 1) for i in range(8)
+        (e, i, 0) for e in (0, 1) for i in range(8)
     ]
     assert steps[0].learning_rate == pytest.approx(0.02 * 1e-3)
     image = begin.train_set[steps[0].keys[0]].image

@@ -56,15 +56,16 @@ def test_training_changes_the_other_rows_only(
     )
     trainer = prepare(settings)
     trainer.fit()
+    state = trainer.state
     resumed = prepare(TrainSettings(resume=str(tmp_path / "run")))
-    assert not any(p.requires_grad for p in resumed.raw_model.rows[:2].parameters())
+    assert not any(p.requires_grad for p in resumed.state.raw_model.rows[:2].parameters())
     before = load(tmp_path / "start.safetensors").state_dict()
-    for after in (trainer.raw_model.state_dict(), trainer.averaged_model.state_dict()):
+    for after in (state.raw_model.state_dict(), state.averaged_model.state_dict()):
         for name, value in after.items():
             frozen = name.startswith(("rows.0.", "rows.1."))
             same = torch.equal(value, before[name])
             assert same == (frozen or name.endswith("anchors_wh")), name
-    assert len(trainer.optimizer.param_groups[0]["params"]) < len(list(start.parameters())) / 2
+    assert len(state.optimizer.param_groups[0]["params"]) < len(list(start.parameters())) / 2
 
 
 def test_a_head_is_left_to_train(tiny_cfg: Path, tiny_data: Path, tmp_path: Path) -> None:
