@@ -154,7 +154,7 @@ def available_threads() -> int:
 
 
 def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
-    """ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one."""
+    # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
     device = "cpu" if runtime.device == "auto" else runtime.device
     if path.suffix == ".xml":
         from detector.runtime.openvino import OpenVinoBackend

@@ -262,7 +262,7 @@ def _class_number(name: str, names: tuple[str, ...]) -> int:
     raise DetectorError(f"unknown class {name!r}{hint}")
 
 
-class ExportSettings(ToolSettings, DataSettings):
+class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
     """Fuse, write, reload, compare, certify."""
 
     weights: Path = Field(description=".safetensors or a foreign .pt")
@@ -273,26 +273,17 @@ class ExportSettings(ToolSettings, DataSettings):
     source: str | None = Field(None, description="real images to compare on; default: drawn ones")
     opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
     half: bool = Field(False, description="weights of 16 bits; the arithmetic stays of 32")
+    nms: bool = Field(False, description="put the suppression that the flags below say in the file")
+    multi_label: bool = Field(False, description="a box may carry several classes")
     split: str = Field("val", description="split to measure on, where --data is given")
     batch: Count = Field(16, description="images per forward pass when measuring")
-    nms: bool = Field(False, description="suppression inside the file, with the thresholds below")
-    confidence: Fraction = Field(0.25, description="lowest score that is kept")
-    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
-    max_detections: Count = Field(300, description="boxes per image")
-    multi_label: bool = Field(False, description="a box may carry several classes")
-    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
 
-    @property
-    def suppression(self) -> NmsSettings | None:
-        """What the file is to hold."""
+    def in_file(self) -> NmsSettings | None:
+        """The suppression that the file is to hold."""
         if not self.nms:
             return None
-        return NmsSettings(
-            **{
-                name: getattr(self, name)
-                for name in ("confidence", "iou", "max_detections", "multi_label", "class_agnostic")
-            }
-        )
+        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
+        return NmsSettings(multi_label=self.multi_label, **flags)
 
 
 class InfoSettings(ToolSettings):

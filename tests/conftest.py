@@ -226,6 +226,12 @@ def finder_onnx(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finder_openvino(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finder for OpenVINO, for any number of images of any size."""
+    return _exported(finder, tmp_path_factory.mktemp("openvino"), "openvino", "--dynamic")
+
+
+@pytest.fixture(scope="session")
 def finder_pt2(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finder as a torch program, for any number of images of any size."""
     return _exported(finder, tmp_path_factory.mktemp("pt2"), "pt2", "--dynamic")
@@ -236,4 +242,4 @@ def _exported(weights: Path, folder: Path, form: str, *flags: str) -> Path:
 
     words = ["--weights", weights, "--format", form, "--output", folder / "finder", *flags]
     assert run_tool("export", [*map(str, words), "--json", str(folder / "export.json")]) == 0
-    return folder / f"finder.{form}"
+    return folder / f"finder.{'xml' if form == 'openvino' else form}"

@@ -42,9 +42,13 @@ print("DONE")
 """
 
 
+QUIETENING = ("NO_ALBUMENTATIONS_UPDATE", "CI")
+"""Variables with which libraries ask nobody: albumentations, OpenVINO."""
+
+
 def run_tools(program: str, *commands: list[object]) -> "subprocess.CompletedProcess[str]":
     """Run tools one after the other in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
+    environment = {k: v for k, v in os.environ.items() if k not in QUIETENING}
     words = json.dumps([[str(word) for word in command] for command in commands])
     return subprocess.run(
         [sys.executable, "-c", program + TOOLS, words],
@@ -66,7 +70,10 @@ def test_the_audit_hook_sees_sockets():
 
 
 def test_the_whole_way(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
-    """From training to an ONNX file's boxes; albumentations would ask for its newest version."""
+    """From training to exported files' boxes.
+
+    albumentations would ask for its newest version, OpenVINO would report its use.
+    """
     best = tmp_path / "run" / "best.safetensors"
     images = tiny_data.parent / "images" / "val"
     blur = '[{"name": "Blur", "p": 0.5}]'
@@ -78,8 +85,10 @@ def test_the_whole_way(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
         ],
         ["val", "--weights", best, "--data", tiny_data],
         ["export", "--weights", best],
+        ["export", "--weights", best, "--format", "openvino"],
         ["detect", "--weights", best.with_suffix(".onnx"), "--source", images]
         + ["--output", tmp_path / "out"],
+        ["val", "--weights", best.with_suffix(".xml"), "--data", tiny_data],
         ["info", "--cfg", tiny_cfg],
     )
     assert done.stdout.endswith("DONE\n"), done.stderr
@@ -111,13 +120,17 @@ def test_in_this_process(
     assert no_network == []
 
 
-def test_detect_without_torch(finder_onnx: Path, finder_images: Path, tmp_path: Path):
-    """The whole command on an ONNX file where torch cannot be imported and no socket be made."""
+@pytest.mark.parametrize("exported", ["finder_onnx", "finder_openvino"])
+def test_detect_without_torch(
+    exported: str, finder_images: Path, tmp_path: Path, request: pytest.FixtureRequest
+):
+    """The whole command on a file where torch cannot be imported and no socket be made."""
     figures = tmp_path / "figures.json"
     done = run_tools(
         NO_SOCKETS + NO_TORCH,
-        ["detect", "--weights", finder_onnx, "--source", finder_images, "--json", figures]
-        + ["--output", tmp_path / "out", "--txt", "--jsonl", "--classes", "red,green"],
+        ["detect", "--weights", request.getfixturevalue(exported), "--source", finder_images]
+        + ["--output", tmp_path / "out", "--txt", "--jsonl", "--classes", "red,green"]
+        + ["--json", figures],
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("5 images: 3 red, 2 green\n")

@@ -22,7 +22,7 @@ from detector.runtime.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
 
-FILES = ("finder", "finder_onnx", "finder_pt2")
+FILES = ("finder", "finder_onnx", "finder_openvino", "finder_pt2")
 EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)
 
 BOX_TOLERANCE = 1e-3
@@ -34,7 +34,7 @@ SCORE_TOLERANCE = 1e-5
 
 @pytest.fixture(params=FILES)
 def weights(request: pytest.FixtureRequest) -> Path:
-    """The same network as trained, as ONNX and as a torch program."""
+    """The same network as trained, and each form that it is exported to."""
     return request.getfixturevalue(request.param)
 
 

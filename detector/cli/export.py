@@ -38,7 +38,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         settings.output or settings.weights.with_suffix(""),
         [prepared(image, preprocess) for image in islice(_images(settings.source), IMAGES)],
         size_hw=preprocess.size_hw,
-        options=Options(settings.dynamic, settings.opset, settings.half, settings.suppression),
+        options=Options(settings.dynamic, settings.opset, settings.half, settings.in_file()),
         labelled=_labelled(settings, model),
         command=f"tools/export.py {written_out(settings)}",
     )

@@ -16,6 +16,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from detector.classification import TOP, Classification
 from detector.config import Strict, explain
 from detector.errors import DetectorError
 from detector.runtime.backend import CLASSES, OUTPUTS, SUPPRESSED, Arrays, Backend
@@ -120,16 +121,23 @@ class BoxResult(Strict):
 
 
 class ClassResult(pydantic.BaseModel):
-    """The best classes of one image, best first."""
+    """One image's best classes, best first; or the scores of all, in the order of the names."""
 
     image_id: int
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 def read_results(
     path: Path, backend: Backend, image_ids: Sequence[int], category_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Read a JSON list of boxes, or of each image's best classes, for an evaluator.
+    """Read a JSON list of boxes, or of what a classifier says of each image, for an evaluator.
+
+    Args:
+        path: what ``--save-predictions`` writes, or the same from elsewhere.
+        backend: says whether there are boxes, and has the class names.
+        image_ids: that may occur.
+        category_ids: by class.
 
     Raises:
         DetectorError: not such a list, or about other images or categories.
@@ -142,12 +150,30 @@ def read_results(
     except pydantic.ValidationError as error:
         problem = explain(kind, error.errors()[0])
         raise DetectorError(f"not a list of results: {problem}", file=path) from error
-    images, categories = set(image_ids), set(category_ids)
+    known_images, known_categories = set(image_ids), set(category_ids)
     for result in results:
-        if result.image_id not in images:
+        own = [result.category_id] if kind is BoxResult else result.category_ids
+        if result.image_id not in known_images:
             raise DetectorError(f"image_id {result.image_id} is not in the split", file=path)
-        own = [result.category_id] if isinstance(result, BoxResult) else list(result.category_ids)
-        unknown = [number for number in own if number not in categories]
-        if unknown:
-            raise DetectorError(f"category_id {unknown[0]} is none of the data's", file=path)
-    return [result.model_dump() for result in results]
+        if not known_categories.issuperset(own):
+            unknown = next(number for number in own if number not in known_categories)
+            raise DetectorError(f"category_id {unknown} is none of the data's", file=path)
+    if kind is BoxResult:
+        return [result.model_dump() for result in results]
+    return [_best_classes(result, backend.names, category_ids, path) for result in results]
+
+
+def _best_classes(
+    result: ClassResult, names: tuple[str, ...], category_ids: Sequence[int], path: Path
+) -> dict[str, Any]:
+    best = result.category_ids[:TOP]
+    if not best:
+        if len(result.scores) != len(names):
+            raise DetectorError(
+                f"image_id {result.image_id} has {len(result.scores)} scores, "
+                f"expected {len(names)}, or category_ids",
+                file=path,
+            )
+        found = Classification.of(np.array(result.scores, np.float32), names)
+        best = tuple(category_ids[number] for number in found.class_ids)
+    return {"image_id": result.image_id, "category_ids": list(best)}

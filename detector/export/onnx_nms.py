@@ -116,6 +116,8 @@ def with_suppression(proto: Any, settings: NmsSettings, classes: int) -> Any:
 
 
 def _text(settings: NmsSettings, opset: int, ir_version: int) -> str:
+    if settings.suppression != "nms":
+        raise DetectorError(f"a file's suppression is 'nms', found {settings.suppression!r}")
     if settings.multi_label and settings.class_agnostic:
         raise DetectorError("a file's suppression is of one label a box, or within each class")
     if settings.multi_label:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from detector.checkpoint import load, read_card, save_weights
+from detector.export.formats import FORMATS
 from detector.opencv import read_image, write_image
-from detector.predict import Predictor
+from detector.predict import Predictor, open_backend
 from detector.reparam import deploy
 
 Run = Callable[..., Any]
@@ -62,11 +63,11 @@ def weights(cfg: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return project / "run" / "best.safetensors"
 
 
-@pytest.fixture(scope="module", params=["onnx", "pt2"])
+@pytest.fixture(scope="module", params=["onnx", "openvino", "pt2"])
 def exported(weights: Path, request: pytest.FixtureRequest) -> Path:
     from detector.cli import run_tool
 
-    path = weights.with_suffix(f".{request.param}")
+    path = FORMATS[request.param].path(weights.with_suffix(""))
     words = ["--weights", weights, "--format", request.param, "--dynamic"]
     report = weights.with_name("export.json")
     assert run_tool("export", [str(word) for word in [*words, "--json", report]]) == 0
@@ -103,7 +104,7 @@ def test_what_training_prints(run: Run, cfg: Path, folder: Path, tmp_path: Path)
 
 def test_val(run: Run, weights: Path, folder: Path, tmp_path: Path):
     predictions = tmp_path / "predictions.json"
-    ran = run("val", "--weights", weights, "--data", folder, "--predictions", predictions)
+    ran = run("val", "--weights", weights, "--data", folder, "--save-predictions", predictions)
     assert (ran.code, ran.err) == (0, "")
     assert ran.figures.keys() == {"top1", "top5", "per_class"}
     assert ran.figures["top5"] == 1
@@ -129,6 +130,34 @@ def test_deployed_and_exported_give_the_same(
     expected = run("val", "--weights", weights, "--data", folder).figures
     assert run("val", "--weights", deployed, "--data", folder).figures == expected
     assert run("val", "--weights", exported, "--data", folder).figures == expected
+
+
+def test_scores_of_another_machine_give_the_same(
+    run: Run, fails: Run, exported: Path, folder: Path, tmp_path: Path
+):
+    """As arrays, as a list of scores, and as a list of best classes."""
+    words = ("--weights", exported, "--data", folder)
+    saved, inputs = tmp_path / "saved.json", tmp_path / "inputs"
+    expected = run("val", *words, "--save-predictions", saved).figures
+    run("val", *words, "--dump-inputs", inputs)
+    listed = json.loads((inputs / "inputs.json").read_text())
+    assert listed["outputs"] == ["probabilities"]
+    backend, _ = open_backend(exported)
+    images = np.concatenate([np.load(inputs / image["file"]) for image in listed["images"]])
+    (probabilities,) = backend(images)
+    np.savez(tmp_path / "all.npz", probabilities=probabilities)
+    scores = tmp_path / "scores.json"
+    ids = [image["image_id"] for image in listed["images"]]
+    rows = [
+        {"image_id": i, "scores": row} for i, row in zip(ids, probabilities.tolist(), strict=True)
+    ]
+    scores.write_text(json.dumps(rows))
+    for file in (saved, tmp_path / "all.npz", scores):
+        assert run("val", *words, "--predictions", file).figures == expected
+    scores.write_text(json.dumps([{"image_id": 1, "scores": [1]}]))
+    assert fails("val", *words, "--predictions", scores) == (
+        f"{scores}: image_id 1 has 1 scores, expected 2, or category_ids"
+    )
 
 
 def test_predictors_agree(weights: Path, exported: Path, folder: Path):

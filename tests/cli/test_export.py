@@ -27,7 +27,8 @@ def test_figures(exported: str, request: pytest.FixtureRequest):
     assert figures["max_score_diff"] < 1e-5
     assert figures["ms_before"] > 0
     assert figures["ms_after"] > 0
-    assert {path.name for path in file.parent.iterdir()} == {file.name, "export.json"}
+    beside = f"{file.name}.certificate.json"
+    assert {path.name for path in file.parent.iterdir()} == {file.name, beside, "export.json"}
 
 
 def test_what_travels_in_the_file(finder: Path, finder_onnx: Path, finder_pt2: Path):

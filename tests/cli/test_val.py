@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from detector.heads.yolo import Detect
@@ -16,7 +18,7 @@ FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
-@pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_pt2"])
+@pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_openvino", "finder_pt2"])
 def test_everything_is_found(
     weights: str, run: Run, finder_data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ):
@@ -38,7 +40,7 @@ def test_everything_is_found(
 
 def test_predictions_as_coco_json(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
     file = tmp_path / "new" / "predictions.json"
-    words = ("--weights", finder, "--data", finder_data, "--predictions", file)
+    words = ("--weights", finder, "--data", finder_data, "--save-predictions", file)
     assert run("val", *words, "--confidence", "0.5").code == 0
     boxes = {1: [(0, 0, 16, 16)], 2: [(32, 16, 16, 16)], 4: [(32, 0, 32, 32)]}
     boxes[3] = [(48, 48, 16, 16), (0, 32, 16, 16)]
@@ -138,7 +140,7 @@ def test_the_heads_thresholds_are_what_measures(
     file = tmp_path / "predictions.json"
 
     def scores(*words: object) -> list[float]:
-        data = ("--weights", finder, "--data", finder_data, "--predictions", file)
+        data = ("--weights", finder, "--data", finder_data, "--save-predictions", file)
         assert run("val", *data, *words).code == 0
         return [result["score"] for result in json.loads(file.read_text())]
 
@@ -282,5 +284,202 @@ def test_weights_that_are_none(fails: Run, finder_data: Path, tmp_path: Path):
 
 
 def test_predictions_that_cannot_be_written(fails, finder, finder_data, tmp_path):
-    words = ("--weights", finder, "--data", finder_data, "--predictions", tmp_path)
+    words = ("--weights", finder, "--data", finder_data, "--save-predictions", tmp_path)
     assert fails("val", *words) == f"{tmp_path}: cannot be written: Is a directory"
+
+
+# ------------------------------------------------------------------------- computed elsewhere
+
+
+@pytest.fixture
+def dumped(run: Run, finder_onnx: Path, finder_data: Path, tmp_path: Path) -> Path:
+    """The finder's inputs."""
+    folder = tmp_path / "inputs"
+    ran = run("val", "--weights", finder_onnx, "--data", finder_data, "--dump-inputs", folder)
+    assert ran.figures == {"images": 5}
+    return folder
+
+
+@pytest.fixture
+def by_hand(dumped: Path, finder_onnx: Path) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """What ONNX Runtime alone makes of them: image id and outputs by name."""
+    listed = json.loads((dumped / "inputs.json").read_text())
+    session = onnxruntime.InferenceSession(finder_onnx)
+    found = []
+    for image in listed["images"]:
+        feed = {listed["input"]: np.load(dumped / image["file"])}
+        outputs = session.run(listed["outputs"], feed)
+        found.append((image["image_id"], dict(zip(listed["outputs"], outputs, strict=True))))
+    return found
+
+
+def test_the_dumped_inputs(dumped: Path):
+    listed = json.loads((dumped / "inputs.json").read_text())
+    assert listed["input"] == "images"
+    assert listed["outputs"] == ["boxes_xyxy", "scores"]
+    assert listed["names"] == ["red", "green"]
+    assert listed["preprocess"]["size_hw"] == [64, 64]
+    assert [image["image"] for image in listed["images"]] == [f"{name}.png" for name in "abcde"]
+    # d has 64×128 pixels: half as large, between bars of 16 rows.
+    assert listed["images"][3] == {
+        "image_id": 4,
+        "file": "4.npy",
+        "image": "d.png",
+        "size_hw": [64, 128],
+        "scale_xy": [0.5, 0.5],
+        "offset_xy": [0, 16],
+    }
+    array = np.load(dumped / "4.npy")
+    assert (array.shape, array.dtype) == ((1, 3, 64, 64), np.float32)
+    assert (array[0, :, 0, 0] == np.float32(114 / 255)).all()
+
+
+def test_outputs_of_another_machine_give_the_same_figures(
+    run: Run, finder_onnx: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
+):
+    """A file for each image, and one for all."""
+    (tmp_path / "each").mkdir()
+    for image_id, outputs in by_hand:
+        np.savez(tmp_path / "each" / f"{image_id}.npz", **outputs)
+    stacked = {
+        name: np.concatenate([outputs[name] for _, outputs in by_hand]) for name in by_hand[0][1]
+    }
+    np.savez(tmp_path / "all.npz", **stacked)
+    words = ("--weights", finder_onnx, "--data", finder_data, "--max-detections", 3)
+    expected = run("val", *words)
+    assert expected.figures["AP"] == pytest.approx(1)
+    for returned in ("each", "all.npz"):
+        ran = run("val", *words, "--predictions", tmp_path / returned)
+        assert ran.figures == expected.figures
+        assert ran.out == expected.out
+
+
+def test_boxes_of_another_machine_give_the_same_figures(
+    run: Run, finder: Path, finder_data: Path, tmp_path: Path
+):
+    words = ("--weights", finder, "--data", finder_data)
+    file = tmp_path / "boxes.json"
+    expected = run("val", *words, "--save-predictions", file)
+    assert run("val", *words, "--predictions", file).figures == expected.figures
+    boxes = json.loads(file.read_text())
+    kept = [box for box in boxes if box["image_id"] != 2]  # the only green square but one
+    file.write_text(json.dumps(kept))
+    assert run("val", *words, "--predictions", file).figures["per_class"]["green"] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "not a list of results: "),
+        ("{}", "not a list of results: expected a list, found {}"),
+        ('[{"image_id": 1}]', "not a list of results: key '0.category_id' is missing"),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 1}]',
+            "not a list of results: ",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 1}]',
+            "not a list of results: ",
+        ),
+        (
+            '[{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]',
+            "image_id 9 is not in the split",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}]',
+            "category_id 9 is none of the data's",
+        ),
+    ],
+)
+def test_boxes_that_are_none(
+    fails: Run, finder: Path, finder_data: Path, tmp_path: Path, content: str, message: str
+):
+    file = tmp_path / "boxes.json"
+    file.write_text(content)
+    found = fails("val", "--weights", finder, "--data", finder_data, "--predictions", file)
+    assert found.startswith(f"{file}: {message}")
+
+
+def test_outputs_that_are_none(
+    fails: Run, finder: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
+):
+    def message(file: Path) -> str:
+        return fails("val", "--weights", finder, "--data", finder_data, "--predictions", file)
+
+    folder = tmp_path / "each"
+    folder.mkdir()
+    assert message(folder) == f"{folder / '1.npz'}: cannot be read: No such file or directory"
+    _, outputs = by_hand[0]
+    first = folder / "1.npz"
+    np.savez(first, boxes_xyxy=outputs["boxes_xyxy"])
+    assert message(folder) == f"{first}: has no array 'scores'"
+    np.savez(first, boxes_xyxy=outputs["boxes_xyxy"], scores=outputs["scores"][:, :, :1])
+    assert message(folder) == (f"{first}: 'scores' of an image has shape (32, 1), expected (32, 2)")
+    file = tmp_path / "all.npz"
+    np.savez(file, **outputs)
+    assert message(file) == f"{file}: 'boxes_xyxy' is 1×32×4, expected 5 images"
+    file.write_bytes(b"PK no archive")
+    assert message(file) == f"{file}: not an .npz file of plain arrays"
+    np.savez(file, scores=np.array([print], object))
+    assert message(file) == f"{file}: not an .npz file of plain arrays"
+    np.save(tmp_path / "all.npy", outputs["scores"])
+    assert message(tmp_path / "all.npy") == (
+        f"{tmp_path / 'all.npy'}: holds one array without a name, expected .npz"
+    )
+
+
+# ------------------------------------------------------------------------------- certificates
+
+
+def test_a_certificate_that_holds(run: Run, fails: Run, finder_pt2: Path, finder: Path):
+    ran = run("val", "--weights", finder_pt2, "--certificate")
+    certificate = ran.figures["certificate"]
+    digest = certificate["weights_sha256"]
+    assert ran.out == f"{finder_pt2}: as it was exported, from weights {digest[:12]}…\n"
+    assert certificate["command"].startswith(f"tools/export.py --weights {finder} --format pt2 ")
+    assert certificate["command"].endswith("--dynamic")
+    message = fails("val", "--weights", finder, "--certificate")
+    assert message == "--certificate: only an exported file has one"
+
+
+def test_figures_of_a_certificate(
+    run: Run, fails: Run, finder: Path, finder_data: Path, tmp_path: Path
+):
+    """Exported with data, and measured again: on the same, on fewer, with other thresholds."""
+    words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m")
+    ran = run("export", *words, "--data", finder_data)
+    measured = ran.figures["certificate"]["measured"]
+    assert measured["before"] == measured["after"]
+    assert measured["after"]["AP"] == pytest.approx(1)
+    assert "AP on 5 images: 1.0000 → 1.0000" in ran.out
+    words = ("--weights", tmp_path / "m.pt2", "--certificate", "--data", finder_data)
+    ran = run("val", *words)
+    assert ran.out.endswith("AP is that of the certificate, 1.0000\n")
+    assert fails("val", *words, "--limit", 3) == (
+        f"the certificate has figures of 5 images of split 'val' of {finder_data}, found 3 of 'val'"
+    )
+    message = fails("val", *words, "--max-detections", 1)
+    assert message.startswith("AP is 0.")
+    assert message.endswith(", the certificate says 1.0000")
+
+
+def test_data_for_a_certificate_without_figures(fails: Run, finder_pt2: Path, finder_data: Path):
+    assert fails("val", "--weights", finder_pt2, "--certificate", "--data", finder_data) == (
+        "the certificate has no figures: none were measured at the export"
+    )
+
+
+@pytest.mark.parametrize("exported", ["finder_onnx", "finder_pt2"])
+@pytest.mark.parametrize("tool", ["val", "detect"])
+def test_a_file_that_was_changed(
+    exported: str, tool: str, fails: Run, tmp_path: Path, request: pytest.FixtureRequest
+):
+    """One bit in the middle, among the weights."""
+    file = tmp_path / request.getfixturevalue(exported).name
+    content = bytearray(request.getfixturevalue(exported).read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    words = ("--certificate",) if tool == "val" else ("--source", tmp_path)
+    assert fails(tool, "--weights", file, *words) == (
+        f"{file}: damaged or changed: its seal does not fit its content"
+    )

@@ -23,9 +23,9 @@ from detector.settings import NmsSettings
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : {opset}]>
-network (float[b, n, 4] boxes, float[b, n, c] scores)
+network (float[b, n, 4] in_0, float[b, n, c] in_1)
   => (float[b, n, 4] network_boxes, float[b, n, c] network_scores)
-{{ network_boxes = Identity(boxes)  network_scores = Identity(scores) }}
+{{ network_boxes = Identity(in_0)  network_scores = Identity(in_1) }}
 """
 SETTINGS = [
     NmsSettings(
@@ -50,7 +50,7 @@ def session(settings: NmsSettings, opset: int = 18) -> onnxruntime.InferenceSess
 def assert_equal_to_ours(
     boxes: np.ndarray, scores: np.ndarray, settings: NmsSettings, opset: int = 18
 ) -> None:
-    found = session(settings, opset).run(None, {"boxes": boxes, "scores": scores})
+    found = session(settings, opset).run(None, {"in_0": boxes, "in_1": scores})
     for image in range(len(boxes)):
         expected = nms(boxes[image], scores[image], settings)
         count = len(expected[1])
@@ -62,7 +62,7 @@ def assert_equal_to_ours(
 
 
 @pytest.mark.parametrize("count", [1, 4, 200])
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_the_same_boxes(settings: NmsSettings, count: int, rng: np.random.Generator):
     """Two images; whole pixels and eighths as scores: many overlaps and scores are equal."""
     corners = rng.integers(0, 40, (2, count, 2))
@@ -83,7 +83,7 @@ def test_other_operator_sets(opset: int, rng: np.random.Generator):
 def test_a_score_that_equals_the_threshold_is_kept():
     boxes = np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]], np.float32)
     scores = np.array([[[0.25, 0, 0], [np.nextafter(np.float32(0.25), 0), 0, 0]]], np.float32)
-    _, kept, class_ids = session(NmsSettings()).run(None, {"boxes": boxes, "scores": scores})
+    _, kept, class_ids = session(NmsSettings()).run(None, {"in_0": boxes, "in_1": scores})
     assert kept.tolist() == [[0.25, 0]]
     assert class_ids.tolist() == [[0, -1]]
 
@@ -92,42 +92,36 @@ def test_what_onnx_cannot_do():
     both = NmsSettings(multi_label=True, class_agnostic=True)
     with pytest.raises(DetectorError, match="of one label a box, or within each class$"):
         session(both)
+    with pytest.raises(DetectorError, match="^a file's suppression is 'nms', found 'fusion'$"):
+        session(NmsSettings(suppression="fusion"))
 
 
-@pytest.fixture(scope="module")
-def finding(network: Detector) -> Detector:
-    """The network with scores that pass the threshold."""
+def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generator):
+    """A file with suppression detects what the network with ours detects."""
     model = copy.deepcopy(network)
     with torch.no_grad():
-        for convolution in model.head.m:
-            convolution.weight *= 8
-            convolution.bias += 2
-    return model
-
-
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_the_whole_way(finding: Detector, dynamic: bool, tmp_path: Path, rng):
-    """A file with suppression detects what the network with ours detects."""
+        for convolution in model.head.m:  # scores that pass the threshold
+            convolution.weight *= 20
+            convolution.bias.zero_()
     settings = NmsSettings(confidence=0.3, iou=0.5, max_detections=50)
-    options = Options(dynamic=dynamic, nms=settings)
-    report = export(finding, "onnx", tmp_path / "a", options=options)
+    options = Options(dynamic=True, nms=settings)
+    report = export(model, "onnx", tmp_path / "a", options=options)
     assert report.proof.findings.whole is None
     assert report.proof.findings.final.unmatched == 0
     backend, _ = open_backend(report.path)
     assert (backend.measuring, backend.card.nms) == (settings, settings)
+    *_, class_ids = onnx.load(report.path).graph.output
+    names = [dimension.dim_param for dimension in class_ids.type.tensor_type.shape.dim]
+    assert names == ["batch", "detections"]
+
     image = rng.integers(0, 255, (50, 70, 3)).astype(np.uint8)
-    for asked in (settings, settings.model_copy(update={"confidence": 0.6, "classes": (1,)})):
-        (expected,), (found,) = (
-            Predictor(finding, asked)(image),
-            Predictor(report.path, asked)(image),
-        )
+    for asked in (settings, settings.model_copy(update={"confidence": 0.5, "classes": (1,)})):
+        (expected,) = Predictor(model, asked)(image)
+        (found,) = Predictor(report.path, asked)(image)
         assert len(found) > 0
         np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
-    assert [d.dim_param for d in onnx.load(report.path).graph.output[1].type.tensor_type.shape.dim][
-        1:
-    ] == ["detections"]
 
 
 def test_where_it_has_no_place(network: Detector, tmp_path: Path):

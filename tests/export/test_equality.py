@@ -1,0 +1,86 @@
+"""Real networks and images: each format gives PyTorch's boxes, and the same AP."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detector.cli import run_tool
+from detector.cli.export import prepared
+from detector.export import Options, export, verify
+from detector.export.formats import FORMATS
+from detector.graph import Detector, build
+from detector.layers.repvgg import randomise_batch_norms
+from detector.runtime.sources import open_source
+
+pytestmark = pytest.mark.slow
+
+BOX_PX, SCORE = 0.5, 1e-3
+IMAGES = 20
+CONFIGURATIONS = {
+    "yolov5_repvgg": [(640, 640), (384, 640), (480, 352)],
+    "yolov5_vovnet39": [(320, 320), (192, 320)],
+    "ssd300_vgg16": [(300, 300)],
+}
+"""With the sizes of the input, pixels; SSD takes one only."""
+
+
+def real_batches(model: Detector, images: Path, size_hw: tuple[int, int]) -> list[np.ndarray]:
+    """Twenty images as inputs of that size, one a batch."""
+    preprocess = model.preprocess.with_size(size_hw)
+    frames = islice(open_source(str(images)), IMAGES)
+    return [prepared(frame.image_rgb, preprocess).numpy() for frame in frames]
+
+
+def with_real_statistics(model: Detector, batches: list[np.ndarray]) -> Detector:
+    """Batch norms that have seen images, so that signals keep their size through the layers."""
+    randomise_batch_norms(model)
+    norms = [one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    with torch.no_grad():
+        model.train()(torch.from_numpy(np.concatenate(batches[:4])))
+    return model.eval()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("cfg", CONFIGURATIONS)
+def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    model = build(cfg)
+    images = shared / "data" / "coco128" / "images" / "val2017"
+    sizes = CONFIGURATIONS[cfg]
+    with_real_statistics(model, real_batches(model, images, sizes[0]))
+    report = export(model, form, tmp_path / "m", size_hw=sizes[0], options=Options(dynamic=True))
+    backend = FORMATS[form].open(report.path)
+    for size_hw in sizes:
+        batches = real_batches(model, images, size_hw)
+        found = verify.compare(verify.eager(model), backend, batches)
+        final = verify.compare_final(verify.eager(model), backend, batches)
+        print(cfg, form, size_hw, found.described(), "; final", final.described())
+        assert found.boxes_px <= BOX_PX
+        assert found.scores <= SCORE
+        final.check()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_yolov5n_has_one_ap_in_every_format(form: str, shared: Path, tmp_path: Path):
+    """0.3353 on the first 128 images of COCO's val2017, from ``facts.md``."""
+    words = ["--weights", shared / "weights" / "yolov5n_coco.pt", "--format", form]
+    words += ["--data", "coco128", "--data-root", shared / "data" / "coco128"]
+    words += ["--source", shared / "data" / "coco128" / "images" / "val2017"]
+    words += ["--output", tmp_path / "m", "--json", tmp_path / "figures.json"]
+    assert run_tool("export", [str(word) for word in words]) == 0
+    certificate = json.loads((tmp_path / "figures.json").read_text())["certificate"]
+    print(form, certificate)
+    assert certificate["measured"]["before"]["AP"] == pytest.approx(0.3353, abs=0.001)
+    assert certificate["measured"]["after"]["AP"] == pytest.approx(0.3353, abs=0.001)
+    assert certificate["whole"]["boxes_px"] <= BOX_PX
+    assert certificate["whole"]["scores"] <= SCORE
+    assert certificate["final"]["unmatched"] == 0
