@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from detector.benchmarks.timing import interleaved, peak_memory, sized_model, spread
+from detector.benchmarks.memory import peak_memory
+from detector.benchmarks.timing import interleaved, sized_model, spread
 from detector.data.shapes import draw_image
 from detector.engine.optim import make_average, make_optimizer
 from detector.engine.trainer import normalise

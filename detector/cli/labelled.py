@@ -35,7 +35,9 @@ class Labelled:
         """Predict for every image and compare."""
         self.evaluator.reset()
         samples = self.dataset.samples
-        figures: Figures = evaluate(backend, samples, self.evaluator, thresholds, batch, nms, lanes)
+        figures: Figures = evaluate(
+            backend, samples, self.evaluator, thresholds, batch, nms, lanes=lanes
+        )
         return figures
 
 

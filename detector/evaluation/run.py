@@ -101,6 +101,7 @@ def evaluate(
     settings: NmsSettings,
     batch: int,
     nms: Nms,
+    *,
     lanes: int = 1,
 ) -> Figures_co:
     """Predict for every image, at its original size, and compare with the truth."""
