@@ -363,12 +363,16 @@ class BenchmarkSettings(ToolSettings):
     rounds: Count = Field(10, description="runs of each, in turns")
 
 
-class ModelBenchmarkSettings(BenchmarkSettings):
+class NetworkSettings(Strict):
     """Which network."""
 
     cfg: str = Field("cfg/yolov5n.yaml", description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
-    imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+    imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
+
+
+class ModelBenchmarkSettings(BenchmarkSettings, NetworkSettings):
+    """How to measure which network."""
 
 
 class TrainBenchmarkSettings(ModelBenchmarkSettings):
@@ -389,8 +393,30 @@ class SaveBenchmarkSettings(TrainBenchmarkSettings):
     )
 
 
-class DetectBenchmarkSettings(ModelBenchmarkSettings):
-    """Milliseconds per image of detection, by phase."""
+Runner = Literal["pytorch", "fused", "onnx", "openvino", "pt2"]
+"""What runs a network: PyTorch as trained, PyTorch after deploy, or an exported file."""
+
+
+class DetectBenchmarkSettings(ToolSettings, NetworkSettings, DataSettings):
+    """Files on disk to boxes: speed by phase, memory, start-up and AP by format and threads."""
+
+    weights: Path | None = Field(
+        None, description=".safetensors or a foreign .pt; default: --cfg with random weights"
+    )
+    formats: tuple[Runner, ...] = Field(
+        ("pytorch", "fused", "onnx", "openvino", "pt2"), description="what is compared"
+    )
+    batches: tuple[Count, ...] = Field((1, 8), description="images per forward pass")
+    threads: tuple[Count, ...] = Field((2,), description="compute threads")
+    modes: tuple[Mode, ...] = Field(
+        ("latency",), description="latency: all threads on one batch; throughput: each on its own"
+    )
+    source: str | None = Field(None, description="images to run on; default: drawn ones")
+    images: Count = Field(128, description="number of drawn images, JPEG files of 640×480")
+    confidence: Fraction = Field(0.25, description="lowest score that is kept")
+    rounds: Count = Field(5, description="runs of each over all images, in turns")
+    split: str = Field("val", description="split to measure AP on, where --data is given")
+    plot: Path | None = Field(None, description="draw images per second into this PNG file")
 
 
 class SsdBenchmarkSettings(BenchmarkSettings):

@@ -1,67 +1,165 @@
-"""``benchmark detect``: ms per image of detection, by phase."""
+"""``benchmark detect``: images on disk → boxes, by what runs the network, batch and threads.
+
+Each configuration is a process of its own (``detect_worker.py``); they run in turns, one at a time.
+"""
 
 from __future__ import annotations
 
-import statistics
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
+from detector.benchmarks.detect_report import Configured, Run, plot, printed, to_dict
+from detector.benchmarks.detect_worker import Configuration
 from detector.benchmarks.timing import sized_model
+from detector.benchmarks.workers import worker
+from detector.checkpoint import load, save_weights
+from detector.cost import cost
+from detector.data.dataset import open_dataset
 from detector.data.shapes import draw_image
-from detector.export import export
+from detector.evaluation.run import choose_metric, evaluate
+from detector.export import Options, export
+from detector.graph import Detector
 from detector.opencv import write_image
-from detector.predict import Predictor
+from detector.predict import open_backend
 from detector.reparam import deploy
-from detector.runtime.pipeline import Phase
-from detector.settings import DetectBenchmarkSettings
+from detector.settings import DetectBenchmarkSettings, Runner, RuntimeSettings
 
-Phases = dict[Phase, float]
-
-PHOTO_SIDE = 1024
-"""Side of the JPEG file that detection decodes, pixels."""
+WORKER = "detector.benchmarks.detect_worker"
+DRAWN_HW = (480, 640)
+MATRIX_SIDE = 2048
+"""Of the square float32 matrices whose product says how fast the machine can be."""
 
 
 def benchmark(settings: DetectBenchmarkSettings) -> dict[str, Any]:
-    """Image to boxes in PyTorch as trained, in PyTorch fused, and in ONNX Runtime."""
-    torch.set_num_threads(settings.threads)
-    print(f"{settings.cfg}, {settings.threads} threads, {settings.rounds} rounds")
-    model = sized_model(settings.cfg, settings.variant, settings.imgsz)
+    """Measure all configurations in turns; print a table and return the figures."""
+    model = _model(settings)
     with tempfile.TemporaryDirectory() as folder:
-        report = export(model, "onnx", Path(folder) / "model.onnx")
-        predictors = {
-            "PyTorch, as trained": Predictor(model, device="cpu"),
-            "PyTorch, fused": Predictor(deploy(model)[0], device="cpu"),
-            "ONNX Runtime, fused": Predictor(report.path, device="cpu"),
-        }
-        phases = _phases(predictors, settings.rounds)
-    names = list(next(iter(phases.values())))
-    rows = [
-        [name, *(values[phase] for phase in names), sum(values.values())]
-        for name, values in phases.items()
-    ]
-    print("\ndetection, batch 1, ms per image (medians)")
-    print(tabulate(rows, ["", *names, "total"], floatfmt=".1f"))
-    return phases
+        source = settings.source or _drawn_images(Path(folder) / "images", settings.images)
+        configured = list(_configured(settings, model, source, Path(folder)))
+        peaks = _measure(settings, configured)
+        if settings.data is not None:
+            _measure_ap(settings, configured)
+        print(printed(configured, peaks))
+        if settings.plot is not None:
+            plot(configured, settings.plot)
+        return to_dict(configured, peaks)
 
 
-def _phases(predictors: dict[str, Predictor], rounds: int) -> dict[str, Phases]:
-    """Median milliseconds of each phase; JPEG files are decoded each time."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image.jpg"
-        write_image(path, draw_image(np.random.default_rng(0), PHOTO_SIDE)[0])
-        samples: dict[str, list[Phases]] = {name: [] for name in predictors}
-        for _ in range(rounds + 1):
-            for name, predictor in predictors.items():
-                before = dict(predictor.timing.seconds)
-                list(predictor(path))
-                after = predictor.timing.seconds
-                samples[name].append({p: 1000 * (after[p] - before[p]) for p in after})
-    return {
-        name: {p: statistics.median(run[p] for run in runs[1:]) for p in runs[0]}
-        for name, runs in samples.items()
-    }
+def _measure(settings: DetectBenchmarkSettings, configured: list[Configured]) -> dict[int, float]:
+    """Run all in turns; give the machine's operations per second by number of threads."""
+    peaks = dict.fromkeys(settings.threads, 0.0)
+    with ExitStack() as stack:
+        workers = []
+        for one in configured:
+            started = worker(WORKER, one.configuration.model_dump_json())
+            workers.append(stack.enter_context(started))
+            one.start_seconds = workers[-1].start_seconds
+        for turn in range(settings.rounds + 1):
+            for threads, peak in peaks.items():
+                peaks[threads] = max(peak, _matrix_product_flops(threads))
+            for one, process in zip(configured, workers, strict=True):
+                run = Run(**process.ask())
+                if turn:  # the first warms up
+                    one.runs.append(run)
+    return peaks
+
+
+def _model(settings: DetectBenchmarkSettings) -> Detector:
+    if settings.weights is None:
+        return sized_model(settings.cfg, settings.variant, settings.imgsz)
+    model = load(settings.weights)
+    side = model.square_size(settings.imgsz or model.preprocess.size_hw[0])
+    model.preprocess = model.preprocess.with_size(side)
+    return model
+
+
+def _drawn_images(folder: Path, count: int) -> str:
+    """JPEG files of the built-in set."""
+    rng = np.random.default_rng(0)
+    height, width = DRAWN_HW
+    for number in range(count):
+        write_image(folder / f"{number:04d}.jpg", draw_image(rng, width)[0][:height])
+    return str(folder)
+
+
+def _configured(
+    settings: DetectBenchmarkSettings, model: Detector, source: str, folder: Path
+) -> Iterator[Configured]:
+    """Every combination; a format's files are written once for one image and once for batches."""
+    fused = deploy(model)[0]
+    trained_flops, fused_flops = (
+        2 * cost(network, network.preprocess.size_hw).macs for network in (model, fused)
+    )
+    for runner in settings.formats:
+        flops = trained_flops if runner == "pytorch" else fused_flops
+        for dynamic, batches in _by_shape(settings.batches):
+            path = _written(model, fused, runner, dynamic, folder)
+            for batch, threads, mode in product(batches, settings.threads, settings.modes):
+                configuration = Configuration(
+                    weights=path,
+                    source=source,
+                    batch=batch,
+                    confidence=settings.confidence,
+                    device="cpu",
+                    threads=threads,
+                    mode=mode,
+                )
+                yield Configured(runner, threads, configuration, flops)
+
+
+def _by_shape(batches: Sequence[int]) -> Iterator[tuple[bool, list[int]]]:
+    """Batch sizes of files for one image, which are the faster ones, and of files for any."""
+    for dynamic in (False, True):
+        own = [batch for batch in batches if (batch > 1) == dynamic]
+        if own:
+            yield dynamic, own
+
+
+def _written(model: Detector, fused: Detector, runner: Runner, dynamic: bool, folder: Path) -> Path:
+    print(f"writing {runner}{', for any batch' if dynamic else ''}")
+    path = folder / f"{runner}{'-dynamic' if dynamic else ''}.safetensors"
+    if runner == "pytorch" or runner == "fused":  # noqa: PLR1714 (mypy narrows this form only)
+        save_weights(path, model if runner == "pytorch" else fused)
+        return path
+    return export(model, runner, path.with_suffix(""), options=Options(dynamic=dynamic)).path
+
+
+def _matrix_product_flops(threads: int) -> float:
+    """Float32 operations per second of a large matrix product."""
+    torch.set_num_threads(threads)
+    matrix = torch.rand(MATRIX_SIDE, MATRIX_SIDE)
+    start = time.perf_counter()
+    matrix @ matrix
+    return 2 * MATRIX_SIDE**3 / (time.perf_counter() - start)
+
+
+def _measure_ap(settings: DetectBenchmarkSettings, configured: list[Configured]) -> None:
+    """The first figure of the task, once for each file."""
+    found: dict[Path, float] = {}
+    for one in configured:
+        path = one.configuration.weights
+        if path not in found:
+            backend, nms = open_backend(path, RuntimeSettings(device="cpu"))
+            dataset = open_dataset(
+                str(settings.data),
+                settings.split,
+                data_root=settings.data_root,
+                names=backend.names,
+                skip_bad=settings.skip_bad,
+                limit=settings.limit,
+            )
+            image_ids = [sample.image_id for sample in dataset.samples]
+            evaluator = choose_metric(backend.task, None)(
+                dataset.ground_truth(), dataset.category_ids, image_ids
+            )
+            figures = evaluate(backend, dataset.samples, evaluator, backend.measuring, 1, nms)
+            found[path] = next(iter(figures.summary.values()))
+        one.ap = found[path]

@@ -1,0 +1,61 @@
+"""One configuration of ``benchmark detect`` in a process of its own: its threads, its memory.
+
+The first line of stdin is the configuration. An answer, one JSON line, comes when the first image
+has been through, and then one for each further line of stdin, after a run over all images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from itertools import islice
+from pathlib import Path
+
+from detector.memory import peak_memory
+from detector.predict import lanes_of, open_backend
+from detector.runtime.pipeline import Pipeline, Timing
+from detector.runtime.sources import open_source
+from detector.settings import Count, Fraction, NmsSettings, RuntimeSettings
+
+
+class Configuration(RuntimeSettings):
+    """What one process measures."""
+
+    weights: Path
+    source: str
+    batch: Count
+    confidence: Fraction
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    settings = Configuration.model_validate_json(sys.stdin.readline())
+    backend, nms = open_backend(settings.weights, settings)
+    thresholds = NmsSettings(confidence=settings.confidence)
+
+    def run(images: int | None) -> Timing:
+        pipeline = Pipeline(backend, thresholds, settings.batch, nms, lanes_of(settings))
+        for _ in pipeline(islice(open_source(settings.source), images)):
+            pass
+        return pipeline.timing
+
+    timing = run(images=1)
+    while True:
+        answer = {
+            "images": timing.images,
+            "seconds": timing.seconds,
+            "wall_seconds": timing.wall_seconds,
+            "peak_bytes": peak_memory(),
+        }
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        if not sys.stdin.readline():
+            return
+        timing = run(images=None)
+
+
+if __name__ == "__main__":
+    main()
