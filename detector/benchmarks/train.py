@@ -12,8 +12,8 @@ from tabulate import tabulate
 
 from detector.benchmarks.timing import interleaved, peak_memory, sized_model, spread
 from detector.data.shapes import draw_image
+from detector.engine.accumulation import normalise
 from detector.engine.optim import make_average, make_optimizer
-from detector.engine.trainer import normalise
 from detector.graph import Detector
 from detector.settings import TrainBenchmarkSettings, TrainSettings
 from detector.structures import Batch, Targets

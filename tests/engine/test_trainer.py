@@ -9,8 +9,8 @@ import torch
 
 from detector.checkpoint import load, save_weights
 from detector.cli import run_tool
+from detector.engine.accumulation import normalise
 from detector.engine.setup import prepare
-from detector.engine.trainer import normalise
 from detector.errors import DetectorError
 from detector.graph import build
 from detector.settings import TrainSettings
