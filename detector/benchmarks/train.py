@@ -16,9 +16,10 @@ import torch
 from tabulate import tabulate
 
 from detector.benchmarks.timing import interleaved, spread
+from detector.engine.accumulation import normalise
 from detector.engine.optim import make_average
 from detector.engine.setup import prepare
-from detector.engine.trainer import Trainer, normalise
+from detector.engine.trainer import Trainer
 from detector.memory import peak_memory
 from detector.settings import TrainBenchmarkSettings, TrainSettings
 from detector.structures import Batch
@@ -90,7 +91,7 @@ def bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
     with _timed(phases, "forward"), trainer.accelerator.autocast():
         maps = state.model(images)
     with _timed(phases, "loss"):
-        losses = trainer.criterion(maps, batch.targets)
+        losses = trainer.accumulation.criterion(maps, batch.targets)
     with _timed(phases, "backward"):
         torch.stack(list(losses.values())).sum().backward()
     with _timed(phases, "update"):

@@ -13,6 +13,7 @@ def train(settings: TrainSettings) -> dict[str, Any]:
     """Train or go on with a run; returns the best and the last epoch's figures."""
     trainer = prepare(settings)
     progress = trainer.fit()
+    trainer.accelerator.end_training()  # leaves the other processes, where there are any
     run = trainer.run
     history = {int(record["epoch"]): record for record in progress.history}
     print(f"trained {progress.epoch} epochs in {progress.seconds:.0f} s")

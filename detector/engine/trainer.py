@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from detector import processes
-from detector.collectives import copy_from_main, several, total
+from detector.collectives import copy_from_main, several
 from detector.data.dataset import DetectionDataset
 from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import Key
+from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.freeze import hold_frozen
 from detector.engine.multi_scale import MultiScale
@@ -51,10 +50,6 @@ LOST = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "NCCL")
 
 StepKeys = Sequence[Sequence[Key]]
 """For each batch of an optimizer step its examples, those of all processes."""
-
-
-class NotFiniteError(Exception):
-    """A loss or a gradient is not finite; the step has changed nothing yet."""
 
 
 class Trainer:
@@ -106,14 +101,17 @@ class Trainer:
             until_epoch=settings.epochs - settings.close_mixing,
         )
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
-        self.criterion = self.task.criterion(model, settings)
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
+        criterion = self.task.criterion(model, settings)
         self.state = TrainingState(settings, model, self.steps_per_epoch, accelerator)
+        images_per_step = 1 if self.task.adds_up else self.accumulate * settings.batch
+        self.stop = StopRequest()
+        self.accumulation = Accumulation(
+            self.state, criterion, accelerator, images_per_step, settings.clip_norm, self.stop
+        )
         self.fingerprints = {dataset.split: fingerprint(dataset) for dataset in self.datasets}
         self.provenance = provenance(settings, self.fingerprints)
         self.callbacks: list[Callback] = [Results(run), Terminal()]
-        self.stop = StopRequest()
-        self.stopping = False
         self.saved_at = time.monotonic()
 
     @property
@@ -172,7 +170,7 @@ class Trainer:
         """
         start, learning_rate = time.perf_counter(), self.state.learning_rate
         seed_step(self.settings.seed, self.progress.step)
-        losses = self.gradients(islice(batches, len(keys)), keys)
+        losses = self.gradients(self.scaled(islice(batches, len(keys))), keys)
         if losses and not self.state.update():
             losses = {}
         if losses and not self.state.is_finite():
@@ -190,6 +188,11 @@ class Trainer:
             learning_rate=learning_rate,
         )
 
+    def scaled(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The next batches of the epoch on the device, each at its size."""
+        for number, batch in enumerate(batches, self.progress.batch):
+            yield self.multi_scale(batch.to(self.accelerator.device), self.progress.epoch, number)
+
     def gradients(self, batches: Iterator[Batch], keys: StepKeys) -> dict[str, float]:
         """Forward and backward of a step's batches; after an error the model is as before.
 
@@ -198,7 +201,7 @@ class Trainer:
         """
         buffers = self.state.buffers()
         try:
-            return self.accumulated(batches, keys)
+            return self.accumulation(batches, [len(batch) for batch in keys])
         except NotFiniteError as error:
             self.state.undo(buffers)
             if not self.settings.skip_nonfinite:
@@ -210,65 +213,6 @@ class Trainer:
             self.state.undo(buffers)
             self.save_in_need()
             raise
-
-    def accumulated(self, batches: Iterator[Batch], keys: StepKeys) -> dict[str, float]:
-        """The same without a way back: gradients of all batches, clipped; sums of their losses."""
-        sums: dict[str, float] = Counter()  # type: ignore[assignment]
-        for number, (batch, batch_keys) in enumerate(zip(batches, keys, strict=True), 1):
-            # Only after the step's last batch do the processes exchange their gradients.
-            last = number == len(keys)
-            with nullcontext() if last else self.accelerator.no_sync(self.state.model):
-                scaled = self.scaled(batch, self.progress.batch + number - 1)
-                for name, value in self.backward(scaled, len(batch_keys)).items():
-                    sums[name] += value
-        parameters = dict(self.state.raw_model.named_parameters())
-        if several():
-            check_all_used(parameters)
-        norm = self.accelerator.clip_grad_norm_(parameters.values(), self.settings.clip_norm)
-        # Where half precision has a scaler, that one skips the step and scales less from then on.
-        if self.accelerator.scaler is None and not torch.isfinite(norm):
-            raise NotFiniteError(f"the gradient is not finite: its norm is {float(norm)}")
-        return dict(sums)
-
-    def scaled(self, batch: Batch, number: int) -> Batch:
-        """A batch of the epoch on the device, at its size."""
-        return self.multi_scale(batch.to(self.accelerator.device), self.progress.epoch, number)
-
-    def backward(self, batch: Batch, images: int) -> dict[str, float]:
-        """Add the gradients of a batch.
-
-        Args:
-            batch: this process's share, on the device; it may be empty.
-            images: in the shares of all processes.
-
-        Returns:
-            The losses of all processes together.
-        """
-        with self.accelerator.autocast():
-            maps = self.state.model(normalise(batch.images, self.state.raw_model))
-        losses = self.criterion(maps, batch.targets)
-        agreed = self.agreed(losses)
-        images_per_step = 1 if self.task.adds_up else self.accumulate * self.settings.batch
-        # The shares' losses add up to the batch's, where torch takes the mean of the gradients.
-        weight = images / images_per_step * self.accelerator.num_processes
-        self.accelerator.backward(torch.stack(list(losses.values())).sum() * weight)
-        return agreed
-
-    def agreed(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
-        """The losses of all processes together; here they also agree whether to stop.
-
-        Raises:
-            NotFiniteError: in each process, whichever has such a loss.
-        """
-        parts = torch.stack([part.detach() for part in losses.values()])
-        stop = parts.new_tensor([float(self.stop.is_asked)])
-        *values, stopping = total(torch.cat((parts, stop))).tolist()
-        self.stopping = stopping > 0
-        named = dict(zip(losses, values, strict=True))
-        if not all(map(math.isfinite, values)):
-            shown = ", ".join(f"{name} {value}" for name, value in named.items())
-            raise NotFiniteError(f"the loss is not finite: {shown}")
-        return named
 
     def end_epoch(self) -> Epoch:
         """Validate and save."""
@@ -327,7 +271,7 @@ class Trainer:
         Raises:
             Interrupted: when asked to stop.
         """
-        if self.stopping:
+        if self.accumulation.stop_is_agreed if several() else self.stop.is_asked:
             self.save()
             self.accelerator.wait_for_everyone()
             raise self.stop.interruption()
@@ -414,25 +358,3 @@ def check_figure(name: str, known: Sequence[str]) -> None:
     if name not in known:
         hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
         raise DetectorError(f"--monitor {name}: no such figure{hint}")
-
-
-def check_all_used(parameters: Mapping[str, Tensor]) -> None:
-    """Raise DetectorError for weights without a gradient, for which other processes would wait."""
-    unused = [name for name, p in parameters.items() if p.requires_grad and p.grad is None]
-    if unused:
-        raise DetectorError(
-            f"these weights have no part in the loss: {', '.join(unused)}; with several processes "
-            "each one must, or be frozen"
-        )
-
-
-def normalise(images: Tensor, model: Detector) -> Tensor:
-    """(b, 3, h, w) uint8 → the network's input, channels-last, by the model's preprocessing.
-
-    In the type of the model's weights.
-    """
-    dtype = next(model.parameters()).dtype
-    mean = images.new_tensor(model.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
-    scale = images.new_tensor(model.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
-    planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
-    return planes.sub_(mean).div_(scale)

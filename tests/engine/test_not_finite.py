@@ -40,7 +40,7 @@ SPOILT: dict[str, Callable[[Tensor], Tensor]] = {
 
 def plant(trainer: Trainer, kind: str, calls: Callable[[int], bool]) -> None:
     """Spoil the box loss of some calls of the criterion, which are counted from 1."""
-    criterion, count = trainer.criterion, 0
+    criterion, count = trainer.accumulation.criterion, 0
 
     def spoilt(maps: Any, targets: Any) -> dict[str, Tensor]:
         nonlocal count
@@ -50,7 +50,7 @@ def plant(trainer: Trainer, kind: str, calls: Callable[[int], bool]) -> None:
             losses["loss_box"] = SPOILT[kind](losses["loss_box"])
         return losses
 
-    trainer.criterion = spoilt
+    trainer.accumulation.criterion = spoilt
 
 
 @pytest.mark.parametrize(

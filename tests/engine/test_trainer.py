@@ -10,8 +10,8 @@ import torch
 
 from detector.checkpoint import load, read_card, save_weights
 from detector.cli import run_tool
+from detector.engine.accumulation import normalise
 from detector.engine.setup import prepare
-from detector.engine.trainer import normalise
 from detector.errors import DetectorError
 from detector.graph import build
 from detector.settings import TrainSettings
@@ -125,7 +125,7 @@ def test_options_train(tiny_cfg: Path, tiny_data: Path, tmp_path: Path, values: 
     """The losses are finite, the first batch's gradient reaches every parameter."""
     trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, **values))
     batch = next(iter(trainer.loader))
-    trainer.backward(trainer.scaled(batch, 0), len(batch))
+    trainer.accumulation(trainer.scaled([batch]), [len(batch)])
     parameters = trainer.state.raw_model.parameters()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
     trainer.state.optimizer.zero_grad()

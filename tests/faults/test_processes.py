@@ -16,8 +16,8 @@ import torch
 
 from detector.checkpoint import load_training_state
 from detector.cli import run_tool
+from detector.engine.accumulation import check_all_used
 from detector.engine.setup import prepare
-from detector.engine.trainer import check_all_used
 from detector.errors import DetectorError
 from detector.settings import TrainSettings
 from tests.faults.kills import MODEL

@@ -1,0 +1,133 @@
+"""Gradients of an optimizer step: forward and backward of its batches, which processes share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from detector.collectives import several, total
+from detector.engine.state import TrainingState
+from detector.engine.stopping import StopRequest
+from detector.errors import DetectorError
+from detector.graph import Detector
+from detector.structures import Batch
+from detector.tasks import Criterion
+
+
+class NotFiniteError(Exception):
+    """A loss or a gradient is not finite, in whichever process."""
+
+
+class Accumulation:
+    """Adds up the gradients of several batches; the same ones as one process would get.
+
+    Args:
+        state: of the training; gradients are added to its network, nothing else of it changes but
+            the statistics of batch norms.
+        criterion: gives the losses.
+        accelerator: device, precision and processes.
+        images_per_step: what the sum of the images' losses is divided by.
+        clip_norm: largest norm of the gradient.
+        stop: what this process was asked for.
+
+    Attributes:
+        stop_is_agreed: whether some process was asked to stop; all of them learn it with the
+            losses, so that they stop after the same step.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        criterion: Criterion,
+        accelerator: Accelerator,
+        images_per_step: int,
+        clip_norm: float,
+        stop: StopRequest,
+    ) -> None:
+        self.state = state
+        self.criterion = criterion
+        self.accelerator = accelerator
+        self.images_per_step = images_per_step
+        self.clip_norm = clip_norm
+        self.stop = stop
+        self.stop_is_agreed = False
+
+    def __call__(self, shares: Iterable[Batch], counts: Sequence[int]) -> dict[str, float]:
+        """Gradients of an optimizer step, clipped.
+
+        Args:
+            shares: this process's shares of the batches; they may be empty.
+            counts: images of each batch, in the shares of all processes.
+
+        Returns:
+            The sums of the batches' losses, over all processes.
+
+        Raises:
+            NotFiniteError: in each process alike.
+            DetectorError: a weight has no gradient, for which the other processes would wait.
+        """
+        sums: dict[str, float] = {}
+        for number, (share, images) in enumerate(zip(shares, counts, strict=True), 1):
+            # Only after the step's last batch do the processes exchange their gradients.
+            last = number == len(counts)
+            with nullcontext() if last else self.accelerator.no_sync(self.state.model):
+                for name, value in self._add(share, images).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        parameters = dict(self.state.raw_model.named_parameters())
+        if several():
+            check_all_used(parameters)
+        norm = self.accelerator.clip_grad_norm_(parameters.values(), self.clip_norm)
+        # Where half precision has a scaler, that one skips the step and scales less from then on.
+        if self.accelerator.scaler is None and not torch.isfinite(norm):
+            raise NotFiniteError(f"the gradient is not finite: its norm is {float(norm)}")
+        return sums
+
+    def _add(self, share: Batch, images: int) -> dict[str, float]:
+        """Gradients of one batch; returns its losses."""
+        share = share.to(self.accelerator.device)
+        with self.accelerator.autocast():
+            maps = self.state.model(normalise(share.images, self.state.raw_model))
+        losses = self.criterion(maps, share.targets)
+        agreed = self._agreed(losses)
+        # The shares' losses add up to the batch's, where torch takes the mean of the gradients.
+        weight = images / self.images_per_step * self.accelerator.num_processes
+        self.accelerator.backward(torch.stack(list(losses.values())).sum() * weight)
+        return agreed
+
+    def _agreed(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """The losses of all processes together; in the same message they agree whether to stop."""
+        parts = torch.stack([part.detach() for part in losses.values()])
+        asked = parts.new_tensor([float(self.stop.is_asked)])
+        *values, stops = total(torch.cat((parts, asked))).tolist()
+        self.stop_is_agreed = stops > 0
+        if not all(map(math.isfinite, values)):
+            shown = ", ".join(f"{name} {value}" for name, value in zip(losses, values, strict=True))
+            raise NotFiniteError(f"the loss is not finite: {shown}")
+        return dict(zip(losses, values, strict=True))
+
+
+def check_all_used(parameters: Mapping[str, Tensor]) -> None:
+    """Raise DetectorError for weights that are to be trained and have no gradient."""
+    unused = [name for name, p in parameters.items() if p.requires_grad and p.grad is None]
+    if unused:
+        raise DetectorError(
+            f"these weights have no part in the loss: {', '.join(unused)}; with several processes "
+            "each one must, or be frozen"
+        )
+
+
+def normalise(images: Tensor, model: Detector) -> Tensor:
+    """(b, 3, h, w) uint8 → the network's input, channels-last, by the model's preprocessing.
+
+    In the type of the model's weights.
+    """
+    dtype = next(model.parameters()).dtype
+    mean = images.new_tensor(model.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
+    scale = images.new_tensor(model.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
+    planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
+    return planes.sub_(mean).div_(scale)
