@@ -50,10 +50,9 @@ def test_one_step(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> No
             epochs=1,
         )
     )
-    trainer.loader.batch_sampler.set_epoch(0)
-    losses = trainer.train_step(next(iter(trainer.loader)), update=False)
-    assert all(math.isfinite(float(loss)) for loss in losses.values())
-    model = trainer.raw_model
+    losses = trainer.accumulation([next(iter(trainer.loader))], [2])
+    assert all(math.isfinite(loss) for loss in losses.values())
+    model = trainer.state.raw_model
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     backbone = [
         raw.index for raw in read_model_file(cfg, variant).rows if raw.section == "backbone"

@@ -19,7 +19,7 @@ _BRANCHES = {
     "rbr_1x1.1": "pointwise_bn",
     "rbr_identity": "identity_bn",
 }
-_BRANCH = re.compile(rf"(?<=\.)({'|'.join(map(re.escape, _BRANCHES))})$")
+_BRANCH = re.compile(rf"(?<=^rows\.)(\d+)\.({'|'.join(map(re.escape, _BRANCHES))})$")
 _IMPLICIT = re.compile(r"\.(ia|im)\.(\d+)$")
 _VECTORS = {"ia": "added", "im": "factor"}
 """Before and after the convolution of a level; see :mod:`detector.heads.implicit`."""
@@ -31,7 +31,7 @@ def our_path(path: str) -> str:
     >>> our_path("rows.102.rbr_dense.1")
     'rows.102.bn'
     """
-    return _BRANCH.sub(lambda match: _BRANCHES[match[1]], path)
+    return _BRANCH.sub(lambda match: f"{match[1]}.{_BRANCHES[match[2]]}", path)
 
 
 def with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
