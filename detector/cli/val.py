@@ -80,6 +80,8 @@ def _measure(settings: ValSettings, labelled: Labelled, backend: Backend, nms: N
     thresholds = settings.nms(backend.measuring)
     if settings.predictions is None:
         return labelled.measure(backend, nms, thresholds, settings.batch, lanes_of(settings))
+    if processes.world_size() > 1:
+        raise DetectorError("--predictions: one process scores them; run it without torchrun")
     image_ids = [sample.image_id for sample in labelled.dataset.samples]
     if settings.predictions.suffix != ".json":
         returned = ReturnedOutputs(settings.predictions, backend, image_ids)

@@ -101,9 +101,10 @@ def _one_of_one(array: NDArray[Any]) -> NDArray[Any]:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an ``.npz``; nothing in it is unpickled."""
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            if not isinstance(opened, np.lib.npyio.NpzFile):
-                raise DetectorError("holds one array without a name, expected .npz", file=path)
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise DetectorError("holds one array without a name, expected .npz", file=path)
+        with opened:
             return {name: opened[name] for name in opened.files}
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror or error}", file=path) from error
@@ -159,7 +160,7 @@ def read_results(
             unknown = next(number for number in own if number not in known_categories)
             raise DetectorError(f"category_id {unknown} is none of the data's", file=path)
     if kind is BoxResult:
-        return [result.model_dump() for result in results]
+        return [{**result.model_dump(), "bbox": list(result.bbox)} for result in results]
     return [_best_classes(result, backend.names, category_ids, path) for result in results]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.cli import run_tool
 from detector.opencv import read_image
 
 RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
@@ -193,9 +194,9 @@ def test_parts_under_torchrun(
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
     words = ("--weights", finder_onnx, "--source", finder_images, "--jsonl", "--output", tmp_path)
-    for rank in ("1", "0"):
+    for rank in ("1", "0"):  # the main process alone prints, and writes figures
         monkeypatch.setenv("RANK", rank)
-        assert run("detect", *words, "--no-draw").code == 0
+        assert run_tool("detect", [str(word) for word in (*words, "--no-draw")]) == 0
     check_boxes(tmp_path / "detections.jsonl")
 
 

@@ -34,11 +34,11 @@ WRONG = [
     # a subject that is missing or unknown
     (
         "benchmark",
-        "detector benchmark: expected one of train, detect, ssd, backbones, found nothing",
+        "detector benchmark: expected one of train, save, detect, ssd, backbones, found nothing",
     ),
     (
         "benchmark trian --batch 4",
-        "detector benchmark: expected one of train, detect, ssd, backbones, found 'trian'; "
+        "detector benchmark: expected one of train, save, detect, ssd, backbones, found 'trian'; "
         "did you mean 'train'?",
     ),
     # a flag that is missing
@@ -88,11 +88,14 @@ WRONG = [
     ("export --weights w --opset 99", "--opset: expected at most 23, found '99'"),
     ("info --cfg c --classes 0", "--classes: expected at least 1, found '0'"),
     # a choice that is unknown
-    ("export --weights w --format onx", "--format: expected 'onnx' or 'pt2', found 'onx'"),
+    (
+        "export --weights w --format onx",
+        "--format: expected 'onnx', 'openvino' or 'pt2', found 'onx'",
+    ),
     ("train --optimizer adam", "--optimizer: expected 'sgd' or 'adamw', found 'adam'"),
     (
         "train --precision fp8",
-        "--precision: expected 'auto', 'fp32', 'fp16' or 'bf16', found 'fp8'",
+        "--precision: expected 'auto', 'fp64', 'fp32', 'fp16' or 'bf16', found 'fp8'",
     ),
     # a word that stands alone
     (f"{DETECT} more", "unexpected word 'more'; several values are written as a,b,c"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.config import YamlFile
-from detector.export import export
+from detector.export import Options, export
 from detector.export.pooling import adaptive_average_pool
 from detector.graph import build_model_file
 from detector.model_file import check_model_file
@@ -49,7 +49,7 @@ def test_a_dynamic_classifier(format: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     file = YamlFile(Path("a.yaml"), CLASSIFIER)
     model = build_model_file(check_model_file(file)).eval()
-    path = export(model, format, tmp_path / "a", dynamic=True).path
+    path = export(model, format, tmp_path / "a", options=Options(dynamic=True)).path
     backend = Predictor(path, device="cpu").backend
     for size_hw in ((4, 4), (28, 28), (40, 36), (60, 4), (64, 128)):
         images = np.random.default_rng(0).random((2, 3, *size_hw), np.float32)

@@ -215,6 +215,7 @@ def test_ctrl_c_ends_a_run(tmp_path):
         "    def __call__(self, images):\n"
         "        time.sleep(0.5)\n"
         "        return super().__call__(images)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job of a shell ignores it
         "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
         "    list(Pipeline(Slow(), NmsSettings())(images_of(itertools.repeat(grey(9)))))\n"
@@ -222,7 +223,12 @@ def test_ctrl_c_ends_a_run(tmp_path):
         "    print('interrupted', threading.active_count())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert (done.stdout, done.stderr) == ("interrupted 1\n", "")
 
