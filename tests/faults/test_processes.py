@@ -137,7 +137,7 @@ def test_one_of_two_dies(words, start, tmp_path: Path, killed: int):
     deadline = time.monotonic() + 300
     while not (run / "previous.state.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill(process_of_rank(killed), signal.SIGKILL)
+    os.kill(child_of_rank(process.pid, killed), signal.SIGKILL)
     start_seconds = time.monotonic()
     _, err = process.communicate(timeout=END_SECONDS)
     assert time.monotonic() - start_seconds < END_SECONDS
@@ -151,16 +151,13 @@ def test_one_of_two_dies(words, start, tmp_path: Path, killed: int):
     assert trainer.progress.step == step + 1
 
 
-def process_of_rank(rank: int) -> int:
-    """The training process of that number, by its environment."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"RANK=%d" % rank in environment and b"tools/train.py" in command:
-            return int(folder.name)
+def child_of_rank(launcher: int, rank: int) -> int:
+    """Of the launcher's own children the one with that number in its environment."""
+    for file in Path(f"/proc/{launcher}/task").glob("*/children"):
+        for child in file.read_text().split():
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            if b"RANK=%d" % rank in environment:
+                return int(child)
     raise AssertionError(f"no process of rank {rank}")
 
 
