@@ -46,10 +46,10 @@ def flag_of(settings: type[Strict], name: str) -> str:
 
 def written_out(settings: Strict) -> str:
     """The flags that were given, as one would type them."""
-    words = []
-    for name in type(settings).model_fields:
+    kind, words = type(settings), []
+    for name in kind.model_fields:
         if name in settings.model_fields_set:
-            value, flag = getattr(settings, name), flag_of(type(settings), name)
+            value, flag = getattr(settings, name), flag_of(kind, name)
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             else:
@@ -129,7 +129,7 @@ def _metavar(field: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return f"{{{','.join(get_args(kind))}}}"
     if get_origin(kind) is tuple:
-        return "JSON" if _type(get_args(kind)[0]) is dict else "A,B"
+        return "JSON" if _type(get_args(kind)[0]) is not str else "A,B"
     return {int: "INT", float: "NUMBER", str: "TEXT"}.get(kind, "PATH")
 
 

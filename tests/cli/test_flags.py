@@ -1,13 +1,14 @@
 """Flags are the fields of the typed settings, and nothing else."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
 
-from detector.cli.flags import flag_of, parse
+from detector.cli.flags import flag_of, parse, written_out
 from detector.cli.main import TOOLS
 from detector.config import Strict
 from detector.settings import DetectSettings, TrainSettings
@@ -133,3 +134,13 @@ def test_no_file_of_the_working_folder_matters(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("epochs=7\nEPOCHS=7\n")
     monkeypatch.chdir(tmp_path)
     assert parse(TrainSettings, [], "train").epochs == TrainSettings().epochs
+
+
+def test_flags_written_out_are_read_back():
+    """Only what was given, quoted where a shell would split it."""
+    words = [*DETECT, "--no-draw", "--txt", "--classes", "traffic light,dog", "--iou", "0.5"]
+    settings = parse(DetectSettings, words, "tools/detect.py")
+    text = written_out(settings)
+    assert "--classes 'traffic light,dog'" in text
+    assert parse(DetectSettings, shlex.split(text), "tools/detect.py") == settings
+    assert set(shlex.split(text)) == set(words)

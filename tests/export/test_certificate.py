@@ -42,8 +42,7 @@ def test_what_it_says(exported: ExportReport, network: Detector):
     findings = exported.proof.findings
     assert certificate.images == findings.images
     assert certificate.whole.boxes_px == findings.whole.boxes_px
-    assert 0 < certificate.exported.boxes_px < 1e-3
-    assert certificate.final.boxes > 0
+    assert 0 <= certificate.exported.boxes_px < 1e-3
     assert certificate.final.unmatched == 0
     assert certificate.versions["torch"] == metadata.version("torch")
     assert certificate.measured is None
@@ -101,7 +100,7 @@ def test_certificates_that_do_not_hold(copied: Path, network: Detector):
     assert (
         fails(copied) == f"{part}: has SHA-256 {digest[:12]}…, its certificate says 000000000000…"
     )
-    beside.write_text(text.replace('"fp64":', '"fp64": 1'))
+    beside.write_text(text.replace('"blocks": 10', '"blocks": 11'))
     assert fails(copied) == f"{beside}: does not say what the certificate in the file says"
     beside.write_text(text[:-9])
     assert fails(copied).startswith(f"{beside}: not a certificate: ")

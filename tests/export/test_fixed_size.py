@@ -56,9 +56,11 @@ def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path,
     assert (backend.batch_size, backend.dynamic_size) == (None, False)
     image = rng.integers(0, 255, (50, 120, 3)).astype(np.uint8)
     (expected,), (found,) = Predictor(ssd)(image), Predictor(report.path)(image)
-    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-    assert len(found) > 0
+    # Untrained scores lie so close together that rounding decides about their order.
+    distances = np.abs(found.boxes_xyxy[:, None] - expected.boxes_xyxy[None]).max(-1)
+    assert distances.min(0).max() < 1e-3
+    assert distances.min(1).max() < 1e-3
     with pytest.raises(DetectorError, match="takes inputs of 68×68 only, found imgsz 64; "):
         open_backend(report.path, RuntimeSettings(imgsz=64))
 
