@@ -52,9 +52,9 @@ def fails(path: Path, **options: object) -> str:
     return str(caught.value).removeprefix(f"{path}: ")
 
 
-@pytest.mark.parametrize("hint", ["LATENCY", "THROUGHPUT"])
-def test_it_runs_a_batch(make_openvino, no_network, hint):
-    backend = OpenVinoBackend(make_openvino(), threads=1, hint=hint)
+@pytest.mark.parametrize("streams", [1, 2])
+def test_it_runs_a_batch(make_openvino, no_network, streams):
+    backend = OpenVinoBackend(make_openvino(), threads=streams, streams=streams)
     images = np.stack([np.full((3, *SIZE_HW), level, np.float32) for level in (1.0, 0.5)])
     boxes, scores = backend(images)
     assert boxes.dtype == scores.dtype == np.float32
