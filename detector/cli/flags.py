@@ -131,7 +131,7 @@ def _metavar(field: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return f"{{{','.join(get_args(kind))}}}"
     if get_origin(kind) is tuple:
-        return "JSON" if _type(get_args(kind)[0]) is dict else "A,B"
+        return "JSON" if _type(get_args(kind)[0]) is not str else "A,B"
     return {int: "INT", float: "NUMBER", str: "TEXT"}.get(kind, "PATH")
 
 

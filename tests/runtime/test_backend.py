@@ -11,7 +11,9 @@ from detector.errors import DetectorError
 from detector.preprocess import Preprocess
 from detector.runtime.backend import METADATA_KEY, ModelCard
 
-CARD = ModelCard(names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version="1.0")
+CARD = ModelCard(
+    names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version=__version__
+)
 
 
 def read(text: str) -> ModelCard:
