@@ -100,7 +100,7 @@ def _configured(
     )
     for runner in settings.formats:
         flops = trained_flops if runner == "pytorch" else fused_flops
-        for dynamic, batches in _by_shape(settings.batches):
+        for dynamic, batches in _by_shape(runner, settings.batches):
             path = _written(model, fused, runner, dynamic, folder)
             for batch, threads, mode in product(batches, settings.threads, settings.modes):
                 configuration = Configuration(
@@ -115,8 +115,11 @@ def _configured(
                 yield Configured(runner, threads, configuration, flops)
 
 
-def _by_shape(batches: Sequence[int]) -> Iterator[tuple[bool, list[int]]]:
+def _by_shape(runner: Runner, batches: Sequence[int]) -> Iterator[tuple[bool, Sequence[int]]]:
     """Batch sizes of files for one image, which are the faster ones, and of files for any."""
+    if runner in ("pytorch", "fused"):
+        yield True, batches
+        return
     for dynamic in (False, True):
         own = [batch for batch in batches if (batch > 1) == dynamic]
         if own:
@@ -124,7 +127,7 @@ def _by_shape(batches: Sequence[int]) -> Iterator[tuple[bool, list[int]]]:
 
 
 def _written(model: Detector, fused: Detector, runner: Runner, dynamic: bool, folder: Path) -> Path:
-    print(f"writing {runner}{', for any batch' if dynamic else ''}")
+    print(f"writing {runner}, for {'any batch' if dynamic else 'one image'}")
     path = folder / f"{runner}{'-dynamic' if dynamic else ''}.safetensors"
     if runner == "pytorch" or runner == "fused":  # noqa: PLR1714 (mypy narrows this form only)
         save_weights(path, model if runner == "pytorch" else fused)
