@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from detector import __version__
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
 from detector.runtime.backend import METADATA_KEY, ModelCard
