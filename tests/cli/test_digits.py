@@ -14,9 +14,10 @@ from detector.opencv import write_image
 from detector.reparam import deploy
 
 TRAINING = {
-    **{"cfg": "repvgg", "variant": "A0", "imgsz": 32, "epochs": 18, "batch": 32},
-    **{"optimizer": "adamw", "learning-rate": 0.001, "momentum": 0.9, "ema-warmup": 100},
-    **{"fliplr": 0, "scale": 0.2, "val-interval": 3, "device": "cpu"},
+    **{"cfg": "repvgg", "variant": "A0", "imgsz": 32, "epochs": 15, "batch": 32},
+    **{"optimizer": "adamw", "learning-rate": 0.001, "momentum": 0.9},
+    **{"ema-decay": 0.98, "ema-warmup": 20, "fliplr": 0, "scale": 0.2},
+    **{"val-interval": 3, "device": "cpu"},
 }
 
 
