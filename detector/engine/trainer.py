@@ -334,13 +334,14 @@ class Trainer:
 
     def explain(self, error: BaseException) -> None:
         """Raise what a person should read in place of an error of the loop, where there is such."""
-        if self.stop.is_asked:  # a signal to all processes ends the loader's workers, too
-            raise self.stop.interruption(f"stopped; {self.run.how_to_go_on()}") from None
         if several() and any(words in str(error) for words in LOST):
+            # Asked to stop or not: the launcher's signal to those that are left may come first.
             reason = str(error).splitlines()[0]
             raise DetectorError(
                 f"another process of this run was lost ({reason}); {self.run.how_to_go_on()}"
             ) from error
+        if self.stop.is_asked:  # a signal to all processes ends the loader's workers, too
+            raise self.stop.interruption(f"stopped; {self.run.how_to_go_on()}") from None
 
 
 def seed_step(seed: int, step: int) -> None:
