@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from tabulate import tabulate
 from torch import nn
 
-from detector.benchmarks.timing import interleaved, spread
+from detector.benchmarks.timing import forward, interleaved, spread
 from detector.errors import DetectorError
 from detector.graph import build
 from detector.reparam import deploy
@@ -35,7 +34,7 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
         for batch in BATCHES:
             images = torch.rand(batch, 3, IMAGE_SIDE, IMAGE_SIDE)
             images = images.contiguous(memory_format=torch.channels_last)
-            runs = {name: _run(network, images) for name, network in networks.items()}
+            runs = {name: forward(network, images) for name, network in networks.items()}
             name = f"RepVGG-{variant}, batch {batch}"
             figures[name] = _report(name, interleaved(runs, settings.rounds))
     return figures
@@ -57,14 +56,6 @@ def _networks(variant: str) -> dict[str, nn.Module]:
         name: network.eval().to(memory_format=torch.channels_last)
         for name, network in networks.items()
     }
-
-
-def _run(network: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    def run() -> None:
-        with torch.inference_mode():
-            network(images)
-
-    return run
 
 
 def _report(title: str, seconds: dict[str, list[float]]) -> dict[str, Any]:

@@ -22,11 +22,10 @@ from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
 from detector.checkpoint import load, save_weights
 from detector.cost import cost
-from detector.data.dataset import open_dataset
 from detector.data.shapes import draw_image
-from detector.evaluation.run import choose_metric, evaluate
 from detector.export import Options, export
 from detector.graph import Detector
+from detector.labelled import open_labelled
 from detector.opencv import write_image
 from detector.predict import open_backend
 from detector.reparam import deploy
@@ -151,18 +150,7 @@ def _measure_ap(settings: DetectBenchmarkSettings, configured: list[Configured])
         path = one.configuration.weights
         if path not in found:
             backend, nms = open_backend(path, RuntimeSettings(device="cpu"))
-            dataset = open_dataset(
-                str(settings.data),
-                settings.split,
-                data_root=settings.data_root,
-                names=backend.names,
-                skip_bad=settings.skip_bad,
-                limit=settings.limit,
-            )
-            image_ids = [sample.image_id for sample in dataset.samples]
-            evaluator = choose_metric(backend.task, None)(
-                dataset.ground_truth(), dataset.category_ids, image_ids
-            )
-            figures = evaluate(backend, dataset.samples, evaluator, backend.measuring, 1, nms)
+            labelled = open_labelled(settings, settings.split, backend)
+            figures = labelled.measure(backend, nms, backend.measuring, batch=1)
             found[path] = next(iter(figures.summary.values()))
         one.ap = found[path]

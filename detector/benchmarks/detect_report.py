@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from detector.benchmarks.detect_worker import Configuration
 from detector.benchmarks.timing import spread
-from detector.config import atomic
+from detector.plotting import new_figure, save_figure
 from detector.runtime.pipeline import Phase
 from detector.settings import Runner
 
@@ -179,11 +179,7 @@ def to_dict(configured: Sequence[Configured], peaks: Mapping[int, float]) -> dic
 
 def plot(configured: Sequence[Configured], path: Path) -> None:
     """Draw images per second into a PNG file: medians as bars, the spread as whiskers."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(9, 1 + 0.35 * len(configured)), layout="constrained")
-    FigureCanvasAgg(picture)
+    picture = new_figure(9, 1 + 0.35 * len(configured))
     axes = picture.subplots()
     rates = [one.images_per_second() for one in configured]
     colours = {runner: f"C{number}" for number, runner in enumerate(LABELS)}
@@ -200,5 +196,4 @@ def plot(configured: Sequence[Configured], path: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="images per second, from disk to boxes")
     axes.grid(axis="x", alpha=0.3)
-    with atomic(path) as temporary:
-        picture.savefig(temporary, dpi=120)
+    save_figure(picture, path)

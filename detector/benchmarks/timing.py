@@ -6,6 +6,9 @@ import statistics
 import time
 from collections.abc import Callable
 
+import torch
+from torch import Tensor, nn
+
 from detector.graph import Detector, build
 
 
@@ -31,3 +34,13 @@ def sized_model(cfg: str, variant: str | None, imgsz: int | None) -> Detector:
     side = model.square_size(imgsz or model.preprocess.size_hw[0])
     model.preprocess = model.preprocess.with_size(side)
     return model
+
+
+def forward(network: nn.Module, images: Tensor) -> Callable[[], None]:
+    """A forward pass to be timed."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return run

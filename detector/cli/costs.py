@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from detector.benchmarks.timing import interleaved
+from detector.benchmarks.timing import forward, interleaved
 from detector.cost import Cost, cost
-from detector.files import atomic
 from detector.graph import Detector
+from detector.plotting import new_figure, save_figure
 from detector.reparam import fuse_modules
 
 COLUMNS = (
@@ -60,7 +60,7 @@ def network_cost(
     if rounds is None:
         return NetworkCost(name, Form(costs["train"]), Form(costs["deployed"]))
     image = torch.rand(1, 3, *size_hw)
-    runs = {form: _run(network.eval(), image) for form, network in forms.items()}
+    runs = {form: forward(network.eval(), image) for form, network in forms.items()}
     seconds = interleaved(runs, rounds)
     train, deployed = (Form(costs[form], statistics.median(seconds[form])) for form in forms)
     return NetworkCost(name, train, deployed)
@@ -103,11 +103,7 @@ def table(networks: Sequence[NetworkCost]) -> str:
 
 def plot(networks: Sequence[NetworkCost], path: Path) -> None:
     """Draw parameters, multiply-adds, memory access and peak activations into a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(10, 2.5 + 0.8 * len(networks)), layout="constrained")
-    FigureCanvasAgg(picture)
+    picture = new_figure(10, 2.5 + 0.8 * len(networks))
     quantities: tuple[tuple[str, Callable[[Cost], float]], ...] = (
         ("parameters, M", lambda cost: cost.params / 1e6),
         ("multiply-adds, G", lambda cost: cost.macs / 1e9),
@@ -130,16 +126,7 @@ def plot(networks: Sequence[NetworkCost], path: Path) -> None:
         axes.grid(axis="x", alpha=0.3)
     axes.invert_yaxis()  # of all panels, which share it: the first network on top
     axes.legend()
-    with atomic(path) as temporary:
-        picture.savefig(temporary, dpi=120)
-
-
-def _run(model: Detector, image: torch.Tensor) -> Callable[[], None]:
-    def run() -> None:
-        with torch.inference_mode():
-            model(image)
-
-    return run
+    save_figure(picture, path)
 
 
 def _cells(form: Form) -> list[str]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from detector.checkpoint import load
 from detector.cli.flags import written_out
-from detector.cli.labelled import open_labelled
 from detector.data.shapes import draw_image
 from detector.export import LabelledImages, Options
 from detector.export import export as export_model
 from detector.graph import Detector
+from detector.labelled import open_labelled
 from detector.opencv import Image
 from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source

@@ -8,7 +8,6 @@ from typing import Any
 from tabulate import tabulate
 
 from detector import processes
-from detector.cli.labelled import Labelled, open_labelled
 from detector.cli.unused import note_unused
 from detector.collectives import joined
 from detector.config import write_text
@@ -16,6 +15,7 @@ from detector.errors import DetectorError
 from detector.evaluation.inputs import dump_inputs
 from detector.evaluation.returned import ReturnedOutputs, read_results, suppress_returned
 from detector.evaluation.run import Figures
+from detector.labelled import Labelled, open_labelled
 from detector.predict import lanes_of, open_backend
 from detector.runtime.backend import Backend
 from detector.runtime.certificate import Certificate, ap_tolerance

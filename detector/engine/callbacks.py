@@ -34,7 +34,7 @@ class Start:
         val_set: the images that are validated.
         figures: names of the task's figures, the main one first.
         monitor: name of the figure that chooses the best epoch.
-        batches: of one epoch.
+        images: that an epoch shows; more than there are, where some are repeated.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Start:
     val_set: DetectionDataset
     figures: tuple[str, ...]
     monitor: str
-    batches: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Terminal(Callback):
         self.clock, self.images, self.rate = time.perf_counter(), 0, 0.0
 
     def on_step(self, step: Step) -> None:
-        total, count = len(self.start.train_set), len(step.keys)
+        total, count = self.start.images, len(step.keys)
         if self.bar is None:
             self.bar = tqdm(
                 initial=min(step.batches * self.start.settings.batch, total) - count,

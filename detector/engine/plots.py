@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config import atomic
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from detector.plotting import new_figure, save_figure
 
 MAX_NAMED_CLASSES = 20
 """Above it, names and counts would cover the plot."""
@@ -28,7 +24,7 @@ def plot_results(
         figures: names of the figures in the records of validated epochs.
         path: the file.
     """
-    picture = _figure(10, 4)
+    picture = new_figure(10, 4)
     left, right = picture.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
     for name in [key for key in history[0] if key.startswith("loss")]:
@@ -50,7 +46,7 @@ def plot_results(
         axes.legend()
     left.set_ylim(bottom=0)
     right.set_ylim(0, 1)
-    _save(picture, path)
+    save_figure(picture, path)
 
 
 def plot_curves(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
@@ -60,7 +56,7 @@ def plot_curves(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
         curves: name of the class → (101,) precision at recalls 0, 0.01, … 1.
         path: the file.
     """
-    picture = _figure(7, 5)
+    picture = new_figure(7, 5)
     axes = picture.subplots()
     for name, curve in curves.items():
         axes.plot(np.linspace(0, 1, len(curve)), curve, label=f"{name} {curve.mean():.3f}")
@@ -74,7 +70,7 @@ def plot_curves(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
     axes.grid(alpha=0.3)
     if 0 < len(curves) <= MAX_NAMED_CLASSES:
         axes.legend(title="class, AP50", loc="lower left")
-    _save(picture, path)
+    save_figure(picture, path)
 
 
 def plot_confusion(names: Sequence[str], counts: NDArray[np.int64], path: Path) -> None:
@@ -87,7 +83,7 @@ def plot_confusion(names: Sequence[str], counts: NDArray[np.int64], path: Path) 
         path: the file.
     """
     side = min(max(4 + 0.5 * len(names), 5), 20)
-    picture = _figure(side, side)
+    picture = new_figure(side, side)
     axes = picture.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -99,19 +95,4 @@ def plot_confusion(names: Sequence[str], counts: NDArray[np.int64], path: Path) 
         if count and len(names) <= MAX_NAMED_CLASSES:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour)
-    _save(picture, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of its own, in inches; pyplot would keep it, and might look for a screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(picture, path)

@@ -7,13 +7,13 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from detector import __version__
 from detector.settings import TrainSettings
+from detector.versions import installed_versions
 
 PACKAGES = (
     "torch",
@@ -40,7 +40,11 @@ def provenance(settings: TrainSettings, data: Mapping[str, Any]) -> dict[str, An
     """
     return {
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
-        "versions": {"detector": __version__, "python": platform.python_version(), **_versions()},
+        "versions": {
+            "detector": __version__,
+            "python": platform.python_version(),
+            **installed_versions(PACKAGES),
+        },
         "machine": {
             "system": platform.platform(),
             "processor": platform.machine(),
@@ -50,13 +54,3 @@ def provenance(settings: TrainSettings, data: Mapping[str, Any]) -> dict[str, An
         "settings": settings.model_dump(mode="json", exclude=PRIVATE),
         "data": dict(data),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # of OpenCV's two builds one may be missing
-            continue
-    return found

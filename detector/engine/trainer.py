@@ -315,7 +315,7 @@ class Trainer:
             train_set=self.loader.dataset,
             val_set=self.datasets[1],
             figures=self.task.figures,
-            batches=len(self.loader.batch_sampler.batches()),
+            images=self.loader.batch_sampler.length,
             monitor=self.monitor,
         )
 

@@ -6,13 +6,13 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable
-from importlib import metadata
 
 from detector import reparam
 from detector.export import verify
 from detector.export.proof import Candidate, Proof
 from detector.graph import Detector
 from detector.runtime.certificate import Certificate, Difference, FinalDifference, Fusing
+from detector.versions import installed_versions
 
 ALWAYS_INVOLVED = ("torch", "torchvision", "numpy", "opencv-python-headless")
 
@@ -39,7 +39,10 @@ def certify(
         images=findings.images,
         half=half,
         measured=proof.measured,
-        versions=versions(libraries),
+        versions={
+            "python": platform.python_version(),
+            **installed_versions((*ALWAYS_INVOLVED, *libraries)),
+        },
         command=command,
     )
 
@@ -78,14 +81,3 @@ def weights_sha256(model: Detector) -> str:
         found.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
         found.update(array.tobytes())
     return found.hexdigest()
-
-
-def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Of Python, of this product's libraries and of these; those that are installed."""
-    found = {"python": platform.python_version()}
-    for name in (*ALWAYS_INVOLVED, *libraries):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # installed under another name, or as source code
-            continue
-    return found

@@ -5,12 +5,12 @@ So their JSON lines, one part after the other, are those of a single process.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from detector import processes
 from detector.errors import DetectorError
 from detector.files import atomic
 
@@ -38,10 +38,8 @@ class Shard:
     @classmethod
     def of_environment(cls) -> Shard | None:
         """What torchrun says of this process; None where it is alone."""
-        rank, count = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-        if not (rank.isdecimal() and count.isdecimal()) or int(count) < 2:
-            return None
-        return cls(int(rank) + 1, int(count))
+        count = processes.world_size()
+        return cls(processes.rank() + 1, count) if count > 1 else None
 
     def part(self, total: int) -> range:
         """The numbers of its files, of ``total``.

@@ -35,7 +35,7 @@ def test_events(told):
         list,
     ]
     begin = events[0]
-    assert (begin.folder, begin.monitor, begin.batches) == (trainer.run.folder, "AP", 3)
+    assert (begin.folder, begin.monitor, begin.images) == (trainer.run.folder, "AP", 8)
     steps = [event for event in events if isinstance(event, Step)]
     assert [(s.number, s.epoch, s.batches) for s in steps] == [
         (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 1), (5, 2, 2), (6, 2, 3)

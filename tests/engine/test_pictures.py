@@ -31,7 +31,7 @@ def start(tiny_data: Path, tmp_path: Path) -> Start:
         val_set=data,
         figures=("AP", "AP50"),
         monitor="AP",
-        batches=2,
+        images=8,
     )
 
 

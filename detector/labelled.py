@@ -1,4 +1,4 @@
-"""The labelled images that ``val`` and ``export`` measure on."""
+"""The labelled images that a network is measured on."""
 
 from __future__ import annotations
 

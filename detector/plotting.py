@@ -1,0 +1,29 @@
+"""Figures for files: without pyplot, which would keep them and might look for a screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detector.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 120
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size, inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH)
