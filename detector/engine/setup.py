@@ -123,7 +123,7 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
     rates = [[schedule(step) for step in range(progress.step)] for schedule in schedules]
     parts = ["learning rates"] if rates[0] != rates[1] else []
     if before.close_mixing and progress.epoch > before.epochs - before.close_mixing:
-        parts.append("mosaics")
+        parts.append("mixed images")
     line = f"{settings.epochs} epochs in place of {before.epochs}: "
     if not parts:
         return f"{line}the same training as with --epochs {settings.epochs} from the start"

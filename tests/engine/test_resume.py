@@ -133,8 +133,8 @@ def test_more_epochs_with_a_constant_learning_rate(start: Start, resume: Start, 
     ("values", "parts"),
     [
         ({}, "learning rates"),
-        ({"close_mixing": 1}, "learning rates and mosaics"),
-        ({"close_mixing": 1, "schedule": "constant"}, "mosaics"),
+        ({"close_mixing": 1}, "learning rates and mixed images"),
+        ({"close_mixing": 1, "schedule": "constant"}, "mixed images"),
     ],
 )
 def test_more_epochs_that_differ(start: Start, resume: Start, capsys, values: dict, parts: str):
