@@ -69,7 +69,7 @@ def plot_curves(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
     )
     axes.grid(alpha=0.3)
     if 0 < len(curves) <= MAX_NAMED_CLASSES:
-        axes.legend(title="class, AP50", loc="lower left")
+        axes.legend(title="class, AP50")
     save_figure(picture, path)
 
 
