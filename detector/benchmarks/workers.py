@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from detector.errors import DetectorError
 
@@ -24,8 +25,11 @@ class Worker:
         start_seconds: from its start to its first answer.
     """
 
-    def __init__(self, process: subprocess.Popen[str], started: float, first: str) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], errors: IO[str], started: float, first: str
+    ) -> None:
         self._process = process
+        self._errors = errors
         self.ask(first)
         self.start_seconds = time.perf_counter() - started
 
@@ -35,16 +39,17 @@ class Worker:
         Raises:
             DetectorError: the process has ended; says why.
         """
-        requests, answers, errors = self._process.stdin, self._process.stdout, self._process.stderr
+        requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None
         assert answers is not None
-        assert errors is not None
         with suppress(BrokenPipeError):  # it says why it ended
             requests.write(f"{line}\n")
             requests.flush()
         answer = answers.readline()
         if not answer:
-            said = errors.read().strip().splitlines() or ["without a word"]
+            self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().strip().splitlines() or ["without a word"]
             raise DetectorError(f"a measured process ended: {said[-1]}")
         return json.loads(answer)
 
@@ -58,17 +63,18 @@ def worker(module: str, first: str) -> Iterator[Worker]:
         first: the line that it is sent first.
     """
     path = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-    )
-    try:
-        yield Worker(process, started, first)
-    finally:
-        process.terminate()
-        process.communicate()
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:  # a pipe would fill up
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        )
+        try:
+            yield Worker(process, errors, started, first)
+        finally:
+            process.terminate()
+            process.communicate()

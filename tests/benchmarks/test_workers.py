@@ -11,6 +11,12 @@ from detector.benchmarks.workers import worker
 from detector.errors import DetectorError
 
 MODULE = "detector.benchmarks.detect_worker"
+CHATTY = """
+import sys
+for line in sys.stdin:
+    sys.stderr.write("." * 200_000)  # a pipe holds 65,536
+    print(1, flush=True)
+"""
 
 
 def configuration(weights: Path, images: Path) -> str:
@@ -39,3 +45,12 @@ def test_a_process_that_ends_says_why(tmp_path: Path):
         pass
     assert str(caught.value).startswith("a measured process ended: ")
     assert f"{missing}: no such file" in str(caught.value)
+
+
+def test_what_it_says_beside_its_answers_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with worker("chatty", "go") as process:
+        assert process.ask() == 1
