@@ -9,11 +9,11 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from detector.benchmarks.settings import BackboneBenchmarkSettings
 from detector.benchmarks.timing import forward, interleaved, spread
 from detector.errors import DetectorError
 from detector.graph import build
 from detector.reparam import deploy
-from detector.settings import BackboneBenchmarkSettings
 from detector.start_weights import transfer
 
 VARIANTS = ("A0", "B0")

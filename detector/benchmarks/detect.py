@@ -18,6 +18,7 @@ import torch
 
 from detector.benchmarks.detect_report import Configured, Run, plot, printed, to_dict
 from detector.benchmarks.detect_worker import Configuration
+from detector.benchmarks.settings import DetectBenchmarkSettings, Runner
 from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
 from detector.checkpoint import load, save_weights
@@ -29,7 +30,7 @@ from detector.labelled import open_labelled
 from detector.opencv import write_image
 from detector.predict import open_backend
 from detector.reparam import deploy
-from detector.settings import DetectBenchmarkSettings, Runner, RuntimeSettings
+from detector.settings import RuntimeSettings
 
 WORKER = "detector.benchmarks.detect_worker"
 DRAWN_HW = (480, 640)

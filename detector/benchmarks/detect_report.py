@@ -11,10 +11,10 @@ from typing import Any
 from tabulate import tabulate
 
 from detector.benchmarks.detect_worker import Configuration
+from detector.benchmarks.settings import Runner
 from detector.benchmarks.timing import spread
 from detector.plotting import new_figure, save_figure
 from detector.runtime.pipeline import Phase
-from detector.settings import Runner
 
 LABELS: dict[Runner, str] = {
     "pytorch": "PyTorch, as trained",

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from detector.benchmarks.settings import SaveBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
 from detector.benchmarks.train import PHASES, bare_step, recipe
 from detector.engine.setup import prepare
-from detector.settings import SaveBenchmarkSettings
 
 
 def benchmark(settings: SaveBenchmarkSettings) -> dict[str, Any]:

@@ -14,13 +14,13 @@ import torch
 from tabulate import tabulate
 from torchvision.models.detection import ssd300_vgg16
 
+from detector.benchmarks.settings import SsdBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
 from detector.data.shapes import draw_image
 from detector.export import export
 from detector.graph import build
 from detector.opencv import Image
 from detector.predict import Predictor
-from detector.settings import SsdBenchmarkSettings
 from detector.start_weights import transfer
 
 CLASSES = 90

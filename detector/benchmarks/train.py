@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from detector.benchmarks.settings import TrainBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
 from detector.engine.accumulation import normalise
 from detector.engine.optim import make_average
 from detector.engine.setup import prepare
 from detector.engine.trainer import Trainer
 from detector.memory import peak_memory
-from detector.settings import TrainBenchmarkSettings, TrainSettings
+from detector.settings import TrainSettings
 from detector.structures import Batch
 from detector.tasks import task_of
 

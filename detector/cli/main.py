@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from detector import processes
 from detector import settings as typed
+from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse
 from detector.config import write_text
 from detector.errors import DetectorError, Interrupted, nearest
@@ -37,12 +38,16 @@ TOOLS = {
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
     "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),
-    "benchmark train": Tool(typed.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"),
-    "benchmark save": Tool(typed.SaveBenchmarkSettings, "detector.benchmarks.save:benchmark"),
-    "benchmark detect": Tool(typed.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"),
-    "benchmark ssd": Tool(typed.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
+    "benchmark train": Tool(
+        benchmarks.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"
+    ),
+    "benchmark save": Tool(benchmarks.SaveBenchmarkSettings, "detector.benchmarks.save:benchmark"),
+    "benchmark detect": Tool(
+        benchmarks.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"
+    ),
+    "benchmark ssd": Tool(benchmarks.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
     "benchmark backbones": Tool(
-        typed.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
+        benchmarks.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
     ),
 }
 """A name of two words is a tool and its subject."""

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from detector.benchmarks.backbones import _networks, benchmark
+from detector.benchmarks.settings import BackboneBenchmarkSettings
 from detector.errors import DetectorError
-from detector.settings import BackboneBenchmarkSettings
 
 
 def test_networks_have_the_same_weights() -> None:
