@@ -53,7 +53,7 @@ def written_out(settings: Strict) -> str:
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             else:
-                words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
+                words += [flag, _joined(value)]
     return shlex.join(words)
 
 
@@ -72,7 +72,7 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
     """One flag a field; those that a tool shares with others are grouped by their class."""
     fields = settings.model_fields
     required = [
-        f"{flag_of(settings, name)} {_metavar(field)}"
+        f"{flag_of(settings, name)} {_metavar(field.annotation)}"
         for name, field in fields.items()
         if field.is_required()
     ]
@@ -108,7 +108,7 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options["metavar"] = _metavar(field)
+        options["metavar"] = _metavar(field.annotation)
     if get_origin(kind) is tuple:
         options["type"] = _listed
     if isinstance(field.json_schema_extra, dict):  # what the flag means without a value
@@ -122,16 +122,22 @@ def _help(field: FieldInfo) -> str:
         return f"{text} (required)"
     if field.default is None and "default:" in text:  # it says what happens then
         return text
-    default = "none" if field.default in (None, ()) else str(field.default)
+    default = "none" if field.default in (None, ()) else _joined(field.default)
     return f"{text} (default: {default})"
 
 
-def _metavar(field: FieldInfo) -> str:
-    kind = _type(field.annotation)
+def _joined(value: Any) -> str:
+    """As one would type it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _metavar(annotation: Any) -> str:
+    kind = _type(annotation)
     if get_origin(kind) is Literal:
         return f"{{{','.join(get_args(kind))}}}"
     if get_origin(kind) is tuple:
-        return "JSON" if _type(get_args(kind)[0]) is not str else "A,B"
+        item = get_args(kind)[0]
+        return "JSON" if _type(item) is dict else f"{_metavar(item)},..."
     return {int: "INT", float: "NUMBER", str: "TEXT"}.get(kind, "PATH")
 
 

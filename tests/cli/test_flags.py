@@ -32,7 +32,9 @@ def test_help_shows_every_setting_with_its_default(name: str, monkeypatch, capsy
             assert flag in usage
             text += " (required)"
         elif field.default is not None or "default:" not in text:
-            text += f" (default: {'none' if field.default in (None, ()) else field.default})"
+            default = field.default
+            listed = ",".join(map(str, default)) if isinstance(default, tuple) else default
+            text += f" (default: {'none' if listed in (None, '') else listed})"
         assert re.search(rf"{flag}(, --no-\S+)?( \S+)? {re.escape(text)}( |$)", options), flag
 
 
@@ -52,7 +54,7 @@ def test_help_of_defaults(monkeypatch, capsys):
         "  --weights PATH     a file (required)\n"
         "  --rate NUMBER      100 % of it (default: 0.0)\n"
         "  --kind {a,b}       which (default: a)\n"
-        "  --names A,B        words (default: none)\n"
+        "  --names TEXT,...   words (default: none)\n"
         "  --more JSON        mappings (default: none)\n"
         "  --draw, --no-draw  draw (default: True)\n"
         "\n"
