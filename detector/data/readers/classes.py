@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from detector.data.problems import Problem
@@ -27,8 +28,11 @@ Found = tuple[list[LabelledImage], list[Problem]]
 
 
 def images_in_folders(folder: Path, names: Sequence[str]) -> Found:
-    """All images below ``folder/CLASS/``; one that lies elsewhere is a problem."""
-    images: list[LabelledImage] = []
+    """All images below ``folder/CLASS/``; one that lies elsewhere is a problem.
+
+    The classes come in turns, so that the first few images show all of them.
+    """
+    by_class: list[list[Path]] = [[] for _ in names]
     problems: list[Problem] = []
     for path in image_files(folder):
         name, *below = path.relative_to(folder).parts
@@ -38,7 +42,14 @@ def images_in_folders(folder: Path, names: Sequence[str]) -> Found:
             what = f"lies in {name!r}, which is no class{_expected(name, names)}"
             problems.append(Problem(path, what, spoils_image=True))
         else:
-            images.append(_labelled(path, len(images) + 1, path, names.index(name)))
+            by_class[names.index(name)].append(path)
+    in_turns = (
+        (class_id, path)
+        for turn in zip_longest(*by_class)
+        for class_id, path in enumerate(turn)
+        if path is not None
+    )
+    images = [_labelled(path, n, path, class_id) for n, (class_id, path) in enumerate(in_turns, 1)]
     return images, problems
 
 
