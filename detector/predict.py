@@ -7,7 +7,6 @@ an ONNX file runs where torch is not installed.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from detector import processes
 from detector.config import explain
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image
@@ -150,7 +150,7 @@ def available_threads() -> int:
     said = os.environ.get("OMP_NUM_THREADS", "")
     if said.isdecimal() and int(said):
         return int(said)
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return processes.available_cores()
 
 
 def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:

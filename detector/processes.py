@@ -1,8 +1,9 @@
-"""Which of a run's processes this one is, as ``torchrun`` says it in the environment."""
+"""Which of a run's processes this one is, as ``torchrun`` says it, and the cores it may use."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 def rank() -> int:
@@ -23,3 +24,8 @@ def local_world_size() -> int:
 def is_main() -> bool:
     """Whether this is the one that prints and writes files."""
     return rank() == 0
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -173,7 +173,11 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     skip_nonfinite: bool = Field(
         False, description="skip steps with a loss or gradient that is not finite, and count them"
     )
-    workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None,
+        description="processes that load images; default: for a CPU a quarter as many as "
+        "cores, for a GPU one less than cores, at most 8",
+    )
     cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
     cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")

@@ -1,6 +1,7 @@
 """Deployment: equality, an argument that stays as it is, planted errors."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,11 +38,16 @@ def small_model(groups: int = 1, se: bool = False):
     return model
 
 
-def configurations() -> list[tuple[str, str | None]]:
+def configurations() -> list[Any]:
     """Each file's own variant, and those that differ in more than widths and numbers."""
     names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
     more = [("repvgg", "B1g4"), ("repvgg", "plus-L2pse"), ("vovnet", "39-v2"), ("vgg", "16-bn")]
-    return [*((name, None) for name in names), *more]
+    return [*(_its_own(name) for name in names), *more]
+
+
+def _its_own(name: str) -> Any:
+    slow = name in ("ssd300_vgg16", "ssd512_vgg16")  # and they have no batch norm to fuse
+    return pytest.param(name, None, marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])

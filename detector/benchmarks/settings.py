@@ -36,7 +36,9 @@ class TrainBenchmarkSettings(ModelBenchmarkSettings):
     data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
     data_root: Path | None = Field(None, description="folder in place of the definition's path")
     batch: Count = Field(16, description="images per training step")
-    workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="processes that load images")
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None, description="processes that load images; default: as for training"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the bare step")
 
 

@@ -67,7 +67,7 @@ class Images:
 
     def fill(self) -> None:
         """Decode as many images as may be kept, in threads."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(processes.available_cores()) as pool:
             for _ in pool.map(self.__getitem__, range(len(self.paths))):
                 if not self.bytes_left:
                     break

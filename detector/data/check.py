@@ -7,7 +7,6 @@ of zero size are dropped, boxes that hang over the border are clipped, duplicate
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
+from detector import processes
 from detector.data.problems import Problem
 from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
 from detector.errors import DetectorError
@@ -57,7 +57,7 @@ def check_images(images: Sequence[LabelledImage], title: str = "images") -> Chec
         title: what the progress bar says.
     """
     result = Checked()
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    threads = min(MAX_THREADS, processes.available_cores())
     with ThreadPoolExecutor(threads) as pool:
         # OpenCV and file reads release the interpreter's lock.
         checks = pool.map(check_image, images)

@@ -31,6 +31,9 @@ from detector.structures import Batch, Sample, Targets
 Key = tuple[int, int, int]
 """Epoch, index of the image, and how often it was shown before in the epoch."""
 
+MOST_WORKERS = 8
+"""Unless someone asks for more."""
+
 
 class Augmentation(Protocol):
     """Random changes of the training images.
@@ -274,7 +277,7 @@ def training_loader(
     batches = EpochBatches(
         factors, settings.batch, settings.seed, processes.rank(), processes.world_size()
     )
-    workers = min(settings.workers, len(batches))
+    workers = min(settings.workers or 0, len(batches))
     if workers and examples.images.is_shared:
         examples.images.fill()  # once, for all workers
     return TrainingLoader(
@@ -286,6 +289,16 @@ def training_loader(
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(settings.seed),
     )
+
+
+def default_workers(device: torch.device) -> int:
+    """How many processes load images where nobody says.
+
+    On a CPU they take cores from the network, and one core loads several times as many images as
+    the others train on (docs/training.md). What feeds a GPU needs a core of its own.
+    """
+    cores = processes.available_cores() // processes.local_world_size()
+    return min(cores // 4 if device.type == "cpu" else max(cores - 1, 0), MOST_WORKERS)
 
 
 def quiet_worker(worker: int) -> None:

@@ -18,7 +18,7 @@ from detector import processes
 from detector.collectives import copy_from_main, several
 from detector.data.dataset import DetectionDataset
 from detector.data.fingerprint import check_unchanged, fingerprint
-from detector.data.loader import Key
+from detector.data.loader import Key, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.freeze import hold_frozen
@@ -92,7 +92,12 @@ class Trainer:
         )
         self.monitor = settings.monitor or self.task.figures[0]
         check_figure(self.monitor, self.evaluator.figures)
-        self.loader = self.task.loader(train_set, model.preprocess, settings)
+        workers = settings.workers
+        if workers is None:
+            workers = default_workers(accelerator.device)
+        self.loader = self.task.loader(
+            train_set, model.preprocess, settings.model_copy(update={"workers": workers})
+        )
         self.multi_scale = MultiScale(
             size_hw=model.preprocess.size_hw,
             stride=model.max_stride,

@@ -15,6 +15,7 @@ from detector.data.loader import (
     EpochBatches,
     TrainingSet,
     collate,
+    default_workers,
     training_loader,
 )
 from detector.data.transforms import Augment, Example, Mixing
@@ -357,3 +358,24 @@ def test_images_as_they_are(dataset: DetectionDataset) -> None:
     boxes = [sorted(np.frombuffer(run[0][1], np.float32).tolist()) for run in (first, second)]
     assert boxes[0] == boxes[1]
     assert first != second
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "processes", "expected"),
+    [
+        ("cpu", 2, 1, 0),  # 2 // 4
+        ("cpu", 4, 1, 1),
+        ("cpu", 16, 2, 2),  # 16 // 2 // 4
+        ("cpu", 64, 1, 8),
+        ("cuda", 1, 1, 0),
+        ("cuda", 4, 1, 3),
+        ("cuda", 8, 4, 1),  # 8 // 4 − 1
+        ("mps", 12, 1, 8),
+    ],
+)
+def test_how_many_workers(
+    device: str, cores: int, processes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("detector.processes.available_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert default_workers(torch.device(device)) == expected

@@ -163,7 +163,7 @@ def test_what_may_be_given_anew(start: Start, resume: Start):
     assert (trainer.settings.patience, trainer.settings.workers) == (5, 1)
     again = resume("run").settings
     assert (again.patience, again.skip_nonfinite, again.save_minutes) == (5, True, 1.0)
-    assert again.workers == 0  # of that process only
+    assert again.workers is None  # of that process only
 
 
 def test_the_newest_run(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
