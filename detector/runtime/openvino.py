@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,7 +38,7 @@ class OpenVinoBackend(ExportedBackend):
         streams: int = 1,
     ) -> None:
         path = Path(path)
-        core = import_openvino().Core()
+        core = _core(import_openvino())
         model = _read(core, path)
         super().__init__(path, _card(model, path), _shapes(model.inputs), _shapes(model.outputs))
         found = model.input(INPUT).get_element_type().get_type_name()
@@ -61,6 +62,17 @@ class OpenVinoBackend(ExportedBackend):
         finally:
             self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
+
+
+@functools.cache
+def _core(openvino: Any) -> Any:
+    """The process's one core, which stays.
+
+    On CPUs with AMX the plugin gives the thread that loads it a stack for signals. When the last
+    core and network have gone it frees that stack, but takes it from the thread only if that is the
+    one they end in: else the next signal with a handler, Ctrl-C say, ends the process (2026.4).
+    """
+    return openvino.Core()
 
 
 def import_openvino() -> Any:

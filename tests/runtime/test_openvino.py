@@ -182,3 +182,27 @@ def test_telemetry(program: str, asks: bool, tmp_path: Path):
     )
     assert bool(done.stderr) is asks
     assert bool(list(tmp_path.iterdir())) is asks
+
+
+DROPPED = """
+import signal, sys, threading
+from detector.runtime.openvino import OpenVinoBackend
+
+backends = [OpenVinoBackend(sys.argv[1])]
+thread = threading.Thread(target=backends.clear)  # the last one ends in another thread
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("alive"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_are_handled_after_a_network_ended_in_another_thread(make_openvino):
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED, str(make_openvino())],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n")
