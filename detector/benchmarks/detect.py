@@ -26,7 +26,7 @@ from detector.cost import cost
 from detector.data.shapes import draw_image
 from detector.export import Options, export
 from detector.graph import Detector
-from detector.labelled import open_labelled
+from detector.labelled import Labelled, open_labelled
 from detector.opencv import write_image
 from detector.predict import open_backend
 from detector.reparam import deploy
@@ -46,7 +46,7 @@ def benchmark(settings: DetectBenchmarkSettings) -> dict[str, Any]:
         configured = list(_configured(settings, model, source, Path(folder)))
         peaks = _measure(settings, configured)
         if settings.data is not None:
-            _measure_ap(settings, configured)
+            _measure_ap(configured, open_labelled(settings, settings.split, model))
         print(printed(configured, peaks))
         if settings.plot is not None:
             plot(configured, settings.plot)
@@ -144,14 +144,13 @@ def _matrix_product_flops(threads: int) -> float:
     return 2 * MATRIX_SIDE**3 / (time.perf_counter() - start)
 
 
-def _measure_ap(settings: DetectBenchmarkSettings, configured: list[Configured]) -> None:
+def _measure_ap(configured: list[Configured], labelled: Labelled) -> None:
     """The first figure of the task, once for each file."""
     found: dict[Path, float] = {}
     for one in configured:
         path = one.configuration.weights
         if path not in found:
             backend, nms = open_backend(path, RuntimeSettings(device="cpu"))
-            labelled = open_labelled(settings, settings.split, backend)
             figures = labelled.measure(backend, nms, backend.measuring, batch=1)
             found[path] = next(iter(figures.summary.values()))
         one.ap = found[path]
