@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,9 @@ from detector.errors import DetectorError, Interrupted, nearest
 EXIT_ERROR = 2
 EXIT_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a program."""
+
+SIGPIPE = 13
+"""Whose reader has left; not every system names it."""
 
 
 class Tool(NamedTuple):
@@ -76,19 +80,10 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     program = program or f"tools/{name}.py"
-    subjects = [key.split()[1] for key in TOOLS if key.startswith(f"{name} ")]
-    if subjects:
-        if not words or words[0] not in subjects:
-            return _choose_subject(program, name, subjects, words)
-        name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
-    tool = TOOLS[name]
     _replace_missing_letters()
     try:
-        settings = parse(tool.settings, words, program)
-        with _quiet_beside_main():
-            figures = _function(tool)(settings)
-        if settings.json_file is not None and processes.is_main():
-            write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
+        code = _run(name, words, program)
+        sys.stdout.flush()
     except KeyboardInterrupt as stop:
         if processes.is_main():
             print(str(stop) or "interrupted", file=sys.stderr)
@@ -96,10 +91,40 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
             stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
         )
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            return EXIT_SIGNAL + SIGPIPE
         if "--debug" in words:
             raise
         return _fail(_explained(error))
+    return code
+
+
+def _run(name: str, words: list[str], program: str) -> int:
+    """Find the tool, for a tool with subjects by the first word, and run it."""
+    subjects = [key.split()[1] for key in TOOLS if key.startswith(f"{name} ")]
+    if subjects:
+        if not words or words[0] not in subjects:
+            return _choose_subject(program, name, subjects, words)
+        name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
+    tool = TOOLS[name]
+    settings = parse(tool.settings, words, program)
+    with _quiet_beside_main():
+        figures = _function(tool)(settings)
+    if settings.json_file is not None and processes.is_main():
+        write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
     return 0
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads the output any more, as after ``| head``: that is no error."""
+    if os.name != "posix":
+        return False
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written at the end
+    return True
 
 
 def _replace_missing_letters() -> None:

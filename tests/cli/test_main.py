@@ -228,6 +228,19 @@ def test_a_script_as_a_process(tmp_path: Path):
     assert done.stderr == "error: w.onnx: no such file; expected weights\n"
 
 
+def test_a_reader_that_leaves():
+    """As ``| head`` does: no error, and the shell's exit code for it, 128 + 13."""
+    words = [sys.executable, "tools/info.py", "--cfg", "yolov5n"]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_an_encoding_with_few_letters(tmp_path: Path):
     """The help of train has ± and β; a table has ×."""
     done = subprocess.run(
