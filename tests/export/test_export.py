@@ -276,6 +276,27 @@ def test_the_tolerances(boxes: float, scores: float, message: str | None):
             found.check()
 
 
+def test_what_a_network_rounds_itself_is_allowed_four_times(network: Detector, monkeypatch):
+    tight = verify.Tolerance(boxes=1e-12, scores=1e-12, unmatched=0.02)
+    batches = [np.random.default_rng(0).random((2, 3, 64, 64), np.float32)]
+    with torch.no_grad():
+        image = torch.from_numpy(batches[0])
+        exact = copy.deepcopy(network).double()
+        truth = exact.decode(exact(image.double()))
+        found = network.decode(network(image))
+    boxes, scores = (
+        float((one - other).abs().max() / other.abs().max())
+        for one, other in zip(found, truth, strict=True)
+    )
+    assert 1e-9 < boxes < 1e-5
+    wider = verify._with_rounding(tight, network, Fake(), batches)
+    assert wider.boxes == pytest.approx(4 * boxes, rel=0.01)
+    assert wider.scores == pytest.approx(4 * scores, rel=0.01)
+    assert verify._with_rounding(verify.SINGLE, network, Fake(), batches) == verify.SINGLE
+    monkeypatch.setattr(verify, "ROUNDINGS", 10**9)
+    assert verify._with_rounding(tight, network, Fake(), batches).boxes == 5e-4
+
+
 def test_other_shapes_are_no_match():
     class Longer(Fake):
         def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
