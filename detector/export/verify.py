@@ -208,7 +208,8 @@ def _with_rounding(
         exact, eager(original), _as_taken(batches, backend.batch_size), backend.task
     )
     boxes = min(ROUNDINGS * rounding.boxes_relative, MOST_BY_ROUNDING)
-    scores = min(ROUNDINGS * rounding.scores / rounding.largest_score, MOST_BY_ROUNDING)
+    largest_score = max(rounding.largest_score, SCORE_ROUNDING)
+    scores = min(ROUNDINGS * rounding.scores / largest_score, MOST_BY_ROUNDING)
     return replace(
         tolerance, boxes=max(tolerance.boxes, boxes), scores=max(tolerance.scores, scores)
     )

@@ -175,8 +175,12 @@ def test_programs_that_no_checkpoint_needs(tmp_path: Path, program: bytes, messa
 
 def test_deep_nesting_is_read_and_freed(tmp_path: Path):
     depth = 200_000
-    read(write_program(tmp_path / "a.pt", b"\x80\x02)" + b"\x85" * depth + b"."))
-    read(write_program(tmp_path / "b.pt", b"\x80\x02cx\ny\n)" + b"\x85" * depth + b"R."))
+    found = read(write_program(tmp_path / "a.pt", b"\x80\x02)" + b"\x85" * depth + b"."))
+    for _ in range(depth):
+        (found,) = found
+    assert found == ()
+    call = read(write_program(tmp_path / "b.pt", b"\x80\x02cx\ny\n)" + b"\x85" * depth + b"R."))
+    assert isinstance(call, Record)
 
 
 def test_a_list_that_holds_itself(tmp_path: Path):
