@@ -1,18 +1,14 @@
-"""From rows to a network: what is built, what it computes, and what it keeps in memory."""
+"""From rows to a network: what is built and what it computes."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from detector.config import YamlFile
@@ -22,7 +18,6 @@ from detector.graph import Detector, build, build_model_file, rebuild, run_empty
 from detector.heads.yolo import Detect
 from detector.layers.repvgg import RepVGGBlock
 from detector.model_file import check_model_file, read_model_file
-from detector.registry import contract
 from detector.rows import IMAGE, Row, scale_width
 
 KEYS = "nc: 3\nimgsz: 64\nanchors: [[10, 13], [30, 61]]\n"
@@ -428,142 +423,3 @@ def test_run_empty_leaves_no_trace() -> None:
     assert model.training
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
-
-
-# --------------------------------------------------------------------------------------- memory
-
-
-def live_maps(model: Detector, images: Tensor) -> list[set[int]]:
-    """Per row, which earlier rows' outputs are in memory when it begins."""
-    outputs: dict[int, weakref.ref[Tensor]] = {}
-    alive: list[set[int]] = []
-    hooks = []
-    for row, module in zip(model.plan, model.rows, strict=True):
-
-        def before(_module: nn.Module, _inputs: Any) -> None:
-            alive.append({index for index, ref in outputs.items() if ref() is not None})
-
-        def after(_module: nn.Module, _inputs: Any, out: Any, index: int = row.index) -> None:
-            if isinstance(out, Tensor):
-                outputs[index] = weakref.ref(out)
-
-        hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-    with torch.no_grad():
-        model.eval()(images)
-    for hook in hooks:
-        hook.remove()
-    return alive
-
-
-def needed_maps(model: Detector) -> list[set[int]]:
-    """Per row, the earlier rows whose outputs it or a later row reads."""
-    return [
-        {s for later in model.plan[row.index :] for s in later.sources if 0 <= s < row.index}
-        for row in model.plan
-    ]
-
-
-@pytest.mark.parametrize("name", ["yolov5n", "yolov5_vovnet27slim"])
-def test_only_what_a_later_row_reads_is_kept(name: str) -> None:
-    model = build(name)
-    assert live_maps(model, torch.rand(1, 3, 64, 64)) == needed_maps(model)
-
-
-def test_an_output_nobody_reads_is_not_kept() -> None:
-    model = build_text("""
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [0, 1, Conv, [8, 3, 2]]
-  - [0, 1, Conv, [8, 3, 4]]
-head:
-  - [[2, 3], 1, Detect, [nc, anchors]]
-""")
-    assert live_maps(model, torch.rand(1, 3, 64, 64)) == [set(), {0}, {0}, {0, 2}, {2, 3}]
-    assert [row.frees for row in model.plan] == [(-1,), (1,), (), (0,), (2, 3)]
-
-
-# --------------------------------------------------------------------------------- random graphs
-
-
-@dataclass
-class Node:
-    """What a map is known to be while a graph is drawn."""
-
-    channels: int
-    stride: Fraction
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> tuple[str, list[Node]]:
-    """Rows of a file that must build, and what each row's map is."""
-    nodes: list[Node] = []
-    rows: list[str] = []
-
-    def source(index: int) -> str:
-        """As a file may write it; the image lies before row 0."""
-        relative = index < 0 or draw(st.booleans())
-        return str(index - len(rows) if relative else index)
-
-    def node(index: int) -> Node:
-        return Node(3, Fraction(1)) if index < 0 else nodes[index]
-
-    for _ in range(draw(st.integers(2, 9))):
-        index = draw(st.integers(-1, len(nodes) - 1))
-        read = node(index)
-        alike = [i for i in range(len(nodes)) if nodes[i].stride == read.stride]
-        kind = draw(st.sampled_from(["Conv", "Conv", "C3", "Pool", "Upsample", "Concat", "Same"]))
-        if kind == "Concat" and alike:
-            joined = [draw(st.sampled_from(alike)) for _ in range(draw(st.integers(1, 3)))]
-            sources = ", ".join(source(i) for i in joined)
-            rows.append(f"[[{sources}], 1, Concat, [1]]")
-            nodes.append(Node(sum(nodes[i].channels for i in joined), read.stride))
-        elif kind == "C3":
-            rows.append(f"[{source(index)}, 2, C3, [8]]")
-            nodes.append(Node(8, read.stride))
-        elif kind == "Pool" and read.stride <= 8:
-            rows.append(f"[{source(index)}, 1, nn.MaxPool2d, [2]]")
-            nodes.append(Node(read.channels, read.stride * 2))
-        elif kind == "Upsample" and read.stride >= 2:
-            rows.append(f"[{source(index)}, 1, Upsample, [None, 2]]")
-            nodes.append(Node(read.channels, read.stride / 2))
-        elif kind == "Conv":
-            stride = draw(st.sampled_from([1, 2])) if read.stride <= 8 else 1
-            width = draw(st.sampled_from([4, 8, 12]))
-            rows.append(f"[{source(index)}, 1, Conv, [{width}, 3, {stride}]]")
-            nodes.append(Node(width, read.stride * stride))
-        else:
-            rows.append(f"[{source(index)}, 1, nn.Identity, []]")
-            nodes.append(Node(read.channels, read.stride))
-    levels = [draw(st.integers(0, len(nodes) - 1)) for _ in range(2)]
-    rows.append(f"[[{source(levels[0])}, {source(levels[1])}], 1, Detect, [nc, anchors]]")
-    cut = draw(st.integers(1, len(rows) - 1))
-    text = "\n".join(
-        ["backbone:", *(f"  - {row}" for row in rows[:cut])]
-        + ["head:", *(f"  - {row}" for row in rows[cut:])]
-    )
-    return text, nodes
-
-
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(graphs())
-def test_random_graphs(drawn: tuple[str, list[Node]]) -> None:
-    text, nodes = drawn
-    model = build_text(text).eval()
-    assert [row.channels for row in model.plan[:-1]] == [node.channels for node in nodes]
-    assert [row.stride for row in model.plan[:-1]] == [node.stride for node in nodes]
-    images = torch.rand(1, 3, 32, 48)
-    with torch.no_grad():
-        found = model(images)
-        # The same rows with nothing freed.
-        maps: dict[int, Any] = {IMAGE: images}
-        for row, module in zip(model.plan, model.rows, strict=True):
-            inputs = [maps[source] for source in row.sources]
-            known = contract(row.module)
-            maps[row.index] = module(inputs if known.reads_list else inputs[0])
-    for mine, expected in zip(found, maps[len(nodes)], strict=True):
-        torch.testing.assert_close(mine, expected, rtol=0, atol=0)
-    for index, node in enumerate(nodes):
-        assert maps[index].shape == (1, node.channels, 32 / node.stride, 48 / node.stride)
-    freed = [source for row in model.plan for source in row.frees]
-    assert sorted(freed) == list(range(IMAGE, len(nodes))), "each map is freed once"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -13,11 +11,7 @@ import torch
 from torch import nn
 
 from detector import registry
-from detector.checkpoint import load
-from detector.cli import run_tool
 from detector.errors import DetectorError
-from detector.graph import build
-from detector.layers.repvgg import randomise_batch_norms
 from detector.registry import (
     MAX_ARGUMENT,
     Count,
@@ -28,7 +22,6 @@ from detector.registry import (
     register,
     registered,
 )
-from detector.reparam import deploy
 
 if TYPE_CHECKING:
     from nowhere import OnlyForCheckers  # type: ignore[import-not-found]
@@ -308,148 +301,3 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert x.grad is not None
     missing = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
-
-
-# ---------------------------------------------------------------- a package of someone else's
-
-BLOCK = """
-import torch
-from torch import nn
-from detector.layers.conv import Conv
-from detector.registry import Width, register
-
-@register("acme.Twice", channels=lambda arguments, c_in: 2 * arguments["c_out"], stride=lambda a: 2)
-class Twice(nn.Module):
-    def __init__(self, c_in: int, c_out: Width, factor: float = 1.0):
-        super().__init__()
-        self.a, self.b = Conv(c_in, c_out, 3, 2), Conv(c_in, c_out, 1, 2)
-        self.factor = nn.Parameter(torch.tensor(factor))
-
-    def forward(self, x):
-        return torch.cat((self.a(x), self.b(x) * self.factor), 1)
-"""
-
-MODEL = """\
-nc: 2
-imgsz: 64
-anchors: [[10, 13], [30, 61]]
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, acme.Twice, {c_out: 8, factor: 0.5}]
-  - [-1, 2, acme.Twice, [16]]
-head:
-  - [[1, 2], 1, Detect, [nc, anchors]]
-"""
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed packages, and a model file in the working directory."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_loaded_entry_points", set())
-    monkeypatch.delitem(sys.modules, "acme_blocks", raising=False)
-    (tmp_path / "model.yaml").write_text(MODEL)
-    return tmp_path
-
-
-def install(folder: Path, block: str, entry: str = "twice = acme_blocks") -> None:
-    """What ``pip install`` of a small package leaves behind."""
-    (folder / "acme_blocks.py").write_text(block)
-    info = folder / "acme_blocks-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-blocks\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[detector.modules]\n{entry}\n")
-
-
-@pytest.mark.parametrize("entry", ["twice = acme_blocks", "any = acme_blocks:Twice"])
-def test_block_of_another_package_is_found_by_its_entry_point(entry: str, site: Path) -> None:
-    install(site, BLOCK, entry)
-    model = build("model.yaml")
-    assert [row.channels for row in model.plan] == [8, 16, 32, 0]
-    assert [row.stride for row in model.plan] == [2, 4, 16, 0]  # twice stride 2 in row 2
-    assert model.plan[1].arguments == {"c_out": 8, "factor": 0.5}
-    maps = model(torch.rand(2, 3, 64, 64))
-    sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-    randomise_batch_norms(model)
-    fused, certificate = deploy(model)
-    assert certificate.difference_fp64 <= 1e-10
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
-
-
-def test_block_of_another_package_goes_through_the_tools(site: Path, tiny_data: Path) -> None:
-    """Trained, its weights loaded, and fused into a file that needs the package no more."""
-    install(site, BLOCK)
-    words = "--cfg model.yaml --epochs 2 --batch 4 --nominal-batch 4 --device cpu --project runs"
-    assert run_tool("train", [*words.split(), "--data", str(tiny_data), "--name", "acme"]) == 0
-    factor = load("runs/acme/last.safetensors").rows[1].factor
-    assert 0 < abs(float(factor.detach()) - 0.5) < 0.5
-    weights = "--weights runs/acme/last.safetensors --output acme.onnx"
-    assert run_tool("export", weights.split()) == 0
-    assert (site / "acme.onnx").is_file()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "entry", "message"),
-    [
-        (
-            "import torch\n",
-            "import acme_missing\n",
-            "twice = acme_blocks",
-            "6: row 1: entry point 'twice' = 'acme_blocks' does not import: "
-            "No module named 'acme_missing'",
-        ),
-        (
-            "",
-            "",
-            "twice = acme_blocks:Thrice",
-            "6: row 1: entry point 'twice' = 'acme_blocks:Thrice' does not import: "
-            "module 'acme_blocks' has no attribute 'Thrice'",
-        ),
-        (
-            "acme.Twice",
-            "Conv",
-            "twice = acme_blocks",
-            "6: row 1: module name 'Conv' is registered twice: by detector.layers.conv and "
-            "acme_blocks",
-        ),
-        (
-            ", stride=lambda a: 2",
-            "",
-            "twice = acme_blocks",
-            "6: row 1 (acme.Twice): does not run: declares stride 1, makes 16 of 32 pixels",
-        ),
-        (
-            "2 * arguments",
-            "arguments",
-            "twice = acme_blocks",
-            "6: row 1 (acme.Twice): does not run: declares 8 channels, gives 16",
-        ),
-        (
-            'arguments["c_out"]',
-            'arguments["width"]',
-            "twice = acme_blocks",
-            "6: row 1 (acme.Twice): KeyError: 'width'",
-        ),
-        (
-            "super().__init__()",
-            "raise IndexError",
-            "twice = acme_blocks",
-            "6: row 1 (acme.Twice): IndexError",
-        ),
-        (
-            "return torch",
-            "assert x is None, 'no\\nmaps'\n        return torch",
-            "twice = acme_blocks",
-            "6: row 1 (acme.Twice): does not run: no",
-        ),
-    ],
-)
-def test_broken_package_is_one_line(
-    old: str, new: str, entry: str, message: str, site: Path
-) -> None:
-    install(site, BLOCK.replace(old, new), entry)
-    with pytest.raises(DetectorError) as caught:
-        build("model.yaml")
-    assert str(caught.value) == f"model.yaml:{message}"

@@ -1,0 +1,149 @@
+"""``val`` on what another machine computed: inputs written for it, outputs and boxes scored."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def dumped(run: Run, finder_onnx: Path, finder_data: Path, tmp_path: Path) -> Path:
+    """The finder's inputs."""
+    folder = tmp_path / "inputs"
+    ran = run("val", "--weights", finder_onnx, "--data", finder_data, "--dump-inputs", folder)
+    assert ran.figures == {"images": 5}
+    return folder
+
+
+@pytest.fixture
+def by_hand(dumped: Path, finder_onnx: Path) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """What ONNX Runtime alone makes of them: image id and outputs by name."""
+    listed = json.loads((dumped / "inputs.json").read_text())
+    session = onnxruntime.InferenceSession(finder_onnx)
+    found = []
+    for image in listed["images"]:
+        feed = {listed["input"]: np.load(dumped / image["file"])}
+        outputs = session.run(listed["outputs"], feed)
+        found.append((image["image_id"], dict(zip(listed["outputs"], outputs, strict=True))))
+    return found
+
+
+def test_the_dumped_inputs(dumped: Path):
+    listed = json.loads((dumped / "inputs.json").read_text())
+    assert listed["input"] == "images"
+    assert listed["outputs"] == ["boxes_xyxy", "scores"]
+    assert listed["names"] == ["red", "green"]
+    assert listed["preprocess"]["size_hw"] == [64, 64]
+    assert [image["image"] for image in listed["images"]] == [f"{name}.png" for name in "abcde"]
+    # d has 64×128 pixels: half as large, between bars of 16 rows.
+    assert listed["images"][3] == {
+        "image_id": 4,
+        "file": "4.npy",
+        "image": "d.png",
+        "size_hw": [64, 128],
+        "scale_xy": [0.5, 0.5],
+        "offset_xy": [0, 16],
+    }
+    array = np.load(dumped / "4.npy")
+    assert (array.shape, array.dtype) == ((1, 3, 64, 64), np.float32)
+    assert (array[0, :, 0, 0] == np.float32(114 / 255)).all()
+
+
+def test_outputs_of_another_machine_give_the_same_figures(
+    run: Run, finder_onnx: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
+):
+    """A file for each image, and one for all."""
+    (tmp_path / "each").mkdir()
+    for image_id, outputs in by_hand:
+        np.savez(tmp_path / "each" / f"{image_id}.npz", **outputs)
+    stacked = {
+        name: np.concatenate([outputs[name] for _, outputs in by_hand]) for name in by_hand[0][1]
+    }
+    np.savez(tmp_path / "all.npz", **stacked)
+    words = ("--weights", finder_onnx, "--data", finder_data, "--max-detections", 3)
+    expected = run("val", *words)
+    assert expected.figures["AP"] == pytest.approx(1)
+    for returned in ("each", "all.npz"):
+        ran = run("val", *words, "--predictions", tmp_path / returned)
+        assert ran.figures == expected.figures
+        assert ran.out == expected.out
+
+
+def test_boxes_of_another_machine_give_the_same_figures(
+    run: Run, finder: Path, finder_data: Path, tmp_path: Path
+):
+    words = ("--weights", finder, "--data", finder_data)
+    file = tmp_path / "boxes.json"
+    expected = run("val", *words, "--save-predictions", file)
+    assert run("val", *words, "--predictions", file).figures == expected.figures
+    boxes = json.loads(file.read_text())
+    kept = [box for box in boxes if box["image_id"] != 2]  # the only green square but one
+    file.write_text(json.dumps(kept))
+    assert run("val", *words, "--predictions", file).figures["per_class"]["green"] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "not a list of results: "),
+        ("{}", "not a list of results: expected a list"),
+        ('[{"image_id": 1}]', "not a list of results: key '0.category_id' is missing"),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 1}]',
+            "not a list of results: ",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, NaN], "score": 1}]',
+            "not a list of results: ",
+        ),
+        (
+            '[{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]',
+            "image_id 9 is not in the split",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}]',
+            "category_id 9 is none of the data's",
+        ),
+    ],
+)
+def test_boxes_that_are_none(
+    fails: Run, finder: Path, finder_data: Path, tmp_path: Path, content: str, message: str
+):
+    file = tmp_path / "boxes.json"
+    file.write_text(content)
+    found = fails("val", "--weights", finder, "--data", finder_data, "--predictions", file)
+    assert found.startswith(f"{file}: {message}")
+
+
+def test_outputs_that_are_none(
+    fails: Run, finder: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
+):
+    def message(file: Path) -> str:
+        return fails("val", "--weights", finder, "--data", finder_data, "--predictions", file)
+
+    folder = tmp_path / "each"
+    folder.mkdir()
+    assert message(folder) == f"{folder / '1.npz'}: cannot be read: No such file or directory"
+    _, outputs = by_hand[0]
+    first = folder / "1.npz"
+    np.savez(first, boxes_xyxy=outputs["boxes_xyxy"])
+    assert message(folder) == f"{first}: has no array 'scores'"
+    np.savez(first, boxes_xyxy=outputs["boxes_xyxy"], scores=outputs["scores"][:, :, :1])
+    assert message(folder) == (f"{first}: 'scores' of an image has shape (32, 1), expected (32, 2)")
+    file = tmp_path / "all.npz"
+    np.savez(file, **outputs)
+    assert message(file) == f"{file}: 'boxes_xyxy' is 1×32×4, expected 5 images"
+    file.write_bytes(b"PK no archive")
+    assert message(file) == f"{file}: not an .npz file of plain arrays"
+    np.savez(file, scores=np.array([print], object))
+    assert message(file) == f"{file}: not an .npz file of plain arrays"
+    np.save(tmp_path / "all.npy", outputs["scores"])
+    assert message(tmp_path / "all.npy") == (
+        f"{tmp_path / 'all.npy'}: holds one array without a name, expected .npz"
+    )

@@ -1,0 +1,191 @@
+"""Bare folders: their layout is recognised, or the error names what was looked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detector.data.definition import load_definition
+from detector.data.splits import Split
+from detector.errors import DetectorError
+
+
+def test_yolo_folder_with_splits_below_images(tmp_path: Path, make_image) -> None:
+    make_image("images/train2017/a.png")
+    make_image("images/val/b.png")
+    make_image("images/other/c.png")
+    (tmp_path / "labels/train2017").mkdir(parents=True)
+    (tmp_path / "labels/train2017/a.txt").write_text("2 .5 .5 .1 .1\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": (Split(images="images/train2017"),),
+        "val": (Split(images="images/val"),),
+    }
+    assert definition.names == ("0", "1", "2")
+    assert definition.notes == (
+        f"{tmp_path}: train: YOLO txt",
+        f"{tmp_path}: val: YOLO txt",
+        "no class names found (classes.txt): classes are named by their numbers",
+    )
+    (tmp_path / "classes.txt").write_text("cat\ndog\n\n")
+    assert load_definition(tmp_path).names == ("cat", "dog")
+
+
+def test_yolo_folder_with_splits_above_images(tmp_path: Path, make_image) -> None:
+    for split in ("train", "valid", "test"):
+        make_image(f"{split}/images/a.png")
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    assert load_definition(tmp_path).splits == {
+        "train": (Split(images="train/images"),),
+        "val": (Split(images="valid/images"),),
+        "test": (Split(images="test/images"),),
+    }
+
+
+def test_a_definition_inside_the_folder_is_used(tmp_path: Path, make_image) -> None:
+    make_image("train/images/a.png")
+    text = "train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['x']\nroboflow: {a: 1}\n"
+    (tmp_path / "data.yaml").write_text(text)
+    definition = load_definition(tmp_path)
+    assert definition.names == ("x",)
+    # train lies beside the file in spite of its "../"; val is nowhere and stays as written
+    assert definition.splits["train"] == (Split(images="train/images"),)
+    assert definition.splits["val"] == (Split(images="../valid/images"),)
+
+
+def test_yolo_folder_with_lists(tmp_path: Path, make_image) -> None:
+    make_image("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "train.txt").write_text("images/a.png\n")
+    assert load_definition(tmp_path).splits == {"train": (Split(list_file="train.txt"),)}
+
+
+def test_a_folder_without_lists_is_split_with_a_stated_seed(tmp_path: Path, make_image) -> None:
+    make_image("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": (Split(images="images", part=(0, 0.8), seed=0),),
+        "val": (Split(images="images", part=(0.8, 1), seed=0),),
+    }
+    assert definition.notes[2] == (
+        "no lists: 80% of the images, shuffled with seed 0, are train, the others val"
+    )
+
+
+def test_coco_folder(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    make_image("images/val/b.png")
+    (tmp_path / "annotations").mkdir()
+    for split, name in (("train", "a.png"), ("val", "b.png")):
+        content = {
+            "images": [{"id": 1, "file_name": name}],
+            "annotations": [],
+            "categories": [{"id": 9, "name": "cat"}, {"id": 2, "name": "dog"}],
+        }
+        (tmp_path / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
+    (tmp_path / "annotations/captions_train2017.json").write_text("{}")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        split: (
+            Split(annotations=f"annotations/instances_{split}2017.json", images=f"images/{split}"),
+        )
+        for split in ("train", "val")
+    }
+    assert definition.names == ("dog", "cat")
+
+
+def test_voc_folder_with_lists(tmp_path: Path, make_image) -> None:
+    make_image("JPEGImages/a.jpg")
+    for folder in ("Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    (tmp_path / "Annotations/a.xml").write_text(text)
+    for name in ("train", "test", "cow_train"):
+        (tmp_path / f"ImageSets/Main/{name}.txt").write_text("a\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        name: (
+            Split(
+                images="JPEGImages",
+                annotations="Annotations",
+                image_set=f"ImageSets/Main/{name}.txt",
+            ),
+        )
+        for name in ("train", "test")
+    }
+    assert definition.names == ("cow",)
+    assert definition.notes[-1] == "class names are those in the XML files, sorted"
+
+
+def test_xml_files_in_any_folders(tmp_path: Path, make_image) -> None:
+    make_image("pictures/deep/a.jpg")
+    (tmp_path / "marks").mkdir()
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    (tmp_path / "marks/a.xml").write_text(text)
+    assert load_definition(tmp_path).splits == {
+        "train": (Split(images=".", annotations=".", part=(0, 0.8)),),
+        "val": (Split(images=".", annotations=".", part=(0.8, 1)),),
+    }
+
+
+def test_xml_files_beside_images_in_split_folders(tmp_path: Path, make_image) -> None:
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    for split in ("train", "valid"):
+        make_image(f"{split}/a.jpg")
+        (tmp_path / split / "a.xml").write_text(text)
+    assert load_definition(tmp_path).splits == {
+        "train": (Split(images="train", annotations="train"),),
+        "val": (Split(images="valid", annotations="valid"),),
+    }
+
+
+def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
+    make_image("a.jpg")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: neither a data.yaml nor a known layout in this folder, expected images/ and "
+        "labels/, annotations/*.json, XML files, or a folder of images for each class"
+    )
+
+
+def test_real_folders(shared: Path) -> None:
+    bccd = load_definition(shared / "data/bccd")
+    assert list(bccd.splits) == ["train", "val", "test", "trainval"]
+    assert bccd.names == ("Platelets", "RBC", "WBC")
+    coco128 = load_definition(shared / "data/coco128")
+    # train has YOLO txt only, val an annotation file, which names the classes of both
+    assert coco128.splits["train"] == (Split(images="images/train2017"),)
+    assert coco128.splits["val"][0].format == "COCO JSON"
+    assert coco128.names == load_definition("coco128").names
+
+
+def test_class_folders_in_split_folders(tmp_path: Path, make_image) -> None:
+    for name in ("train/dog/a.png", "valid/cat/b.png"):
+        make_image(name)
+    definition = load_definition(tmp_path)
+    assert definition.names == ("cat", "dog")
+    assert definition.splits == {
+        "train": (Split(class_folders="train"),),
+        "val": (Split(class_folders="valid"),),
+    }
+    assert definition.notes[-1] == "class names are those of the folders, sorted"
+
+
+def test_class_folders_without_splits(tmp_path: Path, make_image) -> None:
+    for name in ("dog/a.png", "cat/b.png"):
+        make_image(name)
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": (Split(class_folders=".", part=(0.0, 0.8)),),
+        "val": (Split(class_folders=".", part=(0.8, 1.0)),),
+    }
+    assert "no lists: 80% of the images, shuffled with seed 0, are train, the others val" in (
+        definition.notes
+    )
