@@ -14,7 +14,7 @@ MIXUP_BETA = 32.0
 """Both parameters of the distribution of the share: near one half, both images stay visible."""
 
 MAX_COVERED = 0.3
-"""Largest part of a box that a pasted one may cover."""
+"""Largest part of a box that pasted ones together may hide."""
 
 
 def mixup(example: Example, other: Example, rng: Generator) -> Example:
@@ -31,29 +31,41 @@ def mixup(example: Example, other: Example, rng: Generator) -> Example:
 def copy_paste(example: Example, other: Example, rng: Generator) -> Example:
     """Paste the boxes of another image where they lie (after arXiv 2012.07177, without masks).
 
-    They are taken in random order; one that would cover more than ``MAX_COVERED`` of a box, or of
-    one pasted before, is left out.
+    They are taken in random order; one is left out where it and those pasted before it would hide
+    more than ``MAX_COVERED`` of a box, be that the image's own or a pasted one.
     """
     image = example.image.copy()
-    boxes_xyxy = example.boxes_xyxy
-    pasted = []
-    for index in rng.permutation(len(other.boxes_xyxy)):
-        box_xyxy = other.boxes_xyxy[index]
-        if covered(boxes_xyxy, box_xyxy).max(initial=0) > MAX_COVERED:
+    layers = np.zeros(image.shape[:2], np.int32)  # 0: the image's own pixels; n: the n-th paste
+    whole = whole_pixels(example.boxes_xyxy)
+    layer_of = np.zeros(len(whole), np.int32)
+    pasted: list[int] = []
+    patches = whole_pixels(other.boxes_xyxy)
+    for index in rng.permutation(len(patches)):
+        x1, y1, x2, y2 = patches[index]
+        place, number = np.s_[y1:y2, x1:x2], len(pasted) + 1
+        below = layers[place].copy()
+        layers[place] = number
+        touched = ((whole[:, :2] < (x2, y2)) & (whole[:, 2:] > (x1, y1))).all(1)
+        pairs = zip(whole[touched], layer_of[touched], strict=True)
+        hidden = [hidden_part(layers, box_xyxy, layer) for box_xyxy, layer in pairs]
+        if max(hidden, default=0.0) > MAX_COVERED:
+            layers[place] = below
             continue
-        x1, y1 = np.floor(box_xyxy[:2]).astype(int)
-        x2, y2 = np.ceil(box_xyxy[2:]).astype(int)
-        image[y1:y2, x1:x2] = other.image[y1:y2, x1:x2]
-        boxes_xyxy = np.concatenate((boxes_xyxy, box_xyxy[None]))
+        image[place] = other.image[place]
+        whole = np.concatenate((whole, patches[index : index + 1]))
+        layer_of = np.append(layer_of, number)
         pasted.append(index)
+    boxes_xyxy = np.concatenate((example.boxes_xyxy, other.boxes_xyxy[pasted]))
     class_ids = np.concatenate((example.class_ids, other.class_ids[pasted]))
     return replace(example, image=image, boxes_xyxy=boxes_xyxy, class_ids=class_ids)
 
 
-def covered(boxes_xyxy: NDArray[np.float32], by_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 4), (4,) → (n,) part of each box that the other one covers."""
-    left_top = np.maximum(boxes_xyxy[:, :2], by_xyxy[:2])
-    right_bottom = np.minimum(boxes_xyxy[:, 2:], by_xyxy[2:])
-    sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    common = np.maximum(right_bottom - left_top, 0)
-    return np.asarray(common.prod(1) / sizes.prod(1), np.float32)
+def whole_pixels(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(n, 4) → (n, 4) x1, y1, x2, y2 of the pixels that the boxes touch, the last two excluded."""
+    return np.concatenate((np.floor(boxes_xyxy[:, :2]), np.ceil(boxes_xyxy[:, 2:])), 1).astype(int)
+
+
+def hidden_part(layers: NDArray[np.int32], box_xyxy: NDArray[np.int64], layer: int) -> float:
+    """Part of a box's pixels that lies below what was pasted after it."""
+    x1, y1, x2, y2 = box_xyxy
+    return float((layers[y1:y2, x1:x2] > layer).mean())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil, floor
+
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.mixing import MAX_COVERED, copy_paste, covered, mixup
+from detector.data.mixing import MAX_COVERED, copy_paste, hidden_part, mixup, whole_pixels
 from detector.data.transforms import Example
 
 Box = tuple[float, float, float, float]
@@ -34,12 +36,17 @@ def test_mixup_by_hand() -> None:
     assert np.all(first.image == 100)
 
 
-def test_covered_by_hand() -> None:
-    # 10×10 boxes: a quarter, nothing, all of it
-    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [6, 6, 8, 8]], np.float32)
-    found = covered(boxes, np.array([5, 5, 15, 15], np.float32))
-    assert found.tolist() == pytest.approx([0.25, 0, 1])
-    assert covered(boxes[:0], boxes[0]).shape == (0,)
+def test_hidden_part_by_hand() -> None:
+    # Of a 10×10 box a quarter lies below paste 1, and another quarter below paste 2.
+    layers = np.zeros((20, 20), np.int32)
+    layers[:5, :5], layers[5:10, 5:10] = 1, 2
+    box = np.array([0, 0, 10, 10])
+    assert [hidden_part(layers, box, layer) for layer in (0, 1, 2)] == [0.5, 0.25, 0]
+
+
+def test_whole_pixels() -> None:
+    assert whole_pixels(np.array([[0.5, 1, 9.1, 10]], np.float32)).tolist() == [[0, 1, 10, 10]]
+    assert whole_pixels(np.zeros((0, 4), np.float32)).shape == (0, 4)
 
 
 def test_a_pasted_box_brings_its_pixels() -> None:
@@ -64,6 +71,15 @@ def test_what_would_be_hidden_stays() -> None:
     assert len(copy_paste(first, second, rng()).class_ids) == 2
 
 
+def test_pastes_are_added_up() -> None:
+    # Sixteen boxes of 5×5 tile one of 20×20: each hides a sixteenth, four of them a quarter, and
+    # five 0.3125, more than is allowed.
+    tiles = [(x, y, x + 5, y + 5) for y in range(0, 20, 5) for x in range(0, 20, 5)]
+    found = copy_paste(example(100, (0, 0, 20, 20)), example(200, *tiles, first_class=1), rng())
+    assert len(found.class_ids) == 1 + 4
+    assert (found.image[:20, :20] == 200).all(-1).sum() == 4 * 25
+
+
 def test_nothing_to_paste() -> None:
     found = copy_paste(example(100), example(200), rng())
     assert np.all(found.image == 100)
@@ -81,5 +97,13 @@ def test_every_box_stays_visible(seed: int) -> None:
     first, second = example(100, *boxes[:3]), example(200, *boxes[3:])
     found = copy_paste(first, second, draw).boxes_xyxy
     assert np.array_equal(found[:3], first.boxes_xyxy)
-    for later in range(3, len(found)):
-        assert covered(found[:later], found[later]).max() <= MAX_COVERED
+    for number, box_xyxy in enumerate(found):
+        pixels = pixels_of(box_xyxy)
+        above = set().union(*(pixels_of(box) for box in found[max(3, number + 1) :]))
+        assert len(pixels & above) <= MAX_COVERED * len(pixels)
+
+
+def pixels_of(box_xyxy: Sequence[float]) -> set[tuple[int, int]]:
+    x1, y1, x2, y2 = box_xyxy
+    rows, columns = range(floor(y1), ceil(y2)), range(floor(x1), ceil(x2))
+    return {(row, column) for row in rows for column in columns}
