@@ -25,7 +25,7 @@ HEADS = {"yolov5_neck": 64, "ssd300_neck": 300}
 
 
 GRID = [(cfg, variant) for cfg in HEADS for variant in read_model_file(cfg).keys.variants]
-LARGEST = ("ssd300_neck", "vgg-16-bn")
+SMALLEST, LARGEST = ("yolov5_neck", "yolov5n"), ("ssd300_neck", "vgg-16-bn")
 
 
 def test_the_grid_is_whole() -> None:
@@ -88,8 +88,10 @@ def settle_batch_norms(model: Detector) -> None:
         model.train()(torch.rand(16, 3, *model.preprocess.size_hw))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("cfg", "variant"), GRID)
+@pytest.mark.parametrize(
+    ("cfg", "variant"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] * (pair != SMALLEST)) for pair in GRID],
+)
 def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
     """Saved, loaded, exported as ONNX; val measures with that file."""
     torch.manual_seed(0)
@@ -98,7 +100,7 @@ def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
     settle_batch_norms(model)
     save_weights(tmp_path / "a.safetensors", model)
     report = export(load(tmp_path / "a.safetensors"), "onnx", tmp_path / "a")
-    assert report.comparison.images > 0
+    assert report.proof.findings.images > 0
     words = ["--weights", str(report.path), "--data", str(tiny_data)]
     assert run_tool("val", [*words, "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())

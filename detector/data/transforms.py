@@ -280,7 +280,9 @@ class _Further:
     """Albumentations transforms applied to an example."""
 
     def __init__(self, albumentations: Any, transforms: Sequence[Any]) -> None:
-        boxes = albumentations.BboxParams("pascal_voc", label_fields=["class_ids"], clip=True)
+        boxes = albumentations.BboxParams(
+            "pascal_voc", label_fields=["class_ids"], clip=True, min_visibility=MIN_AREA_LEFT
+        )
         self.moves_boxes = any(isinstance(t, albumentations.DualTransform) for t in transforms)
         self.compose = albumentations.Compose(
             transforms, bbox_params=boxes if self.moves_boxes else None
@@ -295,7 +297,7 @@ class _Further:
         )
         boxes = np.asarray(result["bboxes"], np.float64).reshape(-1, 4)
         class_ids = np.asarray(result["class_ids"], np.int64)
-        keep = worth_keeping(boxes, boxes)
+        keep = worth_keeping(boxes, boxes)  # the area that is left was looked at before
         image = np.ascontiguousarray(result["image"])
         return Example(image, boxes[keep].astype(np.float32), class_ids[keep])
 

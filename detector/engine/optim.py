@@ -21,11 +21,12 @@ WARMUP_START = 1e-3
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     """SGD with Nesterov's momentum, or AdamW; weight decay on convolutions and matrices only.
 
-    Frozen parameters are left out.
+    Learnt vectors do not decay, whatever their shape. Frozen parameters are left out.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim > 1]
-    others = [p for p in trained if p.ndim <= 1]
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    weights = {name for name, p in trained.items() if name.endswith("weight") and p.ndim > 1}
+    decayed = [p for name, p in trained.items() if name in weights]
+    others = [p for name, p in trained.items() if name not in weights]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},

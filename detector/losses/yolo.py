@@ -18,6 +18,7 @@ from detector.assigners import (
 )
 from detector.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.collectives import total
+from detector.errors import DetectorError
 from detector.heads.yolo import Detect
 from detector.losses.binary import BINARY_LOSSES
 from detector.settings import LossSettings
@@ -52,6 +53,11 @@ class YoloLoss:
     def __init__(self, head: Detect, settings: LossSettings, side: int) -> None:
         head.check_trainable()
         levels = len(head.strides)
+        if levels > len(OTHER_LEVEL_BALANCE):
+            raise DetectorError(
+                f"the loss has weights for up to {len(OTHER_LEVEL_BALANCE)} levels, the head has "
+                f"{levels}"
+            )
         self.head = head
         self.assigner = make_assigner(settings)
         self.overlap = OVERLAPS[settings.box_loss]
@@ -65,7 +71,7 @@ class YoloLoss:
         self.class_gain = (
             settings.class_gain * head.nc / REFERENCE_CLASSES * REFERENCE_LEVELS / levels
         )
-        self.balance = LEVEL_BALANCE.get(levels, OTHER_LEVEL_BALANCE)
+        self.balance = LEVEL_BALANCE.get(levels, OTHER_LEVEL_BALANCE[:levels])
         self.positive = 1 - settings.label_smoothing / 2
         self.negative = settings.label_smoothing / 2
 
@@ -121,7 +127,7 @@ class YoloLoss:
         index = pairs.image * len(grid) + pairs.prediction
         truth = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
         losses = self.objectness_loss(logits, truth.view_as(logits))
-        levels = zip(self.balance, losses.split(grid.counts, 1), grid.counts, strict=False)
+        levels = zip(self.balance, losses.split(grid.counts, 1), grid.counts, strict=True)
         return torch.stack([balance * level.sum() / n for balance, level, n in levels]).sum()
 
 

@@ -325,6 +325,14 @@ def test_the_generator_decides_everything() -> None:
     assert len({result.boxes_xyxy.tobytes() for result in first}) == 2
 
 
+def test_a_sliver_is_no_target() -> None:
+    """Of a side of 40 pixels 10 are left, a quarter, or 3, less than a tenth."""
+    source = example((0, 0, 40, 60), (64, 64))
+    for moved, left in ((30, 1), (37, 0)):
+        transform = further({"name": "Affine", "translate_px": {"x": -moved, "y": 0}, "p": 1.0})
+        assert len(transform(source, np.random.default_rng(0)).class_ids) == left
+
+
 def test_an_image_without_boxes_passes() -> None:
     transform = further({"name": "HorizontalFlip", "p": 1.0})
     empty = Example(np.zeros((64, 64, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, int))

@@ -14,6 +14,7 @@ from detector.engine.optim import (
     moving_average,
     set_learning_rate,
 )
+from detector.graph import build
 from detector.settings import OptimizerSettings
 
 
@@ -29,6 +30,18 @@ def test_only_convolution_weights_decay(kind: str):
     assert [p.shape for p in decayed["params"]] == [torch.Size([4, 3, 3, 3])]
     assert len(others["params"]) == 3
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
+
+
+def test_learnt_vectors_do_not_decay():
+    """YOLOv7's implicit ones have an axis for each of a map's."""
+    model = build("yolov7_tiny", 2)
+    decayed, others = make_optimizer(model, OptimizerSettings()).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(p)].split(".")[-1] for p in decayed["params"]} == {"weight"}
+    assert all(p.ndim == 4 for p in decayed["params"])
+    found = {names[id(p)].split(".")[-1] for p in others["params"]}
+    assert found == {"weight", "bias", "added", "factor"}
+    assert len(decayed["params"]) + len(others["params"]) == len(names)
 
 
 def test_warm_up_then_cosine():
