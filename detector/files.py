@@ -15,12 +15,15 @@ TEMPORARY = ".*.tmp*"
 
 
 @contextmanager
-def atomic(path: str | Path, previous: Path | None = None) -> Iterator[Path]:
+def atomic(
+    path: str | Path, previous: Path | None = None, *, synced: bool = True
+) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place if the block succeeds.
 
     Args:
         path: the file.
         previous: where the file that it replaces is kept.
+        synced: be on the disk before it takes the place; for what can be made anew that is slow.
 
     Raises:
         DetectorError: the disk is full or the folder cannot be written; ``path`` is as it was.
@@ -30,12 +33,13 @@ def atomic(path: str | Path, previous: Path | None = None) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if synced:
+            _sync(temporary)
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if synced and os.name == "posix":  # the new names, too, where a system can be asked to
+            _sync(path.parent)
     except OSError as error:
         raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
     finally:
@@ -43,11 +47,9 @@ def atomic(path: str | Path, previous: Path | None = None) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have the new names on the disk, too, where a system can be asked to."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -367,4 +367,7 @@ class AnchorSettings(ToolSettings, DataSettings):
     variant: str | None = Field(None, description="row of the model file's table of variants")
     imgsz: ImageSide = Field(640, description="side of the square network input, pixels")
     split: str = Field("train", description="split whose boxes are fitted")
+    anchor_ratio: Annotated[float, Field(gt=1)] = Field(
+        4.0, description="largest ratio of side lengths between a box and its anchor"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the first guess")

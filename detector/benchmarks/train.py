@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from detector.settings import TrainSettings
 from detector.structures import Batch
 from detector.tasks import task_of
 
-BARE, PLAIN, LOOP, LOADER = "bare step", "plain step", "loop", "loader alone"
+BARE, LOOP, LOADER = "bare step", "loop", "loader alone"
+PLAIN, FLOAT = "plain step", "plain step, float32"
 PHASES = ("forward", "loss", "backward", "update")
 
 
@@ -34,8 +35,8 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
     """Passes over the training images of each kind, in turns.
 
     The bare step is the trainer's on one fixed batch; the plain step the same in torch's default
-    memory format, in float32, with an optimizer that is not fused. The loop has everything but
-    validation.
+    memory format with an optimizer that is not fused, in the trainer's precision and in float32.
+    The loop has everything but validation.
     """
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,12 +46,13 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
         count = len(trainer.loader.batch_sampler.batches())
         runs: dict[str, Callable[[], None]] = {
             BARE: partial(_repeat, count, partial(bare_step, trainer, batch, phases)),
-            PLAIN: partial(_repeat, count, _plain_step(trainer, batch)),
+            PLAIN: partial(_repeat, count, _plain_step(trainer, batch, mixed=True)),
+            FLOAT: partial(_repeat, count, _plain_step(trainer, batch, mixed=False)),
             LOOP: partial(_loop, trainer),
             LOADER: partial(_load, trainer),
         }
         seconds = interleaved(runs, settings.rounds)
-        images = {name: count * len(batch) for name in (BARE, PLAIN)}
+        images = {name: count * len(batch) for name in (BARE, PLAIN, FLOAT)}
         images |= dict.fromkeys((LOOP, LOADER), len(trainer.loader.dataset))
     rates = {name: [images[name] / s for s in values] for name, values in seconds.items()}
     return report(rates, phases)
@@ -64,12 +66,13 @@ def report(rates: dict[str, list[float]], phases: dict[str, float]) -> dict[str,
     ratios = {
         "loop / bare step": medians[LOOP] / medians[BARE],
         "bare step / plain step": medians[BARE] / medians[PLAIN],
+        "bare step / plain step, float32": medians[BARE] / medians[FLOAT],
     }
     shares = {name: value / sum(phases.values()) for name, value in phases.items()}
     print(", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
     print("of a bare step: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     peak = peak_memory()
-    print(f"peak memory of the process, with two networks: {peak / 1e9:.2f} GB")
+    print(f"peak memory of the process, with three networks: {peak / 1e9:.2f} GB")
     return {"images_per_second": rates, "ratios": ratios, "phases": shares, "peak_bytes": peak}
 
 
@@ -106,7 +109,7 @@ def _timed(phases: dict[str, float], phase: str) -> Iterator[None]:
     phases[phase] += time.perf_counter() - start
 
 
-def _plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
+def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], None]:
     """The step as one would write it first, on a copy of the network."""
     model = copy.deepcopy(trainer.state.averaged_model)
     model = model.to(memory_format=torch.contiguous_format).train().requires_grad_()
@@ -125,7 +128,9 @@ def _plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
     images = normalise(batch.images, model).contiguous()
 
     def step() -> None:
-        losses = criterion(model(images), batch.targets)
+        with trainer.accelerator.autocast() if mixed else nullcontext():
+            maps = model(images)
+        losses = criterion(maps, batch.targets)
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ from detector.data.dataset import open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
 from detector.errors import DetectorError
 from detector.graph import build
-from detector.settings import AnchorSettings, LossSettings
+from detector.settings import AnchorSettings
 
 
 def anchors(settings: AnchorSettings) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def anchors(settings: AnchorSettings) -> dict[str, Any]:
     )
     print(*dataset.report, sep="\n")
     sizes_wh = letterboxed_sizes(dataset, settings.imgsz)
-    ratio = LossSettings().anchor_ratio
+    ratio = settings.anchor_ratio
     fitted = fit_anchors(sizes_wh, levels * per_level, settings.seed)
     fitted = evolve_anchors(sizes_wh, fitted, ratio, settings.seed).round().clip(min=1)
     before = best_possible_recall(sizes_wh, current.reshape(-1, 2).numpy(), ratio)

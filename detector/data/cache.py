@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import multiprocessing
-import os
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from detector import processes
 from detector.errors import DetectorError
@@ -60,17 +60,26 @@ class Images:
     def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
         self.paths = paths
         self.size_hw = size_hw
-        self.bytes_left = 0
+        self.bytes_left = 0  # 0 from the first image on that does not fit
 
     def __getitem__(self, index: int) -> Image:
         return shrink(read_image(self.paths[index]), self.size_hw)
 
+    def has_room(self, image: Image) -> bool:
+        """Whether the image may be kept; if so, its bytes are taken."""
+        fits = 0 < image.nbytes <= self.bytes_left
+        self.bytes_left = self.bytes_left - image.nbytes if fits else 0
+        return fits
+
     def fill(self) -> None:
         """Decode as many images as may be kept, in threads."""
+
+        def keep(index: int) -> None:
+            if self.bytes_left:
+                self[index]
+
         with ThreadPoolExecutor(processes.available_cores()) as pool:
-            for _ in pool.map(self.__getitem__, range(len(self.paths))):
-                if not self.bytes_left:
-                    break
+            list(pool.map(keep, range(len(self.paths))))
 
 
 class MemoryCache(Images):
@@ -90,8 +99,7 @@ class MemoryCache(Images):
         image = self.images.get(index)
         if image is None:
             image = super().__getitem__(index)
-            if image.nbytes <= self.bytes_left:
-                self.bytes_left -= image.nbytes
+            if self.has_room(image):
                 self.images[index] = image
         return image
 
@@ -125,11 +133,10 @@ class DiskCache(Images):
         return image
 
     def _keep(self, file: Path, image: Image) -> None:
-        if image.nbytes > self.bytes_left:
+        if not self.has_room(image):
             return
-        self.bytes_left -= image.nbytes
         # A full disk does not end a training, nor does another thread with the same image.
-        with contextlib.suppress(DetectorError), atomic(file) as temporary:
+        with contextlib.suppress(DetectorError), atomic(file, synced=False) as temporary:
             np.savez(temporary, image=image)
 
 
@@ -156,13 +163,17 @@ def shrink(image: Image, size_hw: tuple[int, int]) -> Image:
 
 def memory_budget() -> int:
     """Bytes that images may take in memory; the processes of a training share it."""
-    free = [MEMORY_BYTES * 2]
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # not every system says it
-        free.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    with contextlib.suppress(ValueError, OSError):  # a container's own limit
-        free.append(int(limit.read_text()) - int(used.read_text()))
+    free: list[int] = [MEMORY_BYTES * 2, psutil.virtual_memory().available]
+    with contextlib.suppress(ValueError, OSError, KeyError):  # a container's own limit
+        free.append(_left_in(Path("/sys/fs/cgroup")))
     return max(min(free) // 2 // processes.local_world_size(), 0)
+
+
+def _left_in(cgroup: Path) -> int:
+    """Bytes that a control group may still take; files that were read are given back for them."""
+    limit, used = (int((cgroup / f"memory.{name}").read_text()) for name in ("max", "current"))
+    statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    return limit - used + int(statistics["inactive_file"])
 
 
 def disk_budget(folder: Path) -> int:

@@ -280,6 +280,8 @@ def training_loader(
     workers = min(settings.workers or 0, len(batches))
     if workers and examples.images.is_shared:
         examples.images.fill()  # once, for all workers
+    elif workers:  # each keeps images of its own
+        examples.images.bytes_left //= workers
     return TrainingLoader(
         examples,
         batch_sampler=batches,

@@ -1,8 +1,9 @@
 """What training does to images and boxes: mosaic, affine map, flips, colours, and more by name.
 
 Everything geometric — fit, mosaic, rotation, zoom, shear, shift, flips — is multiplied into one
-3×3 matrix for each source image, so that each pixel is interpolated once. Matrices act on
-continuous coordinates: pixel i covers i … i + 1, as boxes have it.
+3×3 matrix for each source image, so that its pixels are interpolated once; a large image was
+shrunk before, when it was decoded. Matrices act on continuous coordinates: pixel i covers
+i … i + 1, as boxes have it.
 """
 
 from __future__ import annotations

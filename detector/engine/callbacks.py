@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from detector.data.dataset import DetectionDataset
@@ -35,6 +36,7 @@ class Start:
         figures: names of the task's figures, the main one first.
         monitor: name of the figure that chooses the best epoch.
         images: that an epoch shows; more than there are, where some are repeated.
+        step: optimizer steps that are done, of a run that goes on.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Start:
     figures: tuple[str, ...]
     monitor: str
     images: int
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,15 @@ class Terminal(Callback):
         seconds = [record["seconds"] for record in epoch.history]
         to_go = self.start.settings.epochs - len(seconds)
         left = timedelta(seconds=round(to_go * sum(seconds) / len(seconds)))
-        return f"{self.rate:.1f} images/s, {left} left, {peak_memory() / 1e9:.1f} GB"
+        return f"{self.rate:.1f} images/s, {left} left, {memory()}"
+
+
+def memory() -> str:
+    """The most that was held so far, and the most on a GPU."""
+    held = f"{peak_memory() / 1e9:.1f} GB"
+    if torch.accelerator.is_available() and (most := torch.accelerator.max_memory_allocated()):
+        held += f", {most / 1e9:.1f} GB on the {torch.accelerator.current_accelerator()}"
+    return held
 
 
 def shown_figures(record: Record, figures: Sequence[str]) -> str:

@@ -84,7 +84,8 @@ class Curves(Callback):
             self.results = epoch.results
 
     def on_end(self, history: Sequence[Record]) -> None:
-        if not self.results:  # the best epoch was before the run was resumed
+        if not self.results:
+            print("not drawn, since the best epoch is before the resumed part: the curves")
             return
         data, folder = self.start.val_set, self.start.folder
         image_ids = [sample.image_id for sample in data.samples]

@@ -32,14 +32,14 @@ PRIVATE = {"project", "name", "json_file", "debug", "resume"}
 
 
 def provenance(settings: TrainSettings, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values, for JSON.
+    """Plain values, for JSON; the first command started the run, others went on with it.
 
     Args:
         settings: of the run.
         data: a fingerprint by split.
     """
     return {
-        "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "commands": [shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])],
         "versions": {
             "detector": __version__,
             "python": platform.python_version(),

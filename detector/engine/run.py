@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ Record = dict[str, float]
 
 
 class Run:
-    """``settings.yaml``, ``results.csv``, ``results.png``, and the checkpoints.
+    """``settings.yaml``, ``provenance.json``, ``results.csv``, ``results.png``, the checkpoints.
 
     ``best`` and ``last`` are weights; ``last.state.pt`` is what a resumed run reads, and
     ``previous.state.pt`` the one before it.
@@ -42,6 +43,7 @@ class Run:
     def __init__(self, folder: Path, resumed_from: Path | None = None) -> None:
         self.folder = folder
         self.settings = folder / "settings.yaml"
+        self.provenance = folder / "provenance.json"
         self.results = folder / "results.csv"
         self.plot = folder / "results.png"
         self.best = folder / "best.safetensors"
@@ -105,6 +107,11 @@ class Run:
             return
         values = settings.model_dump(mode="json", exclude={"resume", "json_file", "debug"})
         write_text(self.settings, yaml.safe_dump(values, sort_keys=False))
+
+    def write_provenance(self, values: Mapping[str, Any]) -> None:
+        """Keep where the weights come from. Only the main process does."""
+        if processes.is_main():
+            write_text(self.provenance, json.dumps(values, indent=2) + "\n")
 
     def read_state(self) -> dict[str, Any]:
         """What to go on from; removes the unfinished files of a killed process.

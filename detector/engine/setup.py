@@ -221,9 +221,11 @@ def _recall_of_anchors(
     )
     lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
     if recall < ENOUGH_RECALL:
+        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data} --imgsz {side}"
+        if "anchor_ratio" in settings.model_fields_set:
+            words += f" --anchor-ratio {settings.anchor_ratio}"
         lines.append(
-            f"hint: python tools/anchors.py --cfg {settings.cfg or 'FILE'} --data {settings.data} "
-            f"--imgsz {side} fits others; write its line into the model file"
+            f"hint: python tools/anchors.py {words} fits others; write its line into the model file"
         )
     return lines
 
@@ -233,9 +235,21 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
     device = choose_device(settings.device)
     if settings.device != "auto" and processes.world_size() == 1:  # else each has its own number
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    if device.type == "cpu":
+        _add_in_order()
     precision = fastest_precision(device) if settings.precision == "auto" else settings.precision
     mixed = "no" if precision in ("fp32", "fp64") else precision
     return Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
+
+
+def _add_in_order() -> None:
+    """Have torch add up in one order whatever the threads do, so that a seed decides every bit.
+
+    The gradients of a prediction with several truths are added up by all threads otherwise, as each
+    one comes. It costs no time on a CPU; GPUs would get slower kernels.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _watchers(settings: TrainSettings, model: Detector) -> list[Callback]:

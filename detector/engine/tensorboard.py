@@ -26,7 +26,7 @@ class TensorBoard(Callback):
         self.open = SummaryWriter
 
     def on_start(self, start: Start) -> None:
-        self.writer = self.open(str(start.folder))
+        self.writer = self.open(str(start.folder), purge_step=start.step + 1)
 
     def on_step(self, step: Step) -> None:
         for name, value in {**step.losses, "learning_rate": step.learning_rate}.items():

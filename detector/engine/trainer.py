@@ -29,7 +29,7 @@ from detector.engine.run import Run
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.errors import DetectorError, Interrupted, nearest
-from detector.evaluation.run import Figures, evaluate
+from detector.evaluation.run import Evaluator, Figures, evaluate
 from detector.graph import Detector
 from detector.settings import TrainSettings, ValSettings
 from detector.structures import Batch
@@ -70,7 +70,7 @@ class Trainer:
         callbacks: who is told of the events, in this order; add to them before :meth:`fit`.
 
     Raises:
-        DetectorError: ``monitor`` names no figure of the task.
+        DetectorError: ``monitor`` names no figure of the task, or one that cannot be measured.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Trainer:
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
         self.monitor = settings.monitor or self.task.figures[0]
-        check_figure(self.monitor, self.evaluator.figures)
+        check_figure(self.monitor, self.evaluator, val_set.split)
         workers = settings.workers
         if workers is None:
             workers = default_workers(accelerator.device)
@@ -134,6 +134,7 @@ class Trainer:
             Interrupted: Ctrl-C or SIGTERM; the message is how to go on.
         """
         tell = Callbacks(self.callbacks if processes.is_main() else ())
+        self.run.write_provenance(self.provenance)
         tell.on_start(self.start())
         try:
             with self.stop:
@@ -291,7 +292,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the state to go on from."""
-        self.run.save_state({**self.state.state_dict(), "data": self.fingerprints})
+        kept = {"data": self.fingerprints, "commands": self.provenance["commands"]}
+        self.run.save_state({**self.state.state_dict(), **kept})
         self.saved_at = time.monotonic()
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -304,6 +306,7 @@ class Trainer:
             for dataset in self.datasets:
                 check_unchanged(state["data"][dataset.split], dataset)
             self.state.load_state_dict(state)
+            self.provenance["commands"][:0] = [str(command) for command in state["commands"]]
         except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DetectorError(
@@ -322,6 +325,7 @@ class Trainer:
             figures=self.task.figures,
             images=self.loader.batch_sampler.length,
             monitor=self.monitor,
+            step=self.progress.step,
         )
 
     def not_finite(self, problem: str, keys: StepKeys) -> DetectorError:
@@ -359,8 +363,12 @@ def seed_step(seed: int, step: int) -> None:
     set_seed(int(sequence.generate_state(1)[0]))
 
 
-def check_figure(name: str, known: Sequence[str]) -> None:
-    """Raise DetectorError unless it is one of the evaluator's figures."""
+def check_figure(name: str, evaluator: Evaluator[Figures], split: str) -> None:
+    """Raise DetectorError unless it is one of the evaluator's figures, and can be measured."""
+    known = evaluator.figures
     if name not in known:
         hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
         raise DetectorError(f"--monitor {name}: no such figure{hint}")
+    evaluator.reset()
+    if evaluator.compute().summary[name] < 0:  # with nothing found it is 0, without truth −1
+        raise DetectorError(f"--monitor {name}: split {split!r} has nothing to measure it on")

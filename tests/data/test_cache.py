@@ -14,6 +14,7 @@ from detector.data.cache import (
     DiskCache,
     Images,
     MemoryCache,
+    _left_in,
     disk_budget,
     image_cache,
     memory_budget,
@@ -22,7 +23,7 @@ from detector.data.cache import (
 from detector.data.dataset import open_dataset
 from detector.data.loader import training_loader
 from detector.errors import DetectorError
-from detector.opencv import write_image
+from detector.opencv import read_image, write_image
 from detector.preprocess import Preprocess
 from detector.settings import TrainSettings
 
@@ -52,9 +53,36 @@ def test_memory_keeps_what_fits(make_image) -> None:
     images.bytes_left = 700  # two images of 10 · 10 · 3 bytes
     images.fill()
     assert len(images.images) == 2
-    assert images.bytes_left == 100
+    assert images.bytes_left == 0  # the third does not fit
     assert [int(images[number][0, 0, 0]) for number in range(3)] == [0, 1, 2]
     assert pickle.loads(pickle.dumps(images)).images == {}
+
+
+def test_nothing_is_decoded_once_nothing_fits(make_image, monkeypatch) -> None:
+    paths = [make_image(f"{number}.png", (10, 10), number) for number in range(50)]
+    monkeypatch.setattr(cache_module.processes, "available_cores", lambda: 1)
+    images, read = MemoryCache(paths, (64, 64)), []
+    monkeypatch.setattr(cache_module, "read_image", lambda p: read.append(p) or read_image(p))
+    images.bytes_left = 700
+    images.fill()
+    assert len(read) == 3  # two are kept, one shows that there is no room
+
+
+def test_what_a_control_group_leaves(tmp_path: Path) -> None:
+    """Its limit less what is used, but files that were read give way: 1000 − 900 + 300."""
+    files = {"max": "1000", "current": "900", "stat": "anon 500\ninactive_file 300\n"}
+    for name, text in files.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert _left_in(tmp_path) == 400
+
+
+def test_workers_without_shared_memory_share_the_budget(yolo_folder, monkeypatch) -> None:
+    monkeypatch.setattr(cache_module.multiprocessing, "get_start_method", lambda: "spawn")
+    monkeypatch.setattr(cache_module, "memory_budget", lambda: 1000)
+    dataset = open_dataset(yolo_folder({"a": "", "b": ""}), "train")
+    settings = TrainSettings(batch=1, workers=2)
+    loader = training_loader(dataset, Preprocess(size_hw=(64, 64)), settings)
+    assert loader.dataset.images.bytes_left == 500
 
 
 def test_the_budget_is_a_part_of_the_memory() -> None:

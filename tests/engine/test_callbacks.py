@@ -79,3 +79,11 @@ def test_an_unknown_figure(start: Callable[..., Trainer]):
         DetectorError, match=r"^--monitor ar10: no such figure; did you mean 'AR10'"
     ):
         start("run", monitor="ar10")
+
+
+def test_a_figure_without_truth(start: Callable[..., Trainer]):
+    """COCO's large boxes have more than 96×96 pixels."""
+    with pytest.raises(
+        DetectorError, match=r"^--monitor APl: split 'val' has nothing to measure it on$"
+    ):
+        start("run", monitor="APl")

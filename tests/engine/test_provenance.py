@@ -11,7 +11,7 @@ from detector.settings import TrainSettings
 def test_provenance(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/some/where/tools/train.py", "--cfg", "a b.yaml"])
     values = provenance(TrainSettings(cfg="a b.yaml", name="x"), {"train": {"labels": "0f"}})
-    assert values["command"] == "train.py --cfg 'a b.yaml'"
+    assert values["commands"] == ["train.py --cfg 'a b.yaml'"]
     assert values["versions"]["torch"] == version("torch")
     assert values["data"] == {"train": {"labels": "0f"}}
     assert values["settings"]["cfg"] == "a b.yaml"

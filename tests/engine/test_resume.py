@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load, load_training_state
+from detector.checkpoint import load, load_training_state, read_card
 from detector.cli import run_tool
 from detector.engine.callbacks import Terminal
 from detector.engine.trainer import Trainer
@@ -50,6 +51,19 @@ def test_from_every_step(start: Start, resume: Start, tmp_path: Path, nominal_ba
         assert load_training_state(cut.run.state)["progress"]["step"] == steps
     batches = [1, 2, 0] if nominal_batch == 3 else [2, 0]
     assert seen == [(epoch, b) for epoch in range(3) for b in sorted(batches)][1:]
+
+
+def test_all_commands_are_kept(start: Start, resume: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--cfg", "a.yaml"])
+    whole = start("run")
+    whole.callbacks.append(AfterStep(lambda: os.kill(os.getpid(), signal.SIGINT), 4))
+    with pytest.raises(Interrupted):
+        whole.fit()
+    monkeypatch.setattr("sys.argv", ["train.py", "--resume"])
+    resume("run").fit()
+    commands = ["train.py --cfg a.yaml", "train.py --resume"]
+    assert json.loads(whole.run.provenance.read_text())["commands"] == commands
+    assert read_card(whole.run.last).training["commands"] == commands
 
 
 def test_workers_change_nothing(start: Start):

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from detector.checkpoint import save_weights
 from detector.engine.setup import NO_NORMS, prepare
 from detector.graph import build
 from detector.settings import TrainSettings
+from detector.structures import Targets
 
 TINY_SSD = """
 nc: 2
@@ -123,3 +125,35 @@ def test_the_anchors_recall_and_a_hint(said, tiny_cfg: Path, tiny_data: Path, tm
 
 def test_a_head_without_anchors_has_no_recall(said, ssd_cfg: Path):
     assert not [line for line in said(cfg=str(ssd_cfg)) if line.startswith("anchors")]
+
+
+def test_crowded_gradients_are_the_same_each_time(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
+    """With many truths at few predictions, added up by two threads."""
+    settings = TrainSettings(
+        cfg=str(tiny_cfg), data=str(tiny_data), project=tmp_path / "runs", device="cpu", imgsz=320
+    )
+    trainer = prepare(settings)
+    generator = torch.Generator().manual_seed(0)
+    corners = 150 + 4 * torch.rand(1600, 2, generator=generator)
+    sides = 30 + 10 * torch.rand(1600, 2, generator=generator)
+    targets = Targets(
+        torch.cat((corners, corners + sides), 1),
+        torch.zeros(1600, dtype=torch.int64),
+        torch.arange(1600) % 16,
+    )
+    images = torch.rand(16, 3, 320, 320, generator=generator)
+    with torch.no_grad():
+        maps = [raw.clone() for raw in trainer.state.model(images)]
+
+    def gradient() -> bytes:
+        leaves = [raw.clone().requires_grad_() for raw in maps]
+        losses = trainer.accumulation.criterion(leaves, targets)
+        torch.stack(list(losses.values())).sum().backward()
+        return b"".join(leaf.grad.numpy().tobytes() for leaf in leaves)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert len({gradient() for _ in range(5)}) == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -75,6 +75,7 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
         "last.state.pt",
         "precision_recall.png",
         "previous.state.pt",
+        "provenance.json",
         "results.csv",
         "results.png",
         "settings.yaml",
@@ -91,6 +92,8 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     assert load(run / "best.safetensors").names == ("red", "green")
     kept = read_card(run / "best.safetensors").training
     assert kept["settings"]["epochs"] == 2
+    written = json.loads((run / "provenance.json").read_text())
+    assert {name: kept[name] for name in written} == written
     assert kept["data"]["train"].keys() == {"class names", "image files", "labels"}
 
 

@@ -144,6 +144,12 @@ def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
         assert float(found[name].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), name
 
 
+def test_more_levels_than_weights():
+    head = Detect(1, [[8.0, 8.0]] * 6, c_in=[4] * 6, strides=(4, 8, 16, 32, 64, 128))
+    with pytest.raises(DetectorError, match="weights for up to 5 levels, the head has 6"):
+        YoloLoss(head, LossSettings(), side=SIDE)
+
+
 @pytest.mark.parametrize("name", ["focal", "qfl"])
 def test_focal_losses_are_weighted_entropies(name: str):
     """Against BCE of the same maps: each term times α_t (1 − p_t)², or |y − σ|²."""
