@@ -139,6 +139,6 @@ def test_a_pickled_network(write_yolov5: Callable[..., Path], network: Detector)
         del row.conv, row.bn
 
     path = write_yolov5(change=change)
-    assert read_yolov5(path).norm_eps["rows.3.bn"] == 1e-3
+    assert read_yolov5(path).settings["rows.3.bn.eps"] == 1e-3
     found, expected = load_yolov5(path).state_dict(), network.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
