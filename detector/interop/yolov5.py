@@ -40,6 +40,8 @@ SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slo
 """Attributes of modules that change what a network computes and that no weight tells."""
 MAX_MODULES = 100_000
 MAX_DEPTH = 64
+MAX_BITS = 64
+"""Of a whole number in the YAML. Python refuses to write out very long ones."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,10 @@ def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> No
     elif isinstance(value, (list, tuple)):
         for child in value:
             _check_plain(child, path, count, depth + 1)
+    elif isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise DetectorError(
+            f"the YAML inside holds a number of {value.bit_length()} bits", file=path
+        )
     elif not (value is None or isinstance(value, (int, float)) or _is_text(value)):
         raise DetectorError(
             f"the YAML inside holds a {type(value).__name__}, expected plain values", file=path

@@ -164,6 +164,7 @@ ROWS = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", ["nc", "a
         ({"names": ["a", "\ud800", "c"]}, "has no list of class names"),
         ({"yaml": None}, "no YOLOv5 network with its YAML in this checkpoint"),
         ({"yaml": {"nc": Path("x")}}, "the YAML inside holds a Record, expected plain values"),
+        ({"yaml": {**ROWS, "nc": 1 << 20_000}}, "the YAML inside holds a number of 20001 bits"),
         ({"yaml": {**ROWS, "wings": 2}}, "unknown key 'wings'"),
         ({"yaml": {**ROWS, "backbone": [[-1, 1, "eval", ["1+1"]]]}}, "unknown module 'eval'"),
     ],
