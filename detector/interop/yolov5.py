@@ -9,7 +9,6 @@ buffers that merely cache them (``grid``, ``anchor_grid``) are left behind.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -17,22 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
+from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
 from detector.heads.yolo import Detect
 from detector.interop import yolov7
 from detector.interop.budget import Budget
+from detector.interop.inner_yaml import is_text, model_file_text
 from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
 from detector.model_file import check_model_file
 
 SUFFIXES = (".pt", ".pth")
-NOT_OURS = ("inplace", "yaml_file")
-"""Keys of the YAML inside that say nothing about the network."""
 CACHES = ("anchor_grid", "grid")
 ACTIVATION = ".act"
 """How paths of activations end."""
@@ -40,8 +37,6 @@ SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slo
 """Attributes of modules that change what a network computes and that no weight tells."""
 MAX_MODULES = 100_000
 MAX_DEPTH = 64
-MAX_BITS = 64
-"""Of a whole number in the YAML. Python refuses to write out very long ones."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def read_yolov5(path: str | Path) -> ForeignModel:
     path = Path(path)
     with open_checkpoint(path) as content:
         network = _find_network(content, path)
-        yaml_text, names = _yaml(network.state, path), _names(network.state, path)
+        names = _names(network.state, path)
         state: dict[str, Tensor] = {}
         settings: dict[str, Any] = {}
         rows = _children(network).get("model")
@@ -87,7 +82,8 @@ def read_yolov5(path: str | Path) -> ForeignModel:
         for module_path, module in _walk(rows, "rows", path):
             state.update(_tensors(module, module_path, budget))
             settings.update(_settings(module, yolov7.our_path(module_path)))
-    return ForeignModel(path, yaml_text, names, yolov7.with_our_names(state), settings)
+        text = model_file_text(network.state["yaml"], settings, path)
+    return ForeignModel(path, text, names, yolov7.with_our_names(state), settings)
 
 
 def load_yolov5(path: str | Path) -> Detector:
@@ -121,54 +117,13 @@ def _find_network(content: Any, path: Path) -> Record:
     raise DetectorError("no YOLOv5 network with its YAML in this checkpoint", file=path)
 
 
-def _yaml(state: dict[str, Any], path: Path) -> str:
-    content = {key: value for key, value in state["yaml"].items() if key not in NOT_OURS}
-    _check_plain(content, path, [0])
-    return "".join(_yaml_key(key, value) for key, value in content.items())
-
-
-def _yaml_key(key: Any, value: Any) -> str:
-    """One key of the model file; a list of rows has one a line."""
-    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        return yaml.safe_dump({key: value}, sort_keys=False)
-    rows = (yaml.safe_dump(row, default_flow_style=True, width=math.inf) for row in value)
-    return f"{key}:\n" + "".join(f"  - {row}" for row in rows)
-
-
-def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> None:
-    """Refuse records, and lists that hold themselves."""
-    count[0] += 1
-    if count[0] > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
-        raise DetectorError("the YAML inside is too large", file=path)
-    if isinstance(value, dict):
-        for key, child in value.items():
-            _check_plain(key, path, count, depth + 1)
-            _check_plain(child, path, count, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for child in value:
-            _check_plain(child, path, count, depth + 1)
-    elif isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise DetectorError(
-            f"the YAML inside holds a number of {value.bit_length()} bits", file=path
-        )
-    elif not (value is None or isinstance(value, (int, float)) or _is_text(value)):
-        raise DetectorError(
-            f"the YAML inside holds a {type(value).__name__}, expected plain values", file=path
-        )
-
-
 def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = state.get("names")
     if isinstance(names, dict):
         names = [names.get(i) for i in range(len(names))]
-    if not isinstance(names, list) or not names or not all(_is_text(name) for name in names):
+    if not isinstance(names, list) or not names or not all(is_text(name) for name in names):
         raise DetectorError("has no list of class names", file=path)
     return tuple(names)
-
-
-def _is_text(value: Any) -> bool:
-    """Half a surrogate pair is a string, but nothing can write it."""
-    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def _children(module: Record) -> dict[str, Any]:

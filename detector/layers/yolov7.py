@@ -45,7 +45,14 @@ class RepConv(RepVGGBlock):
         groups: Count = 1,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__(c_in, c_out, kernel, stride, padding, groups=groups, activation=activation)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = YOLO_EPS, YOLO_MOMENTUM
+        super().__init__(
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            padding,
+            groups=groups,
+            activation=activation,
+            eps=YOLO_EPS,
+            momentum=YOLO_MOMENTUM,
+        )

@@ -111,8 +111,8 @@ def put(path: str, name: str, value: object) -> Callable[[nn.Module], None]:
             f"{CUT}'rows.3.bn.weight' holds numbers that are not finite",
         ),
         (
-            put("model.3.bn", "eps", 1e-5),
-            f"{CUT}'rows.3.bn' has eps 1e-05, expected 0.001",
+            put("model.2.cv1.bn", "eps", 1e-5),
+            f"{CUT}'rows.2.cv1.bn' has eps 1e-05, expected 0.001",
         ),
         (
             put("model.3.conv", "stride", (1, 1)),
