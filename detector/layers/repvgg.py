@@ -24,7 +24,7 @@ from detector.layers.fuse import (
     plain_conv,
 )
 from detector.layers.se import SEBlock
-from detector.registry import Count, Positive, Size, Width, register
+from detector.registry import Count, Odd, Positive, Size, Width, register
 
 
 @register()
@@ -51,7 +51,7 @@ class RepVGGBlock(nn.Module):
         self,
         c_in: int,
         c_out: Width,
-        kernel: Count = 3,
+        kernel: Odd = 3,
         stride: Count = 1,
         padding: Size | None = None,
         dilation: Count = 1,
@@ -68,8 +68,6 @@ class RepVGGBlock(nn.Module):
         momentum: Positive = 0.1,
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
         same = same_padding(kernel, dilation)
         if padding not in (None, same):
             raise ValueError(
