@@ -133,6 +133,20 @@ def read_card(path: str | Path) -> Card:
     return _card(_card_text(metadata, Path(path)), Path(path))
 
 
+def find_card(path: str | Path) -> Card | None:
+    """What a weights file says about itself; nothing, if it was not saved here.
+
+    Raises:
+        DetectorError: missing, damaged, or no weights.
+    """
+    path = Path(path)
+    _check_kind(path)
+    if _is_foreign(path):
+        return None
+    metadata, _ = _open(path, weights=False)
+    return _card(metadata[CARD_KEY], path) if CARD_KEY in metadata else None
+
+
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file or of a foreign checkpoint, for start weights.
 

@@ -24,6 +24,8 @@ MAX_YAML_BYTES = 1 << 20
 MAX_YAML_NODES = 100_000
 """Counted with aliases expanded, so that a file of nested aliases cannot fill the memory."""
 MAX_YAML_DEPTH = 64
+MAX_YAML_NUMBER = 100
+"""Characters of a number or a date. Python takes the longer ones apart in quadratic time."""
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
@@ -41,14 +43,19 @@ class Strict(pydantic.BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Limits the depth, and reads 1e-3 as a number, as YAML 1.2 does; in 1.1 it is a word."""
+    """Limits size and depth, and reads 1e-3 as a number, as YAML 1.2 does; in 1.1 it is a word."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+        self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        self._nodes += 1
+        if self._nodes > MAX_YAML_NODES:
+            problem = f"more than {MAX_YAML_NODES} values"
+            raise yaml.composer.ComposerError(None, None, problem, mark)
         if self._depth > MAX_YAML_DEPTH:
             problem = f"nested deeper than {MAX_YAML_DEPTH} levels"
             raise yaml.composer.ComposerError(None, None, problem, mark)
@@ -67,6 +74,9 @@ class YamlFile:
     """A YAML document as plain Python values, with the line of each node."""
 
     def __init__(self, path: Path, text: str) -> None:
+        if len(text) > MAX_YAML_BYTES:
+            message = f"has {len(text)} characters, YAML may have {MAX_YAML_BYTES}"
+            raise DetectorError(message, file=path)
         self.path = path
         self.text = text
         self._lines: dict[tuple[Key, ...], int] = {}
@@ -122,9 +132,13 @@ class YamlFile:
             return [self._construct(child, (*keys, i)) for i, child in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys)
+        if len(node.value) > MAX_YAML_NUMBER and node.tag != _TAG + "str":
+            limit = f"{len(node.value)} characters, at most {MAX_YAML_NUMBER} are read"
+            raise self.error(f"unreadable value {shown(node.value)}: {limit}", *keys)
         try:
             return self._scalars.construct_object(node)
-        except (ValueError, TypeError) as error:  # a date in month 13, !!int of a word
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # A date in month 13, !!int of a word, !!bool of one, !!timestamp of one.
             raise self.error(f"unreadable value {shown(node.value)}: {error}", *keys) from error
 
     def _mapping(self, node: yaml.MappingNode, keys: tuple[Key, ...]) -> dict[Key, Any]:

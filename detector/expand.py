@@ -45,7 +45,7 @@ def expanded(model_file: ModelFile, rows: Sequence[Row]) -> str:
 
 def _written(raw: RawRow, row: Row) -> list[Any]:
     known = contract(raw.module)
-    scaled = known.widths if raw.scope.width_multiple != 1 else ()
+    scaled = known.widths if raw.scope.width_multiple is not None else ()
     classes = {name for name, value in known.named(raw.args).items() if value == "nc"}
     arguments = {
         name: "nc" if name in classes.difference(scaled) else value

@@ -49,7 +49,7 @@ class Scope:
     Attributes:
         file: the text with its positions.
         depth_multiple: of the chosen variant.
-        width_multiple: of the chosen variant.
+        width_multiple: of the chosen variant; none, if neither it nor the file gives one.
         anchors: of the chosen variant.
         values: what the words stand for that rows may use.
         variant: its name, if the file has variants.
@@ -59,7 +59,7 @@ class Scope:
 
     file: YamlFile
     depth_multiple: float
-    width_multiple: float
+    width_multiple: float | None
     anchors: Anchors | None
     values: dict[str, Any]
     variant: str | None
@@ -147,10 +147,11 @@ def check_model_file(
 
 def _scope(file: YamlFile, keys: ModelKeys, name: str | None) -> Scope:
     chosen = keys.variants[name] if name else Variant()
+    width = keys.width_multiple if "width_multiple" in keys.model_fields_set else None
     return Scope(
         file=file,
         depth_multiple=chosen.depth_multiple or keys.depth_multiple,
-        width_multiple=chosen.width_multiple or keys.width_multiple,
+        width_multiple=chosen.width_multiple or width,
         anchors=keys.anchors if chosen.anchors is None else chosen.anchors,
         values={**keys.values, **chosen.values},
         variant=name,

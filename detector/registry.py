@@ -14,8 +14,8 @@ it stands in its constructor's signature, by these parameter names:
 =============  ===================================================================================
 
 All other parameters are the row's args, in order or as a mapping; their annotations are checked
-(``Count`` and ``Size`` here are whole numbers with a range). One annotated ``Width`` is scaled by
-the file's ``width_multiple``.
+(``Count``, ``Size`` and ``Odd`` here are whole numbers with a range). One annotated ``Width`` is
+scaled by the file's ``width_multiple``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
 ``register(channels=…, stride=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
 
@@ -49,9 +49,18 @@ ENTRY_POINT_GROUP = "detector.modules"
 MAX_ARGUMENT = 2**31 - 1
 """Of either sign, for every whole number in a row."""
 
+
+def _odd(number: int) -> int:
+    if number < 1 or number % 2 == 0:
+        raise ValueError
+    return number
+
+
 Count = Annotated[int, pydantic.Field(ge=1)]
 Size = Annotated[int, pydantic.Field(ge=0)]
 Positive = Annotated[float, pydantic.Field(gt=0)]
+Odd = Annotated[int, pydantic.AfterValidator(_odd)]
+"""Of a kernel's side: it has a pixel in its centre."""
 Width = Annotated[int, pydantic.Field(ge=1), "width"]
 """Annotation of a constructor's parameter that ``width_multiple`` scales."""
 
@@ -200,6 +209,8 @@ def _spelt(annotation: Any) -> str:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spelt(option) for option in inner)
+    if annotation == Odd:
+        return "an odd number"
     if origin is Annotated:
         return _spelt(inner[0]) + "".join(_limits(annotation.__metadata__))
     if origin is typing.Literal:
@@ -236,12 +247,19 @@ def register(
     head: bool = False,
     joins: bool = False,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
-    """Make a class known to model files, under its own name or under ``names``."""
+    """Make a class known to model files, under its own name or under ``names``.
+
+    The same class defined again, as by a notebook's cell that runs twice, takes the older one's
+    place.
+
+    Raises:
+        DetectorError: another class has the name.
+    """
 
     def decorate(module: type[nn.Module]) -> type[nn.Module]:
         for name in names or (module.__name__,):
             known = _REGISTRY.get(name)
-            if known is not None and known.module is not module:
+            if known is not None and not _is_again(known.module, module):
                 raise DetectorError(
                     f"module name {name!r} is registered twice: by "
                     f"{known.module.__module__} and {module.__module__}"
@@ -250,6 +268,11 @@ def register(
         return module
 
     return decorate
+
+
+def _is_again(known: type[nn.Module], module: type[nn.Module]) -> bool:
+    """Whether both come of one class statement."""
+    return (known.__module__, known.__qualname__) == (module.__module__, module.__qualname__)
 
 
 def contract(name: str) -> RowContract:

@@ -108,7 +108,9 @@ def deploy(model: Detector, images: Sequence[Tensor] | None = None) -> tuple[Det
         difference_fp32=difference_fp32,
         worst_block=worst_block,
         worst_block_difference=block_difference,
-        fused_blocks=sum(1 for _ in _fusable(model)),
+        fused_blocks=sum(
+            _changed(block, fused.get_submodule(path)) for path, block in _fusable(model)
+        ),
         images=sum(len(batch) for batch in batches),
         params_before=sum(p.numel() for p in model.parameters()),
         params_after=sum(p.numel() for p in fused.parameters()),
@@ -124,6 +126,11 @@ def _fusable(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
             yield path, child
         else:
             yield from _fusable(child, path)
+
+
+def _changed(block: nn.Module, fused: nn.Module) -> bool:
+    """Whether there was something to fuse: a classifier's head has only auxiliary ones to lose."""
+    return block.state_dict().keys() != fused.state_dict().keys()
 
 
 def _compare_blocks(

@@ -27,7 +27,7 @@ IMAGE = -1
 WIDTH_DIVISOR = 8
 MAX_CHANNELS = 1 << 16
 MAX_STRIDE = 1024
-MAX_VALUES = 1 << 29
+MAX_PARAMETERS = 1 << 29
 MAX_TENSORS = 10_000
 
 
@@ -160,9 +160,10 @@ class RowBuilder:
         activation = raw.scope.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
+        multiple = raw.scope.width_multiple
         for name in known.widths:
-            if name in arguments:
-                arguments[name] = scale_width(arguments[name], raw.scope.width_multiple)
+            if name in arguments and multiple is not None:
+                arguments[name] = scale_width(arguments[name], multiple)
         return arguments
 
     def _value(self, value: Any, raw: RawRow) -> Any:
@@ -261,17 +262,15 @@ class _Budget(TorchFunctionMode):
             size = kwargs.get("size", args[0] if args and isinstance(args[0], Sequence) else args)
             self.values += math.prod(size)
             self.tensors += 1
-            if self.values > MAX_VALUES:
-                raise ValueError(f"the network exceeds {MAX_VALUES} parameters")
+            if self.values > MAX_PARAMETERS:
+                raise ValueError(f"the network exceeds {MAX_PARAMETERS} parameters")
             if self.tensors > MAX_TENSORS:
                 raise ValueError(f"the network exceeds {MAX_TENSORS} tensors")
         return func(*args, **kwargs)
 
 
 def scale_width(width: int, multiple: float) -> int:
-    """YOLOv5's rule: width · multiple, up to a multiple of 8; as it is where the multiple is 1."""
-    if multiple == 1:
-        return width
+    """YOLOv5's rule: width · multiple, up to a multiple of 8, also where the multiple is 1."""
     return math.ceil(width * multiple / WIDTH_DIVISOR) * WIDTH_DIVISOR
 
 

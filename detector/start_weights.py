@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from detector.checkpoint import read_state, shape_of
+from detector.checkpoint import Card, find_card, read_state, shape_of
 from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.heads.yolo import Detect
+from detector.interop.blocks import backbone_rows
 from detector.interop.layouts import with_our_names
+from detector.interop.own import fit_weights
 
 ANCHORS = ".anchors_wh"
 COUNTER = ".num_batches_tracked"
@@ -54,16 +58,15 @@ def start_from(model: Detector, path: Path) -> TransferReport:
 
     Which projects these are says :mod:`detector.interop.layouts`.
 
-    Anchors that the model file gives are kept.
+    Anchors that the model file gives are kept. Weights of ours for an input of another mean and
+    scale are changed for the network's, as those of other projects are.
 
     Raises:
         DetectorError: the file cannot be read, or nothing in it fits.
     """
-    try:
-        fitted = isinstance(model.head, Detect) and model.head.fitted
-        return transfer(model, read_state(path), keep_anchors=fitted)
-    except DetectorError as error:
-        raise error if error.file else DetectorError(error.message, file=path) from error
+    fitted = isinstance(model.head, Detect) and model.head.fitted
+    with _errors_name(path):
+        return transfer(model, _read(model, path), keep_anchors=fitted)
 
 
 def start_backbone_from(model: Detector, path: Path) -> TransferReport:
@@ -72,10 +75,45 @@ def start_backbone_from(model: Detector, path: Path) -> TransferReport:
     Raises:
         DetectorError: the file cannot be read, or it holds no backbone that fits.
     """
-    head = f"rows.{len(model.plan) - 1}."
+    backbone = {f"rows.{index}" for index in backbone_rows(model)}
+    with _errors_name(path):
+        state = with_our_names(_read(model, path), model)
+        return transfer(model, {n: t for n, t in state.items() if _row(n) in {None, *backbone}})
+
+
+def trainable_card(path: Path) -> Card | None:
+    """What start weights say about themselves; nothing, if they were not saved here.
+
+    Raises:
+        DetectorError: there is no such file of weights, or they are deployed.
+    """
+    card = find_card(path)
+    if card is not None and card.deployed:
+        raise DetectorError(
+            "is deployed: its branches and batch norms are fused and cannot be trained; "
+            "use the checkpoint that it was deployed from",
+            file=path,
+        )
+    return card
+
+
+def _read(model: Detector, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; those of ours for the network's input."""
+    card = trainable_card(path)
+    state = read_state(path)
+    return state if card is None else fit_weights(state, card.preprocess, model)
+
+
+def _row(name: str) -> str | None:
+    """The beginning of a name that tells its row, if it is a name of ours."""
+    match = re.match(r"rows\.\d+(?=\.)", name)
+    return match and match[0]
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
     try:
-        state = with_our_names(read_state(path), model)
-        return transfer(model, {n: t for n, t in state.items() if not n.startswith(head)})
+        yield
     except DetectorError as error:
         raise error if error.file else DetectorError(error.message, file=path) from error
 

@@ -97,6 +97,9 @@ def test_scalars(text: str, value: Any) -> None:
         ("<<: {a: 1}", "a.yaml:1: tag '!!merge' is not allowed, a file holds plain values only"),
         ("a: !!int word", "a.yaml:1: unreadable value 'word': invalid literal for int() with base "
          "10: 'word'"),
+        ("a: !!timestamp word", "a.yaml:1: unreadable value 'word': "),
+        ("a: !!bool word", "a.yaml:1: unreadable value 'word': 'word'"),
+        ("a: !!int ''", "a.yaml:1: unreadable value '': string index out of range"),
         ("a\n\nb\0", "a.yaml:3: YAML syntax: character '\\x00' is not allowed"),
         ("[" * 66, "a.yaml:1: YAML syntax: nested deeper than 64 levels"),
         ("&a [*a]", "a.yaml:1: is nested deeper than 64 levels"),
@@ -116,6 +119,34 @@ def test_aliases_count_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "- &a [1, 2, 3]\n- [*a, *a]\n"  # 1 + (1 + 3) + (1 + 2·4) = 14 values
     assert yaml_file(text).value == [[1, 2, 3], [[1, 2, 3], [1, 2, 3]]]
     assert message_of(text + "- [*a, *a]\n").endswith(": expands to more than 20 values")
+
+
+def test_nodes_are_counted_while_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "MAX_YAML_NODES", 20)
+    text = "- [1, 1, 1, 1, 1, 1, 1, 1]\n"  # 1 + 2 · (1 + 8) = 19 values
+    assert yaml_file(text * 2).value == [[1] * 8] * 2
+    assert message_of(text * 3) == "a.yaml:3: YAML syntax: more than 20 values"
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 101, "0x" + "f" * 99, "1:1" + ":1" * 49, "1" * 99 + ".0", "!!int " + "a" * 101]
+)
+def test_long_numbers_are_not_read(number: str) -> None:
+    message = message_of(f"- 1\n- {number}")
+    assert message.startswith("a.yaml:2: unreadable value '")
+    assert message.endswith("...: 101 characters, at most 100 are read")
+
+
+def test_long_words_and_numbers_of_the_longest_kind_are_read() -> None:
+    assert yaml_file("9" * 100).value == int("9" * 100)
+    assert yaml_file("x" * 1000).value == "x" * 1000
+
+
+def test_a_text_above_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a checkpoint holds it: a file's size is looked at before it is read."""
+    monkeypatch.setattr(config, "MAX_YAML_BYTES", 10)
+    assert yaml_file("a: 1 #3456").value == {"a": 1}
+    assert message_of("a: 1 #34567") == "a.yaml: has 11 characters, YAML may have 10"
 
 
 @given(st.text(max_size=60))

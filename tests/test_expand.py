@@ -107,10 +107,12 @@ def test_a_file_with_rows_is_stored_as_it_is() -> None:
     assert build("yolov5n").definition.text == read_model_file("yolov5n").file.text
 
 
-@pytest.mark.parametrize(("width", "word"), [("0.25", "8"), ("1", "nc")])
+@pytest.mark.parametrize(
+    ("width", "word"), [("width_multiple: 0.25", "8"), ("width_multiple: 1", "8"), ("", "nc")]
+)
 def test_other_classes(naming: Path, width: str, word: str) -> None:
     """``nc`` stays a word wherever nothing multiplies it."""
-    naming.write_text(NAMING.replace("0.25", width), encoding="utf-8")
+    naming.write_text(NAMING.replace("width_multiple: 0.25", width), encoding="utf-8")
     stored = build(naming, variant="one").definition
     assert f"[P3, 1, ConvAct, {{c_out: {word}}}]" in stored.text
     model = rebuild(Definition(stored.text, stored.path, stored.variant, ("a", "b", "c")))

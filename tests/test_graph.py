@@ -242,6 +242,13 @@ def test_errors_name_the_file_of_the_row(
     assert str(caught.value) == f"{path}:{line}: {message}"
 
 
+@pytest.mark.parametrize(("keys", "channels"), [("", 100), ("width_multiple: 1.0\n", 104)])
+def test_widths_are_rounded_where_a_multiple_is_given(keys: str, channels: int) -> None:
+    """YOLOv5's files have one, and YOLOv5 rounds whatever it is."""
+    rows = "backbone: [[-1, 1, Conv, [100, 3, 4]]]\nhead: [[-1, 1, Detect, [nc, [[1, 2]]]]]\n"
+    assert build_text(keys + rows).plan[0].channels == channels
+
+
 @pytest.mark.parametrize("none", ["None", "'None'", "null", "~"])
 def test_none_and_nn_names(none: str) -> None:
     model = build_text(f"""
@@ -259,7 +266,7 @@ head:
     ("width", "multiple", "expected"),
     [
         (64, 1.0, 64),
-        (255, 1.0, 255),  # nothing is rounded where nothing is scaled
+        (100, 1.0, 104),
         (64, 0.5, 32),
         (64, 0.25, 16),
         (100, 0.25, 32),  # 25 → 32

@@ -379,10 +379,11 @@ ARGUMENT = [
     Case(
         "too many",
         "RepVGGBlock, [64, 3, 2]",
-        "RepVGGBlock, [64, 3, 2, 1, 1, 1, zeros, False, False, ReLU, 4, False, True, True, 7]",
-        15, "row 3 (RepVGGBlock): takes at most 14 arguments, found 15; expected [c_out, kernel, "
+        "RepVGGBlock, [64, 3, 2, 1, 1, 1, zeros, False, False, ReLU, 4, False, True, True, "
+        "0.1, 0.1, 7]",
+        15, "row 3 (RepVGGBlock): takes at most 16 arguments, found 17; expected [c_out, kernel, "
         "stride, padding, dilation, groups, padding_mode, deploy, use_se, activation, se_ratio, "
-        "se_last, pointwise, identity]",
+        "se_last, pointwise, identity, eps, momentum]",
     ),
     Case(
         "none",

@@ -60,7 +60,8 @@ TABLE = "variants: {s: {depth_multiple: 0.5}, m: {}}\ndepth_multiple: 2\nwidth_m
 @pytest.mark.parametrize(
     ("keys", "asked", "name", "depth", "width"),
     [
-        ("", None, None, 1, 1),
+        ("", None, None, 1, None),
+        ("width_multiple: 1\n", None, None, 1, 1),
         ("depth_multiple: 2\nwidth_multiple: 3\n", None, None, 2, 3),
         (TABLE, None, None, 2, 3),
         (TABLE, "s", "s", 0.5, 3),  # what the variant gives takes the place of the file's
@@ -68,7 +69,9 @@ TABLE = "variants: {s: {depth_multiple: 0.5}, m: {}}\ndepth_multiple: 2\nwidth_m
         (TABLE + "variant: m\n", "s", "s", 0.5, 3),
     ],
 )
-def test_variants(keys: str, asked: str | None, name: str, depth: float, width: float) -> None:
+def test_variants(
+    keys: str, asked: str | None, name: str, depth: float, width: float | None
+) -> None:
     found = model_file(keys, asked)
     assert found.variant == name
     assert (found.depth_multiple, found.width_multiple) == (depth, width)
@@ -176,7 +179,7 @@ def test_each_file_rules_its_own_rows(folder: Path) -> None:
     assert (family.variant, own.variant) == ("large", None)
     assert (family.activation, own.activation) == ("ReLU", None)
     assert (family.width_multiple, family.depth_multiple) == (0.5, 3)
-    assert (own.width_multiple, own.depth_multiple) == (1, 1)
+    assert (own.width_multiple, own.depth_multiple) == (None, 1)
     assert (family.values["wide"], own.values["wide"]) == (64, 7)
     assert found.rows[1].number == 2
     assert found.rows[3].source == ["P1", -1]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import detector.rows  # noqa: F401  (registers what model files may name)
 from detector import registry
 from detector.errors import DetectorError
 from detector.registry import (
@@ -131,6 +132,19 @@ def test_bind_refuses(args: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
+ODD = ("CrossConv", "QARepVGGBlock", "RepConv", "RepVGGBlock", "SP", "SPPF")
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("kernel", [4, 0, -1, True, 3.0])
+def test_kernels_with_a_centre(name: str, kernel: object) -> None:
+    args: dict[str, Any] = {} if name == "SP" else {"c_out": 8}
+    assert contract(name).bind({**args, "kernel": 5})["kernel"] == 5
+    with pytest.raises(ValueError) as caught:
+        contract(name).bind({**args, "kernel": kernel})
+    assert str(caught.value) == f"argument 'kernel': expected an odd number, found {kernel}"
+
+
 def test_constructors_of_others() -> None:
     """Annotations that cannot be resolved, or mean nothing to us, are no obstacle."""
 
@@ -167,6 +181,21 @@ def test_registering_twice() -> None:
     assert str(caught.value) == (
         f"module name 'Conv' is registered twice: by detector.layers.conv and {__name__}"
     )
+
+
+def test_a_class_defined_again_takes_the_older_one_s_place() -> None:
+    """A notebook's cell that runs twice."""
+
+    def cell() -> type[nn.Module]:
+        @register()
+        class Cell(Block):
+            pass
+
+        return Cell
+
+    first, second = cell(), cell()
+    assert first is not second
+    assert contract("Cell").module is second
 
 
 def test_unknown_name() -> None:
@@ -212,6 +241,10 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"c_out": 24, "width": 8},
         {"c_out": 24, "width": 8, "convs": 3, "ese": True, "bottleneck": 4},
     ],
+    **dict.fromkeys(
+        ("_OSA_module", "OSA_module", "OSAModule"),
+        [{"stage_ch": 8, "c_out": 24}, {"stage_ch": 8, "c_out": 16, "layer_per_block": 3}],
+    ),
     "RepConv": [{"c_out": 16}, {"c_out": 24, "stride": 2, "padding": 1, "groups": 2}],
     "RepVGGBlock": [
         {"c_out": 16},

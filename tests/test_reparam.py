@@ -107,6 +107,21 @@ def test_a_second_fuse_changes_nothing():
     assert all(torch.equal(state[name], tensor) for name, tensor in fused.state_dict().items())
 
 
+@pytest.mark.parametrize(("sources", "blocks"), [("-1", 2), ("[-1, 0]", 3)])
+def test_a_classifier_s_head_counts_with_auxiliary_classifiers(sources: str, blocks: int):
+    text = f"""
+backbone:
+  - [-1, 1, RepVGGBlock, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [{sources}, 1, Classify, [nc]]
+"""
+    model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)), 2)
+    fused, certificate = deploy(model)
+    assert certificate.fused_blocks == blocks
+    assert deploy(fused)[1].fused_blocks == 0
+
+
 def test_a_deployed_network_cannot_be_trained():
     fused, _ = deploy(small_model())
     with pytest.raises(DetectorError, match="a deployed network cannot be trained"):

@@ -11,6 +11,7 @@ from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
+from detector.reparam import fuse_modules
 from detector.start_weights import start_backbone_from, start_from, transfer
 
 TINY = """
@@ -150,23 +151,48 @@ def test_a_missing_file(model: Detector, tmp_path: Path, start):
     assert str(caught.value) == f"{path}: no such file; expected weights"
 
 
-def test_own_weights_as_a_backbone_s_bring_no_head(model: Detector, tmp_path: Path):
+def test_own_weights_as_a_backbone_s_bring_the_backbone_alone(model: Detector, tmp_path: Path):
     path = tmp_path / "best.safetensors"
     save_weights(path, model)
     other = tiny(anchors="2")
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     report = start_backbone_from(other, path)
     own, state = other.state_dict(), model.state_dict()
-    head = {f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")}
-    head.add("rows.4.anchors_wh")
-    assert set(report.missing) == head
-    assert (set(report.taken), report.left) == (own.keys() - head, {})
+    rest = {name for name in own if name.startswith(("rows.3.", "rows.4."))}  # neck and head
+    assert set(report.missing) == rest
+    assert (set(report.taken), report.left) == (own.keys() - rest, {})
     assert all(torch.equal(own[name], state[name]) for name in report.taken)
-    assert all(torch.equal(own[name], before[name]) for name in head)
+    assert all(torch.equal(own[name], before[name]) for name in rest)
     assert not other.head.fitted
     # All the same weights bring the head where they start the whole network.
     assert start_from(other, path).missing == ()
     assert other.head.fitted
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_deployed_weights_are_no_start(model: Detector, tmp_path: Path, start):
+    path = tmp_path / "deployed.safetensors"
+    save_weights(path, fuse_modules(model))
+    with pytest.raises(DetectorError) as caught:
+        start(tiny(), path)
+    assert str(caught.value) == (
+        f"{path}: is deployed: its branches and batch norms are fused and cannot be trained; "
+        "use the checkpoint that it was deployed from"
+    )
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_own_weights_are_fitted_to_the_input(model: Detector, tmp_path: Path, start):
+    """Pixels over 255 here and over 51 there: the first weights are a fifth of theirs."""
+    path = tmp_path / "a.safetensors"
+    model.preprocess = model.preprocess.model_copy(update={"scale_rgb": (51.0,) * 3})
+    save_weights(path, model)
+    other = tiny()
+    start(other, path)
+    first = "rows.0.conv.weight"
+    torch.testing.assert_close(other.state_dict()[first], model.state_dict()[first] * 5)
+    second = "rows.1.conv.weight"
+    assert torch.equal(other.state_dict()[second], model.state_dict()[second])
 
 
 def test_a_head_alone_is_no_backbone(model: Detector, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 from detector.settings import TaskName
 from detector.structures import Sample
+
+MAX_ASKED = 1_000_000
+"""Images that a message asks for at most, where a split's part of fewer is none."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,11 @@ def _open(
 ) -> DetectionDataset:
     places = definition.places(split)
     root = definition.prepared_root()
-    found = _find(places, root, definition.names)
+    try:
+        found = _find(places, root, definition.names)
+    except DetectorError as error:
+        message = f"split {split!r}: {error.message}"
+        raise error if error.file else DetectorError(message, file=definition.source) from error
     checked = check_images(found.images[:limit], split)
     problems, json = found.problems + checked.problems, found.json
     where = f"split {split!r} of {definition.source}"
@@ -258,9 +266,19 @@ def _part(items: list[Any], place: Split) -> list[Any]:
     """The given part of the items, shuffled with the place's seed; in their old order."""
     if place.part == (0.0, 1.0):
         return items
+    start, stop = _bounds(place, len(items))
+    if start >= stop:
+        more = (n for n in range(len(items), MAX_ASKED) if operator.lt(*_bounds(place, n)))
+        least = next(more, MAX_ASKED)
+        raise DetectorError(f"no image is left of {len(items)}; expected at least {least}")
     order = np.random.default_rng(place.seed).permutation(len(items))
-    start, stop = (round(fraction * len(items)) for fraction in place.part)
     return [items[i] for i in sorted(order[start:stop])]
+
+
+def _bounds(place: Split, count: int) -> tuple[int, int]:
+    """First of the place's part of so many items, and the first one behind it."""
+    start, stop = place.part
+    return round(start * count), round(stop * count)
 
 
 def _summary(where: str, places: Sequence[Split], samples: Sequence[Sample]) -> str:

@@ -128,7 +128,10 @@ def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     splits = _named_folders(root, [path for path in root.glob("*") if classes.is_folder(path)])
     if splits:
         return {n: (Split(class_folders=place.images),) for n, (place,) in splits.items()}
-    if len(classes.folder_names(root)) < LEAST_CLASSES or not classes.is_folder(root):
+    names = classes.folder_names(root)
+    if len(names) < LEAST_CLASSES or not classes.is_folder(root):
+        return {}
+    if all(_split_name(name) for name in names):  # images to detect in, whose labels are missing
         return {}
     return _seeded_split(Split(class_folders="."))
 

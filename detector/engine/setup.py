@@ -28,7 +28,7 @@ from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
 from detector.graph import Definition, Detector, build, rebuild
 from detector.settings import TrainSettings
-from detector.start_weights import start_backbone_from, start_from, transfer
+from detector.start_weights import start_backbone_from, start_from, trainable_card, transfer
 from detector.tasks import task_of
 from detector.torch_backend import choose_device, fastest_precision
 
@@ -57,6 +57,9 @@ def prepare(flags: TrainSettings) -> Trainer:
         return _resumed(flags)
     settings, notes = resolve(flags)
     print(*notes, sep="\n")
+    for weights in (settings.weights, settings.backbone_weights):
+        if weights is not None:
+            trainable_card(weights)  # a typo shows before minutes of reading data
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
@@ -182,12 +185,6 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
 def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     """The network of a weights file, built for the data's classes, with what fits of it."""
     start = load(weights)
-    if start.deployed:
-        raise DetectorError(
-            "is deployed: its branches and batch norms are fused and cannot be trained; "
-            "use the checkpoint that it was deployed from",
-            file=weights,
-        )
     definition = start.definition
     model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
     model.preprocess = start.preprocess

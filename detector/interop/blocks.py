@@ -21,14 +21,13 @@ from detector.graph import Detector
 from detector.heads.classify import Classify
 from detector.interop.order import natural
 from detector.model_file import check_model_file
-from detector.preprocess import Preprocess
+from detector.preprocess import PreprocessKeys
 
-IMAGENET_MEAN_RGB = (123.675, 116.28, 103.53)
-IMAGENET_SCALE_RGB = (58.395, 57.12, 57.375)
+IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395, 57.12, 57.375))
 """What the projects' inputs are normalised with: ImageNet's mean and deviation, times 255."""
 
-INPUT_LAYERS = (("conv", "bn"), ("pointwise", "pointwise_bn"))
-"""Convolutions of a first block, which read the image, and the batch norms behind them."""
+INPUT_LAYERS = {"conv": ("conv_bn", "bn"), "pointwise": ("pointwise_bn", "bn")}
+"""Convolutions of a first block, which read the image; the first norm that is there follows."""
 COUNTER = "num_batches_tracked"
 """Of a batch norm; torch did not always have it."""
 
@@ -113,32 +112,47 @@ def backbone_blocks(
     model: Detector, kinds: tuple[type[nn.Module], ...]
 ) -> Iterator[tuple[str, nn.Module]]:
     """Paths and modules of some kinds in the backbone's rows, alone or in a row of many."""
+    for index in backbone_rows(model):
+        yield from _of_kinds(f"rows.{index}", model.rows[index], kinds)
+
+
+def backbone_rows(model: Detector) -> list[int]:
+    """Indices of the rows that the model file calls backbone."""
     definition = model.definition
     file = YamlFile(Path(definition.path), definition.text)
-    for row in check_model_file(file, definition.variant).rows:
-        if row.section == "backbone":
-            yield from _of_kinds(f"rows.{row.index}", model.rows[row.index], kinds)
+    rows = check_model_file(file, definition.variant).rows
+    return [row.index for row in rows if row.section == "backbone"]
 
 
-def fit_input(first: Block, preprocess: Preprocess) -> Block:
-    """The first block for an input of another mean and scale than the projects' own.
+def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys = IMAGENET) -> Block:
+    """The first block for an input of another mean and scale than its own, ``source``.
 
     A pixel p is (p − m) / s there and x = (p − M) / S here, thus (S · x + M − m) / s: the scales go
     into the weights; what the means make goes into the bias, or from the batch norm's mean. That is
     exact but where the kernel reaches over the border, as zeros stand for another colour there.
     """
-    mean, scale = _float64(IMAGENET_MEAN_RGB), _float64(IMAGENET_SCALE_RGB)
+    mean, scale = _float64(source.mean_rgb), _float64(source.scale_rgb)
     factor = _float64(preprocess.scale_rgb) / scale
     offset = (_float64(preprocess.mean_rgb) - mean) / scale
     tensors = dict(first.tensors)
-    for conv, norm in INPUT_LAYERS:
+    for conv, norms in INPUT_LAYERS.items():
         weight = tensors.get(f"{conv}.weight")
         if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
             continue
         shift = (weight * offset.to(weight.device)).sum((1, 2, 3))
         tensors[f"{conv}.weight"] = weight * factor.to(weight.device)
-        add(tensors, f"{conv}.bias", shift) or add(tensors, f"{norm}.running_mean", -shift)
+        places = [(f"{conv}.bias", shift), *((f"{norm}.running_mean", -shift) for norm in norms)]
+        any(add(tensors, name, values) for name, values in places)  # in the first that there is
     return Block(first.path, tensors)
+
+
+def without_bias(block: Block, module: nn.Module) -> Block:
+    """The bias as part of the norm's mean, where our convolution has none."""
+    tensors = dict(block.tensors)
+    bias = None if "conv.bias" in module.state_dict() else tensors.get("conv.bias")
+    if bias is not None and add(tensors, "bn.running_mean", -bias):
+        del tensors["conv.bias"]
+    return Block(block.path, tensors)
 
 
 def add(tensors: dict[str, Tensor], name: str, values: Tensor) -> bool:

@@ -23,6 +23,8 @@ MAX_ELEMENTS = 1 << 31
 """Of one tensor."""
 
 MAX_DIMENSIONS = 32
+MAX_ARGUMENTS = 10_000_000
+"""Of all calls together, and what is in them: two bytes of a pickle can have a long list copied."""
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -172,6 +174,7 @@ class _Machine:
         self.storages = storages
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.arguments = 0
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -250,11 +253,19 @@ class _Machine:
         args, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(args, tuple):
             raise PickleError(f"calls {_spelt(function)}, which is no name")
+        self.count(args)
         rebuild = _DATA.get(function.path)
         if rebuild is None:
             self.stack.append(Record(function.path, (*args, named) if keywords else args))
         else:
             self.stack.append(rebuild(*args))
+
+    def count(self, args: tuple[Any, ...]) -> None:
+        """Add up what calls are given."""
+        sized = (argument for argument in args if isinstance(argument, (list, tuple, str)))
+        self.arguments += len(args) + sum(map(len, sized))
+        if self.arguments > MAX_ARGUMENTS:
+            raise PickleError(f"calls with more than {MAX_ARGUMENTS} arguments")
 
     def build(self) -> None:
         """BUILD: keep a record's state."""

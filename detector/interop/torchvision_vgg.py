@@ -18,11 +18,11 @@ from detector.interop import vgg
 from detector.interop.blocks import (
     Block,
     Names,
-    add,
     backbone_blocks,
     fit_input,
     place_blocks,
     place_classifier,
+    without_bias,
 )
 from detector.interop.order import convolutions, layers
 from detector.layers.conv import Conv, FusedConv
@@ -68,7 +68,7 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
     found[0] = fit_input(found[0], model.preprocess)
     ours = [block for block in backbone_blocks(model, _KINDS) if _is_vgg_s(block[1])]
     if len(found) == len(ours):
-        found = [_without_bias(*pair) for pair in zip(found, ours, strict=True)]
+        found = [without_bias(b, module) for b, (_, module) in zip(found, ours, strict=True)]
     placed = place_blocks(found, ours, _NAMES)
     if vgg.has_linear(state) and vgg.reads_decimated(model.state_dict()):
         return placed | _place_decimated(state, model)
@@ -123,12 +123,3 @@ def _place_decimated(state: Mapping[str, Tensor], model: Detector) -> dict[str, 
         else:
             result[f"{path.removesuffix('conv')}bn.running_mean"] = -bias
     return result
-
-
-def _without_bias(block: Block, our: tuple[str, nn.Module]) -> Block:
-    """The bias as part of the norm's mean, where our convolution has none."""
-    tensors = dict(block.tensors)
-    bias = None if "conv.bias" in our[1].state_dict() else tensors.get("conv.bias")
-    if bias is not None and add(tensors, "bn.running_mean", -bias):
-        del tensors["conv.bias"]
-    return Block(block.path, tensors)

@@ -9,30 +9,32 @@ buffers that merely cache them (``grid``, ``anchor_grid``) are left behind.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
-from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES, YamlFile
+from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector, build_model_file
 from detector.heads.yolo import Detect
 from detector.interop import yolov7
 from detector.interop.budget import Budget
+from detector.interop.inner_yaml import is_text, model_file_text
 from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
 from detector.model_file import check_model_file
 
 SUFFIXES = (".pt", ".pth")
-NOT_OURS = ("inplace", "yaml_file")
-"""Keys of the YAML inside that say nothing about the network."""
 CACHES = ("anchor_grid", "grid")
+ACTIVATION = ".act"
+"""How paths of activations end."""
+SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slope")
+"""Attributes of modules that change what a network computes and that no weight tells."""
 MAX_MODULES = 100_000
 MAX_DEPTH = 64
 
@@ -46,14 +48,14 @@ class ForeignModel:
         yaml_text: the model file inside it.
         names: class names.
         state: weights under the names of the network that is built from ``yaml_text``.
-        norm_eps: ε of each batch norm, by its path.
+        settings: attributes and activations by their paths, ``rows.0.bn.eps``, ``rows.0.act``.
     """
 
     path: Path
     yaml_text: str
     names: tuple[str, ...]
     state: dict[str, Tensor]
-    norm_eps: dict[str, float]
+    settings: dict[str, Any]
 
 
 def is_foreign(path: str | Path) -> bool:
@@ -70,19 +72,18 @@ def read_yolov5(path: str | Path) -> ForeignModel:
     path = Path(path)
     with open_checkpoint(path) as content:
         network = _find_network(content, path)
-        yaml_text, names = _yaml(network.state, path), _names(network.state, path)
+        names = _names(network.state, path)
         state: dict[str, Tensor] = {}
-        norm_eps: dict[str, float] = {}
+        settings: dict[str, Any] = {}
         rows = _children(network).get("model")
         if not isinstance(rows, Record) or not isinstance(rows.state, dict):
             raise DetectorError("its network has no rows", file=path)
         budget = Budget(path)
         for module_path, module in _walk(rows, "rows", path):
             state.update(_tensors(module, module_path, budget))
-            eps = module.state.get("eps")
-            if isinstance(eps, float):
-                norm_eps[yolov7.our_path(module_path)] = eps
-    return ForeignModel(path, yaml_text, names, yolov7.with_our_names(state), norm_eps)
+            settings.update(_settings(module, yolov7.our_path(module_path)))
+        text = model_file_text(network.state["yaml"], settings, path)
+    return ForeignModel(path, text, names, yolov7.with_our_names(state), settings)
 
 
 def load_yolov5(path: str | Path) -> Detector:
@@ -116,50 +117,13 @@ def _find_network(content: Any, path: Path) -> Record:
     raise DetectorError("no YOLOv5 network with its YAML in this checkpoint", file=path)
 
 
-def _yaml(state: dict[str, Any], path: Path) -> str:
-    content = {key: value for key, value in state["yaml"].items() if key not in NOT_OURS}
-    _check_plain(content, path, [0])
-    return "".join(_yaml_key(key, value) for key, value in content.items())
-
-
-def _yaml_key(key: Any, value: Any) -> str:
-    """One key of the model file; a list of rows has one a line."""
-    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        return yaml.safe_dump({key: value}, sort_keys=False)
-    rows = (yaml.safe_dump(row, default_flow_style=True, width=math.inf) for row in value)
-    return f"{key}:\n" + "".join(f"  - {row}" for row in rows)
-
-
-def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> None:
-    """Refuse records, and lists that hold themselves."""
-    count[0] += 1
-    if count[0] > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
-        raise DetectorError("the YAML inside is too large", file=path)
-    if isinstance(value, dict):
-        for key, child in value.items():
-            _check_plain(key, path, count, depth + 1)
-            _check_plain(child, path, count, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for child in value:
-            _check_plain(child, path, count, depth + 1)
-    elif not (value is None or isinstance(value, (int, float)) or _is_text(value)):
-        raise DetectorError(
-            f"the YAML inside holds a {type(value).__name__}, expected plain values", file=path
-        )
-
-
 def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = state.get("names")
     if isinstance(names, dict):
         names = [names.get(i) for i in range(len(names))]
-    if not isinstance(names, list) or not names or not all(_is_text(name) for name in names):
+    if not isinstance(names, list) or not names or not all(is_text(name) for name in names):
         raise DetectorError("has no list of class names", file=path)
     return tuple(names)
-
-
-def _is_text(value: Any) -> bool:
-    """Half a surrogate pair is a string, but nothing can write it."""
-    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def _children(module: Record) -> dict[str, Any]:
@@ -197,6 +161,21 @@ def _tensors(module: Record, module_path: str, budget: Budget) -> Iterator[tuple
                 yield f"{module_path}.{name}", tensor
 
 
+def _settings(module: Record, path: str) -> Iterator[tuple[str, Any]]:
+    """What a module computes with besides its weights; of an activation its class too."""
+    if path.endswith(ACTIVATION):
+        yield path, module.name.rpartition(".")[2]
+    for name in SETTINGS:
+        value = module.state.get(name)
+        if all(isinstance(number, (int, float)) for number in _pair(value)):
+            yield f"{path}.{name}", value
+
+
+def _pair(value: Any) -> tuple[Any, ...]:
+    """A window's height and width, which torch takes as one number where they are equal."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
 def _in_pixels(anchors: Tensor, strides: Tensor) -> Tensor:
     """(levels, anchors, 2) grid units · (levels,) strides; any other shape fits nowhere."""
     if anchors.ndim != 3 or strides.shape != anchors.shape[:1]:
@@ -205,24 +184,34 @@ def _in_pixels(anchors: Tensor, strides: Tensor) -> Tensor:
 
 
 def _check_fit(model: Detector, foreign: ForeignModel) -> None:
-    """Compare names, shapes and the batch norms' ε."""
+    """Raise DetectorError unless weights and settings are those of the YAML's network."""
+    problem = next(chain(_weight_problems(model, foreign), _setting_problems(model, foreign)), None)
+    if problem is not None:
+        message = f"its weights do not fit its YAML: {problem}"
+        raise DetectorError(message, file=foreign.path)
 
-    def error(message: str) -> DetectorError:
-        return DetectorError(f"its weights do not fit its YAML: {message}", file=foreign.path)
 
+def _weight_problems(model: Detector, foreign: ForeignModel) -> Iterator[str]:
     expected = model.state_dict()
     for name in expected:
         if name not in foreign.state:
-            raise error(f"{name!r} is missing")
+            yield f"{name!r} is missing"
     for name, tensor in foreign.state.items():
         if name not in expected:
-            raise error(f"{name!r} has no place in the network")
-        if tensor.shape != expected[name].shape:
+            yield f"{name!r} has no place in the network"
+        elif tensor.shape != expected[name].shape:
             found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
-            raise error(f"{name!r} has shape {found}, expected {wanted}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise error(f"{name!r} holds numbers that are not finite")
+            yield f"{name!r} has shape {found}, expected {wanted}"
+        elif not bool(torch.isfinite(tensor).all()):
+            yield f"{name!r} holds numbers that are not finite"
+
+
+def _setting_problems(model: Detector, foreign: ForeignModel) -> Iterator[str]:
     for path, module in model.named_modules():
-        eps = foreign.norm_eps.get(path)
-        if isinstance(module, nn.BatchNorm2d) and eps is not None and eps != module.eps:
-            raise error(f"batch norm {path!r} has ε {eps}, expected {module.eps}")
+        found, ours = foreign.settings.get(path), type(module).__name__
+        if found not in (None, ours):
+            yield f"{path!r} is {found}, expected {ours}; its YAML needs `activation:`"
+        for name in SETTINGS:
+            value, expected = foreign.settings.get(f"{path}.{name}"), getattr(module, name, None)
+            if None not in (value, expected) and _pair(value) != _pair(expected):
+                yield f"{path!r} has {name} {value}, expected {expected}"

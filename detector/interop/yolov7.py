@@ -1,8 +1,9 @@
-"""YOLOv7's names for what YOLOv5 does not have: RepConv's branches and IDetect's vectors.
+"""Names for what YOLOv5 does not have: the branches of YOLOv7 and of forks, IDetect's vectors.
 
-Its checkpoints and state dictionaries (WongKinYiu/yolov7, models/common.py and models/yolo.py) are
-otherwise YOLOv5's, and its ``yolov7.yaml`` and ``yolov7-tiny.yaml`` have the rows of
-``cfg/yolov7.yaml`` and ``cfg/yolov7_tiny.yaml`` in the same order.
+YOLOv7's checkpoints and state dictionaries (WongKinYiu/yolov7, models/common.py, models/yolo.py)
+are otherwise YOLOv5's, and its ``yolov7.yaml`` and ``yolov7-tiny.yaml`` have the rows of
+``cfg/yolov7.yaml`` and ``cfg/yolov7_tiny.yaml`` in the same order. Forks of YOLOv5 have RepVGG's
+own block (DingXiaoH/RepVGG, repvgg.py) among the rows.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-_BRANCHES = {
-    "rbr_dense.0": "conv",
-    "rbr_dense.1": "bn",
-    "rbr_1x1.0": "pointwise",
-    "rbr_1x1.1": "pointwise_bn",
-    "rbr_identity": "identity_bn",
+_ROW = r"(rows\.\d+(?:\.\d+)?)\."
+_PARTS = {
+    re.compile(_ROW + theirs): rf"\1.{ours}"
+    for theirs, ours in (
+        (r"rbr_dense\.(?:0|conv)", "conv"),
+        (r"rbr_dense\.(?:1|bn)", "bn"),
+        (r"rbr_1x1\.(?:0|conv)", "pointwise"),
+        (r"rbr_1x1\.(?:1|bn)", "pointwise_bn"),
+        (r"rbr_identity", "identity_bn"),
+        (r"nonlinearity", "act"),
+    )
 }
-_BRANCH = re.compile(rf"(?<=^rows\.)(\d+)\.({'|'.join(map(re.escape, _BRANCHES))})$")
+"""Of a row's block, or of one among many: numbers are YOLOv7's, words those of RepVGG's authors."""
 _IMPLICIT = re.compile(r"\.(ia|im)\.(\d+)$")
 _VECTORS = {"ia": "added", "im": "factor"}
 """Before and after the convolution of a level; see :mod:`detector.heads.implicit`."""
@@ -31,7 +37,10 @@ def our_path(path: str) -> str:
     >>> our_path("rows.102.rbr_dense.1")
     'rows.102.bn'
     """
-    return _BRANCH.sub(lambda match: f"{match[1]}.{_BRANCHES[match[2]]}", path)
+    for theirs, ours in _PARTS.items():
+        if match := theirs.fullmatch(path):
+            return match.expand(ours)
+    return path
 
 
 def with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

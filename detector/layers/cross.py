@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv, Conv2d, same_padding
 from detector.layers.csp import C3, hidden_width
-from detector.registry import Count, Positive, Width, register
+from detector.registry import Count, Odd, Positive, Width, register
 
 
 class StripConv(Conv):
@@ -35,7 +35,7 @@ class CrossConv(nn.Module):
         self,
         c_in: int,
         c_out: Width,
-        kernel: Count = 3,
+        kernel: Odd = 3,
         stride: Count = 1,
         groups: Count = 1,
         expansion: Positive = 1.0,
@@ -43,8 +43,6 @@ class CrossConv(nn.Module):
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
         hidden = hidden_width(c_out, expansion)
         self.cv1 = StripConv(c_in, hidden, (1, kernel), (1, stride), activation=activation)
         self.cv2 = StripConv(hidden, c_out, (kernel, 1), (stride, 1), groups, activation)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from detector.layers.activation import Activation, make_activation
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
 from detector.layers.shared_norm import Joined, fold_shared_norm, fused_copy
-from detector.registry import Count, Positive, Width, register
+from detector.registry import Count, Odd, Positive, Width, register
 
 
 def hidden_width(c_out: int, expansion: float) -> int:
@@ -125,11 +125,9 @@ class SPPF(nn.Module):
     """
 
     def __init__(
-        self, c_in: int, c_out: Width, kernel: Count = 5, activation: Activation = "SiLU"
+        self, c_in: int, c_out: Width, kernel: Odd = 5, activation: Activation = "SiLU"
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
         hidden = hidden_width(c_in, 0.5)
         self.cv1 = Conv(c_in, hidden, 1, activation=activation)
         self.cv2 = Conv(hidden * 4, c_out, 1, activation=activation)

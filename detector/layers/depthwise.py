@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,9 @@ class MixConv2d(nn.Module):
 
     (b, c_in, h, w) → (b, c_out, h/s, w/s). Every kernel reads the whole input in gcd(c_in, share)
     groups; one batch norm and the activation follow the concatenation.
+
+    Args:
+        equal_channels: shares of channels; equal shares of weights are not made.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class MixConv2d(nn.Module):
         c_out: Width,
         kernels: Sequence[int] = (1, 3),
         stride: Count = 1,
+        equal_channels: Literal[True] = True,
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()

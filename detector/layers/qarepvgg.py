@@ -15,7 +15,7 @@ from detector.layers.fuse import (
     pad_kernel,
     plain_conv,
 )
-from detector.registry import Count, Width, register
+from detector.registry import Count, Odd, Width, register
 
 
 @register()
@@ -30,14 +30,12 @@ class QARepVGGBlock(nn.Module):
         self,
         c_in: int,
         c_out: Width,
-        kernel: Count = 3,
+        kernel: Odd = 3,
         stride: Count = 1,
         groups: Count = 1,
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
         check_groups(groups, c_in, c_out)
         padding = same_padding(kernel)
         self.conv = Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)

@@ -24,7 +24,7 @@ from detector.layers.fuse import (
     plain_conv,
 )
 from detector.layers.se import SEBlock
-from detector.registry import Count, Size, Width, register
+from detector.registry import Count, Odd, Positive, Size, Width, register
 
 
 @register()
@@ -43,13 +43,15 @@ class RepVGGBlock(nn.Module):
         se_last: squeeze-and-excitation after the activation (RepVGGplus).
         pointwise: with the 1×1 branch; without it for the paper's ablation (table 6).
         identity: with the identity branch where the shapes allow; as above.
+        eps: of the batch norms.
+        momentum: of the batch norms.
     """
 
     def __init__(
         self,
         c_in: int,
         c_out: Width,
-        kernel: Count = 3,
+        kernel: Odd = 3,
         stride: Count = 1,
         padding: Size | None = None,
         dilation: Count = 1,
@@ -62,10 +64,10 @@ class RepVGGBlock(nn.Module):
         se_last: bool = False,
         pointwise: bool = True,
         identity: bool = True,
+        eps: Positive = 1e-5,
+        momentum: Positive = 0.1,
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
         same = same_padding(kernel, dilation)
         if padding not in (None, same):
             raise ValueError(
@@ -83,13 +85,13 @@ class RepVGGBlock(nn.Module):
         self.deployed = deploy
         if deploy:
             return
-        self.bn = nn.BatchNorm2d(c_out)
+        self.bn = nn.BatchNorm2d(c_out, eps, momentum)
         self.pointwise = self.pointwise_bn = self.identity_bn = None
         if pointwise:
             self.pointwise = Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
-            self.pointwise_bn = nn.BatchNorm2d(c_out)
+            self.pointwise_bn = nn.BatchNorm2d(c_out, eps, momentum)
         if identity and stride == 1 and c_in == c_out:
-            self.identity_bn = nn.BatchNorm2d(c_out)
+            self.identity_bn = nn.BatchNorm2d(c_out, eps, momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x)

@@ -53,20 +53,19 @@ class SPP(nn.Module):
 
 @register()
 class C3SPP(C3):
-    """C3 with ``repeats`` SPPs in place of bottlenecks."""
+    """C3 with one SPP in place of bottlenecks."""
 
     def __init__(
         self,
         c_in: int,
         c_out: Width,
         kernels: Sequence[int] = KERNELS,
-        repeats: int = 1,
         expansion: Positive = 0.5,
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__(c_in, c_out, 0, expansion=expansion, activation=activation)
         hidden = hidden_width(c_out, expansion)
-        self.m = nn.Sequential(*(SPP(hidden, hidden, kernels, activation) for _ in range(repeats)))
+        self.m = SPP(hidden, hidden, kernels, activation)
 
 
 @register()

@@ -7,7 +7,7 @@ from torch import nn
 from detector.layers.activation import Activation
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM
 from detector.layers.repvgg import RepVGGBlock
-from detector.registry import Count, Size, Width, register
+from detector.registry import Count, Odd, Size, Width, register
 
 
 @register(stride=lambda arguments: arguments.get("kernel", 2))
@@ -22,9 +22,7 @@ class MP(nn.MaxPool2d):
 class SP(nn.MaxPool2d):
     """k×k max-pool with padding: the map keeps its size at stride 1."""
 
-    def __init__(self, kernel: Count = 3, stride: Count = 1) -> None:
-        if kernel % 2 == 0:
-            raise ValueError(f"argument 'kernel': expected an odd number, found {kernel}")
+    def __init__(self, kernel: Odd = 3, stride: Count = 1) -> None:
         super().__init__(kernel, stride, kernel // 2)
 
 
@@ -39,13 +37,20 @@ class RepConv(RepVGGBlock):
         self,
         c_in: int,
         c_out: Width,
-        kernel: Count = 3,
+        kernel: Odd = 3,
         stride: Count = 1,
         padding: Size | None = None,
         groups: Count = 1,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__(c_in, c_out, kernel, stride, padding, groups=groups, activation=activation)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = YOLO_EPS, YOLO_MOMENTUM
+        super().__init__(
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            padding,
+            groups=groups,
+            activation=activation,
+            eps=YOLO_EPS,
+            momentum=YOLO_MOMENTUM,
+        )

@@ -261,6 +261,25 @@ def test_a_seeded_split_is_complete_and_disjoint(tmp_path: Path, make_image) -> 
     assert names[0] == [sample.path.stem for sample in open_dataset(tmp_path, "train").samples]
 
 
+@pytest.mark.parametrize("kind", ["yolo", "voc", "classes"])
+def test_too_few_images_for_a_split(tmp_path: Path, make_image, kind: str) -> None:
+    """Four fifths of two images are both of them: round(1.6) = 2, of three round(2.4) = 2."""
+    for i in range(2):
+        folder = {"yolo": "images/", "voc": "", "classes": f"{i}/"}[kind]
+        image = make_image(f"{folder}{i}.png")
+        if kind == "yolo":
+            (tmp_path / "labels").mkdir(exist_ok=True)
+            (tmp_path / f"labels/{i}.txt").write_text("0 .5 .5 .1 .1\n")
+        if kind == "voc":
+            image.with_suffix(".xml").write_text(voc_xml("cow 1 1 9 9"))
+    assert len(open_dataset(tmp_path, "train")) == 2
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(tmp_path, "val")
+    assert str(caught.value) == (
+        f"{tmp_path}: split 'val': no image is left of 2; expected at least 3"
+    )
+
+
 def test_a_bare_folder_of_xml_matched_by_stem(tmp_path: Path, make_image) -> None:
     (tmp_path / "marks").mkdir()
     for number in range(5):

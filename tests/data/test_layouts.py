@@ -155,6 +155,15 @@ def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
     )
 
 
+def test_images_in_folders_of_splits_are_no_classes(tmp_path: Path, make_image) -> None:
+    for name in ("train/a.jpg", "val/b.jpg"):
+        make_image(name)
+    with pytest.raises(DetectorError, match="neither a data.yaml nor a known layout in this fold"):
+        load_definition(tmp_path)
+    make_image("cat/c.jpg")
+    assert load_definition(tmp_path).names == ("cat", "train", "val")
+
+
 def test_real_folders(shared: Path) -> None:
     bccd = load_definition(shared / "data/bccd")
     assert list(bccd.splits) == ["train", "val", "test", "trainval"]

@@ -7,6 +7,7 @@ import torch
 
 from detector.checkpoint import save_weights
 from detector.engine.setup import NO_NORMS, prepare
+from detector.errors import DetectorError
 from detector.graph import build
 from detector.settings import TrainSettings
 from detector.structures import Targets
@@ -52,10 +53,10 @@ def test_random_weights_without_batch_norm(said, ssd_cfg: Path, tiny_cfg: Path, 
     assert WARNING not in said(cfg=str(tiny_cfg))
     weights = tmp_path / "ssd.safetensors"
     save_weights(weights, build(ssd_cfg, 5))
-    # 4 convolutions; 2 more for each of the head's 2 levels.
+    # The backbone's 3 convolutions; one more in the neck, 2 for each of the head's 2 levels.
     lines = said(cfg=str(ssd_cfg), backbone_weights=weights)
     assert WARNING not in lines
-    assert "start weights: 8 of 8 tensors taken" in lines
+    assert "start weights: 6 of 6 tensors taken" in lines
     assert "  not in the start weights: rows.4.offsets.0.weight" in lines
     lines = said(cfg=str(ssd_cfg), weights=weights)
     assert WARNING not in lines
@@ -71,7 +72,7 @@ def test_a_backbone_in_place_of_the_one_in_the_weights(said, ssd_cfg: Path, tmp_
     weights, backbone = tmp_path / "all.safetensors", tmp_path / "backbone.safetensors"
     lines = said(cfg=str(ssd_cfg), weights=weights, backbone_weights=backbone)
     taken = [line for line in lines if line.startswith("start weights: ")]
-    assert taken == [f"start weights: {n} of {n} tensors taken" for n in (16, 8)]
+    assert taken == [f"start weights: {n} of {n} tensors taken" for n in (16, 6)]
 
 
 @pytest.mark.parametrize(
@@ -157,3 +158,14 @@ def test_crowded_gradients_are_the_same_each_time(tiny_cfg: Path, tiny_data: Pat
         assert len({gradient() for _ in range(5)}) == 1
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("flag", ["weights", "backbone_weights"])
+def test_weights_are_looked_for_before_data(tiny_cfg: Path, tmp_path: Path, flag: str):
+    data = tmp_path / "data.yaml"
+    data.write_text("path: nowhere\ntrain: images\nval: images\nnames: [a]\n")
+    values = {"cfg": str(tiny_cfg), "data": str(data), "device": "cpu"}
+    missing = tmp_path / "typo.safetensors"
+    with pytest.raises(DetectorError) as caught:
+        prepare(TrainSettings(**values, **{flag: missing}, project=tmp_path / "runs"))
+    assert str(caught.value) == f"{missing}: no such file; expected weights"

@@ -5,6 +5,7 @@ The classes of a checkpoint exist only while it is written.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import sys
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from detector.config import YamlFile
 from detector.graph import Detector, build, build_model_file
+from detector.interop.yolov5 import SETTINGS
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file, read_model_file
 
@@ -94,10 +96,11 @@ def foreign_twin(network: Detector, module: types.ModuleType) -> nn.Module:
             continue
         name = path.replace("rows", "model", 1)
         parent, _, leaf = name.rpartition(".")
-        modules[name] = module.Block()
+        modules[name] = copy.deepcopy(own) if leaf == "act" else module.Block()
         modules[parent].add_module(leaf, modules[name])
-        if isinstance(own, nn.BatchNorm2d):
-            modules[name].eps = own.eps
+        for key in SETTINGS:
+            if hasattr(own, key):
+                setattr(modules[name], key, getattr(own, key))
         for key, value in own.named_parameters(recurse=False):
             modules[name].register_parameter(key, nn.Parameter(value.clone()))
         for key, value in own.named_buffers(recurse=False):

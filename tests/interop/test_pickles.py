@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from detector.errors import DetectorError
+from detector.interop import machine
 from detector.interop.machine import Name, Record, StoredTensor
 from detector.interop.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 
@@ -210,6 +211,25 @@ class StoragePickler(pickle.Pickler):
         if isinstance(value, OneStorage):
             return ("storage", torch.FloatStorage, "0", "cpu", 4)
         return None
+
+
+@pytest.mark.parametrize(
+    ("what", "argument"),
+    [
+        (b"ctorch\nSize\n", b"](" + b"N" * 100 + b"e"),
+        (b"ccollections\nOrderedDict\n", b"](" + b"K\x01K\x02\x86" * 100 + b"e"),
+        (b"c_codecs\nencode\n", b"X\x64\x00\x00\x00" + b"x" * 100),
+    ],
+)
+def test_calls_that_copy_the_same_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: bytes, argument: bytes
+):
+    """Each takes five bytes of the pickle and has 100 values copied: 1 + 100 count."""
+    start = b"\x80\x02" + what + b"q\x000" + argument + b"\x85q\x010("
+    monkeypatch.setattr(machine, "MAX_ARGUMENTS", 1010)
+    assert len(read(write_program(tmp_path / "a.pt", start + b"h\x00h\x01R" * 10 + b"t."))) == 10
+    with pytest.raises(DetectorError, match="calls with more than 1010 arguments$"):
+        read(write_program(tmp_path / "b.pt", start + b"h\x00h\x01R" * 11 + b"t."))
 
 
 def tensor_program(offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:

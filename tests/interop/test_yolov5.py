@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
@@ -110,8 +111,19 @@ def put(path: str, name: str, value: object) -> Callable[[nn.Module], None]:
             f"{CUT}'rows.3.bn.weight' holds numbers that are not finite",
         ),
         (
-            put("model.3.bn", "eps", 1e-5),
-            f"{CUT}batch norm 'rows.3.bn' has ε 1e-05, expected 0.001",
+            put("model.2.cv1.bn", "eps", 1e-5),
+            f"{CUT}'rows.2.cv1.bn' has eps 1e-05, expected 0.001",
+        ),
+        (
+            put("model.3.conv", "stride", (1, 1)),
+            CUT + r"'rows.3.conv' has stride \(1, 1\), expected \(2, 2\)",
+        ),
+        (put("model.3.conv", "padding", (2, 2)), f"{CUT}'rows.3.conv' has padding"),
+        (put("model.3.conv", "dilation", (2, 2)), f"{CUT}'rows.3.conv' has dilation"),
+        (put("model.4.m", "kernel_size", 3), f"{CUT}'rows.4.m' has kernel_size 3, expected 5"),
+        (
+            put("model.3", "act", nn.LeakyReLU(0.1)),
+            f"{CUT}'rows.3.act' is LeakyReLU, expected SiLU; its YAML needs `activation:`",
         ),
         (put("model.9", "anchors", torch.ones(3, 3, 2)), f"{CUT}'rows.9.anchors_wh' has shape"),
     ],
@@ -119,6 +131,26 @@ def put(path: str, name: str, value: object) -> Callable[[nn.Module], None]:
 def test_weights_that_do_not_fit(write_yolov5: Write, change: object, message: str):
     with pytest.raises(DetectorError, match=rf"foreign\.pt: {message}"):
         load_yolov5(write_yolov5(change=change))
+
+
+def test_the_activation_that_the_yaml_names(write_yolov5: Write, network: Detector):
+    """A slope that only the code has would go unseen."""
+    rows = YamlFile(Path("tiny.yaml"), network.definition.text).value
+    attributes = {"yaml": {**rows, "activation": "nn.LeakyReLU(0.1)"}}
+
+    def leaky(slope: float) -> Callable[[nn.Module], None]:
+        def change(model: nn.Module) -> None:
+            for path, _ in list(model.named_modules()):
+                if path.endswith(".act"):
+                    put(path.removesuffix(".act"), "act", nn.LeakyReLU(slope))(model)
+
+        return change
+
+    model = load_yolov5(write_yolov5(attributes=attributes, change=leaky(0.1)))
+    assert model.rows[0].act.negative_slope == 0.1
+    message = f"{CUT}'rows.0.act' has negative_slope 0.2, expected 0.1$"
+    with pytest.raises(DetectorError, match=message):
+        load_yolov5(write_yolov5(attributes=attributes, change=leaky(0.2)))
 
 
 ROWS = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", ["nc", "anchors"]]]}
@@ -132,6 +164,7 @@ ROWS = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", ["nc", "a
         ({"names": ["a", "\ud800", "c"]}, "has no list of class names"),
         ({"yaml": None}, "no YOLOv5 network with its YAML in this checkpoint"),
         ({"yaml": {"nc": Path("x")}}, "the YAML inside holds a Record, expected plain values"),
+        ({"yaml": {**ROWS, "nc": 1 << 20_000}}, "the YAML inside holds a number of 20001 bits"),
         ({"yaml": {**ROWS, "wings": 2}}, "unknown key 'wings'"),
         ({"yaml": {**ROWS, "backbone": [[-1, 1, "eval", ["1+1"]]]}}, "unknown module 'eval'"),
     ],

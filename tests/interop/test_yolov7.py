@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from detector.config import YamlFile
 from detector.graph import Detector, build, build_model_file
 from detector.interop.yolov5 import load_yolov5, read_yolov5
 from detector.interop.yolov7 import our_path, with_our_names
+from detector.layers.repvgg import randomise_batch_norms
 from detector.model_file import check_model_file
 from detector.start_weights import start_from
 
@@ -118,6 +120,10 @@ def test_all_of_yolov7_s_own_modules() -> None:
         ("rows.3.rbr_1x1.0", "rows.3.pointwise"),
         ("rows.3.rbr_identity", "rows.3.identity_bn"),
         ("rows.3.rbr_dense.2", "rows.3.rbr_dense.2"),
+        ("rows.3.rbr_dense.conv", "rows.3.conv"),
+        ("rows.3.1.rbr_1x1.bn", "rows.3.1.pointwise_bn"),
+        ("rows.13.10.nonlinearity", "rows.13.10.act"),
+        ("rows.3.m.0.1.rbr_1x1.bn", "rows.3.m.0.1.rbr_1x1.bn"),
         ("stage1.0.rbr_dense.conv", "stage1.0.rbr_dense.conv"),  # RepVGG's own
     ],
 )
@@ -139,6 +145,64 @@ def test_a_pickled_network(write_yolov5: Callable[..., Path], network: Detector)
         del row.conv, row.bn
 
     path = write_yolov5(change=change)
-    assert read_yolov5(path).norm_eps["rows.3.bn"] == 1e-3
+    assert read_yolov5(path).settings["rows.3.bn.eps"] == 1e-3
     found, expected = load_yolov5(path).state_dict(), network.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+class Branches(nn.Module):
+    """RepVGG's block under the names that its authors and forks of YOLOv5 use."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.rbr_dense = self.branch(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False))
+        self.rbr_1x1 = self.branch(nn.Conv2d(c_in, c_out, 1, stride, bias=False))
+        self.rbr_identity = nn.BatchNorm2d(c_in, eps=1e-3) if stride == 1 else None
+        self.nonlinearity = nn.SiLU()
+
+    @staticmethod
+    def branch(conv: nn.Conv2d) -> nn.Sequential:
+        norm = nn.BatchNorm2d(conv.out_channels, eps=1e-3)
+        return nn.Sequential(OrderedDict(conv=conv, bn=norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = self.rbr_dense(x) + self.rbr_1x1(x)
+        return self.nonlinearity(
+            total if self.rbr_identity is None else total + self.rbr_identity(x)
+        )
+
+
+@torch.no_grad()
+def test_a_fork_with_repvgg_s_block(
+    write_yolov5: Callable[..., Path], difference: Callable[..., float]
+) -> None:
+    """Its batch norms have YOLOv5's ε, RepVGG's have another; one row has two blocks."""
+    rows = nn.Sequential(Branches(8, 16, 2), nn.Sequential(*(Branches(16, 16, 1) for _ in "ab")))
+    randomise_batch_norms(rows)
+    rows.half().float().eval()
+
+    def change(model: nn.Module) -> None:
+        model.yaml["backbone"][3:5] = [
+            [-1, 1, "RepVGGBlock", [32, 3, 2]],
+            [-1, 6, "RepVGGBlock", [32]],
+        ]
+        inner = model.get_submodule("model")
+        inner.add_module("3", rows[0])
+        inner.add_module("4", rows[1])
+
+    path = write_yolov5(change=change)
+    model = load_yolov5(path)
+    assert "  - [-1, 6, RepVGGBlock, {eps: 0.001, c_out: 32}]\n" in model.definition.text
+    x = torch.randn(1, 8, 12, 12)
+    rows.float()
+    assert difference(model.rows[4](model.rows[3](x)), rows(x)) < 1e-5
+    # A dictionary of its weights has the same names.
+    torch.save({f"model.{name}": t for name, t in with_model_names(rows).items()}, path)
+    other = build_model_file(check_model_file(YamlFile(Path("a.yaml"), model.definition.text)))
+    assert len(start_from(other, path).taken) == len(rows.state_dict())
+    assert difference(other.eval().rows[4](other.rows[3](x)), rows(x)) < 1e-5
+
+
+def with_model_names(rows: nn.Sequential) -> dict[str, Tensor]:
+    """The state of what are rows 3 and 4."""
+    return {f"{int(name[0]) + 3}{name[1:]}": tensor for name, tensor in rows.state_dict().items()}

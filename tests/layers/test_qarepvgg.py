@@ -26,8 +26,3 @@ def test_fuse(c_out: int, kernel: int, stride: int, groups: int):
     x = torch.randn(2, 8, 9, 12, dtype=torch.float64)
     expected, found = block(x), block.fuse()(x)
     assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-10
-
-
-def test_even_kernels():
-    with pytest.raises(ValueError, match="^argument 'kernel': expected an odd number, found 4$"):
-        QARepVGGBlock(8, 8, 4)

@@ -106,7 +106,6 @@ def test_built_in_deployed_form() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kernel": 2}, "^argument 'kernel': expected an odd number, found 2$"),
         ({"padding": 0}, "^argument 'padding': the branches fit only with 1 here, found 0$"),
         ({"dilation": 2, "padding": 1}, "'padding': the branches fit only with 2 here, found 1$"),
         ({"groups": 3}, "^argument 'groups': 3 does not divide 8 → 8 channels$"),

@@ -43,15 +43,20 @@ def test_spp_has_yolov5ms_params() -> None:
 
 
 def test_c3spp_by_definition() -> None:
-    block = C3SPP(8, 16, [3], repeats=2, activation="ReLU").eval()
+    block = C3SPP(8, 16, [3], activation="ReLU").eval()
     x = torch.randn(1, 8, 5, 5)
-    first = block.cv1(x)
-    for spp in block.m:
-        assert isinstance(spp, SPP)
-        first = spp(first)
+    assert isinstance(block.m, SPP)
+    first = block.m(block.cv1(x))
     torch.testing.assert_close(block(x), block.cv3(torch.cat([first, block.cv2(x)], 1)))
-    assert len(block.m) == 2
     assert not any(isinstance(module, nn.SiLU) for module in block.modules())
+
+
+def test_c3spp_has_yolov5s_names() -> None:
+    """Its checkpoints say ``m.cv1``, and ``number`` stacks whole blocks."""
+    convolutions = [name for name, _ in C3SPP(8, 16).named_parameters() if "conv" in name]
+    assert convolutions == [
+        f"{path}.conv.weight" for path in ("cv1", "cv2", "cv3", "m.cv1", "m.cv2")
+    ]
 
 
 def test_sppcspc_by_definition() -> None:

@@ -56,7 +56,7 @@ ROWS = [
     ("MP", "[]"),
     ("MP", "[2]"),
     ("MixConv2d", "[16, [1, 3], 2]"),
-    ("MixConv2d", "[16, [3, 5, 7]]"),
+    ("MixConv2d", "[16, [3, 5, 7], 1, True]"),
     ("RepConv", "[16, 3, 1]"),
     ("RepConv", "[24, 3, 2, 1, 8]"),
     ("SP", "[5]"),
@@ -66,6 +66,8 @@ ROWS = [
     ("SPPCSPC", "[16]"),
     ("SPPF", "[24, 5]"),
     ("eSE", "[]"),
+    ("_OSA_module", "[8, 16, 3]"),
+    ("OSA_module", "[8, 24]"),
     ("nn.BatchNorm2d", "[]"),
     ("nn.BatchNorm2d", "[16]"),
     ("nn.ConvTranspose2d", "[16, 2, 2]"),
@@ -105,7 +107,6 @@ def test_builds_trains_and_deploys(word: str, args: str) -> None:
         ("BottleneckCSP", "m"),
         ("C3", "m"),
         ("C3Ghost", "m"),
-        ("C3SPP", "m"),
         ("C3TR", "m.tr"),
         ("C3x", "m"),
     ],
@@ -114,7 +115,9 @@ def test_these_repeat_inside(word: str, inside: str) -> None:
     assert len(model(word, "[16]", 3).rows[1].get_submodule(inside)) == 3  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("word", ["DWConv", "GhostBottleneck", "GhostConv", "RepConv", "SPP"])
+@pytest.mark.parametrize(
+    "word", ["C3SPP", "DWConv", "GhostBottleneck", "GhostConv", "RepConv", "SPP"]
+)
 def test_others_are_stacked(word: str) -> None:
     stack = model(word, "[16]", 3).rows[1]
     assert isinstance(stack, nn.Sequential)
@@ -178,6 +181,8 @@ def test_activation_as_the_last_argument() -> None:
          "argument 'kernels': expected a list of whole numbers, found 3"),
         ("MixConv2d", "[16, [1, 2]]",
          "argument 'kernels': expected odd numbers, found [1, 2]"),
+        ("MixConv2d", "[16, [1, 3], 1, False]",
+         "argument 'equal_channels': expected True, found False"),
         ("RepConv", "[16, 4]", "argument 'kernel': expected an odd number, found 4"),
         ("RepConv", "[16, 3, 1, 0]",
          "argument 'padding': the branches fit only with 1 here, found 0"),

@@ -1,0 +1,53 @@
+"""A network of ours as the start of another one: the same rows, but for another input or form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from detector.graph import Detector
+from detector.interop.blocks import Block, backbone_blocks, fit_input, without_bias
+from detector.interop.order import convolutions
+from detector.layers.conv import Conv
+from detector.layers.vgg import ConvAct
+from detector.preprocess import Preprocess
+
+_KINDS = (Conv, ConvAct)
+
+
+def fit_weights(
+    state: Mapping[str, Tensor], source: Preprocess, model: Detector
+) -> dict[str, Tensor]:
+    """The weights for the network's input; biases go into norms where its blocks have none.
+
+    Args:
+        state: under our names.
+        source: the preprocessing that the weights were trained with.
+        model: the network to be started.
+    """
+    result = dict(state)
+    for path in _paths(state)[:1]:
+        first = fit_input(_block(state, path), model.preprocess, source)
+        _replace(result, first)
+    for path, module in backbone_blocks(model, _KINDS):
+        _replace(result, without_bias(_block(result, path), module))
+    return result
+
+
+def _paths(state: Mapping[str, Tensor]) -> list[str]:
+    """Paths of the blocks that begin with a convolution of their own, in their order."""
+    return [path.rpartition(".")[0] for path in convolutions(state)]
+
+
+def _block(state: Mapping[str, Tensor], path: str) -> Block:
+    inside = f"{path}."
+    return Block(
+        path, {n.removeprefix(inside): t for n, t in state.items() if n.startswith(inside)}
+    )
+
+
+def _replace(state: dict[str, Tensor], block: Block) -> None:
+    for name in [name for name in state if name.startswith(f"{block.path}.")]:
+        del state[name]
+    state |= {f"{block.path}.{name}": tensor for name, tensor in block.tensors.items()}
