@@ -108,7 +108,8 @@ def export(
         targets = (*form.files(path), certificate_path(path))
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
         save(written[0], _metadata(card))
-        proof = prove(candidate, form.open(written[0]), options.half, labelled)
+        parts = form.parts(written[0]) if form.parts and options.nms else None
+        proof = prove(candidate, form.open(written[0]), parts, options.half, labelled)
         certificate = certify(candidate, proof, form.libraries, options.half, command)
         certified = card.model_copy(update={"certificate": certificate})
         save(written[0], _metadata(certified))

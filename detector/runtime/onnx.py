@@ -34,7 +34,7 @@ class OnnxBackend(ExportedBackend):
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         sealed = check_seal(path)
-        self._session = _open(path, threads, device)
+        self._session = open_session(path, path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
         card = ModelCard.from_metadata(metadata, path, sealed)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -51,8 +51,20 @@ class OnnxBackend(ExportedBackend):
         return tuple(outputs)
 
 
-def _open(path: Path, threads: int | None, device: str) -> Any:
-    """Make an onnxruntime.InferenceSession."""
+def open_session(
+    model: Path | bytes, path: Path, threads: int | None = None, device: str = "cpu"
+) -> Any:
+    """Make an onnxruntime.InferenceSession.
+
+    Args:
+        model: a file, or the content of one.
+        path: what errors call it.
+        threads: as :class:`OnnxBackend`.
+        device: as :class:`OnnxBackend`.
+
+    Raises:
+        DetectorError: ONNX Runtime is not installed, cannot read it, or has no such device.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -65,7 +77,7 @@ def _open(path: Path, threads: int | None, device: str) -> Any:
     options.intra_op_num_threads = threads or 0
     provider = _provider(device, onnxruntime.get_available_providers())
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
     except Exception as error:
         message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
         raise DetectorError(message, file=path) from error

@@ -14,7 +14,8 @@ import torch
 from onnx import parser
 
 from detector.errors import DetectorError
-from detector.export import Options, export
+from detector.export import Options, export, verify
+from detector.export import onnx as onnx_export
 from detector.export.onnx_nms import with_suppression
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend
@@ -106,7 +107,9 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
     settings = NmsSettings(confidence=0.3, iou=0.5, max_detections=50)
     options = Options(dynamic=True, nms=settings)
     report = export(model, "onnx", tmp_path / "a", options=options)
-    assert report.proof.findings.whole is None
+    whole = report.certificate.whole
+    assert 0 < whole.boxes_px < 1e-3
+    assert 0 < whole.scores < 1e-5
     assert report.proof.findings.final.unmatched == 0
     backend, _ = open_backend(report.path)
     assert (backend.measuring, backend.card.nms) == (settings, settings)
@@ -122,6 +125,66 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
         np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+
+
+@pytest.fixture
+def silent(network: Detector) -> Detector:
+    """Its best score is about 8e-5, so that no box passes the confidence, in the file or here."""
+    return network
+
+
+def test_a_broken_network_in_front_of_it(
+    silent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """All weights of convolutions are zero: no box either, but other candidates."""
+
+    def broken(*arguments: object) -> onnx.ModelProto:
+        proto = exported(*arguments)
+        weights = {node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
+        for tensor in proto.graph.initializer:
+            if tensor.name in weights:
+                zeros = np.zeros(tensor.dims, np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
+        return proto
+
+    exported = onnx_export._exported
+    monkeypatch.setattr(onnx_export, "_exported", broken)
+    with pytest.raises(DetectorError, match=r"^the exported file differs from the network: boxes"):
+        export(silent, "onnx", tmp_path / "a", options=Options(nms=NmsSettings()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_suppression_than_was_asked_for(
+    silent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """IoU 0.46 for 0.45."""
+
+    def broken(proto: onnx.ModelProto, settings: NmsSettings, classes: int) -> onnx.ModelProto:
+        return with_suppression(proto, settings.model_copy(update={"iou": 0.46}), classes)
+
+    monkeypatch.setattr(onnx_export, "with_suppression", broken)
+    with pytest.raises(DetectorError, match=r"^the exported file's suppression keeps \d+ drawn"):
+        export(silent, "onnx", tmp_path / "a", options=Options(nms=NmsSettings()))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", SETTINGS[:6])
+def test_drawn_boxes(settings: NmsSettings):
+    """What suppression is compared on: many boxes are kept in each image."""
+    kept: list[np.ndarray] = []
+
+    def network(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((2, 500, 4), np.float32), np.zeros((2, 500, 3), np.float32)
+
+    def suppression(boxes: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+        found = session(settings).run(None, {"in_0": boxes, "in_1": scores})
+        kept.append(found[2] >= 0)
+        return found
+
+    verify.check_suppression(
+        verify.Parts(network, suppression), settings, np.zeros((2, 3, 64, 64), np.float32)
+    )
+    assert kept[0].sum(axis=1).min() >= min(settings.max_detections, 20)
 
 
 def test_where_it_has_no_place(network: Detector, tmp_path: Path):
