@@ -317,10 +317,10 @@ def check_suppression(parts: Parts, settings: NmsSettings, images: Images) -> No
     values = np.where(drawn, around, np.float32(-1))
     found = parts.suppression(boxes, values)
     for index in range(len(images)):
-        ours = nms(boxes[index], values[index], settings)
+        ours: Outputs = nms(boxes[index], values[index], settings)
         rows = [part[index] for part in found]
-        its = kept_by_file(rows[0], rows[1], rows[2], settings)
-        if not all(np.array_equal(one, other) for one, other in zip(ours, its, strict=True)):
+        its: Outputs = kept_by_file(rows[0], rows[1], rows[2], settings)
+        if not all(map(np.array_equal, ours, its)):
             raise DetectorError(
                 f"the exported file's suppression keeps {len(its[1])} drawn boxes, "
                 f"detector.runtime.nms other {len(ours[1])}; nothing was written"

@@ -42,8 +42,8 @@ class OnnxBackend(ExportedBackend):
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
-    def __call__(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
+    def run(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the task's outputs."""
         try:
             outputs = self._session.run(self.output_names, {INPUT: images})
         except Exception as error:  # its exceptions have no common base of their own

@@ -52,8 +52,8 @@ class OpenVinoBackend(ExportedBackend):
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
 
-    def __call__(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
+    def run(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the task's outputs."""
         request = self._requests.get()
         try:
             outputs = request.infer({INPUT: images}, share_inputs=True)

@@ -75,11 +75,29 @@ def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):
         ({"size": (64, 64)}, "input is 64×64, but its metadata say 32×64"),
         ({"scores": np.ones((3, 5), np.float32)}, "5 classes, but its metadata name 2"),
         ({"metadata": "{}"}, "'detector' metadata: key 'names' is missing"),
+        ({"batch": 65}, "takes 65 images at a time, at most 64 are given"),
+        ({"boxes": np.ones((3, 5), np.float32), "declared": ("batch", 3, 5)},
+         "output 'boxes_xyxy' has 5 numbers a box, expected 4"),
         ({"elem_type": 2}, "input is tensor(uint8), expected tensor(float)"),
     ],
 )  # fmt: skip
 def test_files_that_contradict_themselves(make_onnx, options, message):
     assert fails(make_onnx(**options)) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"boxes": BOXES[:2]}, "'scores' has shape (1, 3, 2), expected (1, 2, 2)"),
+        ({"boxes": BOXES * np.nan}, "'boxes_xyxy' has a value that is not finite"),
+        ({"scores": SCORES * np.inf}, "'scores' has a value that is not finite"),
+    ],
+)  # fmt: skip
+def test_outputs_that_contradict_the_file(make_onnx, options, message):
+    path = make_onnx(**options, declared=("batch", "boxes", "columns"))
+    with pytest.raises(DetectorError) as caught:
+        OnnxBackend(path)(np.ones((1, 3, *SIZE_HW), np.float32))
+    assert str(caught.value) == f"{path}: {message}"
 
 
 def test_devices(make_onnx, monkeypatch):
