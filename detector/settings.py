@@ -225,7 +225,9 @@ class RuntimeSettings(Strict):
         description="pad images to the square, or only to the stride's next multiples",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    threads: Count | None = Field(None, description="compute threads; default: one a core")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="compute threads; default: OMP_NUM_THREADS, else one a core"
+    )
     mode: Mode = Field(
         "latency",
         description="latency: all threads on one batch; throughput: each on a batch of its own",

@@ -59,10 +59,10 @@ class Pt2Backend(ExportedBackend):
         path = Path(path)
         if not path.is_file():
             raise DetectorError("no such file", file=path)
-        sealed = check_seal(path)
+        check_seal(path)
         content, card_text = clean(path)
         metadata = {METADATA_KEY: card_text} if card_text else {}
-        card = ModelCard.from_metadata(metadata, path, sealed)
+        card = ModelCard.from_metadata(metadata, path)
         self.device = torch.device(device)
         try:
             program = _load(content, self.device)

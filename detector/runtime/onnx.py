@@ -15,6 +15,8 @@ from detector.runtime.seal import check_seal
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
+_EXTERNAL = b"\n\x08location"
+"""How the format begins to say in which file a tensor lies."""
 
 
 class OnnxBackend(ExportedBackend):
@@ -33,10 +35,12 @@ class OnnxBackend(ExportedBackend):
         path = Path(path)
         if not path.is_file():
             raise DetectorError("no such file", file=path)
-        sealed = check_seal(path)
+        check_seal(path)
+        if _EXTERNAL in path.read_bytes():
+            raise DetectorError("has weights in other files, which no seal covers", file=path)
         self._session = open_session(path, path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        card = ModelCard.from_metadata(metadata, path, sealed)
+        card = ModelCard.from_metadata(metadata, path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(path, card, _shapes(inputs), _shapes(outputs))
         if inputs[0].type != _FLOAT32:

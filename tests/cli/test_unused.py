@@ -61,6 +61,20 @@ def test_a_network_without_boxes(capsys):
     assert capsys.readouterr().out == expected
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({}, ""),
+        ({"batch": 1}, ""),
+        ({"batch": 64}, "the file takes 1 at a time, does not use: --batch\n"),
+    ],
+)
+def test_a_file_for_one_image(flags, line, capsys):
+    settings = ValSettings(weights="x", **flags)
+    note_unused(settings, FakeBackend(batch_size=1), settings.nms())
+    assert capsys.readouterr().out == line
+
+
 def test_given():
     settings = ValSettings(weights="x", certificate=False, iou=0.0, split="train")
     assert given(settings, ("certificate", "iou", "confidence", "split")) == [

@@ -10,8 +10,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from detector.errors import DetectorError
+from detector.runtime.backend import METADATA_KEY
 from detector.runtime.onnx import OnnxBackend
+from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
 from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
+
+UNSEALED_FILE = "no seal: not a file that tools/export.py wrote, or changed since; export it again"
 
 
 def fails(path, **options) -> str:
@@ -45,22 +49,51 @@ def test_a_fixed_batch_and_an_open_size(make_onnx):
     assert backend(np.ones((1, 3, 64, 32), np.float32))[1].shape == (1, 3, 2)
 
 
-def test_a_foreign_file(make_onnx):
+def test_a_foreign_file(make_onnx, monkeypatch):
+    """Not even opened: a runtime computes what is constant when it reads a file."""
     path = make_onnx(metadata=None)
     assert fails(path) == (
         "no 'detector' metadata (class names, preprocessing): not a file that tools/export.py wrote"
     )
+    import onnx
+    import onnxruntime
+
+    content = onnx.load(path)
+    del content.metadata_props[:]
+    onnx.save(content, path)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    assert fails(path) == UNSEALED_FILE
+
+
+def test_weights_in_other_files(make_onnx, monkeypatch):
+    import onnx
+    import onnxruntime
+    from onnx.external_data_helper import set_external_data
+
+    path = make_onnx()
+    proto = onnx.load(path)
+    boxes = next(tensor for tensor in proto.graph.initializer if tensor.name == "boxes")
+    set_external_data(boxes, "weights.bin")
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: CARD.to_json(), SEAL_KEY: UNSEALED})
+    path.write_bytes(proto.SerializeToString())
+    seal(path)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    assert fails(path) == "has weights in other files, which no seal covers"
 
 
 def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):
     path = make_onnx()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
+    assert fails(path) == UNSEALED_FILE
     path.write_text("this is no ONNX file")
-    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
+    assert fails(path) == UNSEALED_FILE
     path.write_bytes(b"")
-    assert fails(path).startswith("ONNX Runtime cannot read it: ")
+    assert fails(path) == UNSEALED_FILE
+    path.write_text(f"sealed, but no ONNX file {UNSEALED}")
+    seal(path)
+    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
     assert fails(tmp_path / "none.onnx") == "no such file"
     assert fails(tmp_path) == "no such file"
     assert capfd.readouterr().err == ""
