@@ -22,8 +22,9 @@ def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) ->
         backend: the network.
         asked: the thresholds that come of both.
     """
-    if backend.batch_size is not None and getattr(settings, "batch", 1) != backend.batch_size:
-        _note(settings, {"batch"}, f"the file takes {backend.batch_size} at a time, does not use")
+    own = backend.batch_size
+    if own not in (None, getattr(settings, "batch", None)):
+        _note(settings, {"batch"}, f"the file is for batches of {own} and does not use")
     if backend.task == "classify":
         _note(settings, BOX_FLAGS, "a classifier has no boxes and does not use")
     elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:

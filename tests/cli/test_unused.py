@@ -66,7 +66,7 @@ def test_a_network_without_boxes(capsys):
     [
         ({}, ""),
         ({"batch": 1}, ""),
-        ({"batch": 64}, "the file takes 1 at a time, does not use: --batch\n"),
+        ({"batch": 64}, "the file is for batches of 1 and does not use: --batch\n"),
     ],
 )
 def test_a_file_for_one_image(flags, line, capsys):

@@ -13,9 +13,11 @@ from detector.evaluation.inputs import InputList, dump_inputs
 from detector.evaluation.returned import ReturnedOutputs, suppress_returned
 from detector.opencv import write_image
 from detector.preprocess import Preprocess
+from detector.runtime.backend import SUPPRESSED
+from detector.runtime.exported import INPUT, ExportedBackend
 from detector.settings import NmsSettings
 from detector.structures import Sample
-from tests.runtime.conftest import BOXES, SCORES, SIZE_HW, FakeBackend, grey
+from tests.runtime.conftest import BOXES, CARD, SCORES, SIZE_HW, FakeBackend, grey
 
 IMAGE = np.zeros((1, 3, *SIZE_HW), np.float32)
 
@@ -131,6 +133,15 @@ def test_a_list_about_something_else(folder: Path, samples: list[Sample]):
     )
     (folder / "inputs.json").write_text("{}")
     assert message(Network(), samples) == "not a list of inputs: key 'input' is missing"
+
+
+def test_a_file_that_holds_the_suppression(tmp_path: Path, samples: list[Sample]):
+    """The list has the names of what such a file gives."""
+    card = CARD.model_copy(update={"nms": NmsSettings()})
+    inputs = {INPUT: (None, 3, None, None)}
+    file = ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(SUPPRESSED, ()))
+    dump_inputs(tmp_path / "back", samples, file)
+    assert InputList.read(tmp_path / "back").outputs == ("boxes_xyxy", "scores", "class_ids")
 
 
 def test_sizes_of_the_list(folder: Path, samples: list[Sample]):

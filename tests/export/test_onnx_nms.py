@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from onnx import parser
 
 from detector.errors import DetectorError
 from detector.export import Options, export, verify
-from detector.export import onnx as onnx_export
 from detector.export.onnx_nms import with_suppression
+from detector.export.onnx_parts import onnx_parts
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend
+from detector.runtime.backend import METADATA_KEY
 from detector.runtime.nms import nms
+from detector.runtime.onnx import OnnxBackend
+from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
 from detector.settings import NmsSettings
 
 NETWORK = """
@@ -127,45 +131,55 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
 
 
-@pytest.fixture
-def silent(network: Detector) -> Detector:
-    """Its best score is about 8e-5, so that no box passes the confidence, in the file or here."""
-    return network
+@pytest.fixture(scope="module")
+def silent(network: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of which nobody sees a box: the network's best score is about 8e-5."""
+    path = tmp_path_factory.mktemp("silent") / "a.onnx"
+    report = export(network, "onnx", path, options=Options(nms=NmsSettings()))
+    assert report.certificate.final.boxes == 0
+    return path
 
 
-def test_a_broken_network_in_front_of_it(
-    silent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def compare_changed(
+    network: Detector, file: Path, path: Path, change: Callable[[onnx.GraphProto], None]
+) -> None:
+    """Change a file, seal it again, and compare it as an export does."""
+    proto = onnx.load(file)
+    change(proto.graph)
+    card = next(entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: card, SEAL_KEY: UNSEALED})
+    onnx.save(proto, path)
+    seal(path)
+    batches = [np.zeros((1, 3, 64, 64), np.float32)]
+    verify.find_differences(
+        network, network, OnnxBackend(path), onnx_parts(path), batches, verify.SINGLE
+    )
+
+
+def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_path: Path):
     """All weights of convolutions are zero: no box either, but other candidates."""
 
-    def broken(*arguments: object) -> onnx.ModelProto:
-        proto = exported(*arguments)
-        weights = {node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
-        for tensor in proto.graph.initializer:
+    def erase(graph: onnx.GraphProto) -> None:
+        weights = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+        for tensor in graph.initializer:
             if tensor.name in weights:
                 zeros = np.zeros(tensor.dims, np.float32)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
-        return proto
 
-    exported = onnx_export._exported
-    monkeypatch.setattr(onnx_export, "_exported", broken)
+    compare_changed(network, silent, tmp_path / "a.onnx", lambda _: None)
     with pytest.raises(DetectorError, match=r"^the exported file differs from the network: boxes"):
-        export(silent, "onnx", tmp_path / "a", options=Options(nms=NmsSettings()))
-    assert not list(tmp_path.iterdir())
+        compare_changed(network, silent, tmp_path / "b.onnx", erase)
 
 
-def test_another_suppression_than_was_asked_for(
-    silent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_another_suppression_than_was_asked_for(network: Detector, silent: Path, tmp_path: Path):
     """IoU 0.46 for 0.45."""
 
-    def broken(proto: onnx.ModelProto, settings: NmsSettings, classes: int) -> onnx.ModelProto:
-        return with_suppression(proto, settings.model_copy(update={"iou": 0.46}), classes)
+    def loosen(graph: onnx.GraphProto) -> None:
+        iou = next(tensor for tensor in graph.initializer if tensor.name == "nms/iou")
+        iou.CopyFrom(onnx.numpy_helper.from_array(np.array([0.46], np.float32), iou.name))
 
-    monkeypatch.setattr(onnx_export, "with_suppression", broken)
     with pytest.raises(DetectorError, match=r"^the exported file's suppression keeps \d+ drawn"):
-        export(silent, "onnx", tmp_path / "a", options=Options(nms=NmsSettings()))
-    assert not list(tmp_path.iterdir())
+        compare_changed(network, silent, tmp_path / "a.onnx", loosen)
 
 
 @pytest.mark.parametrize("settings", SETTINGS[:6])
