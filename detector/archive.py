@@ -14,7 +14,7 @@ from detector.errors import DetectorError
 
 MAX_MEMBERS = 100_000
 ZIP_START = b"PK\x03\x04"
-_UNREADABLE = (
+UNREADABLE = (
     zipfile.BadZipFile,
     EOFError,
     IndexError,
@@ -25,6 +25,7 @@ _UNREADABLE = (
     UnicodeDecodeError,
     ValueError,
 )
+"""What :mod:`zipfile` raises of files that are damaged, encrypted, or none of its own."""
 
 
 class Archive:
@@ -45,7 +46,7 @@ class Archive:
             self._zip = zipfile.ZipFile(self.path if stream is None else stream)
         except FileNotFoundError as error:
             raise DetectorError("no such file", file=path) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._damaged(error) from error
         try:
             self._members = self._checked_members()
@@ -75,7 +76,7 @@ class Archive:
             )
         try:
             return self._zip.read(member)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._damaged(error) from error
 
     def check(self) -> None:

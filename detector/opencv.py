@@ -6,6 +6,7 @@ Images are uint8 RGB arrays of shape (height, width, 3) with the EXIF orientatio
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ except ImportError as error:  # opencv-python needs libGL, the headless build do
 __all__ = [
     "MAX_IMAGE_PIXELS",
     "Image",
+    "check_image",
     "cv2",
     "decode_image",
     "read_bytes",
@@ -45,6 +47,21 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TRAILER_BYTES = 64 * 1024
 
 
+def check_image(image_rgb: Any) -> None:
+    """Check what a program hands over as an image.
+
+    Raises:
+        DetectorError: it is no (h, w, 3) uint8 array, or has no pixel.
+    """
+    if not isinstance(image_rgb, np.ndarray):
+        found = type(image_rgb).__name__
+    elif image_rgb.dtype != np.uint8 or image_rgb.shape[2:] != (3,) or not image_rgb.size:
+        found = f"{image_rgb.dtype} of shape {image_rgb.shape}"
+    else:
+        return
+    raise DetectorError(f"an image is an (h, w, 3) uint8 RGB array, found {found}")
+
+
 def read_image(path: str | Path) -> Image:
     """Read an image file as (height, width, 3) uint8 RGB.
 
@@ -55,8 +72,10 @@ def read_image(path: str | Path) -> Image:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of an image file, for :func:`decode_image`."""
+    """The bytes of an image file, for :func:`decode_image`; devices and pipes may have no end."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DetectorError("is not a regular file, expected an image", file=path)
         return Path(path).read_bytes()
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error

@@ -68,9 +68,10 @@ class Predictor:
         self.backend, nms_function = open_backend(weights, runtime)
         if callable(settings):
             settings = settings(self.backend.names)
-        self._pipeline = Pipeline(
-            self.backend, settings or NmsSettings(), batch, nms_function, lanes_of(runtime)
-        )
+        settings = settings or NmsSettings()
+        if isinstance(self.backend, ExportedBackend):
+            self.backend.check_asked(settings)
+        self._pipeline = Pipeline(self.backend, settings, batch, nms_function, lanes_of(runtime))
 
     @property
     def names(self) -> tuple[str, ...]:

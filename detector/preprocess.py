@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detector.config import Strict
 from detector.errors import DetectorError
-from detector.opencv import Image, cv2
+from detector.opencv import Image, check_image, cv2
 
 MAX_SIDE = 8192
 Side = Annotated[int, pydantic.Field(ge=8, le=MAX_SIDE)]
@@ -123,7 +123,12 @@ class Preprocess(PreprocessKeys):
         return height, width
 
     def fit(self, image_rgb: Image) -> tuple[Image, Placement]:
-        """Resize an (h, w, 3) image into its (H, W, 3) input; the argument stays as it is."""
+        """Resize an (h, w, 3) image into its (H, W, 3) input; the argument stays as it is.
+
+        Raises:
+            DetectorError: the image is none; see :func:`detector.opencv.check_image`.
+        """
+        check_image(image_rgb)
         height, width = image_rgb.shape[:2]
         target_h, target_w = self.input_size((height, width))
         if self.mode == "crop":

@@ -42,12 +42,12 @@ class SuppressionSettings(Strict):
         "nms", description="drop all but the best, or lower their scores, or fuse boxes"
     )
     sigma: Positive = Field(0.5, description="of soft-gaussian: the larger, the softer")
+    multi_label: bool = Field(False, description="a box may carry several classes")
 
 
 class NmsSettings(SuppressionSettings):
     """Which boxes remain after decoding. There is no time limit."""
 
-    multi_label: bool = Field(False, description="a box may carry several classes")
     classes: tuple[int, ...] | None = Field(None, description="class numbers to keep")
     candidates: Count = Field(30_000, description="boxes that enter the suppression, best first")
     class_candidates: Count | None = Field(
@@ -225,7 +225,9 @@ class RuntimeSettings(Strict):
         description="pad images to the square, or only to the stride's next multiples",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    threads: Count | None = Field(None, description="compute threads; default: one a core")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="compute threads; default: OMP_NUM_THREADS, else one a core"
+    )
     mode: Mode = Field(
         "latency",
         description="latency: all threads on one batch; throughput: each on a batch of its own",
@@ -254,8 +256,17 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     max_detections: Count | None = Field(
         None, description="boxes per image; default: the model's, 300 for YOLO's"
     )
+    class_agnostic: bool | None = Field(
+        None, description="boxes of different classes suppress too; default: the model's, no"
+    )
     suppression: Suppression | None = Field(
         None, description="of boxes that overlap, see detect; default: the model's, nms"
+    )
+    sigma: Positive | None = Field(
+        None, description="of soft-gaussian: the larger, the softer; default: the model's, 0.5"
+    )
+    multi_label: bool | None = Field(
+        None, description="a box may carry several classes; default: the model's, yes for YOLO's"
     )
     certificate: bool = Field(
         False,
@@ -276,8 +287,7 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
 
     def nms(self, measuring: NmsSettings = MEASURING) -> NmsSettings:
         """The model's own thresholds for measuring, with those of the flags in their place."""
-        names = ("confidence", "iou", "max_detections", "suppression")
-        flags = {name: getattr(self, name) for name in names}
+        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
         return measuring.model_copy(update=given)
 
@@ -334,7 +344,6 @@ class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
     opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
     half: bool = Field(False, description="weights of 16 bits; the arithmetic stays of 32")
     nms: bool = Field(False, description="put the suppression that the flags below say in the file")
-    multi_label: bool = Field(False, description="a box may carry several classes")
     split: str = Field("val", description="split to measure on, where --data is given")
     batch: Count = Field(16, description="images per forward pass when measuring")
 
@@ -343,7 +352,7 @@ class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
         if not self.nms:
             return None
         flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
-        return NmsSettings(multi_label=self.multi_label, **flags)
+        return NmsSettings(**flags)
 
 
 class InfoSettings(ToolSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from detector.errors import DetectorError
 from detector.opencv import (
     MAX_IMAGE_PIXELS,
     Image,
+    check_image,
     cv2,
     decode_image,
     read_image,
@@ -124,6 +126,33 @@ def test_truncated_image_is_an_error(suffix: str, part: float, image: Image) -> 
     data = encoded(suffix, image)
     with pytest.raises(DetectorError, match=r"^cut: (is a truncated JPEG|is not an image)"):
         decode_image(data[: int(len(data) * part)], "cut")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_has_no_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in ("/dev/zero", tmp_path / "pipe.png", tmp_path):
+        with pytest.raises(DetectorError) as caught:
+            read_image(path)
+        assert str(caught.value) == f"{path}: is not a regular file, expected an image"
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        ([[0]], "list"),
+        (np.zeros((10, 10), np.uint8), "uint8 of shape (10, 10)"),
+        (np.zeros((10, 10, 4), np.uint8), "uint8 of shape (10, 10, 4)"),
+        (np.zeros((0, 10, 3), np.uint8), "uint8 of shape (0, 10, 3)"),
+        (np.zeros((2, 9, 9, 3), np.uint8), "uint8 of shape (2, 9, 9, 3)"),
+        (np.zeros((10, 10, 3), np.float32), "float32 of shape (10, 10, 3)"),
+    ],
+)
+def test_arrays_that_are_no_images(image: object, found: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        check_image(image)
+    expected = f"an image is an (h, w, 3) uint8 RGB array, found {found}"
+    assert str(caught.value) == expected
 
 
 def test_missing_file(tmp_path: Path) -> None:

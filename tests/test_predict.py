@@ -125,6 +125,15 @@ def test_an_image_in_memory(weights: Path, finder_images: Path):
     assert len(exchanged) == 0
 
 
+def test_an_image_that_is_none(weights: Path):
+    """Floating-point pixels of 0 to 1 would look black."""
+    with pytest.raises(DetectorError) as caught:
+        list(detector.Predictor(weights)(np.zeros((64, 64, 3), np.float32)))
+    assert str(caught.value) == (
+        "an image is an (h, w, 3) uint8 RGB array, found float32 of shape (64, 64, 3)"
+    )
+
+
 def test_to_supervision(finder: Path, finder_images: Path):
     supervision = pytest.importorskip("supervision")
     (found,) = detector.Predictor(finder)(finder_images / "c.png")
@@ -285,6 +294,7 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
     [
         ({"imgsz": 8}, "imgsz: expected at least 32, found 8"),
         ({"threads": 0}, "threads: expected at least 1, found 0"),
+        ({"threads": 1025}, "threads: expected at most 1024, found 1025"),
         ({"mode": "fast"}, "mode: expected 'latency' or 'throughput', found 'fast'"),
     ],
 )

@@ -119,6 +119,11 @@ def test_crop(
     np.testing.assert_allclose(placement.to_image(np.array(whole, np.float32)), corners, atol=1e-2)
 
 
+def test_an_image_that_is_none() -> None:
+    with pytest.raises(DetectorError, match=r"found uint8 of shape \(10, 10\)$"):
+        Preprocess(size_hw=(64, 64)).fit(np.zeros((10, 10), np.uint8))
+
+
 def test_argument_stays_as_it_is() -> None:
     image = picture(64, 64)
     for preprocess in (

@@ -33,7 +33,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         threads=settings.threads,
         mode=settings.mode,
     )
-    note_unused(settings, predictor.backend)
+    note_unused(settings, predictor.backend, settings.nms(predictor.names))
     bad: list[str] = []
     source = open_source(settings.source, _noted(bad) if settings.skip_bad else None, shard)
     counts: Counter[str] = Counter()

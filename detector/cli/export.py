@@ -36,7 +36,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         model,
         settings.format,
         settings.output or settings.weights.with_suffix(""),
-        [prepared(image, preprocess) for image in islice(_images(settings.source), IMAGES)],
+        _compared(settings, model, preprocess),
         size_hw=preprocess.size_hw,
         options=Options(settings.dynamic, settings.opset, settings.half, settings.in_file()),
         labelled=_labelled(settings, model),
@@ -44,6 +44,17 @@ def export(settings: ExportSettings) -> dict[str, Any]:
     )
     print(*report.lines(), sep="\n")
     return report.to_dict()
+
+
+def _compared(settings: ExportSettings, model: Detector, preprocess: Preprocess) -> list[Tensor]:
+    """Inputs to compare on; of a file for any size also in the smallest rectangles."""
+    images = list(islice(_images(settings.source), IMAGES))
+    inputs = [prepared(image, preprocess) for image in images]
+    if settings.dynamic and model.fixed_size_hw is None and preprocess.mode == "letterbox":
+        rectangles = preprocess.with_rectangle(model.max_stride)
+        smallest = [prepared(image, rectangles) for image in images]
+        inputs += [one for one in smallest if tuple(one.shape[2:]) != preprocess.size_hw]
+    return inputs
 
 
 def prepared(image_rgb: Image, preprocess: Preprocess) -> Tensor:
@@ -68,11 +79,11 @@ def _labelled(settings: ExportSettings, model: Detector) -> LabelledImages | Non
 
 
 def _images(source: str | None) -> Iterator[Image]:
-    """The images of a source; without one, drawn ones."""
+    """The images of a source; without one, drawn ones, wider than high."""
     if source is not None:
         for frame in open_source(source):
             yield frame.image_rgb
     else:
         rng = np.random.default_rng(0)
         while True:
-            yield draw_image(rng, 320)[0]
+            yield draw_image(rng, 320)[0][:240]

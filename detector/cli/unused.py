@@ -1,6 +1,8 @@
-"""Flags about boxes, given to a network that has none, or whose file decides."""
+"""Flags that mean nothing beside others, to a network without boxes, or to a file that decides."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from detector.cli.flags import flag_of
 from detector.runtime.backend import Backend
@@ -12,13 +14,43 @@ FILTERS = {"confidence", "max_detections", "classes"}
 """What can be asked for after suppression too."""
 
 
-def note_unused(settings: ToolSettings, backend: Backend) -> None:
-    """Name the flags that were given and mean nothing to this network."""
+def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) -> None:
+    """Name the flags that were given and mean nothing to this network.
+
+    Args:
+        settings: with the flags.
+        backend: the network.
+        asked: the thresholds that come of both.
+    """
+    own = backend.batch_size
+    if own not in (None, getattr(settings, "batch", None)):
+        _note(settings, {"batch"}, f"the file is for batches of {own} and does not use")
     if backend.task == "classify":
         _note(settings, BOX_FLAGS, "a classifier has no boxes and does not use")
     elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:
-        unused = NmsSettings.model_fields.keys() - FILTERS
+        unused = NmsSettings.model_fields.keys() - FILTERS | _past(asked, backend.card.nms)
         _note(settings, unused, "the file holds the suppression and does not use")
+    elif asked.suppression != "soft-gaussian":
+        _note(settings, {"sigma"}, f"--suppression {asked.suppression} does not use")
+
+
+def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
+    """The flags among these fields that were given, and not as no."""
+    kind, values = type(settings), {name: getattr(settings, name) for name in names}
+    return [
+        flag_of(kind, name)
+        for name, value in sorted(values.items())
+        if name in settings.model_fields_set and value is not None and value is not False
+    ]
+
+
+def _past(asked: NmsSettings, file: NmsSettings) -> set[str]:
+    """Filters that ask for boxes which the file has dropped already."""
+    past = {
+        "confidence": asked.confidence < file.confidence,
+        "max_detections": asked.max_detections > file.max_detections,
+    }
+    return {name for name, is_past in past.items() if is_past}
 
 
 def _note(settings: ToolSettings, unused: set[str], reason: str) -> None:

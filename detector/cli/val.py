@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from detector import processes
-from detector.cli.unused import note_unused
+from detector.cli.unused import given, note_unused
 from detector.collectives import joined
 from detector.config import write_text
 from detector.errors import DetectorError
@@ -18,11 +19,17 @@ from detector.evaluation.run import Figures
 from detector.labelled import Labelled, open_labelled
 from detector.predict import lanes_of, open_backend
 from detector.runtime.backend import Backend
-from detector.runtime.certificate import Certificate, ap_tolerance
+from detector.runtime.certificate import Certificate, Measured, ap_tolerance
 from detector.runtime.certified import check_certificate
 from detector.runtime.exported import ExportedBackend
 from detector.runtime.nms import Nms
-from detector.settings import ValSettings
+from detector.settings import SuppressionSettings, ValSettings
+
+EXCLUDED = {
+    "dump_inputs": ("certificate", "predictions", "save_predictions"),
+    "predictions": ("certificate", "imgsz", "letterbox"),
+}
+"""By flag those that it leaves nothing to do for; the size of inputs stands in their list."""
 
 
 def val(settings: ValSettings) -> dict[str, Any]:
@@ -35,13 +42,17 @@ def val(settings: ValSettings) -> dict[str, Any]:
 
 
 def _val(settings: ValSettings) -> dict[str, Any]:
+    _check_flags(settings)
     backend, nms = open_backend(settings.weights, settings)
-    note_unused(settings, backend)
+    note_unused(settings, backend, settings.nms(backend.measuring))
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
         return {"certificate": certificate.model_dump(mode="json")}
+    expected = _figures(certificate) if certificate is not None else None
     labelled = open_labelled(settings, settings.split, backend, settings.metric)
     images = len(labelled.dataset.samples)
+    if expected is not None:
+        _check_same_images(expected, labelled)
     if settings.dump_inputs is not None:
         if processes.is_main():
             dump_inputs(settings.dump_inputs, labelled.dataset.samples, backend)
@@ -51,9 +62,27 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     if settings.save_predictions is not None and processes.is_main():
         write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
     print(report(figures, images))
-    if certificate is not None:
-        _compare(figures, certificate, labelled)
+    if certificate is not None and expected is not None:
+        _compare(figures, expected, ap_tolerance(certificate.half))
     return figures.to_dict()
+
+
+def _check_flags(settings: ValSettings) -> None:
+    """Whether every flag that was given will be followed.
+
+    Raises:
+        DetectorError: two do not go together.
+    """
+    for name, others in EXCLUDED.items():
+        both = [*given(settings, [name]), *given(settings, others)]
+        if getattr(settings, name) is not None and len(both) > 1:
+            raise DetectorError(f"{both[0]} does not go with {both[1]}")
+    if settings.predictions is not None and settings.predictions.suffix == ".json":
+        unused = given(settings, SuppressionSettings.model_fields)
+        if unused:
+            raise DetectorError(
+                f"{unused[0]} does not go with a .json of --predictions, which is scored as it is"
+            )
 
 
 def report(figures: Figures, images: int) -> str:
@@ -84,7 +113,7 @@ def _measure(settings: ValSettings, labelled: Labelled, backend: Backend, nms: N
         raise DetectorError("--predictions: one process scores them; run it without torchrun")
     image_ids = [sample.image_id for sample in labelled.dataset.samples]
     if settings.predictions.suffix != ".json":
-        returned = ReturnedOutputs(settings.predictions, backend, image_ids)
+        returned = ReturnedOutputs(settings.predictions, backend, labelled.dataset.samples)
         return labelled.measure(returned, suppress_returned, thresholds, 1)
     evaluator = labelled.evaluator
     evaluator.results = read_results(
@@ -103,19 +132,28 @@ def _certificate(backend: Backend) -> Certificate:
     return certificate
 
 
-def _compare(figures: Figures, certificate: Certificate, labelled: Labelled) -> None:
-    """Whether the figures are those of the certificate."""
-    measured = certificate.measured
-    images = len(labelled.dataset.samples)
-    if measured is None:
+def _figures(certificate: Certificate) -> Measured:
+    """The figures that a certificate has."""
+    if certificate.measured is None:
         raise DetectorError("the certificate has no figures: none were measured at the export")
-    if measured.images != images or measured.split != labelled.split:
+    return certificate.measured
+
+
+def _check_same_images(measured: Measured, labelled: Labelled) -> None:
+    """Whether the data are those of the certificate, wherever they lie on this machine."""
+    images = len(labelled.dataset.samples)
+    certified = (Path(measured.data).stem, measured.split, measured.images)
+    if certified != (Path(labelled.data).stem, labelled.split, images):
         raise DetectorError(
             f"the certificate has figures of {measured.images} images of split {measured.split!r} "
-            f"of {measured.data}, found {images} of {labelled.split!r}"
+            f"of {measured.data}, found {images} of {labelled.split!r} of {labelled.data}"
         )
+
+
+def _compare(figures: Figures, measured: Measured, tolerance: float) -> None:
+    """Whether the figures are those of the certificate."""
     name, _, expected = measured.main
     found = figures.summary.get(name, -1.0)
-    if not abs(found - expected) <= ap_tolerance(certificate.half):
+    if not abs(found - expected) <= tolerance:
         raise DetectorError(f"{name} is {found:.4f}, the certificate says {expected:.4f}")
     print(f"{name} is that of the certificate, {expected:.4f}")

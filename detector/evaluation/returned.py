@@ -7,7 +7,6 @@ differ (:class:`ReturnedOutputs`); boxes or classes go to the evaluator as they 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,57 +16,71 @@ import pydantic
 from numpy.typing import NDArray
 
 from detector.classification import TOP, Classification
-from detector.config import Strict, explain
+from detector.config import explain
 from detector.errors import DetectorError
-from detector.runtime.backend import CLASSES, OUTPUTS, SUPPRESSED, Arrays, Backend
+from detector.evaluation.inputs import LIST_NAME, InputList
+from detector.evaluation.npz import StoredArray, stored_arrays
+from detector.runtime.backend import OUTPUTS, SUPPRESSED, Arrays, Backend
 from detector.runtime.exported import kept_by_file
 from detector.runtime.nms import nms
-
-Named = Mapping[str, NDArray[Any]]
+from detector.runtime.outputs import checked
+from detector.structures import Sample
 
 
 class ReturnedOutputs:
     """In place of a network: what another machine's gave, one image after the other.
 
     Args:
-        path: a folder of ``.npz``, one an image, named by its id; or one ``.npz`` for all.
+        path: a folder of ``.npz``, one an image, named by its id; or one ``.npz`` for all. The list
+            of the inputs lies in that folder, or beside that file, and says how images became
+            inputs.
         backend: says what the outputs mean; it is not run.
-        image_ids: in the order in which the images will come.
+        samples: the images, in the order in which they will come.
 
     Raises:
-        DetectorError: here or when an image comes: its outputs are missing or have other shapes.
+        DetectorError: the list is missing or is about something else; when an image comes: its
+            outputs are missing or have other shapes.
     """
 
     batch_size: int | None = 1
     dynamic_size = False
 
-    def __init__(self, path: Path, backend: Backend, image_ids: Sequence[int]) -> None:
+    def __init__(self, path: Path, backend: Backend, samples: Sequence[Sample]) -> None:
+        folder = path if path.is_dir() else path.parent
+        listed = InputList.read(folder)
+        listed.check(backend, samples, folder / LIST_NAME)
         self.task = backend.task
         self.names = backend.names
-        self.preprocess = backend.preprocess
+        self.preprocess = listed.preprocess
         self.measuring = backend.measuring
-        self._outputs = (
-            self._checked(file, arrays) for file, arrays in _each_image(path, image_ids)
-        )
+        self._outputs = self._each(path, [sample.image_id for sample in samples])
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """The next image's outputs; the input is not looked at."""
         return next(self._outputs)
 
-    def _checked(self, file: Path, arrays: Named) -> Arrays:
-        expected = SUPPRESSED if "class_ids" in arrays else OUTPUTS[self.task]
-        sizes: dict[str, int] = {"": 4, CLASSES: len(self.names)}
-        for name, dimensions in expected.items():
-            if name not in arrays:
-                raise DetectorError(f"has no array {name!r}", file=file)
-            shape, wanted = arrays[name].shape, dimensions[1:]
-            known = dict(zip(wanted, shape, strict=False)) | sizes
-            if shape != tuple(known.get(one) for one in wanted):
-                form = ", ".join(str(sizes.get(one, one)) for one in wanted)
-                message = f"{name!r} of an image has shape {shape}, expected ({form})"
-                raise DetectorError(message, file=file)
-            sizes = known
-        return tuple(arrays[name][None] for name in expected)
+    def _each(self, path: Path, image_ids: Sequence[int]) -> Iterator[Arrays]:
+        if path.is_dir():
+            for image_id in image_ids:
+                yield from self._of_file(path / f"{image_id}.npz", 1)
+        else:
+            yield from self._of_file(path, len(image_ids))
+
+    def _of_file(self, file: Path, images: int) -> Iterator[Arrays]:
+        """The outputs of so many images, each as a batch of one."""
+        with stored_arrays(file) as arrays:
+            outputs = SUPPRESSED if "class_ids" in arrays else OUTPUTS[self.task]
+            shapes = {
+                name: _shape_of_one(name, arrays, len(dimensions), images, file)
+                for name, dimensions in outputs.items()
+            }
+            for _ in range(images):
+                found = [arrays[name].read((1, *shape)) for name, shape in shapes.items()]
+                try:
+                    one = checked(found, outputs, 1, len(self.names))
+                except DetectorError as error:
+                    raise DetectorError(str(error), file=file) from error
+                yield one
 
 
 def suppress_returned(*outputs_and_settings: Any) -> Any:
@@ -76,55 +89,41 @@ def suppress_returned(*outputs_and_settings: Any) -> Any:
     return suppress(*outputs_and_settings)
 
 
-def _each_image(path: Path, image_ids: Sequence[int]) -> Iterator[tuple[Path, Named]]:
-    if path.is_dir():
-        for image_id in image_ids:
-            file = path / f"{image_id}.npz"
-            arrays = _read(file)
-            yield file, {name: _one_of_one(array) for name, array in arrays.items()}
-        return
-    arrays = _read(path)
-    for name, array in arrays.items():
-        if array.shape[:1] != (len(image_ids),):
-            found = "×".join(map(str, array.shape))
-            message = f"{name!r} is {found}, expected {len(image_ids)} images"
-            raise DetectorError(message, file=path)
-    for index in range(len(image_ids)):
-        yield path, {name: array[index] for name, array in arrays.items()}
+def _shape_of_one(
+    name: str, arrays: Mapping[str, StoredArray], dimensions: int, images: int, file: Path
+) -> tuple[int, ...]:
+    """The shape of an image's part; where a file is one image's, it may stand without a batch."""
+    if name not in arrays:
+        raise DetectorError(f"has no array {name!r}", file=file)
+    shape = arrays[name].shape
+    if images == 1 and len(shape) == dimensions - 1:
+        return shape
+    if shape[:1] != (images,):
+        found = "×".join(map(str, shape))
+        message = f"{name!r} is {found}, expected {images} image{'s' * (images != 1)}"
+        raise DetectorError(message, file=file)
+    return shape[1:]
 
 
-def _one_of_one(array: NDArray[Any]) -> NDArray[Any]:
-    """An image's array without the dimension of a batch of one."""
-    return array[0] if array.shape[:1] == (1,) else array
+class _Result(pydantic.BaseModel):
+    """About one image; other tools add keys of their own, which are passed over."""
 
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an ``.npz``; nothing in it is unpickled."""
-    try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
-            raise DetectorError("holds one array without a name, expected .npz", file=path)
-        with opened:
-            return {name: opened[name] for name in opened.files}
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror or error}", file=path) from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DetectorError("not an .npz file of plain arrays", file=path) from error
-
-
-class BoxResult(Strict):
-    """One box as COCO writes it: x, y, width, height in pixels of the image."""
+    model_config = pydantic.ConfigDict(extra="ignore", allow_inf_nan=False)
 
     image_id: int
+
+
+class BoxResult(_Result):
+    """One box as COCO writes it: x, y, width, height in pixels of the image."""
+
     category_id: int
     bbox: tuple[float, float, float, float]
     score: float
 
 
-class ClassResult(pydantic.BaseModel):
+class ClassResult(_Result):
     """One image's best classes, best first; or the scores of all, in the order of the names."""
 
-    image_id: int
     category_ids: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
 

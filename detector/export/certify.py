@@ -56,9 +56,7 @@ def _fusing(found: reparam.Certificate) -> Fusing:
     )
 
 
-def _difference(found: verify.Comparison | None) -> Difference | None:
-    if found is None:
-        return None
+def _difference(found: verify.Comparison) -> Difference:
     return Difference(boxes_px=found.boxes_px, scores=found.scores)
 
 

@@ -11,9 +11,11 @@ from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
 from detector.export.onnx import convert_onnx
+from detector.export.onnx_parts import onnx_parts
 from detector.export.openvino import convert_openvino
 from detector.export.options import Options, Save
 from detector.export.pt2 import Pt2Backend, convert_pt2
+from detector.export.verify import Parts
 from detector.runtime.backend import ModelCard
 from detector.runtime.exported import ExportedBackend
 from detector.runtime.onnx import OnnxBackend
@@ -33,7 +35,8 @@ class FileFormat:
         libraries: distributions that take part in writing and running it.
         beside: further files that belong to it.
         half: whether it can have weights of 16 bits.
-        nms: whether it can hold the suppression.
+        parts: a file that holds the suppression → its network and that, each by itself; None where
+            the format can hold none.
     """
 
     suffix: str
@@ -42,7 +45,12 @@ class FileFormat:
     libraries: tuple[str, ...]
     beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()
     half: bool = True
-    nms: bool = False
+    parts: Callable[[Path], Parts] | None = None
+
+    @property
+    def nms(self) -> bool:
+        """Whether it can hold the suppression."""
+        return self.parts is not None
 
     def path(self, output: str | Path) -> Path:
         """The path with the format's suffix added, unless it has it.
@@ -64,7 +72,7 @@ FORMATS: dict[Format, FileFormat] = {
         convert=convert_onnx,
         open=OnnxBackend,
         libraries=("onnx", "onnxscript", "onnxruntime"),
-        nms=True,
+        parts=onnx_parts,
     ),
     "openvino": FileFormat(
         suffix=".xml",

@@ -40,7 +40,7 @@ def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedP
         model: in eval mode; its weights' ``requires_grad`` is cleared.
         size_hw: of the input, pixels.
         dynamic: for any number of images, and, unless the network fixes its size, for any size
-            of at least two cells of the largest stride that this stride divides; else for one
+            of at least one cell of the largest stride that this stride divides; else for one
             image of ``size_hw``.
 
     Raises:

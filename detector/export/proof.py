@@ -92,9 +92,20 @@ class Proof:
 
 
 def prove(
-    candidate: Candidate, backend: ExportedBackend, half: bool, labelled: LabelledImages | None
+    candidate: Candidate,
+    backend: ExportedBackend,
+    parts: verify.Parts | None,
+    half: bool,
+    labelled: LabelledImages | None,
 ) -> Proof:
     """Compare a file with the network that it came from.
+
+    Args:
+        candidate: the network.
+        backend: runs the file.
+        parts: of a file that holds the suppression.
+        half: whether its weights have 16 bits.
+        labelled: images to measure on.
 
     Raises:
         DetectorError: a difference is past its tolerance.
@@ -108,6 +119,7 @@ def prove(
         candidate.original,
         candidate.fused,
         backend,
+        parts,
         batches,
         verify.HALF if half else verify.SINGLE,
     )

@@ -59,10 +59,10 @@ class Pt2Backend(ExportedBackend):
         path = Path(path)
         if not path.is_file():
             raise DetectorError("no such file", file=path)
-        sealed = check_seal(path)
+        check_seal(path)
         content, card_text = clean(path)
         metadata = {METADATA_KEY: card_text} if card_text else {}
-        card = ModelCard.from_metadata(metadata, path, sealed)
+        card = ModelCard.from_metadata(metadata, path)
         self.device = torch.device(device)
         try:
             program = _load(content, self.device)
@@ -78,14 +78,14 @@ class Pt2Backend(ExportedBackend):
         )
 
     @torch.inference_mode()
-    def __call__(self, images: NDArray[np.float32]) -> Arrays:
+    def run(self, images: NDArray[np.float32]) -> Arrays:
         """(b, 3, h, w) float32 → the task's outputs."""
         try:
             outputs = self._module(torch.from_numpy(images).to(self.device))
+            return tuple(output.float().cpu().numpy() for output in outputs)
         except Exception as error:  # as above
             shape = "×".join(map(str, images.shape))
             raise self.error(f"does not run on input of {shape}: {first_line(error)}") from error
-        return tuple(output.float().cpu().numpy() for output in outputs)
 
 
 def _load(content: bytes, device: torch.device) -> ExportedProgram:

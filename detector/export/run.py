@@ -87,7 +87,8 @@ def export(
         model: stays as it is.
         format: ``onnx``, ``openvino`` or ``pt2``.
         output: the file; it gets the format's suffix where it has another.
-        images: normalised (b, 3, h, w) batches to compare on besides random ones, of ``size_hw``.
+        images: normalised (b, 3, h, w) batches to compare on besides random ones, of ``size_hw``,
+            or of any size that a dynamic file takes.
         size_hw: of the input, pixels; default: the network's own.
         options: how the file is to be.
         labelled: images to measure AP on, before and after.
@@ -99,7 +100,7 @@ def export(
     """
     form = format_for(format, options)
     card = _card(model, size_hw or model.preprocess.size_hw, options)
-    _check(model, card, images)
+    _check(model, card, images, options.dynamic)
     candidate = Candidate.of(model, images)
     program = trace(candidate.fused, card.preprocess.size_hw, options.dynamic)
     save = form.convert(program, card, options)
@@ -108,7 +109,8 @@ def export(
         targets = (*form.files(path), certificate_path(path))
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
         save(written[0], _metadata(card))
-        proof = prove(candidate, form.open(written[0]), options.half, labelled)
+        parts = form.parts(written[0]) if form.parts and options.nms else None
+        proof = prove(candidate, form.open(written[0]), parts, options.half, labelled)
         certificate = certify(candidate, proof, form.libraries, options.half, command)
         certified = card.model_copy(update={"certificate": certificate})
         save(written[0], _metadata(certified))
@@ -133,12 +135,15 @@ def _metadata(card: ModelCard) -> dict[str, str]:
     return {METADATA_KEY: card.to_json(), SEAL_KEY: UNSEALED}
 
 
-def _check(model: Detector, card: ModelCard, images: Sequence[Tensor]) -> None:
+def _check(model: Detector, card: ModelCard, images: Sequence[Tensor], dynamic: bool) -> None:
     """Whether what is asked for can be had, before anything is done."""
     size_hw = card.preprocess.size_hw
     model.check_size(size_hw)
     for batch in images:
-        if tuple(batch.shape[2:]) != size_hw:
+        height, width = batch.shape[2:]
+        if dynamic:
+            model.check_size((height, width))
+        elif (height, width) != size_hw:
             raise DetectorError(
                 f"images to compare on have shape {tuple(batch.shape)}, "
                 f"expected (b, 3, {size_hw[0]}, {size_hw[1]})"

@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import re
 
-MAX_CHARACTERS = 4000
+MAX_CHARACTERS = 400
+"""The longest one of a real network has 183."""
 MAX_POWER = 8
 
 SYMBOL = re.compile(r"[su]\d{1,6}")
 FUNCTIONS = re.compile(
-    "Add|CeilDiv|CeilToInt|CleanDiv|Eq|FloorDiv|FloorToInt|Ge|Gt|IntTrueDiv|Integer|Le|Lt|Max|Min"
-    "|Mod|Mul|Ne|PythonMod|Rational|ToFloat|TruncToInt"
+    "Add|CeilToInt|Eq|FloorToInt|Ge|Gt|Integer|Le|Lt|Max|Min|Mul|Ne|ToFloat|TruncToInt"
 )
-OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
+DIVISIONS = re.compile("CeilDiv|CleanDiv|FloorDiv|IntTrueDiv|Rational")
+"""Only by whole numbers: for others sympy looks for common factors of polynomials, without end."""
+REMAINDERS = re.compile("Mod|PythonMod")
+"""And only of what it need not multiply out."""
+OPERATORS = (ast.Add, ast.Sub, ast.Mult)
 ASSUMPTIONS = ("finite", "integer", "negative", "nonnegative", "positive", "real", "zero")
 
 
@@ -35,7 +39,7 @@ def is_size(text: str) -> bool:
 
 def _is_size(node: ast.AST) -> bool:
     if isinstance(node, ast.Constant):
-        return isinstance(node.value, int) and abs(node.value) < 1 << 63
+        return _number(node) is not None
     if isinstance(node, ast.UnaryOp):
         return isinstance(node.op, ast.USub) and _is_size(node.operand)
     if isinstance(node, ast.BinOp):
@@ -46,6 +50,10 @@ def _is_size(node: ast.AST) -> bool:
 def _is_operation(node: ast.BinOp) -> bool:
     if isinstance(node.op, ast.Pow):
         return _is_power(node.left, node.right)
+    if isinstance(node.op, (ast.Div, ast.FloorDiv)):
+        return _is_division(node.left, node.right)
+    if isinstance(node.op, ast.Mod):
+        return _is_remainder(node.left, node.right)
     return isinstance(node.op, OPERATORS) and _is_size(node.left) and _is_size(node.right)
 
 
@@ -54,7 +62,45 @@ def _is_call(node: ast.Call) -> bool:
         return False
     if node.func.id == "Pow":
         return len(node.args) == 2 and _is_power(*node.args)
+    if DIVISIONS.fullmatch(node.func.id):
+        return len(node.args) == 2 and _is_division(*node.args)
+    if REMAINDERS.fullmatch(node.func.id):
+        return len(node.args) == 2 and _is_remainder(*node.args)
     return FUNCTIONS.fullmatch(node.func.id) is not None and all(map(_is_size, node.args))
+
+
+def _is_division(dividend: ast.AST, divisor: ast.AST) -> bool:
+    return _is_size(dividend) and _number(divisor) is not None
+
+
+def _is_remainder(dividend: ast.AST, divisor: ast.AST) -> bool:
+    products = (_factors(node) for node in ast.walk(dividend))
+    of_sums = (len(list(filter(_has_sum, factors))) > 1 for factors in products)
+    return _is_division(dividend, divisor) and not any(of_sums)
+
+
+def _factors(node: ast.AST) -> list[ast.expr]:
+    """What a product multiplies; nothing of other nodes."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return [node.left, node.right]
+    return node.args if isinstance(node, ast.Call) and _names(node.func, "Mul") else []
+
+
+def _has_sum(node: ast.AST) -> bool:
+    return any(isinstance(one, (ast.Add, ast.Sub)) or _names(one, "Add") for one in ast.walk(node))
+
+
+def _names(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _number(node: ast.AST) -> int | None:
+    """The whole number that a node spells, as ``16`` or ``Integer(16)``."""
+    if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
+        node = node.args[0] if _names(node.func, "Integer") else node
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value if abs(node.value) < 1 << 63 else None
+    return None
 
 
 def _is_symbol(node: ast.AST) -> bool:
@@ -81,13 +127,5 @@ def _is_symbol(node: ast.AST) -> bool:
 
 def _is_power(base: ast.AST, exponent: ast.AST) -> bool:
     """A symbol's small power; powers of powers would grow without end."""
-    if isinstance(exponent, ast.Call) and len(exponent.args) == 1 and not exponent.keywords:
-        function = exponent.func
-        if isinstance(function, ast.Name) and function.id == "Integer":
-            exponent = exponent.args[0]
-    return (
-        _is_symbol(base)
-        and isinstance(exponent, ast.Constant)
-        and isinstance(exponent.value, int)
-        and 0 <= exponent.value <= MAX_POWER
-    )
+    number = _number(exponent)
+    return _is_symbol(base) and number is not None and 0 <= number <= MAX_POWER

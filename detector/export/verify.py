@@ -17,16 +17,19 @@ from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.runtime.backend import OUTPUTS, Backend
 from detector.runtime.backend import Arrays as Outputs
-from detector.runtime.exported import ExportedBackend
+from detector.runtime.exported import ExportedBackend, kept_by_file
 from detector.runtime.nms import nms
-from detector.settings import TaskName
+from detector.settings import NmsSettings, TaskName
 
 Images = NDArray[np.float32]
+Run = Callable[..., Outputs]
 
 OTHER_CELLS_HW = ((3, 2), (10, 9))
 """Sizes that a file of any size is compared at, in cells of the largest stride: smaller and larger
 than what it was traced with."""
 TIMED_RUNS = 5
+DRAWN_CANDIDATES = 1000
+"""For each image, of the boxes that a file's suppression is compared on."""
 
 
 @dataclass(frozen=True)
@@ -141,35 +144,45 @@ class FinalComparison:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """A file that holds the suppression, apart.
+
+    Attributes:
+        network: (b, 3, h, w) images → what stands before the suppression.
+        suppression: boxes_xyxy (b, n, 4), scores (b, n, classes) → what the file gives.
+    """
+
+    network: Run
+    suppression: Run
+
+
+@dataclass(frozen=True)
 class Findings:
     """All comparisons of a file, each within its tolerance.
 
     Attributes:
-        exported: fused → file; None where the file holds the suppression, so that only what it
-            leaves can be compared.
-        whole: train form → file; None as before.
+        exported: fused → file, before suppression.
+        whole: train form → file, before suppression.
         final: train form → file, after suppression; None for a classifier.
         images: number of images compared.
     """
 
-    exported: Comparison | None
-    whole: Comparison | None
+    exported: Comparison
+    whole: Comparison
     final: FinalComparison | None
     images: int
 
     def described(self) -> str:
         """The differences from the train form, for a report to read."""
-        parts = [one.described() for one in (self.whole, self.final) if one is not None]
-        return "; after suppression ".join(parts)
+        after = f"; after suppression {self.final.described()}" if self.final else ""
+        return f"{self.whole.described()}{after}"
 
     def to_dict(self) -> dict[str, Any]:
         """Those from the train form as plain values, for JSON."""
-        found = self.whole or self.final
-        assert found is not None
         return {
-            "max_abs_diff": max(found.boxes_px, found.scores),
-            "max_box_diff_px": found.boxes_px,
-            "max_score_diff": found.scores,
+            "max_abs_diff": max(self.whole.boxes_px, self.whole.scores),
+            "max_box_diff_px": self.whole.boxes_px,
+            "max_score_diff": self.whole.scores,
             "images": self.images,
         }
 
@@ -178,21 +191,33 @@ def find_differences(
     original: Detector,
     fused: Detector,
     backend: ExportedBackend,
+    parts: Parts | None,
     batches: Sequence[Images],
     tolerance: Tolerance,
 ) -> Findings:
     """Compare a file with the network that it came from, before and after suppression.
 
+    Args:
+        original: the network as it was trained.
+        fused: its deployed copy.
+        backend: runs the file.
+        parts: of a file that holds the suppression; else None.
+        batches: normalised images.
+        tolerance: of all differences.
+
     Raises:
         DetectorError: a difference is past the tolerance.
     """
-    exported = whole = final = None
-    if backend.card.nms is None:
-        exported = compare(eager(fused), backend, batches)
-        whole = compare(eager(original), backend, batches)
-        if not whole.is_within(tolerance):
-            tolerance = _with_rounding(tolerance, original, backend, batches)
-        whole.check(tolerance)
+    network = backend if parts is None else parts.network
+    taken = _as_taken(batches, backend.batch_size)
+    exported = _compare(eager(fused), network, taken, backend.task)
+    whole = _compare(eager(original), network, taken, backend.task)
+    if not whole.is_within(tolerance):
+        tolerance = _with_rounding(tolerance, original, backend, batches)
+    whole.check(tolerance)
+    if parts is not None:
+        check_suppression(parts, backend.measuring, taken[0])
+    final = None
     if backend.task == "detect":
         final = compare_final(eager(original), backend, batches, tolerance)
         final.check(tolerance)
@@ -271,6 +296,35 @@ def compare_final(
             count += len(ours[1])
             total += len(ours[1]) + len(its[1])
     return FinalComparison(boxes_px, scores, count, unmatched, total)
+
+
+def check_suppression(parts: Parts, settings: NmsSettings, images: Images) -> None:
+    """Compare a file's suppression with ours on drawn boxes, as many as the network gives.
+
+    What a network finds in a few images may be next to nothing. Half of the drawn candidates are
+    above the confidence, and nothing that is not drawn is.
+
+    Raises:
+        DetectorError: they keep different boxes.
+    """
+    boxes_xyxy, scores = parts.network(images)
+    rng = np.random.default_rng(0)
+    corners = rng.random((*boxes_xyxy.shape[:2], 2), np.float32) * max(images.shape[2:])
+    sides = rng.random(corners.shape, np.float32) * (max(images.shape[2:]) / 4)
+    boxes = np.concatenate([corners, corners + sides], axis=-1)
+    drawn = rng.random(scores.shape) * scores[0].size < DRAWN_CANDIDATES
+    around = np.float32(settings.confidence - 0.5) + rng.random(scores.shape, np.float32)
+    values = np.where(drawn, around, np.float32(-1))
+    found = parts.suppression(boxes, values)
+    for index in range(len(images)):
+        ours: Outputs = nms(boxes[index], values[index], settings)
+        rows = [part[index] for part in found]
+        its: Outputs = kept_by_file(rows[0], rows[1], rows[2], settings)
+        if not all(map(np.array_equal, ours, its)):
+            raise DetectorError(
+                f"the exported file's suppression keeps {len(its[1])} drawn boxes, "
+                f"detector.runtime.nms other {len(ours[1])}; nothing was written"
+            )
 
 
 def _counterparts(

@@ -75,8 +75,8 @@ class Certificate(Strict):
     Attributes:
         weights_sha256: of the tensors that were exported, as they were trained.
         fusing: train form → fused.
-        exported: fused → file; None where the file holds the suppression too.
-        whole: train form → file; None as before.
+        exported: fused → file, before suppression.
+        whole: train form → file, before suppression.
         final: train form → file, after suppression; None for a classifier.
         images: number of images compared, random ones and real ones.
         half: whether the file has weights of 16 bits, for which other tolerances hold.
@@ -87,8 +87,8 @@ class Certificate(Strict):
 
     weights_sha256: Sha256
     fusing: Fusing
-    exported: Difference | None
-    whole: Difference | None
+    exported: Difference
+    whole: Difference
     final: FinalDifference | None
     images: int
     half: bool = False

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
 from detector.runtime.backend import CLASSES, Arrays, ModelCard
-from detector.runtime.nms import Nms, nms
+from detector.runtime.nms import Nms, best_first, nms
+from detector.runtime.outputs import checked
 from detector.settings import NmsSettings, TaskName
 
 INPUT = "images"
+
+MAX_BATCH = 64
+"""Images per call that a file may insist on; what is exported here takes one, or any number."""
 
 Shape = tuple[int | None, ...]
 """Of an input or output, None where the file leaves it open; empty where it says nothing."""
@@ -54,8 +58,34 @@ class ExportedBackend:
         return nms if self.card.nms is None else kept_by_file
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the outputs; see :class:`Backend`."""
+        """(b, 3, h, w) float32 → the outputs; see :class:`Backend`.
+
+        Raises:
+            DetectorError: the runtime cannot run the file on that, or it gives something else than
+                it says.
+        """
+        outputs = self.run(images)
+        try:
+            return checked(outputs, self.card.outputs, len(images), len(self.names))
+        except DetectorError as error:
+            raise self.error(str(error)) from error
+
+    def run(self, images: NDArray[np.float32]) -> Arrays:
+        """The outputs as the runtime gives them."""
         raise NotImplementedError
+
+    def check_asked(self, settings: NmsSettings) -> None:
+        """Whether the boxes that a call asks for can be had of what the file leaves.
+
+        Raises:
+            DetectorError: some classes are asked for, but the file lets all suppress each other.
+        """
+        held = self.card.nms
+        if settings.classes is not None and held is not None and held.class_agnostic:
+            raise self.error(
+                "its suppression is class-agnostic, so that boxes of other classes have suppressed "
+                "some of those asked for by classes; export it without --class-agnostic"
+            )
 
     def error(self, message: str) -> DetectorError:
         """An error about the file."""
@@ -69,6 +99,8 @@ class ExportedBackend:
         if len(shape) != 4 or shape[1] not in (None, 3):
             raise self.error(f"input has shape {_described(shape)}, expected (batch, 3, h, w)")
         batch, _, *size_hw = shape
+        if batch is not None and batch > MAX_BATCH:
+            raise self.error(f"takes {batch} images at a time, at most {MAX_BATCH} are given")
         expected = self.preprocess.size_hw
         if any(n not in (None, m) for n, m in zip(size_hw, expected, strict=True)):
             found, stated = ("×".join(map(str, size)) for size in (size_hw, expected))
@@ -85,9 +117,12 @@ class ExportedBackend:
                     f"output {name!r} has shape {_described(shape)}, "
                     f"expected {len(dimensions)} dimensions"
                 )
-            classes = dict(zip(dimensions, shape, strict=False)).get(CLASSES)
-            if classes not in (None, len(self.names)):
-                raise self.error(f"{classes} classes, but its metadata name {len(self.names)}")
+            sizes = dict(zip(dimensions, shape, strict=False))
+            if sizes.get(CLASSES) not in (None, len(self.names)):
+                found = sizes[CLASSES]
+                raise self.error(f"{found} classes, but its metadata name {len(self.names)}")
+            if sizes.get("") not in (None, 4):
+                raise self.error(f"output {name!r} has {sizes['']} numbers a box, expected 4")
 
 
 def kept_by_file(
@@ -98,22 +133,25 @@ def kept_by_file(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """In place of suppression, for a file that holds it: the rows of one image that are boxes.
 
-    A higher confidence, a smaller number, and a choice of classes are followed: leaving boxes out
-    afterwards is the same. The rest of the settings are the file's own.
+    A higher confidence and a smaller number are followed: leaving boxes out afterwards is the same.
+    So is a choice of classes where suppression is within each class, but of the boxes that the file
+    keeps: its ``max_detections`` counts those of all classes. The rest of the settings are the
+    file's own.
 
     Args:
-        boxes_xyxy: (k, 4) pixels of the input, best first.
+        boxes_xyxy: (k, 4) pixels of the input.
         scores: (k,).
         class_ids: (k,) −1 where there is no box.
         settings: those of the call.
 
     Returns:
-        The same three, of fewer rows.
+        The same three, of fewer rows, best first.
     """
     kept = (class_ids >= 0) & (scores >= np.float32(settings.confidence))
     if settings.classes is not None:
         kept &= np.isin(class_ids, settings.classes)
-    rows = np.flatnonzero(kept)[: settings.max_detections]
+    rows = np.flatnonzero(kept)
+    rows = rows[best_first(scores[rows], settings.max_detections)]
     return boxes_xyxy[rows], scores[rows], class_ids[rows]
 
 

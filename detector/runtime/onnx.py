@@ -15,6 +15,8 @@ from detector.runtime.seal import check_seal
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
+_EXTERNAL = b"\n\x08location"
+"""How the format begins to say in which file a tensor lies."""
 
 
 class OnnxBackend(ExportedBackend):
@@ -33,17 +35,19 @@ class OnnxBackend(ExportedBackend):
         path = Path(path)
         if not path.is_file():
             raise DetectorError("no such file", file=path)
-        sealed = check_seal(path)
-        self._session = _open(path, threads, device)
+        check_seal(path)
+        if _EXTERNAL in path.read_bytes():
+            raise DetectorError("has weights in other files, which no seal covers", file=path)
+        self._session = open_session(path, path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        card = ModelCard.from_metadata(metadata, path, sealed)
+        card = ModelCard.from_metadata(metadata, path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(path, card, _shapes(inputs), _shapes(outputs))
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
-    def __call__(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the task's outputs; see :class:`Backend`."""
+    def run(self, images: NDArray[np.float32]) -> Arrays:
+        """(b, 3, h, w) float32 → the task's outputs."""
         try:
             outputs = self._session.run(self.output_names, {INPUT: images})
         except Exception as error:  # its exceptions have no common base of their own
@@ -51,8 +55,20 @@ class OnnxBackend(ExportedBackend):
         return tuple(outputs)
 
 
-def _open(path: Path, threads: int | None, device: str) -> Any:
-    """Make an onnxruntime.InferenceSession."""
+def open_session(
+    model: Path | bytes, path: Path, threads: int | None = None, device: str = "cpu"
+) -> Any:
+    """Make an onnxruntime.InferenceSession.
+
+    Args:
+        model: a file, or the content of one.
+        path: what errors call it.
+        threads: as :class:`OnnxBackend`.
+        device: as :class:`OnnxBackend`.
+
+    Raises:
+        DetectorError: ONNX Runtime is not installed, cannot read it, or has no such device.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -65,7 +81,7 @@ def _open(path: Path, threads: int | None, device: str) -> Any:
     options.intra_op_num_threads = threads or 0
     provider = _provider(device, onnxruntime.get_available_providers())
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
     except Exception as error:
         message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
         raise DetectorError(message, file=path) from error

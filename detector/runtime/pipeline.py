@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -84,15 +85,17 @@ class Timing:
     images: int = 0
     seconds: dict[Phase, float] = field(default_factory=_no_time)
     wall_seconds: float = 0.0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @contextmanager
     def measure(self, phase: Phase) -> Iterator[None]:
-        """Add the time of the block to a phase."""
+        """Add the time of the block to a phase; several threads may do so at once."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[phase] += time.perf_counter() - start
+            with self._lock:
+                self.seconds[phase] += time.perf_counter() - start
 
     @contextmanager
     def measure_wall(self) -> Iterator[None]:

@@ -31,19 +31,21 @@ def seal(path: Path, *beside: Path) -> None:
     path.write_bytes(content[:start] + digest + content[start + len(digest) :])
 
 
-def check_seal(path: Path, *beside: Path) -> bool:
-    """Whether a file has a seal.
+def check_seal(path: Path, *beside: Path) -> None:
+    """Check a file before anything else reads it: runtimes compute parts of a network at once.
 
     Raises:
-        DetectorError: it has one, which does not fit its content.
+        DetectorError: it has no seal, or one that does not fit its content.
     """
     content = path.read_bytes()
     start = content.rfind(_MARK) + len(_MARK)  # metadata stand at the end of most formats
     if start < len(_MARK):
-        return False
+        raise DetectorError(
+            "no seal: not a file that tools/export.py wrote, or changed since; export it again",
+            file=path,
+        )
     if content[start : start + len(_ZEROS)] != _digest(content, start, beside):
         raise DetectorError("damaged or changed: its seal does not fit its content", file=path)
-    return True
 
 
 def _digest(content: bytes, start: int, beside: tuple[Path, ...]) -> bytes:

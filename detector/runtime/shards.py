@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +62,20 @@ class Shard:
     def merge(self, path: Path) -> bool:
         """Put the parts together if all are there: the last process to finish does so.
 
-        Two that finish at the same time write the same.
+        Then the parts go, so that none of them gets into the whole of a later run. Two that finish
+        at the same time write the same: a part that one has opened can still be read.
         """
         parts = [Shard(number, self.count).file(path) for number in range(1, self.count + 1)]
-        if not all(part.is_file() for part in parts):
-            return False
-        with atomic(path) as temporary, temporary.open("wb") as whole:
-            for part in parts:
-                with part.open("rb") as lines:
+        with ExitStack() as stack:
+            try:
+                opened = [stack.enter_context(part.open("rb")) for part in parts]
+            except FileNotFoundError:  # another process is not done, or has merged them
+                return False
+            with atomic(path) as temporary, temporary.open("wb") as whole:
+                for lines in opened:
                     shutil.copyfileobj(lines, whole)
+        for part in parts:
+            part.unlink(missing_ok=True)
         return True
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import DetectorError, nearest
-from detector.opencv import Image, cv2, read_image
+from detector.opencv import Image, check_image, cv2, read_image
 from detector.runtime.shards import Shard
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
@@ -40,6 +40,9 @@ VIDEO_SUFFIXES = frozenset(
 )
 STREAM_PREFIXES = ("rtsp://", "rtmp://", "http://", "https://")
 
+MAX_LINE_BYTES = 1 << 15
+"""Of a list file; systems take paths of 4096 bytes at most."""
+
 _SIBLINGS = 2000  # names that are compared with a misspelt one
 
 
@@ -53,6 +56,9 @@ class Frame:
         index: number of the frame in its video, from 0; 0 for an image.
         image_rgb: (h, w, 3) uint8.
         fps: frames per second of its video; None for an image.
+
+    Raises:
+        DetectorError: the image is no such array.
     """
 
     name: str
@@ -60,6 +66,9 @@ class Frame:
     index: int
     image_rgb: Image
     fps: float | None = None
+
+    def __post_init__(self) -> None:
+        check_image(self.image_rgb)
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line numbers and paths of a list file; empty lines are passed over."""
     try:
         with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
+            each = iter(lambda: lines.readline(MAX_LINE_BYTES), b"")
+            for number, line in enumerate(each, 1):
+                if len(line) == MAX_LINE_BYTES:
+                    message = f"has {MAX_LINE_BYTES} bytes or more, expected one path a line"
+                    raise DetectorError(message, file=path, line=number)
                 if name := _decode(line, path, number).strip():
                     yield number, name
     except OSError as error:
@@ -261,14 +274,15 @@ def _capture(target: str | int, name: str, path: Path | None) -> Iterator[Frame]
 
 @contextmanager
 def _opened(target: str | int) -> Iterator[Any]:
-    """Make a cv2.VideoCapture and release it."""
+    """Make a cv2.VideoCapture and release it; of files only regular ones, which have an end."""
+    is_stream = isinstance(target, int) or target.startswith(STREAM_PREFIXES)
+    if not (is_stream or Path(str(target)).is_file()):
+        raise DetectorError("no such regular file, expected a video", file=str(target))
     capture = cv2.VideoCapture(target)
     try:
         if not capture.isOpened():
             if isinstance(target, int):
                 raise DetectorError(f"no camera with number {target}")
-            if not target.startswith(STREAM_PREFIXES) and not Path(target).is_file():
-                raise DetectorError("cannot be read: No such file or directory", file=target)
             raise DetectorError("is not a video that OpenCV can read", file=target)
         yield capture
     finally:

@@ -220,9 +220,12 @@ class JsonLinesWriter(Writer):
             record["frame"] = frame.index
         record |= result.prediction.to_json()
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         except OSError as error:
             raise self._error(error) from error
+        except ValueError as error:  # JSON has no word for it
+            message = f"{frame.name}: a result is not a finite number"
+            raise DetectorError(message, file=self.path) from error
 
     def _finish(self, failed: bool) -> None:
         try:

@@ -1,6 +1,7 @@
 """A classifier's whole way: train, val, deploy, export, val and detect again."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +149,7 @@ def test_scores_of_another_machine_give_the_same(
     backend, _ = open_backend(exported)
     images = np.concatenate([np.load(inputs / image["file"]) for image in listed["images"]])
     (probabilities,) = backend(images)
+    shutil.copy(inputs / "inputs.json", tmp_path)
     np.savez(tmp_path / "all.npz", probabilities=probabilities)
     scores = tmp_path / "scores.json"
     ids = [image["image_id"] for image in listed["images"]]

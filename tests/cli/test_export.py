@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from detector.checkpoint import load
+from detector.errors import DetectorError
 from detector.export.pt2 import Pt2Backend
 from detector.runtime.onnx import OnnxBackend
 
@@ -60,6 +61,24 @@ def test_real_images(run: Run, finder: Path, finder_images: Path, tmp_path: Path
     words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m.pt2", "--source")
     without = run("export", *words, finder_images / "a.png").figures["images"] - 1
     assert run("export", *words, finder_images).figures["images"] == without + 4
+
+
+def test_sizes_of_real_images(
+    run: Run, finder: Path, finder_images: Path, tmp_path: Path, monkeypatch
+):
+    """Images are 64×64 pixels but d, 64×128, and drawn ones, 240×320."""
+    compared = []
+
+    def export(*arguments: Any, **options: Any) -> None:
+        compared.append([tuple(one.shape) for one in arguments[3]])
+        raise DetectorError("enough")
+
+    monkeypatch.setattr("detector.cli.export.export_model", export)
+    words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m")
+    for more in ((), ("--dynamic",), ("--dynamic", "--source", finder_images)):
+        assert run("export", *words, *more).code == 2
+    square, drawn, wide = (1, 3, 64, 64), (1, 3, 48, 64), (1, 3, 32, 64)
+    assert compared == [[square] * 4, [square] * 4 + [drawn] * 4, [square] * 4 + [wide]]
 
 
 def test_a_deployed_checkpoint_is_exported_too(run: Run, finder: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detector.heads.yolo import Detect
-from detector.settings import MEASURING, NmsSettings, ValSettings
+from detector.settings import MEASURING, NmsSettings, SuppressionSettings, ValSettings
 
 Run = Callable[..., Any]
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -125,6 +125,8 @@ def test_thresholds_are_the_models_own_unless_given():
     assert ValSettings(weights="x").nms() == MEASURING
     assert ValSettings(weights="x").nms(own) == own
     given = {"confidence": 0.0, "iou": 0.0, "max_detections": 1}
+    given |= {"class_agnostic": True, "suppression": "fusion", "sigma": 2.0, "multi_label": False}
+    assert given.keys() == SuppressionSettings.model_fields.keys()
     for name, value in given.items():
         expected = {**own.model_dump(), name: value}
         assert ValSettings(weights="x", **{name: value}).nms(own).model_dump() == expected
@@ -318,17 +320,43 @@ def test_figures_of_a_certificate(
     ran = run("val", *words)
     assert ran.out.endswith("AP is that of the certificate, 1.0000\n")
     assert fails("val", *words, "--limit", 3) == (
-        f"the certificate has figures of 5 images of split 'val' of {finder_data}, found 3 of 'val'"
+        f"the certificate has figures of 5 images of split 'val' of {finder_data}, "
+        f"found 3 of 'val' of {finder_data}"
     )
+    other = finder_data.with_name("circles.yaml")
+    shutil.copy(finder_data, other)
+    words = ("--weights", tmp_path / "m.pt2", "--certificate", "--data")
+    assert fails("val", *words, other).endswith(f", found 5 of 'val' of {other}")
+    other.unlink()
+    words = (*words, finder_data)
     message = fails("val", *words, "--max-detections", 1)
     assert message.startswith("AP is 0.")
     assert message.endswith(", the certificate says 1.0000")
 
 
-def test_data_for_a_certificate_without_figures(fails: Run, finder_pt2: Path, finder_data: Path):
-    assert fails("val", "--weights", finder_pt2, "--certificate", "--data", finder_data) == (
+def test_data_for_a_certificate_without_figures(fails: Run, finder_pt2: Path, tmp_path: Path):
+    """It says so before the data are looked at."""
+    assert fails("val", "--weights", finder_pt2, "--certificate", "--data", tmp_path / "none") == (
         "the certificate has no figures: none were measured at the export"
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--certificate --dump-inputs x", "--dump-inputs does not go with --certificate"),
+        ("--dump-inputs x --predictions y", "--dump-inputs does not go with --predictions"),
+        ("--dump-inputs x --save-predictions y", "--dump-inputs does not go with --save-pre"),
+        ("--certificate --predictions x", "--predictions does not go with --certificate"),
+        ("--predictions x --imgsz 64", "--predictions does not go with --imgsz"),
+        ("--predictions x --letterbox square", "--predictions does not go with --letterbox"),
+        ("--predictions x.json --iou 0.5", "--iou does not go with a .json of --predictions, "),
+        ("--predictions x.json --max-detections 5", "--max-detections does not go with a .json"),
+    ],
+)
+def test_flags_that_exclude_each_other(fails: Run, tmp_path: Path, flags: str, message: str):
+    """Before any file is opened."""
+    assert fails("val", "--weights", tmp_path / "none", *flags.split()).startswith(message)
 
 
 @pytest.mark.parametrize("exported", ["finder_onnx", "finder_pt2"])

@@ -1,6 +1,7 @@
 """``val`` on what another machine computed: inputs written for it, outputs and boxes scored."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+
+from detector.predict import open_backend
 
 Run = Callable[..., Any]
 
@@ -58,8 +61,10 @@ def test_the_dumped_inputs(dumped: Path):
 def test_outputs_of_another_machine_give_the_same_figures(
     run: Run, finder_onnx: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
 ):
-    """A file for each image, and one for all."""
+    """A file for each image, and one for all; the list of the inputs lies beside them."""
     (tmp_path / "each").mkdir()
+    for folder in (tmp_path, tmp_path / "each"):
+        shutil.copy(tmp_path / "inputs" / "inputs.json", folder)
     for image_id, outputs in by_hand:
         np.savez(tmp_path / "each" / f"{image_id}.npz", **outputs)
     stacked = {
@@ -83,6 +88,9 @@ def test_boxes_of_another_machine_give_the_same_figures(
     expected = run("val", *words, "--save-predictions", file)
     assert run("val", *words, "--predictions", file).figures == expected.figures
     boxes = json.loads(file.read_text())
+    foreign = [box | {"id": 7, "area": 0.5, "segmentation": []} for box in boxes]
+    file.write_text(json.dumps(foreign))
+    assert run("val", *words, "--predictions", file).figures == expected.figures
     kept = [box for box in boxes if box["image_id"] != 2]  # the only green square but one
     file.write_text(json.dumps(kept))
     assert run("val", *words, "--predictions", file).figures["per_class"]["green"] < 0.6
@@ -103,6 +111,10 @@ def test_boxes_of_another_machine_give_the_same_figures(
             "not a list of results: ",
         ),
         (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": NaN}]',
+            "not a list of results: 0.score: expected a finite number, found nan",
+        ),
+        (
             '[{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]',
             "image_id 9 is not in the split",
         ),
@@ -121,6 +133,21 @@ def test_boxes_that_are_none(
     assert found.startswith(f"{file}: {message}")
 
 
+def test_sizes_are_those_of_the_list(run: Run, finder_pt2: Path, finder_data: Path, tmp_path: Path):
+    """d, 64×128 pixels, is an input of its own size; without the flags it would be half that."""
+    words = ("--weights", finder_pt2, "--data", finder_data)
+    sizes = ("--imgsz", 128, "--letterbox", "rectangle")
+    expected = run("val", *words, *sizes).figures
+    assert expected["AP"] != pytest.approx(run("val", *words).figures["AP"])
+    run("val", *words, *sizes, "--dump-inputs", tmp_path)
+    backend, _ = open_backend(finder_pt2)
+    for file in tmp_path.glob("*.npy"):
+        boxes_xyxy, scores = backend(np.load(file))
+        np.savez(file.with_suffix(".npz"), boxes_xyxy=boxes_xyxy, scores=scores)
+    assert np.load(tmp_path / "4.npy").shape == (1, 3, 64, 128)
+    assert run("val", *words, "--predictions", tmp_path).figures == expected
+
+
 def test_outputs_that_are_none(
     fails: Run, finder: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
 ):
@@ -129,21 +156,14 @@ def test_outputs_that_are_none(
 
     folder = tmp_path / "each"
     folder.mkdir()
+    listed = folder / "inputs.json"
+    assert message(folder) == (
+        f"{listed}: cannot be read: No such file or directory; outputs are scored beside the list "
+        "that --dump-inputs wrote"
+    )
+    shutil.copy(tmp_path / "inputs" / "inputs.json", folder)
     assert message(folder) == f"{folder / '1.npz'}: cannot be read: No such file or directory"
     _, outputs = by_hand[0]
     first = folder / "1.npz"
-    np.savez(first, boxes_xyxy=outputs["boxes_xyxy"])
-    assert message(folder) == f"{first}: has no array 'scores'"
     np.savez(first, boxes_xyxy=outputs["boxes_xyxy"], scores=outputs["scores"][:, :, :1])
-    assert message(folder) == (f"{first}: 'scores' of an image has shape (32, 1), expected (32, 2)")
-    file = tmp_path / "all.npz"
-    np.savez(file, **outputs)
-    assert message(file) == f"{file}: 'boxes_xyxy' is 1×32×4, expected 5 images"
-    file.write_bytes(b"PK no archive")
-    assert message(file) == f"{file}: not an .npz file of plain arrays"
-    np.savez(file, scores=np.array([print], object))
-    assert message(file) == f"{file}: not an .npz file of plain arrays"
-    np.save(tmp_path / "all.npy", outputs["scores"])
-    assert message(tmp_path / "all.npy") == (
-        f"{tmp_path / 'all.npy'}: holds one array without a name, expected .npz"
-    )
+    assert message(folder) == f"{first}: 'scores' has shape (1, 32, 1), expected (1, 32, 2)"

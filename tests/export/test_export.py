@@ -16,7 +16,7 @@ from detector import __version__
 from detector.errors import DetectorError
 from detector.export import ExportReport, export, program, verify
 from detector.export.formats import FORMATS
-from detector.export.options import Save
+from detector.export.options import Options, Save
 from detector.export.pt2 import Pt2Backend
 from detector.graph import Detector
 from detector.layers.conv import Conv
@@ -159,6 +159,9 @@ def test_sizes_are_checked_before_anything_is_done(network: Detector, tmp_path: 
         DetectorError, match=r"have shape \(1, 3, 32, 32\), expected \(b, 3, 64, 64\)"
     ):
         export(network, "onnx", tmp_path / "a", [torch.zeros(1, 3, 32, 32)])
+    images = [torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 30, 32)]
+    with pytest.raises(DetectorError, match="input size 30×32 is not a multiple of the network's"):
+        export(network, "onnx", tmp_path / "a", images, options=Options(dynamic=True))
     assert not list(tmp_path.iterdir())
 
 

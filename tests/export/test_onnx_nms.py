@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ import torch
 from onnx import parser
 
 from detector.errors import DetectorError
-from detector.export import Options, export
+from detector.export import Options, export, verify
 from detector.export.onnx_nms import with_suppression
+from detector.export.onnx_parts import onnx_parts
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend
+from detector.runtime.backend import METADATA_KEY
 from detector.runtime.nms import nms
+from detector.runtime.onnx import OnnxBackend
+from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
 from detector.settings import NmsSettings
 
 NETWORK = """
@@ -106,7 +111,9 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
     settings = NmsSettings(confidence=0.3, iou=0.5, max_detections=50)
     options = Options(dynamic=True, nms=settings)
     report = export(model, "onnx", tmp_path / "a", options=options)
-    assert report.proof.findings.whole is None
+    whole = report.certificate.whole
+    assert 0 < whole.boxes_px < 1e-3
+    assert 0 < whole.scores < 1e-5
     assert report.proof.findings.final.unmatched == 0
     backend, _ = open_backend(report.path)
     assert (backend.measuring, backend.card.nms) == (settings, settings)
@@ -122,6 +129,76 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
         np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+
+
+@pytest.fixture(scope="module")
+def silent(network: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of which nobody sees a box: the network's best score is about 8e-5."""
+    path = tmp_path_factory.mktemp("silent") / "a.onnx"
+    report = export(network, "onnx", path, options=Options(nms=NmsSettings()))
+    assert report.certificate.final.boxes == 0
+    return path
+
+
+def compare_changed(
+    network: Detector, file: Path, path: Path, change: Callable[[onnx.GraphProto], None]
+) -> None:
+    """Change a file, seal it again, and compare it as an export does."""
+    proto = onnx.load(file)
+    change(proto.graph)
+    card = next(entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: card, SEAL_KEY: UNSEALED})
+    onnx.save(proto, path)
+    seal(path)
+    batches = [np.zeros((1, 3, 64, 64), np.float32)]
+    verify.find_differences(
+        network, network, OnnxBackend(path), onnx_parts(path), batches, verify.SINGLE
+    )
+
+
+def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_path: Path):
+    """All weights of convolutions are zero: no box either, but other candidates."""
+
+    def erase(graph: onnx.GraphProto) -> None:
+        weights = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+        for tensor in graph.initializer:
+            if tensor.name in weights:
+                zeros = np.zeros(tensor.dims, np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
+
+    compare_changed(network, silent, tmp_path / "a.onnx", lambda _: None)
+    with pytest.raises(DetectorError, match=r"^the exported file differs from the network: boxes"):
+        compare_changed(network, silent, tmp_path / "b.onnx", erase)
+
+
+def test_another_suppression_than_was_asked_for(network: Detector, silent: Path, tmp_path: Path):
+    """IoU 0.46 for 0.45."""
+
+    def loosen(graph: onnx.GraphProto) -> None:
+        iou = next(tensor for tensor in graph.initializer if tensor.name == "nms/iou")
+        iou.CopyFrom(onnx.numpy_helper.from_array(np.array([0.46], np.float32), iou.name))
+
+    with pytest.raises(DetectorError, match=r"^the exported file's suppression keeps \d+ drawn"):
+        compare_changed(network, silent, tmp_path / "a.onnx", loosen)
+
+
+@pytest.mark.parametrize("settings", SETTINGS[:6])
+def test_drawn_boxes(settings: NmsSettings):
+    """What suppression is compared on: many boxes are kept in each image."""
+    kept: list[np.ndarray] = []
+
+    def network(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((2, 500, 4), np.float32), np.zeros((2, 500, 3), np.float32)
+
+    def suppression(boxes: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+        found = session(settings).run(None, {"in_0": boxes, "in_1": scores})
+        kept.append(found[2] >= 0)
+        return found
+
+    verify.check_suppression(
+        verify.Parts(network, suppression), settings, np.zeros((2, 3, 64, 64), np.float32)
+    )
+    assert kept[0].sum(axis=1).min() >= min(settings.max_detections, 20)
 
 
 def test_where_it_has_no_place(network: Detector, tmp_path: Path):

@@ -211,25 +211,20 @@ def test_torch_reads_the_file_too(pt2_file: Path):
     assert (boxes.shape[0], scores.shape[2]) == (2, 3)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "damaged or not an archive of PyTorch"),
-        (b"text that is no archive", "damaged or not an archive of PyTorch"),
-        (pickle.dumps([1]), "damaged or not an archive of PyTorch"),
-    ],
-)
-def test_files_of_another_kind(tmp_path: Path, data: bytes, message: str):
+@pytest.mark.parametrize("data", [b"", b"text that is no archive", pickle.dumps([1])])
+def test_files_of_another_kind(tmp_path: Path, data: bytes):
     path = tmp_path / "a.pt2"
     path.write_bytes(data)
-    with pytest.raises(DetectorError, match=rf"a\.pt2: {message}"):
+    with pytest.raises(DetectorError, match=r"a\.pt2: no seal: not a file that tools/export.py"):
         Pt2Backend(path)
+    with pytest.raises(DetectorError, match=r"a\.pt2: damaged or not an archive of PyTorch"):
+        clean(path)
 
 
 def test_other_archives(tmp_path: Path):
     torch.save({"a": torch.ones(1)}, tmp_path / "a.pt2")
     with pytest.raises(DetectorError, match="refused, nothing in it was run: a member 'data.pkl'$"):
-        Pt2Backend(tmp_path / "a.pt2")
+        clean(tmp_path / "a.pt2")
     write(tmp_path / "b.pt2", {"archive_format": b"pt2"})
     with pytest.raises(DetectorError, match="not a program of torch.export$"):
         Pt2Backend(tmp_path / "b.pt2")

@@ -83,13 +83,15 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
         outputs: tuple[str, str] = ("boxes_xyxy", "scores"),
         scores: np.ndarray = SCORES,
         elem_type: int = TensorProto.FLOAT,
+        boxes: np.ndarray = BOXES,
+        declared: tuple[int | str, ...] | None = None,
     ) -> Path:
         boxes_name, scores_name = outputs
         constants = {
             "axes": np.array([1, 2, 3]),
             "shape": np.array([-1, *(1 for _ in scores.shape)]),
             "zero": np.zeros(1, np.float32),
-            "boxes": BOXES,
+            "boxes": boxes,
             "levels": scores,
         }
         float32 = TensorProto.FLOAT
@@ -105,7 +107,7 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
             "tiny",
             [helper.make_tensor_value_info(input_name, elem_type, [batch, 3, *size])],
             [
-                helper.make_tensor_value_info(boxes_name, float32, [batch, 3, 4]),
+                helper.make_tensor_value_info(boxes_name, float32, declared or [batch, 3, 4]),
                 helper.make_tensor_value_info(scores_name, float32, [batch, *scores.shape]),
             ],
             [numpy_helper.from_array(value, name) for name, value in constants.items()],

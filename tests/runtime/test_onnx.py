@@ -10,8 +10,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from detector.errors import DetectorError
+from detector.runtime.backend import METADATA_KEY
 from detector.runtime.onnx import OnnxBackend
+from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
 from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
+
+UNSEALED_FILE = "no seal: not a file that tools/export.py wrote, or changed since; export it again"
 
 
 def fails(path, **options) -> str:
@@ -45,22 +49,51 @@ def test_a_fixed_batch_and_an_open_size(make_onnx):
     assert backend(np.ones((1, 3, 64, 32), np.float32))[1].shape == (1, 3, 2)
 
 
-def test_a_foreign_file(make_onnx):
+def test_a_foreign_file(make_onnx, monkeypatch):
+    """Not even opened: a runtime computes what is constant when it reads a file."""
     path = make_onnx(metadata=None)
     assert fails(path) == (
         "no 'detector' metadata (class names, preprocessing): not a file that tools/export.py wrote"
     )
+    import onnx
+    import onnxruntime
+
+    content = onnx.load(path)
+    del content.metadata_props[:]
+    onnx.save(content, path)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    assert fails(path) == UNSEALED_FILE
+
+
+def test_weights_in_other_files(make_onnx, monkeypatch):
+    import onnx
+    import onnxruntime
+    from onnx.external_data_helper import set_external_data
+
+    path = make_onnx()
+    proto = onnx.load(path)
+    boxes = next(tensor for tensor in proto.graph.initializer if tensor.name == "boxes")
+    set_external_data(boxes, "weights.bin")
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: CARD.to_json(), SEAL_KEY: UNSEALED})
+    path.write_bytes(proto.SerializeToString())
+    seal(path)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    assert fails(path) == "has weights in other files, which no seal covers"
 
 
 def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):
     path = make_onnx()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
+    assert fails(path) == UNSEALED_FILE
     path.write_text("this is no ONNX file")
-    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
+    assert fails(path) == UNSEALED_FILE
     path.write_bytes(b"")
-    assert fails(path).startswith("ONNX Runtime cannot read it: ")
+    assert fails(path) == UNSEALED_FILE
+    path.write_text(f"sealed, but no ONNX file {UNSEALED}")
+    seal(path)
+    assert fails(path) == "ONNX Runtime cannot read it: Protobuf parsing failed."
     assert fails(tmp_path / "none.onnx") == "no such file"
     assert fails(tmp_path) == "no such file"
     assert capfd.readouterr().err == ""
@@ -75,11 +108,29 @@ def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):
         ({"size": (64, 64)}, "input is 64×64, but its metadata say 32×64"),
         ({"scores": np.ones((3, 5), np.float32)}, "5 classes, but its metadata name 2"),
         ({"metadata": "{}"}, "'detector' metadata: key 'names' is missing"),
+        ({"batch": 65}, "takes 65 images at a time, at most 64 are given"),
+        ({"boxes": np.ones((3, 5), np.float32), "declared": ("batch", 3, 5)},
+         "output 'boxes_xyxy' has 5 numbers a box, expected 4"),
         ({"elem_type": 2}, "input is tensor(uint8), expected tensor(float)"),
     ],
 )  # fmt: skip
 def test_files_that_contradict_themselves(make_onnx, options, message):
     assert fails(make_onnx(**options)) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"boxes": BOXES[:2]}, "'scores' has shape (1, 3, 2), expected (1, 2, 2)"),
+        ({"boxes": BOXES * np.nan}, "'boxes_xyxy' has a value that is not finite"),
+        ({"scores": SCORES * np.inf}, "'scores' has a value that is not finite"),
+    ],
+)  # fmt: skip
+def test_outputs_that_contradict_the_file(make_onnx, options, message):
+    path = make_onnx(**options, declared=("batch", "boxes", "columns"))
+    with pytest.raises(DetectorError) as caught:
+        OnnxBackend(path)(np.ones((1, 3, *SIZE_HW), np.float32))
+    assert str(caught.value) == f"{path}: {message}"
 
 
 def test_devices(make_onnx, monkeypatch):

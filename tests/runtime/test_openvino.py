@@ -92,7 +92,7 @@ def test_files_that_are_none(make_openvino, tmp_path, capfd):
     weights.write_bytes(content)
     path.write_text(path.read_text().replace("Multiply", "Divide", 1))
     assert fails(path) == "damaged or changed: its seal does not fit its content"
-    foreign = "no seal: not a file that tools/export.py wrote, or changed since"
+    foreign = "no seal: not a file that tools/export.py wrote, or changed since; export it again"
     path.write_text("<net")
     assert fails(path) == foreign
     assert fails(make_openvino(metadata=None)) == foreign
@@ -119,6 +119,21 @@ def test_a_sealed_file_that_openvino_cannot_read(make_openvino):
 )
 def test_files_that_contradict_themselves(make_openvino, options, message):
     assert fails(make_openvino(**options)) == message
+
+
+def test_metadata_that_are_nested(make_openvino):
+    """OpenVINO gives a mapping in the place of the text."""
+    path = make_openvino()
+    text = re.sub(r"repdet-sha256:\w{64}", UNSEALED, path.read_text())
+    nested, count = re.subn(
+        rf'<{METADATA_KEY} value="[^"]*" ?/>',
+        f'<{METADATA_KEY}><a value="1"/></{METADATA_KEY}>',
+        text,
+    )
+    assert count == 1
+    path.write_text(nested)
+    seal(path, weights_of(path))
+    assert fails(path).startswith("no 'detector' metadata")
 
 
 def test_metadata_of_another_version(make_openvino):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -272,6 +273,26 @@ def test_time_of_each_phase():
     assert 0.04 <= pipe.timing.seconds["network"] < pipe.timing.wall_seconds
     assert pipe.timing.ms_per_image()["network"] == pipe.timing.seconds["network"] * 250
     assert all(0 < pipe.timing.seconds[phase] < 0.04 for phase in ("decode", "preprocess", "nms"))
+
+
+def test_time_of_several_threads():
+    """Each adds to what the others have added: reading and writing a sum are two steps."""
+
+    class Slow(dict):
+        def __getitem__(self, phase):
+            found = super().__getitem__(phase)
+            time.sleep(0.001)
+            return found
+
+    timing = Timing(seconds=Slow(network=0.0))
+
+    def work(_):
+        with timing.measure("network"):
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(8)))
+    assert timing.seconds["network"] >= 0.08
 
 
 def test_time_of_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,42 @@ def test_merging(tmp_path):
     one.file(whole).write_text("a\nb\n")
     assert one.merge(whole)
     assert whole.read_text() == "a\nb\nc\n"
-    one.forget(whole)
-    assert [path.name for path in tmp_path.iterdir()] == ["lines.2-of-2.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
+
+
+def test_a_later_run_has_no_part_of_an_earlier_one(tmp_path):
+    whole = tmp_path / "lines.jsonl"
+    shards = Shard(1, 2), Shard(2, 2)
+    for run in ("first", "second"):
+        for shard in shards:
+            shard.forget(whole)
+            shard.file(whole).write_text(f"{run} {shard}\n")
+            assert shard.merge(whole) is (shard.number == 2)
+    assert whole.read_text() == "second 1/2\nsecond 2/2\n"
+    shards[0].forget(whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_that_finish_at_the_same_time(tmp_path, monkeypatch):
+    """The second merges, and removes the parts, while the first copies them."""
+    whole = tmp_path / "lines.jsonl"
+    one, two = Shard(1, 2), Shard(2, 2)
+    for shard in (one, two):
+        shard.file(whole).write_text(f"{shard}\n")
+    copy = shutil.copyfileobj
+
+    def interrupted(lines, target):
+        monkeypatch.setattr(shutil, "copyfileobj", copy)
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        assert two.merge(whole)
+        monkeypatch.undo()
+        copy(lines, target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+    assert one.merge(whole)
+    assert whole.read_text() == "1/2\n2/2\n"
+    assert not one.merge(whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -95,6 +96,25 @@ def test_list_file_names_the_line_of_what_is_missing(image_folder):
     assert fails(listed) == f"{listed}: lists no image"
     listed.write_bytes(b"a.png\n\xff\xfe\n")
     assert fails(listed) == f"{listed}:2: is not UTF-8 text"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    ("name", "expected"), [("pipe.png", "expected an image"), ("pipe.mp4", "expected a video")]
+)
+def test_a_list_file_that_names_a_pipe(tmp_path, name, expected):
+    os.mkfifo(tmp_path / name)
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{name}\n")
+    message = fails(listed)
+    assert message.startswith(f"{listed}:1: {tmp_path / name}: ")
+    assert message.endswith(f"regular file, {expected}")
+
+
+def test_a_list_file_with_a_line_without_end(image_folder):
+    listed = image_folder / "list.txt"
+    listed.write_bytes(b"a.png\n" + b"a" * sources.MAX_LINE_BYTES)
+    assert fails(listed) == f"{listed}:2: has 32768 bytes or more, expected one path a line"
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])

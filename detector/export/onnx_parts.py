@@ -1,0 +1,50 @@
+"""An ONNX file with suppression, taken apart again: what its network gives never leaves it whole.
+
+Suppression drops nearly all of what a network computes, and of one that is not trained all of it.
+So the file's own network and its own suppression are also compared each by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from detector.export.onnx_nms import NETWORK_OUTPUTS
+from detector.export.verify import Parts, Run
+from detector.runtime.backend import SUPPRESSED, Arrays
+from detector.runtime.exported import INPUT
+from detector.runtime.onnx import open_session
+
+
+def onnx_parts(path: Path) -> Parts:
+    """Both parts of a file that :func:`detector.export.onnx_nms.with_suppression` made."""
+    import onnx
+    from onnx import TensorProto, helper, utils
+
+    proto = onnx.load(path)
+    float32 = TensorProto.FLOAT
+    proto.graph.value_info.extend(
+        helper.make_tensor_value_info(name, float32, (None, None, None)) for name in NETWORK_OUTPUTS
+    )
+    whole = utils.Extractor(proto)
+
+    def part(inputs: Sequence[str], outputs: Sequence[str]) -> Run:
+        return _run(whole.extract_model(list(inputs), list(outputs)), path)
+
+    return Parts(
+        network=part([INPUT], NETWORK_OUTPUTS),
+        suppression=part(NETWORK_OUTPUTS, list(SUPPRESSED)),
+    )
+
+
+def _run(proto: Any, path: Path) -> Run:
+    session = open_session(proto.SerializeToString(), path)
+    names = [value.name for value in proto.graph.input]
+
+    def run(*arrays: NDArray[Any]) -> Arrays:
+        return tuple(session.run(None, dict(zip(names, arrays, strict=True))))
+
+    return run

@@ -1,0 +1,60 @@
+"""What can be asked of the boxes that a file with suppression leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.errors import DetectorError
+from detector.runtime.backend import SUPPRESSED
+from detector.runtime.exported import INPUT, ExportedBackend, kept_by_file
+from detector.settings import NmsSettings
+from tests.runtime.conftest import CARD
+
+BOXES = np.arange(20, dtype=np.float32).reshape(5, 4)
+SCORES = np.array([0.3, 0.9, 0.5, 0.9, 0], np.float32)
+CLASS_IDS = np.array([0, 1, 0, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [1, 3, 2, 0]),  # best first, equal ones in the file's order
+        ({"confidence": 0.5}, [1, 3, 2]),
+        ({"max_detections": 1}, [1]),
+        ({"classes": (0,), "max_detections": 2}, [3, 2]),
+    ],
+)
+def test_filters(settings: dict[str, object], expected: list[int]):
+    boxes, scores, class_ids = kept_by_file(BOXES, SCORES, CLASS_IDS, NmsSettings(**settings))
+    assert np.array_equal(boxes, BOXES[expected])
+    assert np.array_equal(scores, SCORES[expected])
+    assert np.array_equal(class_ids, CLASS_IDS[expected])
+
+
+@pytest.fixture
+def open_with() -> Callable[..., ExportedBackend]:
+    """A function that opens a file with that suppression."""
+
+    def make(**settings: object) -> ExportedBackend:
+        card = CARD.model_copy(update={"nms": NmsSettings(**settings)})
+        shape = (None, 3, None, None)
+        return ExportedBackend(Path("x"), card, {INPUT: shape}, dict.fromkeys(SUPPRESSED, ()))
+
+    return make
+
+
+def test_classes_that_others_have_suppressed(open_with: Callable[..., ExportedBackend]):
+    some = NmsSettings(classes=(1,))
+    open_with().check_asked(some)
+    agnostic = open_with(class_agnostic=True)
+    agnostic.check_asked(NmsSettings())
+    with pytest.raises(DetectorError) as caught:
+        agnostic.check_asked(some)
+    assert str(caught.value) == (
+        "x: its suppression is class-agnostic, so that boxes of other classes have suppressed "
+        "some of those asked for by classes; export it without --class-agnostic"
+    )

@@ -1,0 +1,54 @@
+"""What a network gave: numbers of the right shape, or one line about the first that are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.errors import DetectorError
+from detector.runtime.backend import OUTPUTS, SUPPRESSED
+from detector.runtime.outputs import checked
+
+BOXES, SCORES = np.zeros((2, 3, 4)), np.zeros((2, 3, 5), np.float16)
+ROWS = np.zeros((2, 3), np.float32)
+CLASS_IDS = np.array([[-1, 0, 4]] * 2, np.int32)
+
+
+def test_types():
+    boxes, scores = checked([BOXES, SCORES], OUTPUTS["detect"], 2, 5)
+    assert boxes.dtype == scores.dtype == np.float32
+    *_, class_ids = checked([BOXES, ROWS, CLASS_IDS], SUPPRESSED, 2, 5)
+    assert class_ids.dtype == np.int64
+    assert class_ids.tolist() == CLASS_IDS.tolist()
+    empty = checked([BOXES[:, :0], SCORES[:, :0]], OUTPUTS["detect"], 2, 5)
+    assert [one.shape for one in empty] == [(2, 0, 4), (2, 0, 5)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ([], "gives 0 outputs, expected 3"),
+        ([BOXES[:1], ROWS, CLASS_IDS], "'boxes_xyxy' has shape (1, 3, 4), expected (2, 3, 4)"),
+        ([np.zeros((2, 3, 5)), ROWS, CLASS_IDS], "'boxes_xyxy' has shape (2, 3, 5), expected "
+         "(2, 3, 4)"),
+        ([BOXES[0], ROWS, CLASS_IDS], "'boxes_xyxy' has shape (3, 4), expected (2, detections, 4)"),
+        ([BOXES, ROWS[:, :2], CLASS_IDS], "'scores' has shape (2, 2), expected (2, 3)"),
+        ([BOXES, CLASS_IDS, CLASS_IDS], "'scores' is of type int32, expected float32"),
+        ([BOXES, ROWS, ROWS], "'class_ids' is of type float32, expected int64"),
+        ([BOXES, ROWS, CLASS_IDS + 1], "'class_ids' are 0 to 5, expected -1 to 4"),
+        ([BOXES, ROWS, CLASS_IDS - 1], "'class_ids' are -2 to 3, expected -1 to 4"),
+        ([BOXES, ROWS + np.inf, CLASS_IDS], "'scores' has a value that is not finite"),
+        ([BOXES - np.inf, ROWS, CLASS_IDS], "'boxes_xyxy' has a value that is not finite"),
+    ],
+)  # fmt: skip
+def test_outputs_that_are_none(arrays: list[np.ndarray], message: str):
+    with pytest.raises(DetectorError) as caught:
+        checked(arrays, SUPPRESSED, 2, 5)
+    assert str(caught.value) == message
+
+
+def test_a_nan_among_numbers():
+    scores = SCORES.copy()
+    scores[1, 2, 3] = np.nan
+    with pytest.raises(DetectorError, match="^'scores' has a value that is not finite$"):
+        checked([BOXES, scores], OUTPUTS["detect"], 2, 5)
