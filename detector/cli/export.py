@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detector.checkpoint import load
 from detector.cli.flags import written_out
+from detector.cli.unused import note
 from detector.data.shapes import draw_image
 from detector.export import LabelledImages, Options
 from detector.export import export as export_model
@@ -20,7 +21,7 @@ from detector.labelled import open_labelled
 from detector.opencv import Image
 from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source
-from detector.settings import ExportSettings
+from detector.settings import ExportSettings, SuppressionSettings
 
 IMAGES = 4
 """Real images that the file is compared on, besides random ones."""
@@ -28,6 +29,10 @@ IMAGES = 4
 
 def export(settings: ExportSettings) -> dict[str, Any]:
     """Export, print and return what the comparison found."""
+    if not settings.nms:
+        note(
+            settings, SuppressionSettings.model_fields.keys(), "without --nms the file does not use"
+        )
     model = load(settings.weights)
     preprocess = model.preprocess
     if settings.imgsz is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from detector.cli.flags import flag_of
 from detector.runtime.backend import Backend
@@ -24,14 +24,14 @@ def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) ->
     """
     own = backend.batch_size
     if own not in (None, getattr(settings, "batch", None)):
-        _note(settings, {"batch"}, f"the file is for batches of {own} and does not use")
+        note(settings, {"batch"}, f"the file is for batches of {own} and does not use")
     if backend.task == "classify":
-        _note(settings, BOX_FLAGS, "a classifier has no boxes and does not use")
+        note(settings, BOX_FLAGS, "a classifier has no boxes and does not use")
     elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:
         unused = NmsSettings.model_fields.keys() - FILTERS | _past(asked, backend.card.nms)
-        _note(settings, unused, "the file holds the suppression and does not use")
+        note(settings, unused, "the file holds the suppression and does not use")
     elif asked.suppression != "soft-gaussian":
-        _note(settings, {"sigma"}, f"--suppression {asked.suppression} does not use")
+        note(settings, {"sigma"}, f"--suppression {asked.suppression} does not use")
 
 
 def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
@@ -53,7 +53,8 @@ def _past(asked: NmsSettings, file: NmsSettings) -> set[str]:
     return {name for name, is_past in past.items() if is_past}
 
 
-def _note(settings: ToolSettings, unused: set[str], reason: str) -> None:
+def note(settings: ToolSettings, unused: Set[str], reason: str) -> None:
+    """Name those of the unused flags that were given, in one line."""
     names = sorted(settings.model_fields_set & unused)
     if names:
         flags = ", ".join(flag_of(type(settings), name) for name in names)

@@ -77,6 +77,8 @@ def _check_flags(settings: ValSettings) -> None:
         both = [*given(settings, [name]), *given(settings, others)]
         if getattr(settings, name) is not None and len(both) > 1:
             raise DetectorError(f"{both[0]} does not go with {both[1]}")
+    if settings.certificate and settings.data is None and settings.save_predictions is not None:
+        raise DetectorError("--save-predictions beside --certificate needs --data")
     if settings.predictions is not None and settings.predictions.suffix == ".json":
         unused = given(settings, SuppressionSettings.model_fields)
         if unused:

@@ -56,6 +56,12 @@ def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
     assert " ms per image before, " in ran.out
 
 
+def test_thresholds_without_suppression(run: Run, finder: Path, tmp_path: Path):
+    words = ("--weights", finder, "--output", tmp_path / "a", "--confidence", 0.5)
+    line = "without --nms the file does not use: --confidence"
+    assert line in run("export", *words).out.splitlines()
+
+
 def test_real_images(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
     """No more than four images of a source are compared; one is enough."""
     words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m.pt2", "--source")

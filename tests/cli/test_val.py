@@ -344,6 +344,7 @@ def test_data_for_a_certificate_without_figures(fails: Run, finder_pt2: Path, tm
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ("--certificate --save-predictions x", "--save-predictions beside --certificate needs"),
         ("--certificate --dump-inputs x", "--dump-inputs does not go with --certificate"),
         ("--dump-inputs x --predictions y", "--dump-inputs does not go with --predictions"),
         ("--dump-inputs x --save-predictions y", "--dump-inputs does not go with --save-pre"),
