@@ -1,0 +1,38 @@
+"""Where settings come from: defaults < quick start < preset < flags."""
+
+from __future__ import annotations
+
+import pytest
+
+from detector.engine.recipe import resolve
+from detector.errors import DetectorError
+from detector.files import packaged_files
+from detector.settings import TrainSettings
+
+PRESETS = [name for name in packaged_files("cfg") if name.startswith("train/")]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_shipped_presets(name: str) -> None:
+    settings, notes = resolve(TrainSettings(cfg="yolov5n", data="bccd", preset=name))
+    assert notes[-1].startswith(f"preset {name}: learning_rate {settings.learning_rate}, ")
+
+
+def test_a_flag_wins_over_a_preset_and_that_over_the_quick_start() -> None:
+    """The quick start of the drawn shapes has a rate of 0.03 and 32 epochs."""
+    given = {"cfg": "yolov5n", "preset": "train/finetune"}
+    settings, _ = resolve(TrainSettings(**given))
+    assert (settings.learning_rate, settings.epochs) == (0.01, 32)
+    settings, _ = resolve(TrainSettings(**given, learning_rate=0.5))
+    assert (settings.learning_rate, settings.epochs) == (0.5, 32)
+
+
+def test_no_such_preset() -> None:
+    message = r"^scrach.yaml: no such file; did you mean 'train/scratch'\?$"
+    with pytest.raises(DetectorError, match=message):
+        resolve(TrainSettings(cfg="yolov5n", preset="scrach.yaml"))
+
+
+def test_nothing_to_train() -> None:
+    with pytest.raises(DetectorError, match="^nothing to train: give --cfg FILE or --weights FILE"):
+        resolve(TrainSettings())
