@@ -65,8 +65,8 @@ class Images:
     def __getitem__(self, index: int) -> Image:
         return shrink(read_image(self.paths[index]), self.size_hw)
 
-    def has_room(self, image: Image) -> bool:
-        """Whether the image may be kept; if so, its bytes are taken."""
+    def reserve(self, image: Image) -> bool:
+        """Take the image's bytes of what is left; whether there were as many."""
         fits = 0 < image.nbytes <= self.bytes_left
         self.bytes_left = self.bytes_left - image.nbytes if fits else 0
         return fits
@@ -99,7 +99,7 @@ class MemoryCache(Images):
         image = self.images.get(index)
         if image is None:
             image = super().__getitem__(index)
-            if self.has_room(image):
+            if self.reserve(image):
                 self.images[index] = image
         return image
 
@@ -133,7 +133,7 @@ class DiskCache(Images):
         return image
 
     def _keep(self, file: Path, image: Image) -> None:
-        if not self.has_room(image):
+        if not self.reserve(image):
             return
         # A full disk does not end a training, nor does another thread with the same image.
         with contextlib.suppress(DetectorError), atomic(file, synced=False) as temporary:

@@ -85,7 +85,9 @@ class Curves(Callback):
 
     def on_end(self, history: Sequence[Record]) -> None:
         if not self.results:
-            print("not drawn, since the best epoch is before the resumed part: the curves")
+            print(
+                "no precision_recall.png, confusion.png: no boxes of the best epoch are known here"
+            )
             return
         data, folder = self.start.val_set, self.start.folder
         image_ids = [sample.image_id for sample in data.samples]

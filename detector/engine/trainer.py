@@ -369,6 +369,5 @@ def check_figure(name: str, evaluator: Evaluator[Figures], split: str) -> None:
     if name not in known:
         hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
         raise DetectorError(f"--monitor {name}: no such figure{hint}")
-    evaluator.reset()
     if evaluator.compute().summary[name] < 0:  # with nothing found it is 0, without truth −1
         raise DetectorError(f"--monitor {name}: split {split!r} has nothing to measure it on")
