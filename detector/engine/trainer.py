@@ -29,7 +29,7 @@ from detector.engine.run import Run
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.errors import DetectorError, Interrupted, nearest
-from detector.evaluation.run import Evaluator, Figures, evaluate
+from detector.evaluation.run import Figures, evaluate
 from detector.graph import Detector
 from detector.settings import TrainSettings, ValSettings
 from detector.structures import Batch
@@ -70,7 +70,7 @@ class Trainer:
         callbacks: who is told of the events, in this order; add to them before :meth:`fit`.
 
     Raises:
-        DetectorError: ``monitor`` names no figure of the task, or one that cannot be measured.
+        DetectorError: ``monitor`` names no figure of the task.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Trainer:
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
         self.monitor = settings.monitor or self.task.figures[0]
-        check_figure(self.monitor, self.evaluator, val_set.split)
+        check_figure(self.monitor, self.evaluator.figures)
         workers = settings.workers
         if workers is None:
             workers = default_workers(accelerator.device)
@@ -245,7 +245,11 @@ class Trainer:
         return epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
 
     def validate(self) -> Figures:
-        """Figures of the averaged weights, the way ``tools/val.py`` measures it."""
+        """Figures of the averaged weights, the way ``tools/val.py`` measures it.
+
+        Raises:
+            DetectorError: the images have no truth for the figure that chooses the best epoch.
+        """
         model = self.state.averaged_model
         copy_from_main(model.buffers())  # batch norm's are averages of each process's own
         backend = TorchBackend(model, self.accelerator.device)
@@ -258,6 +262,11 @@ class Trainer:
             VALIDATION_BATCH,
             self.task.postprocess,
         )
+        if figures.summary[self.monitor] < 0:  # with nothing found it is 0, without truth −1
+            raise DetectorError(
+                f"--monitor {self.monitor}: split {self.datasets[1].split!r} has nothing to measure "
+                "it on"
+            )
         return figures
 
     # ------------------------------------------------------------------------------ checkpoints
@@ -363,11 +372,8 @@ def seed_step(seed: int, step: int) -> None:
     set_seed(int(sequence.generate_state(1)[0]))
 
 
-def check_figure(name: str, evaluator: Evaluator[Figures], split: str) -> None:
-    """Raise DetectorError unless it is one of the evaluator's figures, and can be measured."""
-    known = evaluator.figures
+def check_figure(name: str, known: Sequence[str]) -> None:
+    """Raise DetectorError unless it is one of the evaluator's figures."""
     if name not in known:
         hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
         raise DetectorError(f"--monitor {name}: no such figure{hint}")
-    if evaluator.compute().summary[name] < 0:  # with nothing found it is 0, without truth −1
-        raise DetectorError(f"--monitor {name}: split {split!r} has nothing to measure it on")

@@ -86,4 +86,4 @@ def test_a_figure_without_truth(start: Callable[..., Trainer]):
     with pytest.raises(
         DetectorError, match=r"^--monitor APl: split 'val' has nothing to measure it on$"
     ):
-        start("run", monitor="APl")
+        start("run", monitor="APl", val_interval=1).fit()
