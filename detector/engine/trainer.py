@@ -263,9 +263,9 @@ class Trainer:
             self.task.postprocess,
         )
         if figures.summary[self.monitor] < 0:  # with nothing found it is 0, without truth −1
+            split = self.datasets[1].split
             raise DetectorError(
-                f"--monitor {self.monitor}: split {self.datasets[1].split!r} has nothing to measure "
-                "it on"
+                f"--monitor {self.monitor}: split {split!r} has nothing to measure it on"
             )
         return figures
 
