@@ -27,7 +27,11 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
     RepVGG's paper (arXiv 2101.03697, table 6) has B0 deployed in 0.58 of the time on a GPU.
     """
     torch.set_num_threads(settings.threads)
-    print(f"{IMAGE_SIDE} px, channels-last, {settings.threads} threads, {settings.rounds} rounds")
+    print(
+        f"{IMAGE_SIDE} px, {settings.precision}, channels-last, {settings.threads} threads, "
+        f"{settings.rounds} rounds"
+    )
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16")
     figures: dict[str, Any] = {}
     for variant in VARIANTS:
         networks = _networks(variant)
@@ -36,7 +40,8 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
             images = images.contiguous(memory_format=torch.channels_last)
             runs = {name: forward(network, images) for name, network in networks.items()}
             name = f"RepVGG-{variant}, batch {batch}"
-            figures[name] = _report(name, interleaved(runs, settings.rounds))
+            with mixed:
+                figures[name] = _report(name, interleaved(runs, settings.rounds))
     return figures
 
 

@@ -82,3 +82,5 @@ class SsdBenchmarkSettings(BenchmarkSettings):
 
 class BackboneBenchmarkSettings(BenchmarkSettings):
     """RepVGG as trained and deployed, beside timm's."""
+
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the multiplications")

@@ -125,9 +125,9 @@ def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], Non
     )
     average = make_average(model, settings)
     criterion = task_of(model).criterion(model, settings)
-    images = normalise(batch.images, model).contiguous()
 
     def step() -> None:
+        images = normalise(batch.images, model).contiguous()
         with trainer.accelerator.autocast() if mixed else nullcontext():
             maps = model(images)
         losses = criterion(maps, batch.targets)

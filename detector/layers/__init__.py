@@ -2,6 +2,7 @@
 
 from detector.layers import (
     aliases,
+    concat,
     conv,
     cross,
     csp,
@@ -22,6 +23,7 @@ from detector.layers import (
 
 __all__ = [
     "aliases",
+    "concat",
     "conv",
     "cross",
     "csp",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
+from detector.layers.concat import concatenate
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
 from detector.layers.shared_norm import Joined, fold_shared_norm, fused_copy
 from detector.registry import Count, Odd, Positive, Width, register
@@ -70,7 +70,7 @@ class C3(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))  # type: ignore[no-any-return]
+        return self.cv3(concatenate((self.m(self.cv1(x)), self.cv2(x))))  # type: ignore[no-any-return]
 
 
 @register()
@@ -107,7 +107,7 @@ class BottleneckCSP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        paths = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)
+        paths = concatenate((self.cv3(self.m(self.cv1(x))), self.cv2(x)))
         return self.cv4(self.act(self.bn(paths)))  # type: ignore[no-any-return]
 
     def fuse(self) -> nn.Sequential:
@@ -137,4 +137,4 @@ class SPPF(nn.Module):
         maps = [self.cv1(x)]
         for _ in range(3):
             maps.append(self.m(maps[-1]))
-        return self.cv2(torch.cat(maps, 1))  # type: ignore[no-any-return]
+        return self.cv2(concatenate(maps))  # type: ignore[no-any-return]

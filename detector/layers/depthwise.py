@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
 from detector.layers.checks import check_odd
+from detector.layers.concat import concatenate
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
 from detector.layers.shared_norm import Joined, fold_shared_norm
 from detector.registry import Count, Width, register
@@ -84,7 +84,7 @@ class MixConv2d(nn.Module):
         self.act = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(torch.cat([conv(x) for conv in self.m], 1)))  # type: ignore[no-any-return]
+        return self.act(self.bn(concatenate([conv(x) for conv in self.m])))  # type: ignore[no-any-return]
 
     def fuse(self) -> Joined:
         """The same function with the batch norm folded into the convolutions."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
+from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, hidden_width
 from detector.layers.depthwise import DWConv
@@ -36,7 +36,7 @@ class GhostConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.cv1(x)
-        return torch.cat((half, self.cv2(half)), 1)
+        return concatenate((half, self.cv2(half)))
 
 
 @register()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
+from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.se import ESEBlock
 from detector.registry import Count, Width, register
@@ -42,7 +42,7 @@ class OSAModule(nn.Module):
         maps = [x]
         for conv in self.convs:
             maps.append(conv(maps[-1]))
-        out: Tensor = self.ese(self.concat(torch.cat(maps, 1)))
+        out: Tensor = self.ese(self.concat(concatenate(maps)))
         return out + x if self.identity else out
 
 

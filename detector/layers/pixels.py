@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
+from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.registry import Count, Size, Width, register
 
@@ -35,7 +35,7 @@ class Focus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squares = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.conv(torch.cat(squares, 1))  # type: ignore[no-any-return]
+        return self.conv(concatenate(squares))  # type: ignore[no-any-return]
 
 
 @register(

@@ -1,4 +1,4 @@
-"""Concatenation, and the few classes of ``torch.nn`` that files name, with checked arguments."""
+"""The few classes of ``torch.nn`` that files name, with checked arguments."""
 
 from __future__ import annotations
 
@@ -6,26 +6,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, check_groups
 from detector.layers.fuse import norm_scale_shift, plain_conv
 from detector.registry import Count, Positive, Size, Width, register
-
-
-@register(channels=lambda arguments, c_in: sum(c_in), joins=True)
-class Concat(nn.Module):
-    """Concatenate maps of one size along ``dim`` (1: channels)."""
-
-    def __init__(self, dim: int = 1) -> None:
-        super().__init__()
-        if dim != 1:
-            raise ValueError(f"maps are concatenated along their channels, dim 1, found {dim}")
-        self.dim = dim
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        return torch.cat(maps, self.dim)
 
 
 def _upsample_stride(arguments: Mapping[str, Any]) -> Fraction:

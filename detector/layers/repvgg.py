@@ -99,9 +99,9 @@ class RepVGGBlock(nn.Module):
             self._check_side(x)
             out = self.bn(out)
             if self.pointwise is not None and self.pointwise_bn is not None:
-                out = out + self.pointwise_bn(self.pointwise(x))
+                out += self.pointwise_bn(self.pointwise(x))
             if self.identity_bn is not None:
-                out = out + self.identity_bn(x)
+                out += self.identity_bn(x)
         return self.se(self.act(out)) if self.se_last else self.act(self.se(out))  # type: ignore[no-any-return]
 
     def _check_side(self, x: Tensor) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
+from detector.layers.concat import concatenate
 from detector.layers.fuse import norm_scale_shift, plain_conv
 
 
@@ -44,4 +44,4 @@ class Joined(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(torch.cat([path(x) for path in self.paths], 1))  # type: ignore[no-any-return]
+        return self.act(concatenate([path(x) for path in self.paths]))  # type: ignore[no-any-return]

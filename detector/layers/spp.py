@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
 from detector.layers.checks import check_odd
+from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, hidden_width
 from detector.registry import Count, Positive, Width, register
@@ -27,7 +27,7 @@ class Pyramid(nn.ModuleList):
         super().__init__(nn.MaxPool2d(kernel, 1, kernel // 2) for kernel in kernels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, *(pool(x) for pool in self)], 1)
+        return concatenate([x, *(pool(x) for pool in self)])
 
 
 @register()
@@ -96,4 +96,4 @@ class SPPCSPC(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.cv6(self.cv5(self.m(self.cv4(self.cv3(self.cv1(x))))))
-        return self.cv7(torch.cat((pooled, self.cv2(x)), 1))  # type: ignore[no-any-return]
+        return self.cv7(concatenate((pooled, self.cv2(x))))  # type: ignore[no-any-return]

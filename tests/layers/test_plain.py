@@ -1,4 +1,4 @@
-"""Concatenation, and classes of torch.nn."""
+"""Classes of torch.nn with checked arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 
 from detector.layers.plain import (
     BatchNorm2d,
-    Concat,
     ConvTranspose2d,
     MaxPool2d,
     Upsample,
@@ -18,13 +17,6 @@ from detector.layers.plain import (
 )
 from detector.layers.repvgg import randomise_batch_norms
 from detector.registry import contract
-
-
-def test_concat() -> None:
-    a, b = torch.rand(1, 2, 4, 4), torch.rand(1, 3, 4, 4)
-    assert Concat()([a, b]).equal(torch.cat([a, b], 1))
-    with pytest.raises(ValueError, match="^maps are concatenated along their channels, dim 1,"):
-        Concat(0)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
