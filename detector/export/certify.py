@@ -8,8 +8,9 @@ import platform
 from collections.abc import Iterable
 
 from detector import reparam
-from detector.export import verify
+from detector.export.comparison import Comparison
 from detector.export.proof import Candidate, Proof
+from detector.export.suppression import FinalComparison
 from detector.graph import Detector
 from detector.runtime.certificate import Certificate, Difference, FinalDifference, Fusing
 from detector.versions import installed_versions
@@ -56,11 +57,11 @@ def _fusing(found: reparam.Certificate) -> Fusing:
     )
 
 
-def _difference(found: verify.Comparison) -> Difference:
+def _difference(found: Comparison) -> Difference:
     return Difference(boxes_px=found.boxes_px, scores=found.scores)
 
 
-def _final(found: verify.FinalComparison | None) -> FinalDifference | None:
+def _final(found: FinalComparison | None) -> FinalDifference | None:
     if found is None:
         return None
     return FinalDifference(

@@ -12,8 +12,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from detector.export.comparison import Run
 from detector.export.onnx_nms import NETWORK_OUTPUTS
-from detector.export.verify import Parts, Run
+from detector.export.suppression import Parts
 from detector.runtime.backend import SUPPRESSED, Arrays
 from detector.runtime.exported import INPUT
 from detector.runtime.onnx import open_session

@@ -12,6 +12,8 @@ from torch import Tensor
 from detector import reparam
 from detector.errors import DetectorError
 from detector.export import verify
+from detector.export.comparison import HALF, SINGLE, Images
+from detector.export.suppression import Parts
 from detector.graph import Detector
 from detector.runtime.backend import Arrays, Backend
 from detector.runtime.certificate import Measured, ap_tolerance
@@ -82,7 +84,7 @@ class Proof:
     measured: Measured | None
     ms_before: float
     ms_after: float
-    sample: tuple[verify.Images, Arrays]
+    sample: tuple[Images, Arrays]
 
     def check_unchanged(self, backend: Backend) -> None:
         """Raise where a file that was written again gives something else."""
@@ -94,7 +96,7 @@ class Proof:
 def prove(
     candidate: Candidate,
     backend: ExportedBackend,
-    parts: verify.Parts | None,
+    parts: Parts | None,
     half: bool,
     labelled: LabelledImages | None,
 ) -> Proof:
@@ -121,7 +123,7 @@ def prove(
         backend,
         parts,
         batches,
-        verify.HALF if half else verify.SINGLE,
+        HALF if half else SINGLE,
     )
     measured = _measure(candidate.original, backend, half, labelled) if labelled else None
     runs = (verify.eager(candidate.original), backend)

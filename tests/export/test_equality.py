@@ -12,8 +12,11 @@ import torch
 
 from detector.cli import run_tool
 from detector.cli.export import prepared
-from detector.export import Options, export, verify
+from detector.export import Options, export
+from detector.export.comparison import as_taken, compare
 from detector.export.formats import FORMATS
+from detector.export.suppression import compare_final
+from detector.export.verify import eager
 from detector.graph import Detector, build
 from detector.layers.repvgg import randomise_batch_norms
 from detector.runtime.sources import open_source
@@ -61,8 +64,9 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
     backend = FORMATS[form].open(report.path)
     for size_hw in sizes:
         batches = real_batches(model, images, size_hw)
-        found = verify.compare(verify.eager(model), backend, batches)
-        final = verify.compare_final(verify.eager(model), backend, batches)
+        taken = as_taken(batches, backend.batch_size)
+        found = compare(eager(model), backend, taken, "detect")
+        final = compare_final(eager(model), backend, batches)
         print(cfg, form, size_hw, found.described(), "; final", final.described())
         assert found.boxes_px <= BOX_PX
         assert found.scores <= SCORE

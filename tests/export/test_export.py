@@ -14,7 +14,7 @@ import torch
 
 from detector import __version__
 from detector.errors import DetectorError
-from detector.export import ExportReport, export, program, verify
+from detector.export import ExportReport, export, program
 from detector.export.formats import FORMATS
 from detector.export.options import Options, Save
 from detector.export.pt2 import Pt2Backend
@@ -240,74 +240,6 @@ def test_open_dimensions_have_names(export_once: Callable[[str], ExportReport]):
         [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.output
     ]
     assert names == [["batch", "boxes", 4], ["batch", "boxes", 3]]
-
-
-class Fake:
-    """A backend whose boxes and scores are shifted."""
-
-    task = "detect"
-
-    batch_size: int | None = None
-    dynamic_size = True
-
-    def __init__(self, boxes: float = 0.0, scores: float = 0.0) -> None:
-        self.shift = np.float32(boxes), np.float32(scores)
-
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        boxes = np.full((len(images), 2, 4), 1000, np.float32) + self.shift[0]
-        return boxes, np.full((len(images), 2, 3), 0.5, np.float32) + self.shift[1]
-
-
-@pytest.mark.parametrize(
-    ("boxes", "scores", "message"),
-    [
-        (0.04, 0.00005, None),  # 0.04 of 1000 is 4e-5; scores of 0.5 may differ by 5.1e-5
-        (0.06, 0.0, "boxes by 6.00e-02 px, 6.00e-05 of the largest coordinate, allowed are 5e-05"),
-        (0.0, 0.0001, "scores by 1.00e-04, allowed are 5.10e-05"),
-        (float("nan"), 0.0, "boxes by nan px"),
-        (0.0, float("nan"), "scores by nan"),
-    ],
-)
-def test_the_tolerances(boxes: float, scores: float, message: str | None):
-    batches = [np.zeros((2, 3, 8, 8), np.float32), np.zeros((1, 3, 8, 8), np.float32)]
-    found = verify.compare(Fake(), Fake(boxes, scores), batches)
-    assert found.images == 3
-    if message is None:
-        found.check()
-    else:
-        with pytest.raises(DetectorError, match=message):
-            found.check()
-
-
-def test_what_a_network_rounds_itself_is_allowed_four_times(network: Detector, monkeypatch):
-    tight = verify.Tolerance(boxes=1e-12, scores=1e-12, unmatched=0.02)
-    batches = [np.random.default_rng(0).random((2, 3, 64, 64), np.float32)]
-    with torch.no_grad():
-        image = torch.from_numpy(batches[0])
-        exact = copy.deepcopy(network).double()
-        truth = exact.decode(exact(image.double()))
-        found = network.decode(network(image))
-    boxes, scores = (
-        float((one - other).abs().max() / other.abs().max())
-        for one, other in zip(found, truth, strict=True)
-    )
-    assert 1e-9 < boxes < 1e-5
-    wider = verify._with_rounding(tight, network, Fake(), batches)
-    assert wider.boxes == pytest.approx(4 * boxes, rel=0.01)
-    assert wider.scores == pytest.approx(4 * scores, rel=0.01)
-    assert verify._with_rounding(verify.SINGLE, network, Fake(), batches) == verify.SINGLE
-    monkeypatch.setattr(verify, "ROUNDINGS", 10**9)
-    assert verify._with_rounding(tight, network, Fake(), batches).boxes == 5e-4
-
-
-def test_other_shapes_are_no_match():
-    class Longer(Fake):
-        def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            boxes, scores = super().__call__(images)
-            return boxes[:, :1], scores
-
-    with pytest.raises(DetectorError, match=r"gives boxes of shape \(1, 1, 4\) and scores"):
-        verify.compare(Fake(), Longer(), [np.zeros((1, 3, 8, 8), np.float32)])
 
 
 def test_a_network_that_cannot_be_traced(network: Detector, tmp_path: Path):

@@ -15,9 +15,12 @@ import torch
 from onnx import parser
 
 from detector.errors import DetectorError
-from detector.export import Options, export, verify
+from detector.export import Options, export
+from detector.export.comparison import SINGLE
 from detector.export.onnx_nms import with_suppression
 from detector.export.onnx_parts import onnx_parts
+from detector.export.suppression import Parts, check_suppression
+from detector.export.verify import find_differences
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend
 from detector.runtime.backend import METADATA_KEY
@@ -151,9 +154,7 @@ def compare_changed(
     onnx.save(proto, path)
     seal(path)
     batches = [np.zeros((1, 3, 64, 64), np.float32)]
-    verify.find_differences(
-        network, network, OnnxBackend(path), onnx_parts(path), batches, verify.SINGLE
-    )
+    find_differences(network, network, OnnxBackend(path), onnx_parts(path), batches, SINGLE)
 
 
 def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_path: Path):
@@ -195,9 +196,7 @@ def test_drawn_boxes(settings: NmsSettings):
         kept.append(found[2] >= 0)
         return found
 
-    verify.check_suppression(
-        verify.Parts(network, suppression), settings, np.zeros((2, 3, 64, 64), np.float32)
-    )
+    check_suppression(Parts(network, suppression), settings, np.zeros((2, 3, 64, 64), np.float32))
     assert kept[0].sum(axis=1).min() >= min(settings.max_detections, 20)
 
 

@@ -1,0 +1,145 @@
+"""How far the results of an exported file lie from the network's, and how far they may."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import DetectorError
+from detector.runtime.backend import OUTPUTS
+from detector.runtime.backend import Arrays as Outputs
+from detector.settings import TaskName
+
+Images = NDArray[np.float32]
+Run = Callable[..., Outputs]
+"""What computes: arrays, of a whole network normalised images (b, 3, h, w), → its outputs."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a file's results may lie from the network's.
+
+    Attributes:
+        boxes: of a box's coordinate, relative to the largest one.
+        scores: of a score, relative to the largest one, which is tiny before training.
+        unmatched: fraction of the boxes after suppression without a counterpart.
+    """
+
+    boxes: float
+    scores: float
+    unmatched: float
+
+
+SINGLE = Tolerance(boxes=5e-5, scores=1e-4, unmatched=0.02)
+"""Weights of 32 bits. 0.03 pixels at 640, which change the IoU of a box of 10 pixels by less than
+0.01; rounding of a trained network stays below a hundredth of that, and a tenth of the scores'."""
+HALF = Tolerance(boxes=5e-3, scores=5e-2, unmatched=0.2)
+"""Weights of 16 bits, each rounded by up to 2⁻¹¹ of itself."""
+SCORE_ROUNDING = 1e-6
+"""Of runtimes whose sigmoid is an approximation, exact to about 1e-7."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a file's results lie from the network's.
+
+    Attributes:
+        boxes_px: largest difference of a box's coordinate, pixels of the input.
+        boxes_relative: the same, of the largest coordinate.
+        scores: largest difference of a score.
+        largest_score: that the network gives.
+        images: number of images compared.
+        task: a classifier's file has no boxes, and its scores are probabilities.
+    """
+
+    boxes_px: float
+    boxes_relative: float
+    scores: float
+    largest_score: float
+    images: int
+    task: TaskName = "detect"
+
+    def described(self) -> str:
+        """The differences, for a report to read."""
+        if self.task == "classify":
+            return f"probabilities {self.scores:.2e}"
+        return f"boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}"
+
+    def is_within(self, tolerance: Tolerance) -> bool:
+        """Whether the differences are no larger; one that is no number never is."""
+        return self.boxes_relative <= tolerance.boxes and self.scores <= self._allowed(tolerance)
+
+    def _allowed(self, tolerance: Tolerance) -> float:
+        return tolerance.scores * self.largest_score + SCORE_ROUNDING
+
+    def check(self, tolerance: Tolerance = SINGLE) -> None:
+        """Raise where a difference is not within its tolerance; one that is no number never is."""
+        if not self.boxes_relative <= tolerance.boxes:
+            raise DetectorError(
+                f"the exported file differs from the network: boxes by {self.boxes_px:.2e} px, "
+                f"{self.boxes_relative:.2e} of the largest coordinate, allowed are "
+                f"{tolerance.boxes:.0e}; nothing was written"
+            )
+        allowed = self._allowed(tolerance)
+        if not self.scores <= allowed:
+            raise DetectorError(
+                f"the exported file differs from the network: scores by {self.scores:.2e}, "
+                f"allowed are {allowed:.2e}; nothing was written"
+            )
+
+
+def compare(reference: Run, other: Run, batches: Sequence[Images], task: TaskName) -> Comparison:
+    """Run both on the same images.
+
+    Raises:
+        DetectorError: their outputs have different shapes.
+    """
+    boxes_px = boxes_relative = score_difference = largest_score = 0.0
+    for images in batches:
+        expected, found = reference(images), other(images)
+        if [one.shape for one in found] != [one.shape for one in expected]:
+            raise _wrong_shapes(found, expected, task)
+        *expected_boxes, expected_scores = expected
+        *found_boxes, found_scores = found
+        for boxes, truth in zip(found_boxes, expected_boxes, strict=True):
+            difference, extent = largest(boxes - truth), largest(truth)
+            boxes_px = _worse(boxes_px, difference)
+            boxes_relative = _worse(boxes_relative, difference / max(extent, 1.0))
+        score_difference = _worse(score_difference, largest(found_scores - expected_scores))
+        largest_score = max(largest_score, largest(expected_scores))
+    count = sum(len(images) for images in batches)
+    return Comparison(boxes_px, boxes_relative, score_difference, largest_score, count, task)
+
+
+def as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]:
+    """Batches of the number of images that a file takes; it must divide them."""
+    if batch_size is None:
+        return list(batches)
+    return [
+        images[start : start + batch_size]
+        for images in batches
+        for start in range(0, len(images), batch_size)
+    ]
+
+
+def _wrong_shapes(found: Outputs, expected: Outputs, task: TaskName) -> DetectorError:
+    names = [name.split("_")[0] for name in OUTPUTS[task]]
+    parts = [f"{name} of shape {one.shape}" for name, one in zip(names, found, strict=True)]
+    shapes = [str(one.shape) for one in expected]
+    return DetectorError(
+        f"the exported file gives {' and '.join(parts)}, expected {' and '.join(shapes)}"
+    )
+
+
+def largest(values: NDArray[np.float32]) -> float:
+    """The largest absolute value; 0 of none."""
+    return float(np.abs(values).max(initial=0.0))
+
+
+def _worse(a: float, b: float) -> float:
+    """The larger one, where not-a-number is the largest of all."""
+    return a if math.isnan(a) or a >= b else b
