@@ -1,0 +1,121 @@
+"""Every model file of ``cfg/``: it builds, its rows keep what they declare, all of it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from detector.files import packaged_files
+from detector.graph import build
+from detector.heads.yolo import Detect
+from detector.layers.repvgg import RepVGGBlock
+from detector.model_file import read_model_file
+from detector.rows import Row
+
+
+def params(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def model_files() -> list[tuple[str, str | None]]:
+    names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
+    return [(name, variant) for name in names for variant in variants(name)]
+
+
+ZOO = {
+    "repvgg": ["A0", "B1g4", "plus-L2pse"],
+    "vovnet": ["27-slim", "19-v2"],
+    "vgg": ["16", "19-bn"],
+}
+"""Of the classifiers' files, variants that show all that the others consist of."""
+
+
+def variants(name: str) -> list[str | None]:
+    """All variants of a file that differ in their rows."""
+    if name in ZOO:
+        return [*ZOO[name]]
+    keys = read_model_file(name).keys
+    if all(variant.anchors is not None for variant in keys.variants.values()):
+        return [keys.variant]
+    return list(keys.variants)
+
+
+@pytest.mark.parametrize(("name", "variant"), model_files())
+def test_every_model_file(name: str, variant: str | None) -> None:
+    """Builds; each row gives the declared map; every parameter gets a gradient."""
+    torch.manual_seed(0)
+    model = build(name, classes=2, variant=variant)
+    size_hw = model.fixed_size_hw or (64, 96)
+    boxes_per_cell = 3 if isinstance(model.head, Detect) else None
+    assert not model.definition.variant or model.definition.variant == variant
+    seen: list[int] = []
+
+    def check(row: Row) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            seen.append(row.index)
+            if row.index < len(model.plan) - 1:
+                assert output.shape[1] == row.channels
+                if model.fixed_size_hw is None:
+                    sides = Fraction(64, output.shape[2]), Fraction(96, output.shape[3])
+                    assert sides == (row.stride, row.stride)
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(check(row))
+        for row, module in zip(model.plan, model.rows, strict=True)
+    ]
+    if model.fixed_size_hw is not None:
+        model.eval()  # its last map is one pixel, of which batch norm has no statistics
+    maps = model(torch.rand(1, 3, *size_hw))
+    for hook in hooks:
+        hook.remove()
+    assert seen == list(range(len(model.plan)))
+    tensors = [maps["logits"], *maps.get("auxiliary", ())] if name in ZOO else maps
+    if boxes_per_cell:
+        assert model.strides == (8, 16, 32)
+        shapes = [(1, boxes_per_cell, 64 // s, 96 // s, 7) for s in model.strides]
+        assert [tuple(raw.shape) for raw in maps] == shapes
+    sum((raw * torch.rand_like(raw)).sum() for raw in tensors).backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "expected"),
+    [
+        ("ssd300_vgg16", 20, 26_285_486),
+        ("ssd300_vgg16", 80, 34_305_206),
+        ("ssd300_vgg16", 90, 35_641_826),
+        ("ssd512_vgg16", 20, 27_188_676),
+        ("ssd512_vgg16", 80, 36_038_196),
+        ("ssd512_vgg16", 90, 37_513_116),
+        ("yolov5n", None, 1_872_157),
+        ("yolov5s", None, 7_235_389),
+        ("yolov5m", None, 21_190_557),
+        ("yolov5l", None, 46_563_709),
+        ("yolov5x", None, 86_749_405),
+        ("yolov5_repvgg", None, 13_906_045),
+        ("yolov5_repvgg", 20, 13_744_225),
+    ],
+)
+def test_published_params(name: str, classes: int | None, expected: int) -> None:
+    assert params(build(name, classes)) == expected
+
+
+def test_parts_of_yolov5_repvgg() -> None:
+    model = build("yolov5_repvgg")
+    kinds = [type(module) for module in model.modules()]
+    assert sum(issubclass(kind, nn.Conv2d) for kind in kinds) == 71
+    assert sum(issubclass(kind, nn.BatchNorm2d) for kind in kinds) == 85
+    blocks = [module for module in model.modules() if isinstance(module, RepVGGBlock)]
+    assert len(blocks) == 22
+    assert sum(block.identity_bn is not None for block in blocks) == 17
+    acts = {type(module).__name__ for module in model.modules() if "LU" in type(module).__name__}
+    assert acts == {"SiLU"}
+    assert model.plan[7].stride == 32  # the original's comment says 16
