@@ -29,6 +29,12 @@ MAX_THREADS = 16
 QUIET_SECONDS = 2.0
 """A check that takes no longer shows no progress bar."""
 
+EMPTY = "boxes of zero size dropped"
+OUTSIDE = "boxes outside their image dropped"
+DUPLICATE = "duplicate boxes dropped"
+DROPPED = (EMPTY, OUTSIDE, DUPLICATE)
+"""Why a box is not trained on."""
+
 Box = tuple[float, float, float, float]
 
 
@@ -104,7 +110,7 @@ def clean(
         box = _clip(row.box_xyxy, size_hw)
         reason = _reason_to_drop(row.box_xyxy, box)
         if not reason and (row.class_id, row.box_xyxy) in kept:
-            reason = "duplicate boxes dropped"
+            reason = DUPLICATE
         if reason:
             counts[reason] += 1
             continue
@@ -137,10 +143,10 @@ def _unusable(box: Box) -> str | None:
 
 def _reason_to_drop(stated: Box, clipped: Box) -> str | None:
     if stated[2] == stated[0] or stated[3] == stated[1]:
-        return "boxes of zero size dropped"
+        return EMPTY
     # Compared as float32, the type that boxes have from here on.
     x1, y1, x2, y2 = (np.float32(value) for value in clipped)
-    return None if x2 > x1 and y2 > y1 else "boxes outside their image dropped"
+    return None if x2 > x1 and y2 > y1 else OUTSIDE
 
 
 def _clip(box: Box, size_hw: SizeHW) -> Box:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.data.check import check_images
+from detector.data.check import DROPPED, check_images
 from detector.data.definition import load_definition
 from detector.data.names import describe, match_names
 from detector.data.problems import Problem, problems_error
@@ -21,9 +20,6 @@ from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 from detector.settings import TaskName
 from detector.structures import Sample
-
-MAX_ASKED = 1_000_000
-"""Images that a message asks for at most, where a split's part of fewer is none."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,9 @@ class DetectionDataset:
             the model that the data were opened for.
         samples: one for each usable image.
         split: the split's name.
-        category_ids: for each of ``names`` its id in the ground truth; an id that the truth does
-            not have where the data lack the class.
+        category_ids: for each of ``names`` its id in the ground truth; an id that neither the
+            truth nor the annotation file has where the data lack the class.
+        largest_category_id: of the data, those of classes without a name among them.
         annotation_file: the COCO JSON file that the split consists of, if it does.
         report: lines for people: counts, repairs, the mapping of classes.
         truth: the samples as the data number their classes.
@@ -85,6 +82,7 @@ class DetectionDataset:
     samples: tuple[Sample, ...]
     split: str
     category_ids: tuple[int, ...]
+    largest_category_id: int
     annotation_file: Path | None
     report: tuple[str, ...]
     truth: Truth
@@ -105,12 +103,14 @@ class DetectionDataset:
         """The truth in COCO's form, for pycocotools.
 
         From the annotation file where there is one: its own image and category ids, areas and
-        crowd flags. It holds all of the data's classes, whatever classes a model knows, so that
-        the figures are those that anybody gets with the same annotations.
+        crowd flags, and the boxes that training leaves out. It holds all of the data's classes,
+        whatever classes a model knows, so that the figures are those that anybody gets with the
+        same annotations.
         """
         if self.annotation_file is not None:
             file = coco.read_file(self.annotation_file)
-            return coco.ground_truth(file, {sample.image_id for sample in self.samples})
+            image_ids = {sample.image_id for sample in self.samples}
+            return coco.ground_truth(file, image_ids, self.truth.names)
         return self.truth.as_coco()
 
 
@@ -169,12 +169,15 @@ def _open(
         _summary(where, places, checked.samples),
         *_repairs(found.counts + checked.counts, problems),
     ]
+    if json is not None and any(what in checked.counts for what in DROPPED):
+        report.append("boxes dropped from training stay in the truth that AP is measured against")
     own_ids = range(1, len(definition.names) + 1)
     dataset = DetectionDataset(
         names=definition.names,
         samples=tuple(checked.samples),
         split=split,
         category_ids=tuple(own_ids) if json is None else coco.category_ids(json, definition.names),
+        largest_category_id=len(own_ids) if json is None else json.largest_category_id,
         annotation_file=None if json is None else json.path,
         report=tuple(report),
         truth=Truth(definition.names, tuple(checked.samples)),
@@ -266,19 +269,12 @@ def _part(items: list[Any], place: Split) -> list[Any]:
     """The given part of the items, shuffled with the place's seed; in their old order."""
     if place.part == (0.0, 1.0):
         return items
-    start, stop = _bounds(place, len(items))
+    start, stop = (round(share * len(items)) for share in place.part)
     if start >= stop:
-        more = (n for n in range(len(items), MAX_ASKED) if operator.lt(*_bounds(place, n)))
-        least = next(more, MAX_ASKED)
-        raise DetectorError(f"no image is left of {len(items)}; expected at least {least}")
+        share = place.part[1] - place.part[0]
+        raise DetectorError(f"no image is left of {len(items)} for {share:.0%} of them; add images")
     order = np.random.default_rng(place.seed).permutation(len(items))
     return [items[i] for i in sorted(order[start:stop])]
-
-
-def _bounds(place: Split, count: int) -> tuple[int, int]:
-    """First of the place's part of so many items, and the first one behind it."""
-    start, stop = place.part
-    return round(start * count), round(stop * count)
 
 
 def _summary(where: str, places: Sequence[Split], samples: Sequence[Sample]) -> str:
@@ -299,7 +295,9 @@ def _repairs(counts: Counter[str], problems: Sequence[Problem]) -> list[str]:
     spoilt = sum(problem.spoils_image for problem in problems)
     skipped = {
         "images dropped (--skip-bad)": spoilt,
-        "label rows dropped (--skip-bad)": len(problems) - spoilt,
+        "label rows dropped (--skip-bad)": sum(
+            problem.rows for problem in problems if not problem.spoils_image
+        ),
     }
     repaired = dict(sorted(counts.items()))
     return [f"{what}: {count}" for what, count in {**repaired, **skipped}.items() if count]
@@ -313,7 +311,7 @@ def _for_model(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDa
             f"none of the data's classes ({_some(dataset.names)}) is among the model's "
             f"({_some(names)})"
         )
-    unused = max(dataset.category_ids) + 1
+    unused = max(dataset.largest_category_id, *dataset.category_ids) + 1
     ids = {m: i for m, i in zip(matches, dataset.category_ids, strict=True) if m is not None}
     category_ids = tuple(ids.get(index, unused + index) for index in range(len(names)))
     samples = tuple(_renumber(sample, matches) for sample in dataset.samples)

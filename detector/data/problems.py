@@ -21,15 +21,23 @@ class Problem:
         what: what was found and what was expected.
         line: 1-based line of the file, where there is one.
         spoils_image: ``--skip-bad`` drops the whole image, not one row of its labels.
+        rows: of labels that it stands for.
     """
 
     file: Path
     what: str
     line: int | None = None
     spoils_image: bool = False
+    rows: int = 1
 
     def __str__(self) -> str:
         return str(DetectorError(self.what, file=self.file, line=self.line))
+
+
+def other_size(stated_hw: tuple[int, int], size_hw: tuple[int, int]) -> str:
+    """What is wrong with labels in pixels of an image that has another size now."""
+    stated, found = (f"{width}×{height}" for height, width in (stated_hw, size_hw))
+    return f"labels are of an image of {stated} pixels, found {found}"
 
 
 def problems_error(problems: Sequence[Problem], where: str) -> DetectorError:

@@ -134,7 +134,7 @@ def test_voc(voc_folder, make_image) -> None:
     path = voc_folder(
         {
             "a": voc_xml("cat 1 2 30 20", "dog 5 5 5 9", "dog 4 4 9 9 1"),
-            "b": voc_xml("dog 10 0 45 10", size_wh=(50, 20)),
+            "b": voc_xml("dog 10 0 45 10", size_wh=(0, 0)),
         }
     )
     make_image("JPEGImages/unlisted.jpg")
@@ -147,7 +147,6 @@ def test_voc(voc_folder, make_image) -> None:
     assert dataset.report[1:-1] == (
         "boxes clipped to their image: 1",
         "boxes of zero size dropped: 1",
-        "images whose size is not the one that their labels state: 1",
     )
     assert [a["difficult"] for a in dataset.ground_truth()["annotations"]] == [0, 1, 0]
 
@@ -219,6 +218,38 @@ def test_a_model_numbers_the_classes(coco_folder) -> None:
     assert len(dataset.ground_truth()["annotations"]) == 2
 
 
+def test_names_that_leave_categories_out(coco_folder) -> None:
+    """The file's dog, 3, is no class of the data: it is not in the truth."""
+    path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3), annotation(3, 4, 3)])
+    path.write_text("names: [cat]\n" + path.read_text())
+    dataset = open_dataset(path, "val", names=["cat", "dog"], skip_bad=True)
+    assert dataset.category_ids == (7, 9)
+    truth = dataset.ground_truth()
+    assert [category["id"] for category in truth["categories"]] == [7]
+    assert [one["id"] for one in truth["annotations"]] == [1]
+    assert "label rows dropped (--skip-bad): 2" in dataset.report
+
+
+def test_ids_that_the_file_has_are_nobody_elses(coco_folder) -> None:
+    """cat is 3 here, dog 7: a class that the data lack comes after both, whatever the names."""
+    path = coco_folder(
+        [annotation(1, 10, 3)], categories=[{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    )
+    path.write_text("names: [cat]\n" + path.read_text())
+    assert open_dataset(path, "val", names=["cat", "dog"]).category_ids == (3, 9)
+
+
+def test_boxes_that_training_leaves_out_stay_in_the_files_truth(coco_folder) -> None:
+    twice = [annotation(1, 10, 7), annotation(2, 10, 7)]
+    dataset = open_dataset(coco_folder(twice), "val")
+    assert sum(len(sample.class_ids) for sample in dataset.samples) == 1
+    assert len(dataset.ground_truth()["annotations"]) == 2
+    assert dataset.report[-3:-1] == (
+        "duplicate boxes dropped: 1",
+        "boxes dropped from training stay in the truth that AP is measured against",
+    )
+
+
 def test_no_class_in_common(yolo_folder) -> None:
     path = yolo_folder({"a": "0 .5 .5 .1 .1\n"})
     with pytest.raises(DetectorError) as caught:
@@ -276,7 +307,7 @@ def test_too_few_images_for_a_split(tmp_path: Path, make_image, kind: str) -> No
     with pytest.raises(DetectorError) as caught:
         open_dataset(tmp_path, "val")
     assert str(caught.value) == (
-        f"{tmp_path}: split 'val': no image is left of 2; expected at least 3"
+        f"{tmp_path}: split 'val': no image is left of 2 for 20% of them; add images"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,36 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.names import match_names
-from detector.data.problems import Problem
+from detector.data.problems import Problem, other_size
 from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
-from detector.errors import DetectorError, nearest
+from detector.errors import DetectorError, nearest, shown
 
 BOX_VALUES = 4
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """An annotation file whose outer form has been checked."""
+    """An annotation file whose outer form has been checked.
+
+    Attributes:
+        categories: those that objects may have. Some tools write a first one that only groups the
+            others (their supercategory); without annotations it is left out.
+        largest_category_id: of all that the file has.
+    """
 
     path: Path
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     categories: list[dict[str, Any]]
+    largest_category_id: int
 
     def class_names(self) -> list[str]:
-        """Names in the order of category ids.
-
-        Some tools write a first category that only groups the others (their supercategory); it
-        is left out if it has no annotations.
-        """
-        used = {_category_id(annotation) for annotation in self.annotations}
-        parents = ((c["name"], c.get("supercategory")) for c in self.categories)
-        groups = {parent for name, parent in parents if parent != name}
-        return [
-            category["name"]
-            for category in sorted(self.categories, key=lambda category: int(category["id"]))
-            if category["id"] in used or category["name"] not in groups
-        ]
+        """Names in the order of category ids."""
+        return [c["name"] for c in sorted(self.categories, key=lambda c: int(c["id"]))]
 
 
 def read_file(path: Path) -> CocoFile:
@@ -56,7 +52,7 @@ def read_file(path: Path) -> CocoFile:
         raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
     except json.JSONDecodeError as error:
         raise DetectorError(f"JSON syntax: {error.msg}", file=path, line=error.lineno) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no text, a number of thousands of digits
         raise DetectorError("is not a COCO annotation file", file=path) from error
     images = _records(path, content, "images", {"id": int, "file_name": str})
     annotations = _records(path, content, "annotations", {})
@@ -65,7 +61,27 @@ def read_file(path: Path) -> CocoFile:
         twice = [value for value, n in Counter(r["id"] for r in records).items() if n > 1]
         if twice:
             raise DetectorError(f"{name} id {twice[0]} stands twice", file=path)
-    return CocoFile(path, images, annotations, categories)
+    return CocoFile(
+        path,
+        images,
+        annotations,
+        _without_groups(categories, annotations),
+        max((category["id"] for category in categories), default=0),
+    )
+
+
+def _without_groups(
+    categories: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    used = {_category_id(annotation) for annotation in annotations}
+    children: dict[Any, set[int]] = {}
+    for category in categories:
+        children.setdefault(str(category.get("supercategory")), set()).add(category["id"])
+    return [
+        category
+        for category in categories
+        if category["id"] in used or not children.get(category["name"], set()) - {category["id"]}
+    ]
 
 
 def labelled_images(
@@ -107,7 +123,7 @@ def labelled_images(
 def category_ids(file: CocoFile, names: Sequence[str]) -> tuple[int, ...]:
     """The file's category id of each name; an id that the file does not use for one it lacks."""
     matches = match_names(names, [category["name"] for category in file.categories])
-    unused = max((category["id"] for category in file.categories), default=0) + 1
+    unused = file.largest_category_id + 1
     ids: list[int] = []
     for match in matches:
         ids.append(unused if match is None else file.categories[match]["id"])
@@ -115,14 +131,17 @@ def category_ids(file: CocoFile, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def ground_truth(file: CocoFile, image_ids: set[int]) -> dict[str, Any]:
-    """What pycocotools evaluates against: the file's own records of these images.
+def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> dict[str, Any]:
+    """What pycocotools evaluates against: the file's own records of these images and classes.
 
     Areas and crowd flags that the file leaves out are filled in, annotations that are not
     valid are left out, and annotation ids are renumbered if they are not unique and positive
     (pycocotools takes a match with id 0 for no match).
     """
-    category_ids = {category["id"] for category in file.categories}
+    matches = match_names([category["name"] for category in file.categories], names)
+    pairs = zip(file.categories, matches, strict=True)
+    categories = [category for category, match in pairs if match is not None]
+    category_ids = {category["id"] for category in categories}
     annotations = [
         {"iscrowd": 0, "area": annotation["bbox"][2] * annotation["bbox"][3], **annotation}
         for annotation in file.annotations
@@ -130,24 +149,26 @@ def ground_truth(file: CocoFile, image_ids: set[int]) -> dict[str, Any]:
         and not annotation_problem(annotation, category_ids)
     ]
     ids = [annotation.get("id") for annotation in annotations]
-    if len(set(ids)) < len(ids) or not all(isinstance(i, int) and i > 0 for i in ids):
+    if not all(isinstance(i, int) and i > 0 for i in ids) or len(set(ids)) < len(ids):
         annotations = [{**a, "id": number} for number, a in enumerate(annotations, 1)]
     images = [image for image in file.images if image["id"] in image_ids]
-    return {"images": images, "annotations": annotations, "categories": file.categories}
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def annotation_problem(annotation: dict[str, Any], category_ids: set[int]) -> str | None:
     """Why an annotation cannot be used, or None."""
     if _category_id(annotation) not in category_ids:
-        category = _short(annotation.get("category_id"))
+        category = shown(annotation.get("category_id"))
         return f"category_id {category} is out of range, it is not among the categories"
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != BOX_VALUES:
-        return f"bbox {_short(box)}, expected 4 numbers [x, y, width, height]"
+        return f"bbox {shown(box)}, expected 4 numbers [x, y, width, height]"
     if not all(_is_finite_number(value) for value in box):
-        return f"bbox {_short(box)} has a value that is not a finite number"
+        return f"bbox {shown(box)} has a value that is not a finite number"
     if not _is_finite_number(annotation.get("area", 0)):
-        return f"area {annotation['area']!r} is not a finite number"
+        return f"area {shown(annotation['area'])} is not a finite number"
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        return f"iscrowd {shown(annotation['iscrowd'])}, expected 0 or 1"
     return None
 
 
@@ -159,9 +180,9 @@ def _read_labels(
     class_ids: dict[int, int],
 ) -> Labels:
     labels = Labels(file)
-    stated = (image.get("height"), image.get("width"))
-    if None not in stated and stated != size_hw:
-        labels.counts["images whose size is not the one that their labels state"] += 1
+    stated_hw = _stated_size(image)
+    if stated_hw and stated_hw != size_hw:
+        labels.problem(f"{image['file_name']}: {other_size(stated_hw, size_hw)}", spoils_image=True)
     known = set(class_ids)
     for annotation in annotations:
         problem = annotation_problem(annotation, known)
@@ -180,6 +201,14 @@ def _read_labels(
     return labels
 
 
+def _stated_size(image: dict[str, Any]) -> SizeHW | None:
+    """The size that the labels are of; some tools write none, or zeros."""
+    height, width = image.get("height"), image.get("width")
+    if not isinstance(height, int) or not isinstance(width, int) or not height or not width:
+        return None
+    return height, width
+
+
 def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) -> list[Problem]:
     """One problem for each category with annotations that is not among the names."""
     counts = Counter(_category_id(annotation) for annotation in file.annotations)
@@ -188,6 +217,7 @@ def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) 
             file.path,
             f"category {category['name']!r} ({counts[category['id']]} annotations) is not among "
             f"the names{nearest(category['name'], names)}",
+            rows=counts[category["id"]],
         )
         for category in file.categories
         if category["id"] not in class_ids and counts[category["id"]]
@@ -204,7 +234,7 @@ def _records(path: Path, content: Any, key: str, fields: dict[str, type]) -> lis
             value = record.get(name)
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise DetectorError(
-                    f"{key}[{index}]: {name} is {_short(value)}, expected {kind.__name__}",
+                    f"{key}[{index}]: {name} is {shown(value)}, expected {kind.__name__}",
                     file=path,
                 )
     return records
@@ -219,10 +249,8 @@ def _title(annotation: dict[str, Any]) -> str:
     return f"annotation {annotation.get('id', 'without id')}"
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max

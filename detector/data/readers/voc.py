@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 from xml.parsers import expat
 
-from detector.data.problems import Problem
+from detector.data.problems import Problem, other_size
 from detector.data.readers.rows import (
     LabelledImage,
     LabelRow,
@@ -24,6 +24,7 @@ from detector.errors import DetectorError, nearest
 
 MAX_XML_BYTES = 4 << 20
 MAX_XML_DEPTH = 32
+MAX_DIGITS = 9
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -115,8 +116,9 @@ def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Label
     except DetectorError as error:
         labels.problem(error.message, error.line, spoils_image=True)
         return labels
-    if _states_other_size(root, size_hw):
-        labels.counts["images whose size is not the one that their labels state"] += 1
+    stated_hw = _stated_size(root)
+    if stated_hw and stated_hw != size_hw:
+        labels.problem(other_size(stated_hw, size_hw), spoils_image=True)
     for node in root.children:
         if node.tag == "object":
             try:
@@ -233,11 +235,14 @@ def _corner(box: Node, name: str) -> float:
     return value
 
 
-def _states_other_size(root: Node, size_hw: SizeHW) -> bool:
+def _stated_size(root: Node) -> SizeHW | None:
+    """The size that the labels are of; some tools write none, or zeros."""
     size = root.child("size")
-    if size is None:
-        return False
-    stated = (size.value("height"), size.value("width"))
-    if any(value in (None, "", "0") for value in stated):
-        return False
-    return stated != (str(size_hw[0]), str(size_hw[1]))
+    height, width = (size.value(name) if size else None for name in ("height", "width"))
+    if not _is_count(height) or not _is_count(width):
+        return None
+    return int(height), int(width)
+
+
+def _is_count(text: str | None) -> TypeGuard[str]:
+    return text is not None and text.isdecimal() and 0 < len(text.lstrip("0")) <= MAX_DIGITS

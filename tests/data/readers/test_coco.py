@@ -45,6 +45,17 @@ def test_a_category_that_only_groups_others_is_no_class(tmp_path: Path) -> None:
     assert read(tmp_path, categories=categories).class_names() == ["dog", "cat", "cow"]
 
 
+def test_a_group_of_its_own_name(tmp_path: Path) -> None:
+    categories = [
+        {"id": 0, "name": "dog", "supercategory": "none"},
+        {"id": 3, "name": "dog", "supercategory": "dog"},
+        {"id": 7, "name": "cat", "supercategory": "dog"},
+    ]
+    file = read(tmp_path, categories=categories)
+    assert file.class_names() == ["dog", "cat"]
+    assert coco.category_ids(file, ["dog", "cat", "cow"]) == (3, 7, 8)
+
+
 def test_rows(tmp_path: Path) -> None:
     images, problems = coco.labelled_images(read(tmp_path), tmp_path, ["dog", "cat"])
     assert not problems
@@ -76,7 +87,11 @@ def test_category_ids_follow_the_names(tmp_path: Path) -> None:
             {"bbox": [1, "2", 3, 4]},
             "bbox [1, '2', 3, 4] has a value that is not a finite number",
         ),
+        ({"bbox": [1, 2, 3, 10**400]}, "bbox [1, 2, 3, 1"),
         ({"area": float("inf")}, "area inf is not a finite number"),
+        ({"iscrowd": None}, "iscrowd None, expected 0 or 1"),
+        ({"iscrowd": "0"}, "iscrowd '0', expected 0 or 1"),
+        ({"iscrowd": [1]}, "iscrowd [1], expected 0 or 1"),
     ],
 )
 def test_bad_annotations(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -85,8 +100,9 @@ def test_bad_annotations(tmp_path: Path, change: dict[str, Any], message: str) -
     images, _ = coco.labelled_images(file, tmp_path, ["dog", "cat"])
     labels = images[0].read_labels((20, 40))
     assert not labels.rows
-    assert [problem.what for problem in labels.problems] == [f"annotation 5 of a.jpg: {message}"]
-    assert not coco.ground_truth(file, {10, 4})["annotations"]
+    (problem,) = labels.problems
+    assert problem.what.startswith(f"annotation 5 of a.jpg: {message}")
+    assert not coco.ground_truth(file, {10, 4}, ["dog", "cat"])["annotations"]
 
 
 def test_annotations_of_unknown_images_and_unnamed_categories(tmp_path: Path) -> None:
@@ -103,11 +119,26 @@ def test_annotations_of_unknown_images_and_unnamed_categories(tmp_path: Path) ->
     ]
     labels = images[0].read_labels((20, 40))
     assert not labels.rows
-    assert not labels.problems  # the one problem of the category stands for both
+    assert not labels.problems  # the one problem of the category stands for all three
+    assert [problem.rows for problem in problems] == [3, 1]
+
+
+def test_another_size_than_stated(tmp_path: Path) -> None:
+    images, _ = coco.labelled_images(read(tmp_path), tmp_path, ["dog", "cat"])
+    (problem,) = images[0].read_labels((40, 80)).problems
+    assert problem.what == "a.jpg: labels are of an image of 40×20 pixels, found 80×40"
+    assert problem.spoils_image
+
+
+@pytest.mark.parametrize("height", [None, 0, "20", [20]])
+def test_a_size_that_is_none(tmp_path: Path, height: Any) -> None:
+    file = read(tmp_path, images=[{**CONTENT["images"][0], "height": height}])
+    images, _ = coco.labelled_images(file, tmp_path, ["dog", "cat"])
+    assert not images[0].read_labels((40, 80)).problems
 
 
 def test_ground_truth_is_the_file_itself(tmp_path: Path) -> None:
-    truth = coco.ground_truth(read(tmp_path), {10})
+    truth = coco.ground_truth(read(tmp_path), {10}, ["cat", "dog"])
     assert truth["images"] == CONTENT["images"][:1]
     assert truth["categories"] == CONTENT["categories"]
     assert truth["annotations"] == [
@@ -116,10 +147,17 @@ def test_ground_truth_is_the_file_itself(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("ids", [(0, 1, 2), (1, 1, 2), (None, 1, 2)])
+def test_ground_truth_of_some_of_its_classes(tmp_path: Path) -> None:
+    truth = coco.ground_truth(read(tmp_path), {10, 4}, ["cat", "ox"])
+    assert truth["categories"] == [{"id": 7, "name": "cat"}]
+    assert truth["annotations"] == CONTENT["annotations"][:1]
+
+
+@pytest.mark.parametrize("ids", [(0, 1, 2), (1, 1, 2), (None, 1, 2), ([1], 1, 2)])
 def test_annotation_ids_that_pycocotools_cannot_use_are_renumbered(tmp_path: Path, ids) -> None:
     annotations = [{**a, "id": i} for a, i in zip(CONTENT["annotations"], ids, strict=True)]
-    truth = coco.ground_truth(read(tmp_path, annotations=annotations), {10, 4})
+    file = read(tmp_path, annotations=annotations)
+    truth = coco.ground_truth(file, {10, 4}, ["cat", "dog"])
     assert [annotation["id"] for annotation in truth["annotations"]] == [1, 2, 3]
 
 
@@ -146,6 +184,7 @@ def test_files_of_another_form(tmp_path: Path, changes: dict[str, Any], message:
     [
         ("{\n'a': 1}", ":2", "JSON syntax: Expecting property name enclosed in double quotes"),
         ("[" * 200_000, "", "is not a COCO annotation file"),
+        ("[" + "9" * 5000 + "]", "", "is not a COCO annotation file"),
         ("[]", "", "no list of 'images', expected a COCO annotation file"),
     ],
 )

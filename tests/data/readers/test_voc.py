@@ -117,10 +117,19 @@ def test_a_huge_file(write) -> None:
     assert caught.value.message == f"has more than {MAX_XML_BYTES} bytes"
 
 
-@pytest.mark.parametrize(("size_hw", "counted"), [((20, 40), 0), ((40, 20), 1), ((20, 41), 1)])
-def test_another_size_than_stated_is_counted(write, size_hw, counted: int) -> None:
-    labels = read_labels(write(OBJECT), size_hw, CLASSES)
-    assert sum(labels.counts.values()) == counted
+@pytest.mark.parametrize(("size_hw", "found"), [((40, 20), "20×40"), ((20, 41), "41×20")])
+def test_another_size_than_stated(write, size_hw, found: str) -> None:
+    assert not read_labels(write(OBJECT), (20, 40), CLASSES).problems
+    (problem,) = read_labels(write(OBJECT), size_hw, CLASSES).problems
+    assert problem.what == f"labels are of an image of 40×20 pixels, found {found}"
+    assert problem.spoils_image
+
+
+@pytest.mark.parametrize("stated", ["0", "", "40.5", "-1", "9" * 5000])
+def test_a_size_that_is_none(write, stated: str) -> None:
+    text = OBJECT.replace("<width>40<", f"<width>{stated}<")
+    assert text != OBJECT
+    assert not read_labels(write(text), (20, 41), CLASSES).problems
 
 
 def test_a_missing_file_is_an_image_without_objects(tmp_path: Path) -> None:
