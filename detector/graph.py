@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from detector.errors import DetectorError, shown
 from detector.expand import expanded
 from detector.layers.activation import make_activation
 from detector.model_file import ModelFile, check_model_file, read_model_file
-from detector.model_keys import MAX_CLASSES
+from detector.model_keys import MAX_CLASSES, class_name_problem
 from detector.preprocess import Preprocess, square_size
 from detector.registry import contract
 from detector.rows import IMAGE, Row, RowBuilder, one_line
@@ -48,6 +49,15 @@ class Definition:
     path: str
     variant: str | None
     names: tuple[str, ...]
+
+
+@runtime_checkable
+class SizedHead(Protocol):
+    """A head whose boxes are made for maps of certain sizes."""
+
+    def check_maps(self, maps: Sequence[Tensor], /) -> None:
+        """Raise ValueError where its raw maps have other sizes."""
+        ...
 
 
 class Detector(nn.Module):
@@ -223,14 +233,20 @@ def _class_names(model_file: ModelFile, classes: int | Sequence[str] | None) -> 
     keys = model_file.keys
     if classes is None:
         classes = keys.names or keys.nc
-    if isinstance(classes, int):
-        if not 1 <= classes <= MAX_CLASSES:
-            raise DetectorError(f"expected 1 to {MAX_CLASSES} classes, found {classes}")
-        if keys.names is not None and len(keys.names) == classes:
+    if isinstance(classes, Integral) and not isinstance(classes, bool):
+        count = int(classes)
+        if not 1 <= count <= MAX_CLASSES:
+            raise DetectorError(f"expected 1 to {MAX_CLASSES} classes, found {count}")
+        if keys.names is not None and len(keys.names) == count:
             return keys.names
-        return tuple(f"class{i}" for i in range(classes))
-    if isinstance(classes, str) or not classes:
+        return tuple(f"class{i}" for i in range(count))
+    if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
         raise DetectorError(f"expected class names or their number, found {shown(classes)}")
+    if len(classes) > MAX_CLASSES:
+        raise DetectorError(f"expected 1 to {MAX_CLASSES} classes, found {len(classes)}")
+    problem = class_name_problem(classes)
+    if problem:
+        raise DetectorError(f"class {problem[0]}: {problem[1]}")
     return tuple(classes)
 
 
@@ -238,7 +254,8 @@ def _check_activations(model_file: ModelFile) -> None:
     """Those of whole files, at their own lines rather than at that of the first row to use one."""
     for scope in (model_file, model_file.rows[0].scope):
         try:
-            make_activation(scope.activation)
+            with torch.device("meta"):  # its values may be more than fit into memory
+                make_activation(scope.activation)
         except ValueError as error:
             file, place = scope.activation_at
             raise file.error(str(error), *place) from error
@@ -266,7 +283,7 @@ def run_empty(
         module.register_forward_hook(lambda _module, _inputs, out, row=row: watch(row, out))
         for row, module in zip(model.plan, model.rows, strict=True)
     ]
-    training = model.training
+    training = {module: module.training for module in model.modules()}
     try:
         model.eval()
         image = torch.empty(1, 3, *size_hw, device="meta")
@@ -275,7 +292,8 @@ def run_empty(
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
+        for module, mode in training.items():
+            module.training = mode
 
 
 def _dry_run(model: Detector, model_file: ModelFile) -> None:
@@ -290,6 +308,8 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
             source = row.sources[0]
             _check_map(output, row.channels, sides[source], row.stride / strides[source])
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
+        elif isinstance(model.head, SizedHead):
+            model.head.check_maps(output)
         done += 1
 
     try:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ from detector.model_keys import (
 Place = tuple[Key, ...]
 Source = int | str
 """A row's index, or a level such as P4."""
+
+MAX_NAMED = 10
+"""Variants that an error names; it says how many more there are."""
 
 _LEVEL = re.compile(r"P(?:[0-9]|10)")
 
@@ -169,8 +173,10 @@ def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str
 
 
 def _unknown_variant(name: str, keys: ModelKeys) -> str:
-    known = ", ".join(keys.variants) or "none"
+    known = ", ".join(islice(keys.variants, MAX_NAMED)) or "none"
+    more = len(keys.variants) - MAX_NAMED
     hint = nearest(name, keys.variants) or f"; the file has: {known}"
+    hint += f" and {more} more" if more > 0 and hint.startswith(";") else ""
     return f"unknown variant {shown(name)}{hint}"
 
 

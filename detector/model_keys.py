@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -13,6 +13,7 @@ from detector.preprocess import PreprocessKeys
 
 MAX_CLASSES = 100_000
 MAX_ROWS = 1_000
+MAX_VARIANTS = 1_000
 MAX_NUMBER = 100
 MAX_ANCHORS = 100
 MAX_ANCHOR_SIDE = 1e6
@@ -22,6 +23,7 @@ MAX_VALUES = 100
 Anchors = int | list[list[float]]
 Values = Annotated[dict[str, Any], Field(max_length=MAX_VALUES)]
 """Words that rows may use in the place of 'from', number, module or an argument."""
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=MAX_CLASSES)]
 Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
 
 
@@ -53,7 +55,7 @@ class ModelKeys(Strict):
     model_config = ConfigDict(strict=True)
 
     nc: Annotated[int, Field(ge=1, le=MAX_CLASSES)] = 80
-    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    names: Names | None = None
     ch: Literal[3] = 3
     depth_multiple: Multiple = 1.0
     width_multiple: Multiple = 1.0
@@ -62,7 +64,7 @@ class ModelKeys(Strict):
     imgsz: Annotated[int, Field(ge=32, le=8192)] = 640
     preprocess: PreprocessKeys = PreprocessKeys()
     values: Values = {}
-    variants: dict[str, Variant] = {}
+    variants: Annotated[dict[str, Variant], Field(max_length=MAX_VARIANTS)] = {}
     variant: str | None = None
     backbone: Any = None
     head: list[Any]
@@ -85,11 +87,22 @@ def _check_names(file: YamlFile, keys: ModelKeys) -> None:
     names = keys.names or ()
     if names and "nc" in keys.model_fields_set and len(names) != keys.nc:
         raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "names")
+    problem = class_name_problem(names)
+    if problem:
+        index, what = problem
+        raise file.error(f"names: {what}", "names", index)
+
+
+def class_name_problem(names: Sequence[object]) -> tuple[int, str] | None:
+    """Index and fault of the first one that is no text, or the same as one before; or None."""
     seen: set[str] = set()
-    for i, name in enumerate(names):
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            return index, f"expected a class name, found {shown(name)}"
         if name in seen:
-            raise file.error(f"names: {shown(name)} stands twice", "names", i)
+            return index, f"{shown(name)} stands twice"
         seen.add(name)
+    return None
 
 
 def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:

@@ -34,6 +34,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -71,6 +72,16 @@ StrideRule = Callable[[Arguments], Fraction | int]
 _FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides", "imgsz")
 
 
+def _resolved(constructor: Callable[..., None]) -> dict[str, Any]:
+    """Annotations of parameters, one by one: some name what is imported for type checkers only."""
+    hints: dict[str, Any] = {}
+    for name, annotation in constructor.__annotations__.items():
+        one = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(NameError):
+            hints |= typing.get_type_hints(one, constructor.__globals__, include_extras=True)
+    return hints
+
+
 @dataclass(frozen=True)
 class RowContract:
     """What the builder asks a registered module.
@@ -95,10 +106,7 @@ class RowContract:
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The constructor's parameters, with annotations resolved."""
         signature = inspect.signature(self.module.__init__)
-        try:
-            hints = typing.get_type_hints(self.module.__init__, include_extras=True)
-        except NameError:  # names that the block's author imports for type checkers only
-            hints = {}
+        hints = _resolved(self.module.__init__)
         return {
             name: parameter.replace(annotation=hints.get(name, Any))
             for name, parameter in signature.parameters.items()

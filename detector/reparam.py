@@ -77,8 +77,11 @@ def deploy(model: Detector, images: Sequence[Tensor] | None = None) -> tuple[Det
         The fused copy in eval mode and the measured differences.
 
     Raises:
-        DetectorError: the copies differ by more than the tolerance; names the worst block.
+        DetectorError: the copies differ by more than the tolerance; names the worst block. Or a
+            batch has no image.
     """
+    if not all(map(len, images or ())):
+        raise DetectorError("a batch to compare the fused network on has no image")
     reference = copy.deepcopy(model).eval()
     batches = [_random_images(model), *(images or ())]
     dtype = next(model.parameters()).dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -243,11 +244,21 @@ def test_names() -> None:
         (10**9, "expected 1 to 100000 classes, found 1000000000"),
         ([], r"expected class names or their number, found \[\]"),
         ("cat", "expected class names or their number, found 'cat'"),
+        (True, "expected class names or their number, found True"),
+        (2.0, "expected class names or their number, found 2.0"),
+        ([1, 2], "class 0: expected a class name, found 1"),
+        (["a", ""], "class 1: expected a class name, found ''"),
+        (["a", "b", "a"], "class 2: 'a' stands twice"),
+        (["a"] * 100_001, "expected 1 to 100000 classes, found 100001"),
     ],
 )
 def test_bad_classes(classes: Any, message: str) -> None:
     with pytest.raises(DetectorError, match=f"^{message}$"):
         build_text(PLAIN, classes=classes)
+
+
+def test_a_number_of_another_library() -> None:
+    assert build_text(PLAIN, classes=np.int64(2)).names == ("class0", "class1")
 
 
 def test_largest_stride_is_a_common_multiple() -> None:
@@ -311,11 +322,13 @@ def floats(maps: Any) -> Any:
 
 def test_run_empty_leaves_no_trace() -> None:
     model = build_text(PLAIN).train()
+    model.rows[1].eval()  # as of a layer that is not trained
+    modes = [module.training for module in model.modules()]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     shapes: dict[int, Any] = {}
     run_empty(model, (640, 320), lambda row, out: shapes.update({row.index: out}))
     assert shapes[2].shape == (1, 32, 80, 40)
     assert shapes[2].device.type == "meta"
-    assert model.training
+    assert [module.training for module in model.modules()] == modes
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())

@@ -432,7 +432,7 @@ ARGUMENT = [
     ),
     Case(
         "blocks without end",
-        C3, "[-1, 1, OSA, {c_out: 8, width: 8, convs: 10000000}]",
+        C3, "[-1, 1, OSA, {c_out: 8, width: 8, convs: 2147483647}]",
         14, "row 2 (OSA): the network exceeds 10000 tensors",
     ),
     Case(

@@ -146,10 +146,10 @@ def test_kernels_with_a_centre(name: str, kernel: object) -> None:
 
 
 def test_constructors_of_others() -> None:
-    """Annotations that cannot be resolved, or mean nothing to us, are no obstacle."""
+    """Annotations that cannot be resolved, or mean nothing to us, hide no other one."""
 
     class Unresolvable(nn.Module):
-        def __init__(self, c_in: int, other: OnlyForCheckers, value: int = 1) -> None:
+        def __init__(self, c_in: int, other: OnlyForCheckers, c_out: Width = 1) -> None:
             super().__init__()
 
     class Takes(nn.Module):
@@ -160,7 +160,10 @@ def test_constructors_of_others() -> None:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__()
 
-    assert contract_of(Unresolvable).bind(["x", "y"]) == {"other": "x", "value": "y"}
+    assert contract_of(Unresolvable).bind(["x", 8]) == {"other": "x", "c_out": 8}
+    assert contract_of(Unresolvable).widths == ("c_out",)
+    with pytest.raises(ValueError, match="^argument 'c_out': expected a whole number, found 'y'$"):
+        contract_of(Unresolvable).bind(["x", "y"])
     register("Takes")(Takes)
     with pytest.raises(ValueError, match="^argument 'shape': expected Size or None, found 3$"):
         contract("Takes").bind([3])

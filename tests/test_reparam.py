@@ -50,6 +50,12 @@ def _its_own(name: str) -> Any:
     return pytest.param(name, None, marks=[pytest.mark.slow] if slow else [])
 
 
+def test_a_batch_without_images():
+    with pytest.raises(DetectorError) as caught:
+        deploy(small_model(), [torch.zeros(0, 3, 64, 64)])
+    assert str(caught.value) == "a batch to compare the fused network on has no image"
+
+
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("se", [False, True])
 def test_groups_se_strides_and_dilation(groups: int, se: bool):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -47,14 +45,7 @@ class IDetect(Detect):
     Its convolutions fuse one by one, so that a deployed head is this head with plain ones.
     """
 
-    def __init__(
-        self,
-        nc: int,
-        anchors: int | list[list[float]],
-        c_in: Sequence[int] = (),
-        strides: Sequence[int] = (),
-    ) -> None:
-        super().__init__(nc, anchors, c_in, strides)
-        per_level = self.anchors_wh.shape[1]
-        self.m = nn.ModuleList(ImplicitConv(c, per_level * (5 + nc)) for c in c_in)
-        self.initialise_biases()
+    @staticmethod
+    def make_conv(c_in: int, c_out: int) -> nn.Conv2d:
+        """That of a level, with its vectors."""
+        return ImplicitConv(c_in, c_out)

@@ -14,6 +14,9 @@ from detector.boxes import clip as clip_boxes
 from detector.registry import Positive, register
 from detector.settings import NmsSettings
 
+MAX_UNCOVERED = 0.25
+"""Part of the input's side by which a level's cells may miss it; SSD's own do by up to 0.07."""
+
 Pair = Annotated[Sequence[Positive], pydantic.Field(min_length=2, max_length=2)]
 
 
@@ -94,6 +97,17 @@ class SSDHead(nn.Module):
             ]
             maps.append(torch.cat(parts, -1))
         return maps
+
+    def check_maps(self, maps: Sequence[Tensor]) -> None:
+        """Raise ValueError where a level's cells do not cover the input as its step says."""
+        side = self.size_hw[0]
+        for level, (raw, step) in enumerate(zip(maps, self.steps, strict=True), 1):
+            cells = raw.shape[2]
+            if abs(cells * step / side - 1) > MAX_UNCOVERED:
+                raise ValueError(
+                    f"argument 'steps': level {level} has {cells} cells of {step:g} pixels, "
+                    f"the input has {side} pixels"
+                )
 
     def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.

@@ -49,8 +49,13 @@ class Detect(nn.Module):
         self.fitted = not isinstance(anchors, int)
         self.register_buffer("anchors_wh", levels)
         per_level = levels.shape[1]
-        self.m = nn.ModuleList(nn.Conv2d(c, per_level * (5 + nc), 1) for c in c_in)
+        self.m = nn.ModuleList(self.make_conv(c, per_level * (5 + nc)) for c in c_in)
         self.initialise_biases()
+
+    @staticmethod
+    def make_conv(c_in: int, c_out: int) -> nn.Conv2d:
+        """The 1×1 convolution of a level."""
+        return nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """(b, c, h, w) per level → raw maps (b, anchors, h, w, 5 + classes) per level."""
@@ -65,11 +70,10 @@ class Detect(nn.Module):
         """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
         boxes, scores = [], []
         for raw, anchors_wh, stride in zip(maps, self.anchors_wh, self.strides, strict=True):
-            b = raw.shape[0]
-            boxes.append(decode_grid(raw[..., :4], anchors_wh, stride).reshape(b, -1, 4))
+            boxes.append(decode_grid(raw[..., :4], anchors_wh, stride).flatten(1, 3))
             probabilities = raw[..., 4:].sigmoid()
             level_scores = probabilities[..., 1:] * probabilities[..., :1]
-            scores.append(level_scores.reshape(b, -1, self.nc))
+            scores.append(level_scores.flatten(1, 3))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
 
     def initialise_biases(self) -> None:

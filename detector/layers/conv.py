@@ -89,7 +89,7 @@ class Conv(nn.Module):
     """Conv2d without bias → BatchNorm2d → activation. (b, c_in, h, w) → (b, c_out, h/s, w/s).
 
     Args:
-        padding: ``None`` keeps the size at stride 1.
+        padding: ``None`` keeps the size at stride 1, for odd kernels.
         activation: a name, ``True`` for SiLU, ``False`` for none.
         eps: of the batch norm.
         momentum: of the batch norm.

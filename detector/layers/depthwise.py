@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -48,8 +49,9 @@ def equal_shares(channels: int, parts: int) -> list[int]:
     >>> equal_shares(8, 3)
     [3, 2, 3]
     """
-    owners = [max(-(-j * parts // (channels - 1)) - 1, 0) for j in range(1, channels)]
-    return [owners.count(part) + (part == 0) for part in range(parts)]
+    sizes = Counter(max(-(-j * parts // (channels - 1)) - 1, 0) for j in range(1, channels))
+    sizes[0] += 1  # channel 0, of which the formula says −1
+    return [sizes[part] for part in range(parts)]
 
 
 @register()

@@ -30,11 +30,10 @@ class OSAModule(nn.Module):
         super().__init__()
         if identity and c_in != c_out:
             raise ValueError(f"an identity from {c_in} to {c_out} channels")
-        widths = [c_in] + [width] * convs
         self.convs = nn.ModuleList(
-            _link(widths[i], width, bottleneck, activation) for i in range(convs)
+            _link(width if i else c_in, width, bottleneck, activation) for i in range(convs)
         )
-        self.concat = _conv(sum(widths), c_out, 1, activation)
+        self.concat = _conv(c_in + convs * width, c_out, 1, activation)
         self.ese = ESEBlock(c_out) if ese else nn.Identity()
         self.identity = identity
 

@@ -19,7 +19,7 @@ class ConvAct(nn.Module):
     Weights start as He et al. draw them (arXiv 1502.01852), biases at 0.
 
     Args:
-        padding: ``None`` keeps the size at stride 1.
+        padding: ``None`` keeps the size at stride 1, for odd kernels.
     """
 
     def __init__(

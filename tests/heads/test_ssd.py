@@ -1,6 +1,7 @@
 """SSD's head: default boxes by hand, raw maps, decoding, and what a row may say."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from detector.errors import DetectorError
+from detector.files import packaged_files
 from detector.graph import Detector, build
 from detector.heads.ssd import SSDHead
 
@@ -149,6 +151,34 @@ def test_no_weights_make_an_infinite_box():
 def test_levels_must_agree(values: dict, message: str):
     with pytest.raises(ValueError, match=message):
         head(**values)
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        (3, None),  # 3 cells of 16 pixels: 48 of 48
+        (4, "argument 'steps': level 1 has 4 cells of 16 pixels, the input has 48 pixels"),
+        (2, "argument 'steps': level 1 has 2 cells of 16 pixels, the input has 48 pixels"),
+    ],
+)
+def test_steps_must_cover_the_input(side: int, message: str | None):
+    maps = [torch.zeros(1, side, side, 4, 7)]
+    if message is None:
+        head().check_maps(maps)
+    else:
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            head().check_maps(maps)
+
+
+def test_another_input_size_with_the_old_steps(tmp_path: Path):
+    """Its last level would have 4 × 4 cells of 300 pixels on an input of 512."""
+    path = tmp_path / "a.yaml"
+    text = packaged_files("cfg")["ssd300_neck"].read_text()
+    path.write_text(text.replace("imgsz: 300", "imgsz: 512"))
+    with pytest.raises(
+        DetectorError, match=r"\(SSDHead\).*argument 'steps': level \d has \d cells"
+    ):
+        build(str(path))
 
 
 def test_the_input_size_is_fixed():

@@ -38,6 +38,13 @@ def test_shapes_and_number_of_boxes() -> None:
     assert scores.shape == (2, 25_200, 80)
 
 
+def test_no_image() -> None:
+    detect = head(anchors=ANCHORS)
+    boxes, scores = detect.decode(detect([one[:0] for one in features(64)]))
+    assert boxes.shape == (0, 252, 4)  # 3 · (64 + 16 + 4)
+    assert scores.shape == (0, 252, 80)
+
+
 def test_training_and_evaluation_return_the_same() -> None:
     detect, inputs = head(anchors=ANCHORS), features(64)
     for trained, evaluated in zip(detect.train()(inputs), detect.eval()(inputs), strict=True):

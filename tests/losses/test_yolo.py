@@ -144,6 +144,37 @@ def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
         assert float(found[name].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), name
 
 
+@pytest.mark.parametrize(
+    ("levels", "weight"),
+    [
+        (1, 4.0 * 3),
+        (2, (4.0 + 1.0) * 3 / 2),
+        (3, 4.0 + 1.0 + 0.4),
+        (4, (4.0 + 1.0 + 0.25 + 0.06) * 3 / 4),
+        (5, (4.0 + 1.0 + 0.25 + 0.06 + 0.02) * 3 / 5),
+    ],
+)
+def test_weights_of_levels(levels: int, weight: float):
+    """Logits of 0 and no truth: each level's mean is ln 2, at 640 pixels with a gain of 1."""
+    head = Detect(
+        1, [[8.0, 8.0]] * levels, c_in=[4] * levels, strides=(8, 16, 32, 64, 128)[:levels]
+    )
+    maps = [torch.zeros(1, 1, 3, 5, 6) for _ in range(levels)]
+    found = YoloLoss(head, LossSettings(), side=640)(maps, make_targets(0))
+    assert float(found["loss_objectness"]) == pytest.approx(weight * math.log(2), rel=1e-6)
+
+
+def test_the_quality_that_objectness_learns_moves_no_box():
+    """YOLOv5 takes the overlap as a truth: its gradient ends there."""
+    maps, targets = make_maps(), make_targets(40)
+    make_loss()(maps, targets)["loss_objectness"].backward()
+    for raw in maps:
+        assert raw.grad is not None
+        assert not raw.grad[..., :4].any()
+        assert not raw.grad[..., 5:].any()
+        assert raw.grad[..., 4].all()
+
+
 def test_more_levels_than_weights():
     head = Detect(1, [[8.0, 8.0]] * 6, c_in=[4] * 6, strides=(4, 8, 16, 32, 64, 128))
     with pytest.raises(DetectorError, match="weights for up to 5 levels, the head has 6"):
