@@ -235,7 +235,8 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _Found:
     else:
         paths, problems = voc.listed_images(root / place.image_set, folder)
     annotations = root / str(place.annotations)
-    return _Found(voc.labelled_images(_part(paths, place), annotations, names), problems)
+    images, unclear = voc.labelled_images(_part(paths, place), folder, annotations, names)
+    return _Found(images, problems + unclear)
 
 
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:

@@ -183,7 +183,7 @@ def found_names(
         note = f"class names are the categories of {json}, numbered in the order of their ids"
     elif places[0].format == "Pascal VOC XML":
         folders = sorted({root / str(place.annotations) for place in places})
-        files = [file for folder in folders for file in voc.xml_files(folder).values()]
+        files = [file for folder in folders for file in voc.xml_files(folder)]
         names, note = voc.class_names(files), "class names are those in the XML files, sorted"
     elif places[0].task == "classify":
         names, note = _class_names(root, places)
