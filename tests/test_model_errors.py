@@ -205,6 +205,11 @@ KEY = [
     ),
     Case("grey images", "imgsz: 64", "ch: 1", 5, "ch: expected 3, found 1"),
     Case(
+        "activation of more values than there is memory",
+        "nn.ReLU()", "nn.PReLU(2000000000)",
+        11, "row 0 (Conv): activation 'nn.PReLU(2000000000)': the network exceeds 536870912 ",
+    ),
+    Case(
         "activation misspelt",
         "nn.ReLU()", "nn.RelU6x()",
         6, "unknown activation 'RelU6x'; did you mean 'ReLU6'?",

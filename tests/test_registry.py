@@ -162,7 +162,7 @@ def test_constructors_of_others() -> None:
 
     assert contract_of(Unresolvable).bind(["x", 8]) == {"other": "x", "c_out": 8}
     assert contract_of(Unresolvable).widths == ("c_out",)
-    with pytest.raises(ValueError, match="^argument 'c_out': expected a whole number, found 'y'$"):
+    with pytest.raises(ValueError, match="^argument 'c_out': expected a whole number of at"):
         contract_of(Unresolvable).bind(["x", "y"])
     register("Takes")(Takes)
     with pytest.raises(ValueError, match="^argument 'shape': expected Size or None, found 3$"):

@@ -238,21 +238,25 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _Found:
     else:
         paths, problems = voc.listed_images(root / place.image_set, folder)
     annotations = root / str(place.annotations)
-    return _Found(voc.labelled_images(_part(paths, place), annotations, names), problems)
+    images, unclear = voc.labelled_images(_part(paths, place), folder, annotations, names)
+    return _Found(images, problems + unclear)
 
 
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:
     labels = None if place.labels is None else root / place.labels
+    folder: Path | None = None
+    counts: Counter[str] = Counter()
     if place.list_file is not None:
         paths = yolo.listed_images(root / place.list_file, root)
-        return _Found(yolo.labelled_images(_part(paths, place), len(names), None, labels))
-    folder = root / str(place.images)
-    paths = image_files(folder)
-    stray = yolo.labels_without_image(paths, labels, folder)
-    return _Found(
-        yolo.labelled_images(_part(paths, place), len(names), folder, labels),
-        counts=Counter({"label files without an image": stray}),
-    )
+    else:
+        folder = root / str(place.images)
+        paths = image_files(folder)
+        stray = yolo.labels_without_image(paths, labels, folder)
+        counts = Counter({"label files without an image": stray})
+    images = yolo.labelled_images(_part(paths, place), len(names), folder, labels)
+    unclear = yolo.sharing_images(paths, folder, labels)
+    problems = [unclear[image.path] for image in images if image.path in unclear]
+    return _Found([image for image in images if image.path not in unclear], problems, counts)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _Found:

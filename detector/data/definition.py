@@ -141,8 +141,10 @@ def _bare_place(path: str, root: Path) -> Split:
 
 
 def _has_yolo_labels(folder: Path) -> bool:
-    """Whether there is a folder of labels for the first image below a folder."""
-    return any(yolo.label_path(image_files(folder)[0]).parent.glob("*.txt"))
+    """Whether a label of an image below a folder lies where the first one's would be."""
+    images = image_files(folder)
+    stems = {image.stem for image in images}
+    return any(text.stem in stems for text in yolo.label_path(images[0]).parent.glob("*.txt"))
 
 
 def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from detector.data.folders import files_below, visible
 from detector.data.names import check_names
 from detector.data.readers import classes, coco, voc, yolo
-from detector.data.readers.rows import IMAGE_SUFFIXES, image_files
+from detector.data.readers.rows import has_image, image_files
 from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 
@@ -54,7 +55,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
 
 def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """``annotations/*.json`` beside image folders, or a JSON file in each split's folder."""
-    files = sorted(root.glob("annotations/*.json")) or sorted(root.glob("*/*.json"))
+    files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
     files = [file for file in files if file.stem.startswith("instances_")] or files
     splits: dict[str, tuple[Split, ...]] = {}
     for file in files:
@@ -77,19 +78,19 @@ def _folder_of_images(root: Path, file: Path) -> Path | None:
     if not content.images:
         return None
     first = content.images[0]["file_name"]
-    folders = [file.parent, root, *sorted(p for p in root.glob("*") if p.is_dir())]
-    folders += sorted(path for path in root.glob("*/*") if path.is_dir())
+    folders = [file.parent, root, *sorted(p for p in visible(root, "*") if p.is_dir())]
+    folders += sorted(path for path in visible(root, "*/*") if path.is_dir())
     return next((folder for folder in folders if (folder / first).is_file()), None)
 
 
 def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """``images/train``, ``train/images`` or lists; else the whole of ``images/``, split."""
-    if not any(root.glob("labels")) and not any(root.glob("*/labels")):
+    if not any(root.glob("labels")) and not any(visible(root, "*/labels")):
         return {}
     lists = {name: root / f"{name}.txt" for name in GUESSED_SPLITS}
     if lists["train"].is_file():
         return {n: (Split(list_file=p.name),) for n, p in lists.items() if p.is_file()}
-    folders = [*root.glob("images/*"), *(path.parent for path in root.glob("*/images"))]
+    folders = [*visible(root, "images/*"), *(path.parent for path in visible(root, "*/images"))]
     splits = _named_folders(root, folders)
     for name, (place,) in splits.items():
         if (root / str(place.images) / "images").is_dir():
@@ -101,7 +102,7 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """VOC's folders with image-set lists; folders of each split; else all XML files, split."""
-    if next(root.rglob("*.xml"), None) is None:
+    if not _has_annotation(root):
         return {}
     images, annotations = (
         name if (root / name).is_dir() else "." for name in ("JPEGImages", "Annotations")
@@ -114,7 +115,7 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
             splits[name] = (place,)
     if splits:
         return splits
-    with_xml = [path for path in root.glob("*") if next(path.rglob("*.xml"), None) is not None]
+    with_xml = [path for path in visible(root, "*") if _has_annotation(path)]
     named = _named_folders(root, with_xml)
     if named:
         for name, (place,) in named.items():
@@ -125,7 +126,7 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """A folder of images for each class in each split's folder; else one for each class, split."""
-    splits = _named_folders(root, [path for path in root.glob("*") if classes.is_folder(path)])
+    splits = _named_folders(root, [path for path in visible(root, "*") if classes.is_folder(path)])
     if splits:
         return {n: (Split(class_folders=place.images),) for n, (place,) in splits.items()}
     names = classes.folder_names(root)
@@ -141,7 +142,7 @@ def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split
     found: dict[str, tuple[Split, ...]] = {}
     for folder in sorted(folders):
         name = _split_name(folder.name)
-        if name and folder.is_dir() and _has_image(folder):
+        if name and folder.is_dir() and has_image(folder):
             found.setdefault(name, (Split(images=_relative(folder, root)),))
     return {name: found[name] for name in GUESSED_SPLITS if name in found}
 
@@ -161,8 +162,9 @@ def _split_name(word: str) -> str | None:
     return "val" if name.startswith("val") else name
 
 
-def _has_image(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
+def _has_annotation(folder: Path) -> bool:
+    """Whether there is Pascal VOC's XML below a folder, not only that of something else."""
+    return any(voc.is_annotation(file) for file in files_below(folder, voc.SUFFIXES))
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -183,7 +185,7 @@ def found_names(
         note = f"class names are the categories of {json}, numbered in the order of their ids"
     elif places[0].format == "Pascal VOC XML":
         folders = sorted({root / str(place.annotations) for place in places})
-        files = [file for folder in folders for file in voc.xml_files(folder).values()]
+        files = [file for folder in folders for file in voc.xml_files(folder)]
         names, note = voc.class_names(files), "class names are those in the XML files, sorted"
     elif places[0].task == "classify":
         names, note = _class_names(root, places)

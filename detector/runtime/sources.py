@@ -207,7 +207,9 @@ def _passing_over(on_bad: OnBad | None) -> Iterator[None]:
 
 
 def _in_folder(folder: Path) -> list[str]:
-    entries = (entry for entry in os.scandir(folder) if _is_media(entry.path))
+    # Hidden files are left out, as glob does: a Mac writes a ._0.jpg beside 0.jpg.
+    visible = (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
+    entries = (entry for entry in visible if _is_media(entry.path))
     names = sorted(entry.path for entry in entries if entry.is_file())
     if not names:
         raise DetectorError(

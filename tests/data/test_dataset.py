@@ -322,6 +322,77 @@ def test_a_bare_folder_of_xml_matched_by_stem(tmp_path: Path, make_image) -> Non
     assert all(len(sample.class_ids) == 1 for sample in dataset.samples)
 
 
+def test_xml_files_beside_images_of_the_same_names(tmp_path: Path, make_image) -> None:
+    """Two cameras, both with 0.jpg: each has its own boxes and its own classes."""
+    for folder, text in (("cam1", "cat 1 2 30 20"), ("cam2", "dog 5 5 9 9")):
+        for number in range(2):
+            image = make_image(f"{folder}/{number}.jpg")
+            image.with_suffix(".xml").write_text(voc_xml(text))
+    (tmp_path / "list.txt").write_text("cam1/0\ncam1/1\ncam2/0\ncam2/1\n")
+    definition = tmp_path / "set.yaml"
+    definition.write_text("train: {images: ., annotations: ., image_set: list.txt}\nval: \n")
+    dataset = open_dataset(definition, "train")
+    assert dataset.names == ("cat", "dog")
+    found = [(s.path.relative_to(tmp_path).as_posix(), *s.class_ids) for s in dataset.samples]
+    assert found == [("cam1/0.jpg", 0), ("cam1/1.jpg", 0), ("cam2/0.jpg", 1), ("cam2/1.jpg", 1)]
+    definition.unlink()
+    bare = [open_dataset(tmp_path, split) for split in ("train", "val")]
+    assert {part.names for part in bare} == {("cat", "dog")}
+    boxes = {s.path.parent.name: s.boxes_xyxy.tolist() for part in bare for s in part.samples}
+    assert boxes == {"cam1": [[1, 2, 30, 20]], "cam2": [[5, 5, 9, 9]]}
+
+
+def test_labels_that_may_be_of_two_images(tmp_path: Path, make_image) -> None:
+    for name in ("pics/x/0.jpg", "pics/y/0.jpg", "pics/1.jpg"):
+        make_image(name)
+    (tmp_path / "labels").mkdir()
+    for number in range(2):
+        (tmp_path / f"labels/{number}.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "marks").mkdir()
+    for number in range(2):
+        (tmp_path / f"marks/{number}.xml").write_text(voc_xml("cat 1 2 30 20"))
+    definition = tmp_path / "set.yaml"
+    definition.write_text(
+        "names: [cat]\ntrain: {images: pics, labels: labels}\n"
+        "val: {images: pics, annotations: marks}\n"
+        "test: {list_file: list.txt, labels: labels}\n"
+    )
+    (tmp_path / "list.txt").write_text("pics/x/0.jpg\npics/y/0.jpg\npics/1.jpg\n")
+    for split in ("val", "test"):
+        with pytest.raises(DetectorError) as caught:
+            open_dataset(definition, split)
+        first, *others = str(caught.value).splitlines()
+        assert first == (
+            f"2 fatal problems in split {split!r} of {definition} (--skip-bad leaves them out):"
+        )
+        file = {"val": "marks/0.xml", "test": "labels/0.txt"}[split]
+        expected = {"val": f"{tmp_path}/marks/x/0.xml", "test": "a file for each"}[split]
+        assert others[0] == (
+            f"  {tmp_path}/pics/x/0.jpg: {tmp_path}/{file} may be its labels or those of "
+            f"{tmp_path}/pics/y/0.jpg, expected {expected}"
+        )
+        dataset = open_dataset(definition, split, skip_bad=True)
+        assert [sample.path.name for sample in dataset.samples] == ["1.jpg"]
+        assert "images dropped (--skip-bad): 2" in dataset.report
+    # below a folder the path decides: the labels of pics/x/0.jpg would be labels/x/0.txt
+    assert [len(sample.class_ids) for sample in open_dataset(definition, "train").samples] == [
+        1,
+        0,
+        0,
+    ]
+
+
+def test_linked_and_hidden_folders(yolo_folder, make_image, tmp_path: Path) -> None:
+    path = yolo_folder({"a": "0 .5 .5 .1 .1"})
+    make_image("store/b.png")
+    make_image("images/train/.ipynb_checkpoints/a-checkpoint.png")
+    (tmp_path / "images/train/p0").symlink_to(tmp_path / "store")
+    (tmp_path / "labels/train/p0").mkdir()
+    (tmp_path / "labels/train/p0/b.txt").write_text("1 .5 .5 .1 .1")
+    dataset = open_dataset(path, "train")
+    assert [(s.path.name, *s.class_ids) for s in dataset.samples] == [("a.png", 0), ("b.png", 1)]
+
+
 # --------------------------------------------------------------------------------- the real data
 
 

@@ -155,6 +155,36 @@ def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
     )
 
 
+def test_texts_and_xml_files_that_are_no_labels_do_not_decide(tmp_path: Path, make_image) -> None:
+    for name in ("dog/a.png", "cat/b.png"):
+        make_image(name)
+    for name in ("README.txt", "cat/LICENSE.txt", "licence.json"):
+        (tmp_path / name).write_text("Free for all.")
+    (tmp_path / "project.xml").write_text("<project/>")
+    definition = load_definition(tmp_path)
+    assert definition.splits["train"] == (Split(class_folders=".", part=(0.0, 0.8)),)
+    assert definition.names == ("cat", "dog")
+    (tmp_path / "all.yaml").write_text("train: .\n")
+    assert load_definition(tmp_path / "all.yaml").splits == {"train": (Split(class_folders="."),)}
+
+
+def test_hidden_folders_do_not_decide(tmp_path: Path, make_image) -> None:
+    for name in ("dog/a.png", "cat/b.png", ".cache/images/train/c.png", ".cache/labels/d.png"):
+        make_image(name)
+    (tmp_path / ".idea").mkdir()
+    (tmp_path / ".idea/a.xml").write_text("<annotation/>")
+    assert load_definition(tmp_path).names == ("cat", "dog")
+
+
+def test_linked_split_folders(tmp_path: Path, make_image) -> None:
+    make_image("store/cat/a.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train").symlink_to("../store")
+    definition = load_definition(tmp_path / "set")
+    assert definition.splits == {"train": (Split(class_folders="train"),)}
+    assert definition.names == ("cat",)
+
+
 def test_images_in_folders_of_splits_are_no_classes(tmp_path: Path, make_image) -> None:
     for name in ("train/a.jpg", "val/b.jpg"):
         make_image(name)

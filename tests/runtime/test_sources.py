@@ -65,6 +65,11 @@ def test_folder_by_name_one_level_without_other_files(image_folder):
     assert [frame.name for frame in source] == ["a", "b", "c", "d"]  # a second time
 
 
+def test_hidden_files_are_left_out(image_folder):
+    (image_folder / "._a.png").write_bytes(b"a Mac's notes on a.png")
+    assert names(image_folder) == names(image_folder / "*") == ["a", "b", "c"]
+
+
 def test_glob_and_its_subfolders(image_folder, monkeypatch):
     monkeypatch.chdir(image_folder.parent)
     write_image(image_folder / "deeper" / "z.jpg", np.zeros((8, 8, 3), np.uint8))

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
+from detector.data.folders import files_below, visible
 from detector.data.problems import Problem
 from detector.data.readers.rows import (
     IMAGE_SUFFIXES,
@@ -18,6 +19,7 @@ from detector.data.readers.rows import (
     LabelRow,
     Labels,
     SizeHW,
+    has_image,
     image_files,
     listed_path,
     read_lines,
@@ -76,8 +78,9 @@ def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Found
 
 def folder_names(folder: Path) -> list[str]:
     """Names of the folders in a folder that hold images, sorted."""
-    folders = sorted(path for path in folder.glob("*") if path.is_dir())
-    return [path.name for path in folders if not path.name.startswith(".") and _has_image(path)]
+    # All images are gone through, so that the names are those that the images will be read under.
+    places = (path.relative_to(folder).parts for path in files_below(folder, IMAGE_SUFFIXES))
+    return sorted({name for name, *below in places if below})
 
 
 def list_names(list_file: Path) -> list[str]:
@@ -99,9 +102,21 @@ def is_list(list_file: Path) -> bool:
 def is_folder(folder: Path) -> bool:
     """Whether a folder holds folders of images, no image of its own, and no YOLO labels."""
     # A folder of a hundred thousand images says so with its first one.
-    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*")):
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in visible(folder, "*")):
         return False
-    return bool(folder_names(folder)) and not any(folder.rglob("*.txt"))
+    return has_image(folder) and not _has_labels(folder)
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether there are YOLO labels: a text in a folder ``labels``, or with an image's name.
+
+    Others, such as a README.txt, say nothing about the images.
+    """
+    texts = list(files_below(folder, {".txt"}))
+    if any("labels" in text.relative_to(folder).parts[:-1] for text in texts):
+        return True
+    stems = {text.stem for text in texts}
+    return bool(stems) and any(p.stem in stems for p in files_below(folder, IMAGE_SUFFIXES))
 
 
 def _rows(list_file: Path) -> Iterator[tuple[int, str, str]]:
@@ -131,7 +146,3 @@ def _class_number(label: str, names: Sequence[str]) -> int | None:
 
 def _expected(name: str, names: Sequence[str]) -> str:
     return nearest(name, names) or f"; expected a name or 0 to {len(names) - 1}"
-
-
-def _has_image(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detector.data.folders import files_below
 from detector.data.problems import Problem
 from detector.errors import DetectorError
 
@@ -69,14 +70,15 @@ def image_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DetectorError("no such folder of images", file=folder)
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    found = sorted(files_below(folder, IMAGE_SUFFIXES))
     if not found:
         raise DetectorError("no image in this folder", file=folder)
     return found
+
+
+def has_image(folder: Path) -> bool:
+    """Whether there is an image file anywhere below a folder."""
+    return any(True for _ in files_below(folder, IMAGE_SUFFIXES))
 
 
 def listed_path(line: str, beside: Path, root: Path) -> Path:
@@ -104,11 +106,3 @@ def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int
     if not found:
         raise DetectorError(f"is empty, expected {expected}", file=path)
     return found
-
-
-def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    """File name without suffix → path; of several the first."""
-    stems: dict[str, Path] = {}
-    for path in paths:
-        stems.setdefault(path.stem, path)
-    return stems

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeGuard
 from xml.parsers import expat
 
+from detector.data.folders import files_below
 from detector.data.problems import Problem, other_size
+from detector.data.readers.pairing import Match, Pairing, path_below
 from detector.data.readers.rows import (
+    IMAGE_SUFFIXES,
     LabelledImage,
     LabelRow,
     Labels,
     SizeHW,
-    by_stem,
     image_files,
     read_lines,
 )
 from detector.errors import DetectorError, nearest
 
+SUFFIXES = frozenset({".xml"})
 MAX_XML_BYTES = 4 << 20
 MAX_XML_DEPTH = 32
 MAX_DIGITS = 9
@@ -48,59 +51,87 @@ class Node:
 
 
 def labelled_images(
-    images: Sequence[Path], annotations: Path, names: Sequence[str]
-) -> list[LabelledImage]:
-    """Pair images with the XML files below a folder that have their stems.
+    images: Sequence[Path], folder: Path, annotations: Path, names: Sequence[str]
+) -> tuple[list[LabelledImage], list[Problem]]:
+    """Pair images with XML files; where it is not clear which go together, the image is a problem.
+
+    Args:
+        images: those of the folder that are asked for.
+        folder: the folder of images.
+        annotations: the folder of XML files. A file has its image's path below the folder; or
+            only its name, where no other image and no other file has that name.
+        names: class names.
 
     Raises:
         DetectorError: not one of the images has an XML file.
     """
-    files = xml_files(annotations)
+    # Which names are clear does not depend on the part of the images that is asked for.
+    by_path = {path_below(folder, image): image for image in image_files(folder)}
+    pairing = Pairing(annotations, xml_files(annotations), by_path)
     class_ids = {name: index for index, name in enumerate(names)}
-    if not any(image.stem in files for image in images):
+    matches = [pairing.find(path_below(folder, image)) for image in images]
+    if not any(match.files for match in matches):
         raise DetectorError(
             f"not one of {len(images)} images has an XML file; the first was looked for as "
             f"{images[0].stem}.xml",
             file=annotations,
         )
-    return [
-        LabelledImage(
-            image,
-            number,
-            partial(
-                read_labels,
-                files.get(image.stem, annotations / f"{image.stem}.xml"),
-                class_ids=class_ids,
-            ),
-        )
-        for number, image in enumerate(images, 1)
-    ]
+    labelled: list[LabelledImage] = []
+    problems: list[Problem] = []
+    for number, (image, match) in enumerate(zip(images, matches, strict=True), 1):
+        own = annotations / f"{path_below(folder, image)}.xml"
+        if match.is_unclear:
+            what = f"{_choices(match, by_path)}, expected {own}"
+            problems.append(Problem(image, what, spoils_image=True))
+        else:
+            read = partial(read_labels, match.file or own, class_ids=class_ids)
+            labelled.append(LabelledImage(image, number, read))
+    return labelled, problems
 
 
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Problem]]:
-    """The images whose stems an image-set list names, one a line, and the lines without one."""
-    stems = by_stem(image_files(folder))
+    """The images that an image-set list names, one a line, and the lines without one.
+
+    A line is an image's path below the folder, or its name, where no other has that; with or
+    without suffix.
+    """
+    files = image_files(folder)
+    known = {stem for file in files for stem in (path_below(folder, file), file.stem)}
+    lines = [(line, text, _listed(text, known)) for line, text in read_lines(image_set)]
+    pairing = Pairing(folder, files, (path for _, _, path in lines))
     images: list[Path] = []
     problems: list[Problem] = []
-    for line, stem in read_lines(image_set):
-        image = stems.get(stem) or stems.get(Path(stem).stem)
-        if image is None:
-            what = f"no image {stem!r} in {folder}"
-            problems.append(Problem(image_set, what, line, spoils_image=True))
-        else:
-            images.append(image)
+    for line, text, path in lines:
+        match = pairing.find(path)
+        if match.file is not None:
+            images.append(match.file)
+            continue
+        what = f"no image {text!r} in {folder}"
+        if len(match.files) > 1:
+            what = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
+        elif match.files:
+            what += f"; {match.files[0]} may also be {match.rivals[0]!r}"
+        problems.append(Problem(image_set, what, line, spoils_image=True))
     return images, problems
 
 
-def xml_files(folder: Path) -> dict[str, Path]:
-    """Stem → XML file, of all below a folder.
+def xml_files(folder: Path) -> list[Path]:
+    """All XML files below a folder, sorted by path.
 
     Raises:
         DetectorError: no such folder.
     """
     if not folder.is_dir():
         raise DetectorError("no such folder of annotations", file=folder)
-    return by_stem(sorted(folder.rglob("*.xml")))
+    return sorted(files_below(folder, SUFFIXES))
+
+
+def is_annotation(file: Path) -> bool:
+    """Whether an XML file describes an image; one that cannot be read counts as one that should."""
+    try:
+        return read_xml(file).tag == "annotation"
+    except DetectorError:
+        return True
 
 
 def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Labels:
@@ -154,6 +185,25 @@ def read_xml(file: Path) -> Node:
     if len(data) > MAX_XML_BYTES:
         raise DetectorError(f"has more than {MAX_XML_BYTES} bytes", file=file)
     return _Reader(file).read(data)
+
+
+def _listed(text: str, known: Collection[str]) -> str:
+    """The path that a line of an image set means, without an image's or label's suffix."""
+    path = Path(text)
+    has_suffix = path.suffix.lower() in IMAGE_SUFFIXES | SUFFIXES and path.as_posix() not in known
+    return (path.with_suffix("") if has_suffix else path).as_posix()
+
+
+def _choices(match: Match, by_path: Mapping[str, Path]) -> str:
+    """What the labels of an image may be, or what else they may be the labels of."""
+    if len(match.files) > 1:
+        return f"its labels may be {_either(match.files)}"
+    return f"{match.files[0]} may be its labels or those of {by_path[match.rivals[0]]}"
+
+
+def _either(files: Sequence[Path]) -> str:
+    first, second, *more = files
+    return f"{first} or {second}" + (f" or {len(more)} more" if more else "")
 
 
 class _Reader:

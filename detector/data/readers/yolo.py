@@ -6,10 +6,13 @@ Rows with a class and at least three points (segmentation) count as the box arou
 from __future__ import annotations
 
 import math
+import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from detector.data.problems import Problem
 from detector.data.readers.rows import (
     LabelledImage,
     LabelRow,
@@ -58,6 +61,27 @@ def labelled_images(
     ]
 
 
+def sharing_images(
+    images: Sequence[Path], folder: Path | None = None, labels: Path | None = None
+) -> dict[Path, Problem]:
+    """Images of different folders that would have the same label file, each with its problem."""
+    stems = Counter(image.stem for image in images)
+    by_file: dict[Path, list[Path]] = {}
+    for image in (image for image in images if stems[image.stem] > 1):
+        by_file.setdefault(label_path(image, folder, labels), []).append(image)
+    problems: dict[Path, Problem] = {}
+    for file, group in by_file.items():
+        if len(group) == 1 or not file.is_file():
+            continue
+        places = {image: os.path.realpath(image.parent) for image in group}
+        for image in group:
+            other = next((one for one in group if places[one] != places[image]), None)
+            if other is not None:
+                what = f"{file} may be its labels or those of {other}, expected a file for each"
+                problems[image] = Problem(image, what, spoils_image=True)
+    return problems
+
+
 def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Path) -> int:
     """How many label files in the folders of a split's labels belong to none of its images."""
     wanted = {label_path(image, folder, labels) for image in images}
@@ -74,14 +98,15 @@ def listed_images(list_file: Path, root: Path) -> list[Path]:
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:
     """Where the label file of an image is.
 
-    In ``labels`` if that is given; else in the folder beside its last ``images``, in a sibling
-    ``labels`` of its folder, or beside the image, whichever folder exists.
+    In ``labels`` if that is given, below it in folders of the same names; else in the folder
+    beside its last ``images``, in a sibling ``labels`` of its folder, or beside the image,
+    whichever folder exists.
 
     >>> label_path(Path("set/images/train/a.jpg")).as_posix()
     'set/labels/train/a.txt'
     """
     if labels is not None:
-        relative = image.relative_to(folder) if folder is not None else Path(image.name)
+        relative = _end_of_path(image, labels) if folder is None else image.relative_to(folder)
         return labels / relative.with_suffix(".txt")
     name = f"{image.stem}.txt"
     places = [image.parent.parent / "labels" / name, image.with_name(name)]
@@ -167,6 +192,16 @@ def largest_class(files: Sequence[Path]) -> int:
         numbers = (int(column) for column in first_columns if column.isdecimal())
         largest = max(largest, max(numbers, default=-1))
     return largest
+
+
+def _end_of_path(image: Path, labels: Path) -> Path:
+    """As much of the end of a listed image's path as there are folders for below ``labels``."""
+    parts = Path(os.path.normpath(image)).relative_to(image.anchor).parts
+    ends = (Path(*parts[start:]) for start in range(len(parts)))
+    return next(
+        (end for end in ends if ".." not in end.parts and (labels / end).parent.is_dir()),
+        Path(image.name),
+    )
 
 
 def _number(text: str) -> float:

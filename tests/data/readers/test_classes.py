@@ -43,6 +43,19 @@ def test_folders(tmp_path: Path, make_image) -> None:
     assert problems == []
 
 
+def test_linked_folders_are_classes_and_hidden_ones_are_not(tmp_path: Path, make_image) -> None:
+    for name in ("set/a/1.png", "set/b/2.png", "store/c/3.png", "set/.cache/d/4.png"):
+        make_image(name)
+    make_image("set/a/.ipynb_checkpoints/1-checkpoint.png")
+    (tmp_path / "set/c").symlink_to("../store/c")
+    (tmp_path / "set/c/again").symlink_to(tmp_path / "set")
+    (tmp_path / "set/of").symlink_to("a")  # the same images once more: no class without images
+    assert folder_names(tmp_path / "set") == ["a", "b", "c"]
+    images, problems = images_in_folders(tmp_path / "set", ("a", "b", "c"))
+    assert kinds(images) == {"1.png": 0, "2.png": 1, "3.png": 2}
+    assert problems == []
+
+
 def test_images_that_have_no_class(tmp_path: Path, make_image) -> None:
     for name in ("a.png", "cats/b.png", "cat/c.png", "zebra/d.png"):
         make_image(name)
@@ -129,5 +142,28 @@ def test_what_is_recognised(tmp_path: Path, make_image) -> None:
     assert not is_folder(tmp_path / "none")
     make_image("set/cat/a.png")
     assert is_folder(tmp_path / "set")
+    make_image("set/.thumbnail.png")
+    assert is_folder(tmp_path / "set")
     make_image("set/b.png")
     assert not is_folder(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("README.txt", True),
+        ("classes.txt", True),
+        ("cat/README.txt", True),
+        ("cat/.a.txt", True),
+        ("cat/a.txt", False),  # the label of cat/a.png
+        ("marks/a.txt", False),
+        ("labels/README.txt", False),
+    ],
+)
+def test_only_labels_say_that_folders_are_no_classes(
+    tmp_path: Path, make_image, name: str, expected: bool
+) -> None:
+    make_image("set/cat/a.png")
+    (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "set" / name).touch()
+    assert is_folder(tmp_path / "set") == expected

@@ -10,9 +10,12 @@ import pytest
 from detector.data.readers.voc import (
     MAX_XML_BYTES,
     class_names,
+    is_annotation,
+    labelled_images,
     listed_images,
     read_labels,
     read_xml,
+    xml_files,
 )
 from detector.errors import DetectorError
 
@@ -149,6 +152,119 @@ def test_listed_images(tmp_path: Path) -> None:
     assert [image.name for image in images] == ["b.png", "a.jpg", "c.v2.jpg"]
     (problem,) = problems
     assert str(problem) == f"{listing}:4: no image 'd' in {tmp_path / 'pics'}"
+
+
+def touch(folder: Path, names: str) -> None:
+    for name in names.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "lines", "found", "messages"),
+    [
+        # folders are part of the path, with and without suffix, with and without "./"
+        ("x/0.jpg y/0.jpg", "y/0 ./x/0.jpg", "y/0.jpg x/0.jpg", []),
+        ("x/0.jpg y/0.jpg 0.jpg", "0 y/0.xml", "0.jpg y/0.jpg", []),
+        # a name alone, or behind a folder of another name
+        ("x/0.jpg y/1.jpg", "1 pics/0.jpg", "y/1.jpg x/0.jpg", []),
+        ("x/a.jpg.png", "a.jpg", "x/a.jpg.png", []),
+        ("x/0.jpg", "z/0 z/0", "x/0.jpg x/0.jpg", []),
+        (
+            "x/0.jpg y/0.jpg z/0.jpg y/1.jpg",
+            "1 0",
+            "y/1.jpg",
+            ["2: '0' may be {0}/x/0.jpg or {0}/y/0.jpg or 1 more, expected a path below {0}"],
+        ),
+        ("x/0.jpg", "x/0 y/0", "x/0.jpg", ["2: no image 'y/0' in {0}"]),
+        (
+            "0.jpg",
+            "x/0 y/0",
+            "",
+            [
+                "1: no image 'x/0' in {0}; {0}/0.jpg may also be 'y/0'",
+                "2: no image 'y/0' in {0}; {0}/0.jpg may also be 'x/0'",
+            ],
+        ),
+    ],
+)
+def test_listed_images_in_folders(
+    tmp_path: Path, pictures: str, lines: str, found: str, messages: list[str]
+) -> None:
+    folder = tmp_path / "pics"
+    touch(folder, pictures)
+    listing = tmp_path / "train.txt"
+    listing.write_text("\n".join(lines.split()))
+    images, problems = listed_images(listing, folder)
+    assert images == [folder / name for name in found.split()]
+    assert [str(problem) for problem in problems] == [
+        f"{listing}:{message.format(folder)}" for message in messages
+    ]
+    assert all(problem.spoils_image for problem in problems)
+
+
+def paired(folder: Path, asked: str) -> tuple[list[Path], list[str]]:
+    """The label files of the images that are asked for, and the problems."""
+    asked_for = [folder / "pics" / name for name in asked.split()]
+    images, problems = labelled_images(asked_for, folder / "pics", folder / "marks", ["cat"])
+    assert all(problem.spoils_image for problem in problems)
+    files = [image.read_labels((20, 40)).file.relative_to(folder) for image in images]
+    return files, [str(problem) for problem in problems]
+
+
+def test_labels_have_their_images_path(tmp_path: Path) -> None:
+    touch(tmp_path / "pics", "x/0.jpg y/0.jpg y/1.jpg y/2.jpg")
+    touch(tmp_path / "marks", "x/0.xml y/0.xml z/1.XML")
+    assert paired(tmp_path, "x/0.jpg y/0.jpg y/1.jpg y/2.jpg") == (
+        [Path("marks") / name for name in ("x/0.xml", "y/0.xml", "z/1.XML", "y/2.xml")],
+        [],
+    )
+
+
+def test_two_images_that_one_file_may_belong_to(tmp_path: Path) -> None:
+    touch(tmp_path / "pics", "x/0.jpg y/0.jpg 1.jpg")
+    touch(tmp_path / "marks", "0.xml 1.xml")
+    pics, marks = tmp_path / "pics", tmp_path / "marks"
+    message = (
+        f"{pics}/x/0.jpg: {marks}/0.xml may be its labels or those of {pics}/y/0.jpg, "
+        f"expected {marks}/x/0.xml"
+    )
+    # the other image counts though it is not asked for
+    assert paired(tmp_path, "1.jpg x/0.jpg") == ([Path("marks/1.xml")], [message])
+    assert paired(tmp_path, "x/0.jpg") == ([], [message])
+
+
+def test_two_files_that_one_image_may_have(tmp_path: Path) -> None:
+    touch(tmp_path / "pics", "0.jpg")
+    touch(tmp_path / "marks", "x/0.xml y/0.xml")
+    marks = tmp_path / "marks"
+    assert paired(tmp_path, "0.jpg")[1] == [
+        f"{tmp_path}/pics/0.jpg: its labels may be {marks}/x/0.xml or {marks}/y/0.xml, "
+        f"expected {marks}/0.xml"
+    ]
+
+
+def test_not_one_xml_file(tmp_path: Path) -> None:
+    touch(tmp_path, "pics/a.jpg pics/b.jpg marks/c.xml")
+    with pytest.raises(DetectorError) as caught:
+        paired(tmp_path, "a.jpg b.jpg")
+    assert str(caught.value) == (
+        f"{tmp_path}/marks: not one of 2 images has an XML file; the first was looked for as a.xml"
+    )
+
+
+def test_xml_files_in_links_and_hidden_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "marks/a.xml marks/.old/a.xml store/b.xml")
+    (tmp_path / "marks/more").symlink_to(tmp_path / "store")
+    files = [tmp_path / "marks" / name for name in ("a.xml", "more/b.xml")]
+    assert xml_files(tmp_path / "marks") == files
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(OBJECT, True), ("<project/>", False), ("<annotation>", True)]
+)
+def test_what_is_an_annotation(write, text: str, expected: bool) -> None:
+    assert is_annotation(write(text)) == expected
 
 
 def test_class_names_are_sorted_and_unreadable_files_have_none(tmp_path: Path, write) -> None:

@@ -16,6 +16,7 @@ from detector.data.readers.yolo import (
     listed_images,
     parse_row,
     read_labels,
+    sharing_images,
 )
 from detector.errors import DetectorError
 
@@ -116,6 +117,32 @@ def test_label_paths(tmp_path: Path) -> None:
     assert label_path(image) == tmp_path / "images/other/set/a.txt"
     marks = label_path(tmp_path / "pics/x/a.jpg", tmp_path / "pics", tmp_path / "marks")
     assert marks == tmp_path / "marks/x/a.txt"
+
+
+def test_label_paths_of_listed_images_keep_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "marks/x").mkdir(parents=True)
+    marks = tmp_path / "marks"
+    for image, label in (("x/0.jpg", "x/0.txt"), ("x/../x/0.jpg", "x/0.txt"), ("0.jpg", "0.txt")):
+        assert label_path(tmp_path / "pics" / image, None, marks) == marks / label
+        assert label_path(Path(image), None, marks) == marks / label
+    assert label_path(tmp_path / "pics/y/0.jpg", None, marks) == marks / "0.txt"  # no folder y
+    assert label_path(Path("../pics/x/0.jpg"), None, marks) == marks / "x/0.txt"
+
+
+def test_images_of_two_folders_with_one_label_file(tmp_path: Path) -> None:
+    """``labels`` beside ``x`` and ``y``: the labels of x/0.jpg and of y/0.jpg."""
+    for name in ("x", "y", "labels"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "labels/0.txt").touch()
+    images = [tmp_path / name for name in ("x/0.jpg", "x/0.png", "x/1.jpg", "y/0.jpg", "y/1.jpg")]
+    problems = sharing_images(images)
+    assert list(problems) == [images[0], images[1], images[3]]
+    assert str(problems[images[0]]) == (
+        f"{tmp_path}/x/0.jpg: {tmp_path}/labels/0.txt may be its labels or those of "
+        f"{tmp_path}/y/0.jpg, expected a file for each"
+    )
+    assert sharing_images(images[:3]) == {}
+    assert all(problem.spoils_image for problem in problems.values())
 
 
 def test_listed_images(tmp_path: Path) -> None:

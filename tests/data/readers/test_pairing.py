@@ -1,0 +1,45 @@
+"""Files that go with paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detector.data.readers.pairing import Match, Pairing, path_below
+
+SET = Path("set")
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "matches"),
+    [
+        ("", "a", {"a": ((), ())}),
+        ("a.xml b.xml", "b", {"b": (("b.xml",), ())}),
+        # the same path, then a name that is left over once on both sides
+        ("x/0.xml y/0.xml", "x/0 y/0", {"x/0": (("x/0.xml",), ()), "y/0": (("y/0.xml",), ())}),
+        ("x/0.xml z/0.xml", "x/0 y/0", {"x/0": (("x/0.xml",), ()), "y/0": (("z/0.xml",), ())}),
+        ("x/0.xml", "x/0 y/0", {"x/0": (("x/0.xml",), ()), "y/0": ((), ())}),
+        ("marks/0.xml", "pictures/0", {"pictures/0": (("marks/0.xml",), ())}),
+        # several files, several paths, both
+        ("x/0.xml y/0.xml", "0", {"0": (("x/0.xml", "y/0.xml"), ())}),
+        ("0.xml", "x/0 y/0", {"x/0": (("0.xml",), ("y/0",)), "y/0": (("0.xml",), ("x/0",))}),
+        ("v/0.xml w/0.xml", "x/0 y/0", {"x/0": (("v/0.xml", "w/0.xml"), ("y/0",))}),
+        # two suffixes, a point in a name, a path that is wanted twice
+        ("a.jpg a.png", "a", {"a": (("a.jpg",), ())}),
+        ("x/a.b.jpg a.c.jpg", "a.b", {"a.b": (("x/a.b.jpg",), ())}),
+        ("x/0.xml", "y/0 y/0", {"y/0": (("x/0.xml",), ())}),
+    ],
+)
+def test_matches(files: str, wanted: str, matches: dict[str, tuple]) -> None:
+    pairing = Pairing(SET, [SET / name for name in files.split()], wanted.split())
+    for path, (found, rivals) in matches.items():
+        match = pairing.find(path)
+        assert match == Match(tuple(SET / name for name in found), rivals)
+        is_clear = len(found) == 1 and not rivals
+        assert match.file == (SET / found[0] if is_clear else None)
+        assert match.is_unclear == (bool(found) and not is_clear)
+
+
+def test_path_below() -> None:
+    assert path_below(Path("/a"), Path("/a/b/c.d.jpg")) == "b/c.d"
