@@ -21,7 +21,7 @@ MAX_IMAGE_PIXELS = 2**27
 """Larger images are refused before they are decoded (134 megapixels, 400 MB)."""
 
 MAX_IMAGE_BYTES = 1 << 30
-"""Largest image file: 16-bit colours and transparency of as many pixels, not compressed."""
+"""Largest image file: as many pixels of 16-bit colours, not compressed, take 800 MB."""
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what it says of broken files, we say
