@@ -16,7 +16,7 @@ import pydantic
 import yaml
 
 from detector.errors import DetectorError, nearest, shown
-from detector.files import atomic, find_file, write_text
+from detector.files import atomic, find_file, read_text, write_text
 
 __all__ = ["Strict", "YamlFile", "atomic", "find_file", "read_yaml", "validate", "write_text"]
 
@@ -176,17 +176,7 @@ def read_yaml(path: str | Path) -> YamlFile:
         DetectorError: missing, too large, not text, or not well-formed; with its line.
     """
     path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_YAML_BYTES:
-            raise DetectorError(
-                f"has {size} bytes, a YAML file may have {MAX_YAML_BYTES}", file=path
-            )
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
-    except UnicodeDecodeError as error:
-        raise DetectorError("is not UTF-8 text", file=path) from error
+    text = read_text(path, MAX_YAML_BYTES, "a YAML file")
     return YamlFile(path, text)
 
 

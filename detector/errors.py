@@ -36,6 +36,10 @@ class DetectorError(Exception):
         return f"{place}: {self.message}"
 
 
+class MissingFileError(DetectorError):
+    """There is no such file, which may be as well: an image without labels, say."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal ended the work at a point from where it can go on.
 

@@ -1,14 +1,18 @@
-"""Files that appear whole or not at all, and the YAML files that travel with the package."""
+"""Files that are written whole or not at all, files that are read whole if they are not too large.
+
+And the YAML files that travel with the package.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from detector.errors import DetectorError, nearest
+from detector.errors import DetectorError, MissingFileError, nearest
 
 TEMPORARY = ".*.tmp*"
 """Pattern of what :func:`atomic` writes beside a file; a killed process leaves it behind."""
@@ -66,6 +70,58 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_limited(path: str | Path, limit_bytes: int, expected: str) -> bytes:
+    """The whole of a regular file: devices and pipes may have no end, and may never begin.
+
+    Args:
+        path: the file.
+        limit_bytes: its largest size.
+        expected: what the file should be, e.g. ``"an image"``.
+
+    Raises:
+        MissingFileError: there is none.
+        DetectorError: no regular file, too large, cannot be read, or a name that no file can have.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise IsADirectoryError
+            if status.st_size > limit_bytes:
+                raise DetectorError(f"has more than {limit_bytes} bytes", file=path)
+            data = file.read(status.st_size + 1)
+            if len(data) > status.st_size:  # it grows, or is one that states no size
+                data += file.read(limit_bytes - status.st_size)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"cannot be read: {error.strerror}", file=path) from error
+    except IsADirectoryError as error:  # what open itself raises of a folder
+        raise DetectorError(f"is not a regular file, expected {expected}", file=path) from error
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    except ValueError as error:  # a null character, or half of a surrogate pair
+        raise DetectorError("cannot be read: no file can have that name", file=path) from error
+    if len(data) > limit_bytes:
+        raise DetectorError(f"has more than {limit_bytes} bytes", file=path)
+    return data
+
+
+def read_text(path: str | Path, limit_bytes: int, expected: str) -> str:
+    """The text of a regular UTF-8 file, without a byte-order mark.
+
+    Raises:
+        DetectorError: as :func:`read_limited` does, or it is other than UTF-8.
+    """
+    try:
+        return read_limited(path, limit_bytes, expected).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DetectorError("is not UTF-8 text", file=path) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a pipe that nobody writes to without waiting; it is refused then."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def find_file(

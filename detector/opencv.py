@@ -6,7 +6,7 @@ Images are uint8 RGB arrays of shape (height, width, 3) with the EXIF orientatio
 from __future__ import annotations
 
 import os
-import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import DetectorError
-from detector.files import atomic
+from detector.files import atomic, read_limited
+from detector.image_header import stated_pixels
 
 MAX_IMAGE_PIXELS = 2**27
 """Larger images are refused before they are decoded (134 megapixels, 400 MB)."""
+
+MAX_IMAGE_BYTES = 1 << 30
+"""Largest image file: as many pixels of 16-bit colours, not compressed, take 800 MB."""
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what it says of broken files, we say
@@ -73,31 +77,58 @@ def read_image(path: str | Path) -> Image:
 
 def read_bytes(path: str | Path) -> bytes:
     """The bytes of an image file, for :func:`decode_image`; devices and pipes may have no end."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DetectorError("is not a regular file, expected an image", file=path)
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    return read_limited(path, MAX_IMAGE_BYTES, "an image")
 
 
 def decode_image(data: bytes, name: str) -> Image:
     """Decode the bytes of an image file; ``name`` is what errors call it."""
     if not data:
         raise DetectorError("is empty, expected an image", file=name)
-    # OpenCV fills the lost part of a truncated JPEG with grey and reports success.
-    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_JPEG_TRAILER_BYTES:]:
-        raise DetectorError("is a truncated JPEG (its end marker is missing)", file=name)
+    _check_pixels(data, name)
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         reason = str(error.err if hasattr(error, "err") else error).split("\n")[0]
         if "MAX_IMAGE_PIXELS" in reason:
-            reason = f"more than {MAX_IMAGE_PIXELS} pixels"
+            reason = "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows"
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
     if image is None:
-        raise DetectorError("is not an image that OpenCV can decode", file=name)
+        raise DetectorError(_why_not_decoded(data), file=name)
     return np.asarray(image, np.uint8)
+
+
+def _check_pixels(data: bytes, name: str) -> None:
+    """Refuse an image that is too large, or may be and would be decoded all the same."""
+    pixels = stated_pixels(data)
+    if pixels is None and not _opencv_knows_the_limit():
+        raise DetectorError(
+            "is not an image whose size can be told before it is decoded (JPEG, PNG, WebP, BMP, "
+            "TIFF, GIF, PNM); for other formats import detector before cv2",
+            file=name,
+        )
+    if pixels is not None and pixels > MAX_IMAGE_PIXELS:
+        raise DetectorError(f"cannot be decoded: more than {MAX_IMAGE_PIXELS} pixels", file=name)
+
+
+@cache
+def _opencv_knows_the_limit() -> bool:
+    """Whether OpenCV refuses an image above the limit.
+
+    It reads its variable once, when it is loaded: maybe before this file, or with another value.
+    """
+    width = 2**14
+    header = f"P5 {width} {MAX_IMAGE_PIXELS // width + 1} 255\n".encode()  # without its pixels
+    try:
+        cv2.imdecode(np.frombuffer(header, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:
+        return "MAX_IMAGE_PIXELS" in str(error)
+    return False
+
+
+def _why_not_decoded(data: bytes) -> str:
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_JPEG_TRAILER_BYTES:]:
+        return "is a truncated JPEG (its end marker is missing)"
+    return "is not an image that OpenCV can decode"
 
 
 def write_image(path: str | Path, image_rgb: Image) -> None:

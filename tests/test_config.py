@@ -170,7 +170,7 @@ def test_read_yaml(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"name: gr\xf6\xdfe", "is not UTF-8 text"),
-        (b"#" * ((1 << 20) + 1), "has 1048577 bytes, a YAML file may have 1048576"),
+        (b"#" * ((1 << 20) + 1), "has more than 1048576 bytes"),
         (None, "cannot be read: No such file or directory"),
     ],
 )
@@ -184,7 +184,7 @@ def test_unreadable_file(content: bytes | None, message: str, tmp_path: Path) ->
 
 
 def test_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DetectorError, match=r": cannot be read: Is a directory$"):
+    with pytest.raises(DetectorError, match=r": is not a regular file, expected a YAML file$"):
         read_yaml(tmp_path)
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import DetectorError
-from detector.files import atomic, find_file, packaged_files, write_text
+from detector.errors import DetectorError, MissingFileError
+from detector.files import (
+    atomic,
+    find_file,
+    packaged_files,
+    read_limited,
+    read_text,
+    write_text,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,6 +65,59 @@ def test_failed_replacement_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DetectorError, match=r"a\.txt: cannot be written: No space left on device$"):
         write_text(tmp_path / "a.txt", "text")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------- reading whole files
+
+
+def fails(path: object, limit_bytes: int = 5) -> str:
+    with pytest.raises(DetectorError) as caught:
+        read_text(path, limit_bytes, "labels")  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_a_file_up_to_the_limit_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"")
+    assert read_limited(file, 5, "labels") == b""
+    file.write_bytes(b"\xef\xbb\xbfab")
+    assert read_limited(file, 5, "labels") == b"\xef\xbb\xbfab"
+    assert read_text(file, 5, "labels") == "ab"
+    file.write_bytes(b"123456")
+    assert fails(file) == f"{file}: has more than 5 bytes"
+    file.write_bytes(b"\xe9t\xe9")
+    assert fails(file) == f"{file}: is not UTF-8 text"
+
+
+def test_a_sparse_file_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with file.open("wb") as opened:
+        opened.truncate(8 << 30)
+    assert fails(file, 4 << 30) == f"{file}: has more than {4 << 30} bytes"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        assert fails(path) == f"{path}: is not a regular file, expected labels"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system has no /proc")
+def test_a_file_that_states_no_size_has_the_limit() -> None:
+    assert os.stat("/proc/self/maps").st_size == 0
+    assert fails("/proc/self/maps") == "/proc/self/maps: has more than 5 bytes"
+    assert len(read_limited("/proc/self/maps", 1 << 24, "text")) > 5
+
+
+def test_a_missing_file_has_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"none: cannot be read: No such file or directory$"):
+        read_limited(tmp_path / "none", 5, "labels")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    assert fails(name) == f"{name}: cannot be read: no file can have that name"
 
 
 @pytest.mark.parametrize("name", ["cfg/yolov5n.yaml", "yolov5n.yaml", "yolov5n"])

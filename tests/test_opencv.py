@@ -120,6 +120,100 @@ def test_no_image(data: bytes, message: str, tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: {message}"
 
 
+LIMIT = f"cannot be decoded: more than {MAX_IMAGE_PIXELS} pixels"
+UNKNOWN = (
+    "is not an image whose size can be told before it is decoded (JPEG, PNG, WebP, BMP, TIFF, GIF, "
+    "PNM); for other formats import detector before cv2"
+)
+
+
+def in_new_process(code: str, environment: dict[str, str]) -> str:
+    """What a program prints that has the folder of the checkout, and OpenCV's default limit."""
+    root = Path(__file__).resolve().parent.parent
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("imports", "environment", "messages"),
+    [
+        ("import cv2", {}, [LIMIT, UNKNOWN]),
+        ("pass", {"OPENCV_IO_MAX_IMAGE_PIXELS": str(2**33)}, [LIMIT, UNKNOWN]),
+        ("pass", {}, [LIMIT, "is not an image that OpenCV can decode"]),
+        (
+            "import cv2",
+            {"OPENCV_IO_MAX_IMAGE_PIXELS": "100"},
+            [LIMIT, "is not an image that OpenCV can decode"],
+        ),
+    ],
+)
+def test_the_limit_holds_whoever_loads_opencv(
+    imports: str, environment: dict[str, str], messages: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(png_header_of(15_000, 15_000))
+    (tmp_path / "b.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")  # a format without a reader here
+    code = (
+        f"{imports}\n"
+        "from detector.errors import DetectorError\n"
+        "from detector.opencv import read_image\n"
+        f"for name in {[str(tmp_path / 'a.png'), str(tmp_path / 'b.jp2')]}:\n"
+        "    try:\n"
+        "        read_image(name)\n"
+        "    except DetectorError as error:\n"
+        "        print(error.message)\n"
+    )
+    assert in_new_process(code, environment).splitlines() == messages
+
+
+def test_a_smaller_limit_of_opencv_is_named() -> None:
+    code = (
+        "from detector.errors import DetectorError\n"
+        "from detector.opencv import decode_image\n"
+        "try:\n"
+        "    decode_image(b'P5 11 11 255 ' + bytes(121), 'a')\n"
+        "except DetectorError as error:\n"
+        "    print(error)\n"
+    )
+    printed = in_new_process(code, {"OPENCV_IO_MAX_IMAGE_PIXELS": "100"})
+    assert printed == ("a: cannot be decoded: more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows\n")
+
+
+JPEG_KINDS = {
+    "baseline": ([], 3),
+    "progressive": ([cv2.IMWRITE_JPEG_PROGRESSIVE, 1], 3),
+    "grey": ([], 1),
+    "restarts": ([cv2.IMWRITE_JPEG_RST_INTERVAL, 2], 3),
+}
+
+
+@pytest.mark.parametrize("kind", JPEG_KINDS)
+def test_a_jpeg_that_is_cut_anywhere_is_an_error(kind: str, rng: np.random.Generator) -> None:
+    flags, channels = JPEG_KINDS[kind]
+    noise = rng.integers(0, 256, (40, 64, channels), dtype=np.uint8)
+    jpeg = cv2.imencode(".jpg", noise, flags)[1].tobytes()
+    for keep in np.linspace(1, len(jpeg) - 1, 30).astype(int):
+        with pytest.raises(DetectorError) as caught:
+            decode_image(jpeg[:keep], "cut")
+        expected = "cut: is a truncated JPEG (its end marker is missing)"
+        assert str(caught.value) == expected or keep == 1  # one byte is no JPEG's start
+
+
+def test_a_jpeg_with_something_behind_its_end(image: Image) -> None:
+    """Telephones put a short video there."""
+    jpeg = encoded(".jpg", image)
+    expected = decode_image(jpeg, "a")
+    for trailer in (b"\0" * 1_000_000, b"ftypmp42" * 10_000):
+        np.testing.assert_array_equal(decode_image(jpeg + trailer, "a"), expected)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
 def test_truncated_image_is_an_error(suffix: str, part: float, image: Image) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import multiprocessing
 import shutil
-import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from detector import processes
+from detector.archive import UNREADABLE
 from detector.errors import DetectorError
 from detector.files import atomic
 from detector.opencv import Image, cv2, decode_image, read_bytes, read_image
@@ -145,7 +146,7 @@ def _read(file: Path) -> Image | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             image = arrays["image"]
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):
+    except (*UNREADABLE, KeyError, zlib.error):
         return None
     is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return image if is_image else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 
 from detector.data.dataset import DetectionDataset
@@ -17,7 +18,9 @@ def fingerprint(dataset: DetectionDataset) -> Fingerprint:
     samples = dataset.samples
     return {
         "class names": _digest(name.encode() for name in dataset.names),
-        "image files": _digest(f"{s.path.name} {s.path.stat().st_size}".encode() for s in samples),
+        "image files": _digest(
+            os.fsencode(f"{s.path.name} {s.path.stat().st_size}") for s in samples
+        ),
         "labels": _digest(
             part.tobytes() for s in samples for part in (s.boxes_xyxy, s.class_ids, s.crowd)
         ),

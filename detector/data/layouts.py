@@ -9,7 +9,7 @@ from pathlib import Path
 from detector.data.folders import files_below, visible
 from detector.data.names import check_names
 from detector.data.readers import classes, coco, voc, yolo
-from detector.data.readers.rows import has_image, image_files
+from detector.data.readers.rows import has_image, image_files, read_lines
 from detector.data.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 
@@ -211,8 +211,8 @@ def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
 def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:
     for name in ("classes.txt", "obj.names", "labels/classes.txt"):
         if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8-sig").splitlines()
-            return [line.strip() for line in lines if line.strip()], f"class names are from {name}"
+            lines = read_lines(root / name, "one class name a line")
+            return [line for _, line in lines], f"class names are from {name}"
     largest = -1
     for place in places:
         files = [yolo.label_path(image) for image in _yolo_images(root, place)]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from detector.errors import DetectorError
+from detector.errors import DetectorError, shown
 
 WIDTH = 100
+
+MAX_NUMBERED_CLASSES = 2**16
+"""Most classes that are named by their numbers: one row cannot make a billion names."""
 
 
 def match_names(found: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
@@ -45,10 +50,26 @@ def check_names(names: Sequence[object]) -> tuple[str, ...]:
         if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
             raise DetectorError(f"class name {name!r}, expected text; put it in quotes")
     texts = tuple(str(name) for name in names)
-    twice = next((name for index, name in enumerate(texts) if name in texts[:index]), None)
+    twice = next((name for name, count in Counter(texts).items() if count > 1), None)
     if twice is not None:
         raise DetectorError(f"class name {twice!r} stands twice")
     return texts
+
+
+def class_number(digits: str, file: Path, line: int) -> int:
+    """The number of a class that labels use and nothing names.
+
+    Raises:
+        DetectorError: it is too large to be one; with the labels' file and line.
+    """
+    number = float(digits)  # unlike int, of any length
+    if number >= MAX_NUMBERED_CLASSES:
+        raise DetectorError(
+            f"class {shown(digits)} without a name, expected 0 to {MAX_NUMBERED_CLASSES - 1}",
+            file=file,
+            line=line,
+        )
+    return int(number)
 
 
 def describe(title: str, items: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from detector.data.cache import (
     Images,
     MemoryCache,
     _left_in,
+    _read,
     disk_budget,
     image_cache,
     memory_budget,
@@ -85,8 +87,29 @@ def test_workers_without_shared_memory_share_the_budget(yolo_folder, monkeypatch
     assert loader.dataset.images.bytes_left == 500
 
 
-def test_the_budget_is_a_part_of_the_memory() -> None:
-    assert 0 < memory_budget() <= 8 << 30
+@pytest.mark.parametrize(
+    ("available", "left", "processes", "expected"),
+    [
+        (6_000_000_000, None, 1, 3_000_000_000),  # half of what is free
+        (6_000_000_000, None, 2, 1_500_000_000),  # each process half of that
+        (6_000_000_000, 1_000_000_000, 1, 500_000_000),  # half of what a container leaves
+        (100 << 30, None, 1, 8 << 30),  # never more than MEMORY_BYTES
+        (6_000_000_000, -5, 1, 0),  # a container that is over its limit
+    ],
+)
+def test_the_budget_is_a_part_of_the_memory(
+    monkeypatch, available: int, left: int | None, processes: int, expected: int
+) -> None:
+    def left_in(cgroup: Path) -> int:
+        if left is None:
+            raise FileNotFoundError
+        return left
+
+    memory = SimpleNamespace(available=available)
+    monkeypatch.setattr(cache_module.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(cache_module, "_left_in", left_in)
+    monkeypatch.setattr(cache_module.processes, "local_world_size", lambda: processes)
+    assert memory_budget() == expected
 
 
 # ------------------------------------------------------------------------------------------ disk
@@ -148,6 +171,20 @@ def test_a_damaged_file_is_decoded_anew(make_image, tmp_path: Path, decoded: lis
     assert np.array_equal(images[0], expected)
     np.savez(file, image=np.array([{}], dtype=object))
     assert np.array_equal(images[0], expected)
+
+
+def test_no_flipped_bit_is_an_error(make_image, tmp_path: Path) -> None:
+    """Among them: the flag of an encrypted member, and every method of compression."""
+    images = DiskCache([make_image("a.png", (2, 2), 10)], (64, 64), tmp_path / "cache")
+    expected = images[0]
+    (file,) = images.folder.iterdir()
+    whole = file.read_bytes()
+    directory = whole.rindex(b"PK\1\2")  # and the zip's end behind it
+    for at in range(directory, len(whole)):
+        for bit in range(8):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            found = _read(file)
+            assert found is None or np.array_equal(found, expected)
 
 
 def test_the_folder_has_a_limit(make_image, tmp_path: Path, monkeypatch) -> None:

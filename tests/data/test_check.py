@@ -145,6 +145,12 @@ def test_a_truncated_jpeg_is_found(tmp_path: Path, make_image) -> None:
     assert problem.what == "is a truncated JPEG (its end marker is missing)"
 
 
+@pytest.mark.parametrize("name", ["a\0.png", "a\ud800.png"])
+def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    (problem,) = check_image(labelled(tmp_path / name, tmp_path / "a.txt")).problems
+    assert problem.what == "cannot be read: no file can have that name"
+
+
 def test_results_are_in_the_order_of_the_images(tmp_path: Path, make_image) -> None:
     images = []
     for number in range(12):

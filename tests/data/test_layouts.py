@@ -33,6 +33,36 @@ def test_yolo_folder_with_splits_below_images(tmp_path: Path, make_image) -> Non
     assert load_definition(tmp_path).names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("row", ["999999999 .5 .5 .1 .1", "9" * 5000])
+def test_one_row_does_not_make_a_billion_classes(tmp_path: Path, make_image, row: str) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    file = tmp_path / "labels/train/a.txt"
+    file.write_text(f"2 .5 .5 .1 .1\n{row}\n")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    found = "'999999999'" if " " in row else f"'{'9' * 56}..."
+    assert str(caught.value) == f"{file}:2: class {found} without a name, expected 0 to 65535"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("caf\xe9\n".encode("latin-1"), "is not UTF-8 text"),
+        (b"\n", "is empty, expected one class name a line"),
+    ],
+)
+def test_a_file_of_names_that_is_none(
+    tmp_path: Path, make_image, content: bytes, message: str
+) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'classes.txt'}: {message}"
+
+
 def test_yolo_folder_with_splits_above_images(tmp_path: Path, make_image) -> None:
     for split in ("train", "valid", "test"):
         make_image(f"{split}/images/a.png")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.names import check_names, describe, match_names
+from detector.data.names import check_names, class_number, describe, match_names
 from detector.errors import DetectorError
 
 
@@ -55,6 +57,20 @@ def test_bad_names(names: list[object], message: str) -> None:
 
 def test_numbers_are_names() -> None:
     assert check_names([0, "b"]) == ("0", "b")
+
+
+def test_many_names_are_checked_in_linear_time() -> None:
+    names = [str(number) for number in range(200_000)]  # in quadratic time: minutes
+    assert len(check_names(names)) == len(names)
+
+
+def test_class_numbers_have_a_limit() -> None:
+    assert class_number("007", Path("a.txt"), 3) == 7
+    assert class_number("65535", Path("a.txt"), 3) == 65535
+    for digits, found in (("65536", "'65536'"), ("9" * 5000, f"'{'9' * 56}...")):
+        with pytest.raises(DetectorError) as caught:
+            class_number(digits, Path("a.txt"), 3)
+        assert str(caught.value) == f"a.txt:3: class {found} without a name, expected 0 to 65535"
 
 
 def test_describe_breaks_between_items_only() -> None:

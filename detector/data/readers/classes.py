@@ -12,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from detector.data.folders import files_below, visible
+from detector.data.names import class_number
 from detector.data.problems import Problem
 from detector.data.readers.rows import (
     IMAGE_SUFFIXES,
@@ -24,7 +25,7 @@ from detector.data.readers.rows import (
     listed_path,
     read_lines,
 )
-from detector.errors import nearest
+from detector.errors import nearest, shown
 
 Found = tuple[list[LabelledImage], list[Problem]]
 
@@ -68,7 +69,11 @@ def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Found
     for line, text, label in _rows(list_file):
         class_id = _class_number(label, names)
         if class_id is None:
-            what = f"class {label!r}{_expected(label, names)}" if label else "no class after a path"
+            what = (
+                f"class {shown(label)}{_expected(label, names)}"
+                if label
+                else "no class after a path"
+            )
             problems.append(Problem(list_file, what, line, spoils_image=True))
             continue
         path = listed_path(text, list_file.parent, folder)
@@ -85,10 +90,11 @@ def folder_names(folder: Path) -> list[str]:
 
 def list_names(list_file: Path) -> list[str]:
     """The classes in a list: names, sorted, or 0 … the largest number."""
-    labels = {label for _, _, label in _rows(list_file) if label}
-    if all(label.isdecimal() for label in labels):
-        return [str(number) for number in range(max(map(int, labels), default=-1) + 1)]
-    return sorted(labels)
+    lines = {label: line for line, _, label in _rows(list_file) if label}
+    if all(label.isdecimal() for label in lines):
+        numbers = (class_number(label, list_file, line) for label, line in lines.items())
+        return [str(number) for number in range(max(numbers, default=-1) + 1)]
+    return sorted(lines)
 
 
 def is_list(list_file: Path) -> bool:
@@ -141,7 +147,8 @@ def _whole_image(file: Path, class_id: int, line: int | None, size_hw: SizeHW) -
 def _class_number(label: str, names: Sequence[str]) -> int | None:
     if label in names:
         return names.index(label)
-    return int(label) if label.isdecimal() and int(label) < len(names) else None
+    # A float first: unlike an int it may have any number of digits.
+    return int(float(label)) if label.isdecimal() and float(label) < len(names) else None
 
 
 def _expected(name: str, names: Sequence[str]) -> str:

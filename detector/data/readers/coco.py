@@ -15,8 +15,10 @@ from detector.data.names import match_names
 from detector.data.problems import Problem, other_size
 from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
 from detector.errors import DetectorError, nearest, shown
+from detector.files import read_limited
 
 BOX_VALUES = 4
+MAX_JSON_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,10 @@ def read_file(path: Path) -> CocoFile:
         DetectorError: unreadable, not JSON (with its line), or without what COCO files have.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+        content = json.loads(read_limited(path, MAX_JSON_BYTES, "a COCO annotation file"))
     except json.JSONDecodeError as error:
         raise DetectorError(f"JSON syntax: {error.msg}", file=path, line=error.lineno) from error
-    except (ValueError, RecursionError) as error:  # no text, a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # no text, 4301 digits, or 1000 brackets
         raise DetectorError("is not a COCO annotation file", file=path) from error
     images = _records(path, content, "images", {"id": int, "file_name": str})
     annotations = _records(path, content, "annotations", {})

@@ -10,12 +10,15 @@ from pathlib import Path
 from detector.data.folders import files_below
 from detector.data.problems import Problem
 from detector.errors import DetectorError
+from detector.files import read_text
 
 SizeHW = tuple[int, int]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 )
+
+MAX_LIST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,7 @@ def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int
     Raises:
         DetectorError: missing, not text, or empty.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
-    except UnicodeDecodeError as error:
-        raise DetectorError("is not UTF-8 text", file=path) from error
+    text = read_text(path, MAX_LIST_BYTES, "a list")
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
     found = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not found:

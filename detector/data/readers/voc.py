@@ -22,7 +22,8 @@ from detector.data.readers.rows import (
     image_files,
     read_lines,
 )
-from detector.errors import DetectorError, nearest
+from detector.errors import DetectorError, MissingFileError, nearest
+from detector.files import read_limited
 
 SUFFIXES = frozenset({".xml"})
 MAX_XML_BYTES = 4 << 20
@@ -137,13 +138,13 @@ def is_annotation(file: Path) -> bool:
 def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Labels:
     """Read one XML file; a missing one means an image without objects."""
     labels = Labels(file)
-    if not file.exists():
-        labels.counts["images without a label file, taken as without objects"] += 1
-        return labels
     try:
         root = read_xml(file)
         if root.tag != "annotation":
             raise DetectorError(f"expected <annotation>, found <{root.tag}>", line=root.line)
+    except MissingFileError:
+        labels.counts["images without a label file, taken as without objects"] += 1
+        return labels
     except DetectorError as error:
         labels.problem(error.message, error.line, spoils_image=True)
         return labels
@@ -178,13 +179,7 @@ def read_xml(file: Path) -> Node:
     Raises:
         DetectorError: unreadable, too large, too deep, not well-formed, with a document type.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=file) from error
-    if len(data) > MAX_XML_BYTES:
-        raise DetectorError(f"has more than {MAX_XML_BYTES} bytes", file=file)
-    return _Reader(file).read(data)
+    return _Reader(file).read(read_limited(file, MAX_XML_BYTES, "an XML file"))
 
 
 def _listed(text: str, known: Collection[str]) -> str:

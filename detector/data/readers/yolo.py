@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from detector.data.names import class_number
 from detector.data.problems import Problem
 from detector.data.readers.rows import (
     LabelledImage,
@@ -21,7 +22,8 @@ from detector.data.readers.rows import (
     listed_path,
     read_lines,
 )
-from detector.errors import DetectorError
+from detector.errors import MAX_SHOWN, DetectorError, MissingFileError, shown
+from detector.files import read_text
 
 MAX_LABEL_BYTES = 16 << 20
 MAX_FRACTION = 2.0
@@ -121,18 +123,12 @@ def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
     """Read one label file; a missing one means an image without objects."""
     labels = Labels(file)
     try:
-        if file.stat().st_size > MAX_LABEL_BYTES:
-            labels.problem(f"has more than {MAX_LABEL_BYTES} bytes", spoils_image=True)
-            return labels
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+        text = _text(file)
+    except MissingFileError:
         labels.counts["images without a label file, taken as without objects"] += 1
         return labels
-    except OSError as error:
-        labels.problem(f"cannot be read: {error.strerror}", spoils_image=True)
-        return labels
-    except UnicodeDecodeError:
-        labels.problem("is not UTF-8 text", spoils_image=True)
+    except DetectorError as error:
+        labels.problem(error.message, spoils_image=True)
         return labels
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
@@ -166,7 +162,9 @@ def parse_row(
     numbers = [_number(column) for column in columns]
     class_id = int(numbers[0])
     if class_id != numbers[0] or not 0 <= class_id < class_count:
-        raise ValueError(f"class {columns[0]} is out of range, expected 0 to {class_count - 1}")
+        raise ValueError(
+            f"class {columns[0][:MAX_SHOWN]} is out of range, expected 0 to {class_count - 1}"
+        )
     largest = max(numbers[1:], key=abs)
     if abs(largest) > MAX_FRACTION:
         raise ValueError(f"coordinate {largest:g}, expected fractions of the image, 0 to 1")
@@ -181,16 +179,21 @@ def parse_row(
 
 
 def largest_class(files: Sequence[Path]) -> int:
-    """The largest class number in label files, −1 if none can be read."""
+    """The largest class number in label files, −1 if none can be read.
+
+    Raises:
+        DetectorError: a number too large to be one; with its file and line.
+    """
     largest = -1
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = _text(file).splitlines()
+        except DetectorError:
             continue  # the check before training lists it
-        first_columns = (column for line in lines for column in line.split(maxsplit=1)[:1])
-        numbers = (int(column) for column in first_columns if column.isdecimal())
-        largest = max(largest, max(numbers, default=-1))
+        for number, line in enumerate(lines, 1):
+            first = next(iter(line.split(maxsplit=1)), "")
+            if first.isdecimal():
+                largest = max(largest, class_number(first, file, number))
     return largest
 
 
@@ -204,11 +207,15 @@ def _end_of_path(image: Path, labels: Path) -> Path:
     )
 
 
+def _text(file: Path) -> str:
+    return read_text(file, MAX_LABEL_BYTES, "labels")
+
+
 def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise ValueError(f"{shown(text)} is not a number") from None
     if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a finite number")
+        raise ValueError(f"{shown(text)} is not a finite number")
     return value

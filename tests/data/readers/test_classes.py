@@ -167,3 +167,15 @@ def test_only_labels_say_that_folders_are_no_classes(
     (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "set" / name).touch()
     assert is_folder(tmp_path / "set") == expected
+
+
+def test_numbers_of_any_length(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    file = tmp_path / "train.txt"
+    file.write_text(f"a.png 0\nb.png {digits}\n")
+    with pytest.raises(DetectorError) as caught:
+        list_names(file)
+    found = f"class '{'9' * 56}..."
+    assert str(caught.value) == f"{file}:2: {found} without a name, expected 0 to 65535"
+    _, (problem,) = images_in_list(file, tmp_path, ["x", "y"])
+    assert str(problem) == f"{file}:2: {found}; expected a name or 0 to 1"

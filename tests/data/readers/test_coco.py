@@ -184,7 +184,7 @@ def test_files_of_another_form(tmp_path: Path, changes: dict[str, Any], message:
     [
         ("{\n'a': 1}", ":2", "JSON syntax: Expecting property name enclosed in double quotes"),
         ("[" * 200_000, "", "is not a COCO annotation file"),
-        ("[" + "9" * 5000 + "]", "", "is not a COCO annotation file"),
+        (f'{{"images": {"9" * 5000}}}', "", "is not a COCO annotation file"),
         ("[]", "", "no list of 'images', expected a COCO annotation file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -271,3 +272,12 @@ def test_class_names_are_sorted_and_unreadable_files_have_none(tmp_path: Path, w
     (tmp_path / "broken.xml").write_text("<annotation>")
     (tmp_path / "b.xml").write_text(OBJECT.replace("dog", "ape"))
     assert class_names([write(OBJECT), *sorted(tmp_path.glob("b*.xml"))]) == ["ape", "dog"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_spoils_its_image(tmp_path: Path) -> None:
+    file = tmp_path / "a.xml"
+    os.mkfifo(file)
+    (problem,) = read_labels(file, (20, 40), CLASSES).problems
+    assert problem.spoils_image
+    assert str(problem) == f"{file}: is not a regular file, expected an XML file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.data.readers.yolo import (
+    MAX_LABEL_BYTES,
     label_path,
     labelled_images,
     labels_without_image,
@@ -58,6 +60,8 @@ COLUMNS = "expected 5 (class, centre x, centre y, width, height) or a class and 
         ("3 0.5 0.5 0.2 0.2", "class 3 is out of range, expected 0 to 2"),
         ("-1 0.5 0.5 0.2 0.2", "class -1 is out of range, expected 0 to 2"),
         ("1.5 0.5 0.5 0.2 0.2", "class 1.5 is out of range, expected 0 to 2"),
+        (f"{'9' * 5000} 0.5 0.5 0.2 0.2", f"'{'9' * 56}... is not a finite number"),
+        (f"{'9' * 300} 0.5 0.5 0.2 0.2", f"class {'9' * 60} is out of range, expected 0 to 2"),
         ("0 80 30 120 70", "coordinate 120, expected fractions of the image, 0 to 1"),
     ],
 )
@@ -100,6 +104,25 @@ def test_a_file_that_is_no_text_spoils_its_image(tmp_path: Path) -> None:
     (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
     assert problem.spoils_image
     assert str(problem) == f"{file}: is not UTF-8 text"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_has_no_end_spoils_its_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    (tmp_path / "b.txt").symlink_to("/dev/zero")
+    for file in (tmp_path / "a.txt", tmp_path / "b.txt"):
+        (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
+        assert problem.spoils_image
+        assert str(problem) == f"{file}: is not a regular file, expected labels"
+        assert largest_class([file]) == -1
+
+
+def test_a_large_file_spoils_its_image(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with file.open("wb") as opened:
+        opened.truncate(8 << 30)
+    (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
+    assert str(problem) == f"{file}: has more than {MAX_LABEL_BYTES} bytes"
 
 
 def test_label_paths(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""How many pixels an image file says it has, read from its first bytes and without decoding it.
+
+OpenCV allocates an image as large as its header says, and knows a limit only if that was in the
+environment when it was loaded. What decoders skip is skipped here too, so that no file has one
+size here and another there; a file that cannot be understood has no size.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+
+Size = tuple[int, int]
+
+
+def stated_pixels(data: bytes) -> int | None:
+    r"""Width times height; None for a header that is cut short, or of another format.
+
+    >>> stated_pixels(b"P5 # grey\n20 10 255\n")
+    200
+    """
+    reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
+    if reader is None:
+        return None
+    try:
+        size = reader(data)
+    except struct.error:  # the file ends before its size
+        return None
+    return None if size is None else size[0] * size[1]
+
+
+# FF and a byte that is neither filling, nor a marker without a body (restarts and TEM).
+_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_WITHOUT_BODY = frozenset({0xD8, 0xD9, 0xDA})
+"""Start, end, and the scan, which comes behind the frame: a file is broken if one comes first."""
+
+
+def _jpeg(data: bytes) -> Size | None:
+    """From the frame header, behind any number of other segments."""
+    at = 2
+    while (match := _JPEG_MARKER.search(data, at)) is not None:
+        marker, at = match[1][0], match.end()
+        if marker in _JPEG_FRAMES:
+            return struct.unpack_from(">HH", data, at + 3)  # length, bits of a sample, size
+        if marker in _JPEG_WITHOUT_BODY:
+            return None
+        (length,) = struct.unpack_from(">H", data, at)
+        at += max(length, 2)
+    return None
+
+
+def _png(data: bytes) -> Size | None:
+    return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" else None
+
+
+def _gif(data: bytes) -> Size:
+    return struct.unpack_from("<HH", data, 6)
+
+
+_BMP_CORE_BYTES = 12
+"""Length of the oldest header, which has 16-bit sizes."""
+
+
+def _bmp(data: bytes) -> Size:
+    (length,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if length == _BMP_CORE_BYTES else "<ii", data, 18)
+    return abs(width), abs(height)  # a negative height: rows from top to bottom
+
+
+def _webp(data: bytes) -> Size | None:
+    """From the first chunk: the canvas of extended files, or the only image."""
+    form, kind = data[8:12], data[12:16]
+    if form != b"WEBP":
+        return None
+    if kind == b"VP8X":
+        low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
+        return (high_w << 16 | low_w) + 1, (high_h << 16 | low_h) + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+_TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+"""Numbers of types that a size may have, as :mod:`struct` calls them."""
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_CLASSIC, _TIFF_BIG = (4, "H", "HHI4s"), (8, "Q", "HHQ8s")
+"""Where the directory's place stands, its count of entries, an entry: tag, type, count, value."""
+
+
+def _tiff(data: bytes) -> Size | None:
+    """From the first directory; of several values the largest, as libraries differ in theirs."""
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = 43 in data[2:4]
+    where, head, entry = _TIFF_BIG if is_big else _TIFF_CLASSIC
+    (at,) = struct.unpack_from(order + entry[2], data, where)
+    if at >= len(data):
+        return None
+    (count,) = struct.unpack_from(order + head, data, at)
+    start, each = at + struct.calcsize(head), struct.calcsize(order + entry)
+    rows = data[start : start + min(count, len(data) // each) * each]
+    sizes: dict[int, int] = {}
+    for tag, kind, values, value in struct.iter_unpack(order + entry, rows):
+        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
+            letter = _TIFF_INTEGERS.get(kind)
+            if letter is None or values != 1:
+                return None
+            sizes[tag] = max(*struct.unpack_from(order + letter, value), sizes.get(tag, 0))
+    return (sizes[_TIFF_WIDTH], sizes[_TIFF_HEIGHT]) if len(sizes) == 2 else None
+
+
+# Space and comments come before a number, and any one byte ends it.
+_PNM_NUMBER = rb"(?:\s|#[^\r\n]*[\r\n])*0*(\d{1,10})(?!\d)"
+_PNM = re.compile(rb"P[1-6](?=\s)" + _PNM_NUMBER + rb"(?s:.)" + _PNM_NUMBER)
+
+
+def _pnm(data: bytes) -> Size | None:
+    match = _PNM.match(data)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
+_READERS: dict[bytes, Callable[[bytes], Size | None]] = {
+    b"\xff\xd8": _jpeg,
+    b"\x89PNG\r\n\x1a\n": _png,
+    b"GIF8": _gif,
+    b"BM": _bmp,
+    b"RIFF": _webp,
+    b"II*\0": _tiff,
+    b"MM\0*": _tiff,
+    b"II+\0": _tiff,
+    b"MM\0+": _tiff,
+    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm),
+}
+"""By the bytes that files of a format begin with."""
