@@ -2,7 +2,8 @@
 
 OpenCV allocates an image as large as its header says, and knows a limit only if that was in the
 environment when it was loaded. What decoders skip is skipped here too, so that no file has one
-size here and another there; a file that cannot be understood has no size.
+size here and another there, as libraries that only tell sizes do not try; a file that cannot be
+understood has no size.
 """
 
 from __future__ import annotations

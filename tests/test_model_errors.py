@@ -207,7 +207,8 @@ KEY = [
     Case(
         "activation of more values than there is memory",
         "nn.ReLU()", "nn.PReLU(2000000000)",
-        11, "row 0 (Conv): activation 'nn.PReLU(2000000000)': the network exceeds 536870912 ",
+        12,
+        "row 0 (Conv): activation 'nn.PReLU(2000000000)': the network exceeds 536870912 parameters",
     ),
     Case(
         "activation misspelt",
