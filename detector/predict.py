@@ -121,10 +121,10 @@ def open_backend(
     path = Path(weights)
     if not path.is_file():
         raise _missing(path)
-    if path.suffix in (".onnx", ".xml"):
+    if path.suffix.lower() in (".onnx", ".xml"):
         backend = _torch_free(path, runtime)
         return _fitted(backend, runtime), backend.nms
-    if path.suffix == ".pt2":
+    if path.suffix.lower() == ".pt2":
         from detector.export.pt2 import Pt2Backend
         from detector.postprocess import nms as torch_nms
         from detector.torch_backend import choose_device, use_threads
@@ -157,7 +157,7 @@ def available_threads() -> int:
 def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
     # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
     device = "cpu" if runtime.device == "auto" else runtime.device
-    if path.suffix == ".xml":
+    if path.suffix.lower() == ".xml":
         from detector.runtime.openvino import OpenVinoBackend
 
         threads = runtime.threads or available_threads()

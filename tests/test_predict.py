@@ -262,7 +262,7 @@ def test_results_come_one_by_one(finder: Path, finder_images: Path):
     assert predictor.timing.images == 1
 
 
-def test_what_runs_a_file(finder: Path, finder_onnx: Path, finder_pt2: Path):
+def test_what_runs_a_file(finder: Path, finder_onnx: Path, finder_pt2: Path, tmp_path: Path):
     kinds = {}
     for path in (finder, finder_onnx, finder_pt2):
         backend, suppress = open_backend(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,21 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         size_hw=preprocess.size_hw,
         options=Options(settings.dynamic, settings.opset, settings.half, settings.in_file()),
         labelled=_labelled(settings, model),
-        command=f"tools/export.py {written_out(settings)}",
+        command=f"tools/export.py {written_out(_without_folders(settings))}",
     )
     print(*report.lines(), sep="\n")
     return report.to_dict()
+
+
+def _without_folders(settings: ExportSettings) -> ExportSettings:
+    """The command goes into a file that others get: its paths are names alone."""
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    paths = {
+        name: type(value)(Path(value).name)
+        for name, value in given.items()
+        if isinstance(value, Path) or (isinstance(value, str) and Path(value).name != value)
+    }
+    return settings.model_copy(update=paths)
 
 
 def _compared(settings: ExportSettings, model: Detector, preprocess: Preprocess) -> list[Tensor]:

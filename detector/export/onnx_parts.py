@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detector.export.comparison import Run
 from detector.export.onnx_nms import NETWORK_OUTPUTS
-from detector.export.suppression import Parts
+from detector.export.suppression_check import Parts
 from detector.runtime.backend import SUPPRESSED, Arrays
 from detector.runtime.exported import INPUT
 from detector.runtime.onnx import open_session

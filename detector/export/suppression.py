@@ -1,4 +1,4 @@
-"""Comparisons with suppression: of the boxes it leaves, and of a file's suppression by itself."""
+"""How far a file's boxes lie from the network's, after suppression."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ from detector.export.comparison import (
     largest,
 )
 from detector.runtime.backend import Arrays as Outputs
-from detector.runtime.exported import ExportedBackend, kept_by_file
+from detector.runtime.exported import ExportedBackend
 from detector.runtime.nms import nms
-from detector.settings import NmsSettings
-
-DRAWN_CANDIDATES = 1000
-"""For each image, of the boxes that a file's suppression is compared on."""
 
 
 @dataclass(frozen=True)
@@ -103,45 +99,3 @@ def _counterparts(
     nearest = np.where(pairs, distance, np.inf)
     best = nearest <= nearest.min(axis=1, keepdims=True, initial=np.inf)
     return pairs & best, distance, difference
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A file that holds the suppression, apart.
-
-    Attributes:
-        network: (b, 3, h, w) images → what stands before the suppression.
-        suppression: boxes_xyxy (b, n, 4), scores (b, n, classes) → what the file gives.
-    """
-
-    network: Run
-    suppression: Run
-
-
-def check_suppression(parts: Parts, settings: NmsSettings, images: Images) -> None:
-    """Compare a file's suppression with ours on drawn boxes, as many as the network gives.
-
-    What a network finds in a few images may be next to nothing. Half of the drawn candidates are
-    above the confidence, and nothing that is not drawn is.
-
-    Raises:
-        DetectorError: they keep different boxes.
-    """
-    boxes_xyxy, scores = parts.network(images)
-    rng = np.random.default_rng(0)
-    corners = rng.random((*boxes_xyxy.shape[:2], 2), np.float32) * max(images.shape[2:])
-    sides = rng.random(corners.shape, np.float32) * (max(images.shape[2:]) / 4)
-    boxes = np.concatenate([corners, corners + sides], axis=-1)
-    drawn = rng.random(scores.shape) * scores[0].size < DRAWN_CANDIDATES
-    around = np.float32(settings.confidence - 0.5) + rng.random(scores.shape, np.float32)
-    values = np.where(drawn, around, np.float32(-1))
-    found = parts.suppression(boxes, values)
-    for index in range(len(images)):
-        ours: Outputs = nms(boxes[index], values[index], settings)
-        rows = [part[index] for part in found]
-        its: Outputs = kept_by_file(rows[0], rows[1], rows[2], settings)
-        if not all(map(np.array_equal, ours, its)):
-            raise DetectorError(
-                f"the exported file's suppression keeps {len(its[1])} drawn boxes, "
-                f"detector.runtime.nms other {len(ours[1])}; nothing was written"
-            )

@@ -20,7 +20,8 @@ from detector.export.comparison import (
     as_taken,
     compare,
 )
-from detector.export.suppression import FinalComparison, Parts, check_suppression, compare_final
+from detector.export.suppression import FinalComparison, compare_final
+from detector.export.suppression_check import Parts, check_suppression
 from detector.graph import Detector
 from detector.runtime.backend import Arrays as Outputs
 from detector.runtime.exported import ExportedBackend

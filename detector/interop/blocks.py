@@ -148,10 +148,12 @@ def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys =
 
 def without_bias(block: Block, module: nn.Module) -> Block:
     """The bias as part of the norm's mean, where our convolution has none."""
-    tensors = dict(block.tensors)
-    bias = None if "conv.bias" in module.state_dict() else tensors.get("conv.bias")
-    if bias is not None and add(tensors, "bn.running_mean", -bias):
-        del tensors["conv.bias"]
+    tensors, own = dict(block.tensors), module.state_dict()
+    bias = None if "conv.bias" in own else tensors.get("conv.bias")
+    if bias is not None and "bn.running_mean" in own:
+        tensors.setdefault("bn.running_mean", own["bn.running_mean"])
+        if add(tensors, "bn.running_mean", -bias):
+            del tensors["conv.bias"]
     return Block(block.path, tensors)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from detector.config import MAX_YAML_DEPTH, MAX_YAML_NODES
+from detector.config import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
 from detector.errors import DetectorError
 from detector.registry import registered
 
@@ -36,7 +36,7 @@ def model_file_text(content: dict[Any, Any], settings: Mapping[str, Any], path: 
         DetectorError: there is more in it than plain values, or too much.
     """
     content = {key: value for key, value in content.items() if key not in NOT_OURS}
-    _check_plain(content, path, [0])
+    _check_plain(content, path, [0, 0])
     found = _eps_of_rows(settings)
     first = 0
     for section in ("backbone", "head"):
@@ -89,9 +89,10 @@ def _yaml_key(key: Any, value: Any) -> str:
 
 
 def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> None:
-    """Refuse records, and lists that hold themselves."""
+    """Refuse records, and lists that hold themselves; counts values and characters."""
     count[0] += 1
-    if count[0] > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
+    count[1] += len(value) if isinstance(value, str) else 0
+    if count[0] > MAX_YAML_NODES or count[1] > MAX_YAML_BYTES or depth > MAX_YAML_DEPTH:
         raise DetectorError("the YAML inside is too large", file=path)
     if isinstance(value, dict):
         for key, child in value.items():

@@ -29,7 +29,7 @@ def _vgg16(state: State, model: Detector) -> dict[str, Tensor]:
     """Caffe's weights and SSD's networks have a reader of their own; it decimates fc6 and fc7."""
     own = model.state_dict()
     if vgg.is_caffe_s(state) or vgg.reads_decimated(own):
-        return vgg.with_our_names(state, own, model.preprocess.scale_rgb)
+        return vgg.with_our_names(state, own, model.preprocess)
     return torchvision_vgg.with_our_names(state, model)
 
 

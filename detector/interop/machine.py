@@ -245,6 +245,8 @@ class _Machine:
 
     def name_from_stack(self) -> None:
         name, module = self.pop(), self.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise ValueError(f"names {_spelt(name)} of {_spelt(module)}, expected texts")
         self.stack.append(Name(f"{module}.{name}"))
 
     def call(self, keywords: bool = False) -> None:

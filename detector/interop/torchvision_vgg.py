@@ -24,7 +24,7 @@ from detector.interop.blocks import (
     place_classifier,
     without_bias,
 )
-from detector.interop.order import convolutions, layers
+from detector.interop.order import convolutions, layers, pair
 from detector.layers.conv import Conv, FusedConv
 from detector.layers.vgg import ConvAct, ConvNormAct
 
@@ -115,11 +115,5 @@ def _place_decimated(state: Mapping[str, Tensor], model: Detector) -> dict[str, 
     A batch norm behind them has no counterpart: it keeps what it has, but for the mean.
     """
     own, tensors = model.state_dict(), vgg.decimated(state)
-    result: dict[str, Tensor] = {}
-    for name, path in zip(("fc6", "fc7"), convolutions(own)[13:15], strict=True):
-        result[f"{path}.weight"], bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-        if f"{path}.bias" in own:
-            result[f"{path}.bias"] = bias
-        else:
-            result[f"{path.removesuffix('conv')}bn.running_mean"] = -bias
-    return result
+    placed = pair(tensors, ["fc6", "fc7"], convolutions(own)[13:15], "VGG16 weights")
+    return vgg.biases_in_norms(placed, own)

@@ -10,20 +10,24 @@ decimated. Caffe's take RGB minus the mean, torchvision's own take that over 255
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from detector.errors import DetectorError
+from detector.interop.blocks import IMAGENET, Block, fit_input
 from detector.interop.order import convolutions, layers, pair
+from detector.preprocess import PreprocessKeys
 
 FEATURE_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 REDUCED_INDICES = (*FEATURE_INDICES, 31, 33)
 FC6, FC7 = "classifier.0", "classifier.3"
 KEEP_UNIT, KEEP_POSITION = 4, 3
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Of the input's colours, red, green, blue; torchvision's weights expect them divided by it."""
+PARTS = ("weight", "bias")
+CAFFE = PreprocessKeys(mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))
+"""What Caffe's weights take; torchvision's own take ``IMAGENET``."""
 
 
 def is_vgg16(state: Mapping[str, Tensor]) -> bool:
@@ -49,30 +53,43 @@ def reads_decimated(own: Mapping[str, Tensor]) -> bool:
 
 
 def with_our_names(
-    state: Mapping[str, Tensor], names: Iterable[str], scale_rgb: Iterable[float]
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], preprocess: PreprocessKeys
 ) -> dict[str, Tensor]:
     """The weights, decimated, under the names of a network's first 13 or 15 convolutions.
 
     Args:
         state: for which :func:`is_vgg16` holds.
-        names: of the network's state dictionary.
-        scale_rgb: what the network's input is divided by, of its preprocessing.
+        own: the network's state dictionary.
+        preprocess: of the network's input.
 
     Raises:
         DetectorError: the network has fewer convolutions, or fc6 and fc7 another shape.
     """
-    body, input_scale = dict(state), (1.0, 1.0, 1.0)
-    found = layers(state, "")
+    body, found, source = dict(state), layers(state, ""), CAFFE
     if not _is_reduced(state):
         found = [f"features.{i}" for i in FEATURE_INDICES]
         if not is_caffe_s(state):
             body |= decimated(state)
             found += ["fc6", "fc7"]
-            red, green, blue = (255 * deviation for deviation in IMAGENET_DEVIATION)
-            input_scale = (red, green, blue)
-    factor = torch.tensor(list(scale_rgb)) / torch.tensor(input_scale)
-    body[f"{found[0]}.weight"] = body[f"{found[0]}.weight"] * factor.view(1, 3, 1, 1)
-    return pair(body, found, convolutions(names)[: len(found)], "VGG16 weights")
+            source = IMAGENET
+    first = Block(found[0], {f"conv.{part}": body[f"{found[0]}.{part}"] for part in PARTS})
+    fitted = fit_input(first, preprocess, source).tensors
+    body |= {f"{found[0]}.{part}": fitted[f"conv.{part}"] for part in PARTS}
+    placed = pair(body, found, convolutions(own)[: len(found)], "VGG16 weights")
+    return biases_in_norms(placed, own)
+
+
+def biases_in_norms(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Where our convolution has a norm instead of a bias, that is left to the norm's mean.
+
+    The norm keeps what it has otherwise: mean 0, before it is trained.
+    """
+    result = dict(tensors)
+    for name in tensors.keys() - own.keys():
+        mean = re.sub(r"conv\.bias$", "bn.running_mean", name)
+        if mean != name and mean in own:
+            result[mean] = -result.pop(name)
+    return result
 
 
 def decimated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from detector.config import YamlFile
-from detector.errors import DetectorError
+from detector.errors import DetectorError, shown
 from detector.graph import Detector, build_model_file
 from detector.heads.yolo import Detect
 from detector.interop import yolov7
@@ -37,6 +37,10 @@ SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slo
 """Attributes of modules that change what a network computes and that no weight tells."""
 MAX_MODULES = 100_000
 MAX_DEPTH = 64
+LARGEST = 2**31 - 1
+"""Of a module's numbers, which Python could not even write out if they were very long."""
+MAX_NAME = 100
+"""Characters of a module's name."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def read_yolov5(path: str | Path) -> ForeignModel:
         budget = Budget(path)
         for module_path, module in _walk(rows, "rows", path):
             state.update(_tensors(module, module_path, budget))
-            settings.update(_settings(module, yolov7.our_path(module_path)))
+            settings.update(_settings(module, yolov7.our_path(module_path), path))
         text = model_file_text(network.state["yaml"], settings, path)
     return ForeignModel(path, text, names, yolov7.with_our_names(state), settings)
 
@@ -142,6 +146,8 @@ def _walk(root: Record, name: str, path: Path) -> Iterator[tuple[str, Record]]:
             raise DetectorError("its network is nested too deeply or too large", file=path)
         yield module_path, module
         for child_name, child in _children(module).items():
+            if not isinstance(child_name, str) or len(child_name) > MAX_NAME:
+                raise DetectorError(f"a module is called {shown(child_name)}", file=path)
             if isinstance(child, Record) and isinstance(child.state, dict):
                 waiting.append((f"{module_path}.{child_name}", child, depth + 1))
 
@@ -161,13 +167,15 @@ def _tensors(module: Record, module_path: str, budget: Budget) -> Iterator[tuple
                 yield f"{module_path}.{name}", tensor
 
 
-def _settings(module: Record, path: str) -> Iterator[tuple[str, Any]]:
+def _settings(module: Record, path: str, file: Path) -> Iterator[tuple[str, Any]]:
     """What a module computes with besides its weights; of an activation its class too."""
     if path.endswith(ACTIVATION):
         yield path, module.name.rpartition(".")[2]
     for name in SETTINGS:
         value = module.state.get(name)
         if all(isinstance(number, (int, float)) for number in _pair(value)):
+            if not all(abs(number) <= LARGEST for number in _pair(value)):
+                raise DetectorError(f"{path!r} has a {name} that is too large", file=file)
             yield f"{path}.{name}", value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from detector.runtime.seal import check_seal
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
-_EXTERNAL = b"\n\x08location"
-"""How the format begins to say in which file a tensor lies."""
+_EXTERNAL = re.compile(rb"(?:\n|\x8a\x80*\0)(?:\x08|\x88\x80*\0)location")
+"""How the format says in which file a tensor lies: field 1, 8 bytes, each number of any length."""
 
 
 class OnnxBackend(ExportedBackend):
@@ -36,7 +37,7 @@ class OnnxBackend(ExportedBackend):
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)
-        if _EXTERNAL in path.read_bytes():
+        if _EXTERNAL.search(path.read_bytes()):
             raise DetectorError("has weights in other files, which no seal covers", file=path)
         self._session = open_session(path, path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map

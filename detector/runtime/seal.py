@@ -23,9 +23,14 @@ UNSEALED = (_MARK + _ZEROS).decode()
 
 
 def seal(path: Path, *beside: Path) -> None:
-    """Put the digest into a file that holds ``UNSEALED``, once."""
+    """Put the digest into a file that holds ``UNSEALED``, once.
+
+    Raises:
+        DetectorError: it holds it more often, as part of a class name for example.
+    """
     content = path.read_bytes()
-    assert content.count(UNSEALED.encode()) == 1
+    if content.count(UNSEALED.encode()) != 1:
+        raise DetectorError(f"a file to be sealed must hold {UNSEALED!r} once", file=path)
     start = content.index(_MARK) + len(_MARK)
     digest = _digest(content, start, beside)
     path.write_bytes(content[:start] + digest + content[start + len(digest) :])

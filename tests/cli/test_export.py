@@ -43,6 +43,14 @@ def test_what_travels_in_the_file(finder: Path, finder_onnx: Path, finder_pt2: P
     assert Pt2Backend(finder_pt2).dynamic_size
 
 
+def test_the_command_without_folders(finder_onnx: Path):
+    """A file is handed out: it says what was typed, and not where its owner keeps things."""
+    content = finder_onnx.read_bytes()
+    assert b"tools/export.py " in content
+    assert b" --output finder" in content
+    assert str(finder_onnx.parent).encode() not in content
+
+
 def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
     weights = tmp_path / "best.safetensors"
     weights.write_bytes(finder.read_bytes())

@@ -19,7 +19,6 @@ from detector.export import Options, export
 from detector.export.comparison import SINGLE
 from detector.export.onnx_nms import with_suppression
 from detector.export.onnx_parts import onnx_parts
-from detector.export.suppression import Parts, check_suppression
 from detector.export.verify import find_differences
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend
@@ -181,23 +180,6 @@ def test_another_suppression_than_was_asked_for(network: Detector, silent: Path,
 
     with pytest.raises(DetectorError, match=r"^the exported file's suppression keeps \d+ drawn"):
         compare_changed(network, silent, tmp_path / "a.onnx", loosen)
-
-
-@pytest.mark.parametrize("settings", SETTINGS[:6])
-def test_drawn_boxes(settings: NmsSettings):
-    """What suppression is compared on: many boxes are kept in each image."""
-    kept: list[np.ndarray] = []
-
-    def network(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((2, 500, 4), np.float32), np.zeros((2, 500, 3), np.float32)
-
-    def suppression(boxes: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
-        found = session(settings).run(None, {"in_0": boxes, "in_1": scores})
-        kept.append(found[2] >= 0)
-        return found
-
-    check_suppression(Parts(network, suppression), settings, np.zeros((2, 3, 64, 64), np.float32))
-    assert kept[0].sum(axis=1).min() >= min(settings.max_detections, 20)
 
 
 def test_where_it_has_no_place(network: Detector, tmp_path: Path):

@@ -159,6 +159,11 @@ def test_the_result_of_a_call_cannot_be_called(tmp_path: Path):
         (b"\x80\x02}((t(tt\x85K\x01s.", "a dictionary with a tuple as a key"),
         (b"\x80\x02(S'a'\ni__main__\nC\n.", "instruction STRING at byte 3, which no checkpoint"),
         (b"\x80\x02\x82\x01.", "instruction EXT1 at byte 2, which no checkpoint needs"),
+        # STACK_GLOBAL of a tuple of tuples of …: its text would double with each.
+        (
+            b"\x80\x04K\x01" + b"q\0h\0\x86" * 40 + b"q\0h\0\x93.",
+            "names a tuple of a tuple, expected",
+        ),
         (b"\x80\x02K\x01Q.", "refers to something other than a storage"),
         (b"\x80\x02K\x01", "damaged pickle"),
         (b"\x80\x02R.", "damaged pickle"),

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from detector import start_weights
 from detector.errors import DetectorError
 from detector.graph import Detector, build
 from detector.interop.vgg import decimated, is_vgg16, with_our_names
+from detector.preprocess import PreprocessKeys
 from detector.start_weights import start_backbone_from
 
 FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -108,33 +110,61 @@ def test_another_shape(fc6: tuple[int, ...], fc7: tuple[int, ...]):
 
 
 def test_a_network_of_fewer_convolutions():
-    names = [f"rows.{i}.conv.weight" for i in range(14)]
+    names = {f"rows.{i}.conv.weight": torch.zeros(0) for i in range(14)}
     with pytest.raises(DetectorError, match="^VGG16 weights: expected 14 convolutions, found 15$"):
-        with_our_names(vgg16(), names, (1, 1, 1))
+        with_our_names(vgg16(), names, CAFFE)
 
 
-NAMES = [f"rows.{i}.conv.weight" for i in range(20)]
+OWN = {f"rows.{i}.conv.{part}": torch.zeros(0) for i in range(20) for part in ("weight", "bias")}
+CAFFE = PreprocessKeys(mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))
+TORCHVISION = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395, 57.12, 57.375))
+SCALED = PreprocessKeys(mean_rgb=(123, 117, 104), scale_rgb=(255, 255, 255))
+PLAIN = PreprocessKeys(mean_rgb=(0, 0, 0), scale_rgb=(255, 255, 255))
 
 
-def test_torchvision_s_input_is_divided_by_its_deviation():
-    """The first convolution makes up for it: the network here takes RGB minus the mean."""
+def first_output(weight: Tensor, bias: Tensor, preprocess: PreprocessKeys) -> Tensor:
+    """Of the same pixels, whatever a network takes; without padding."""
+    pixels = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)).double()
+    mean, scale = (
+        torch.tensor(rgb, dtype=torch.float64).view(3, 1, 1)
+        for rgb in (preprocess.mean_rgb, preprocess.scale_rgb)
+    )
+    return F.conv2d((pixels - mean) / scale, weight.double(), bias.double())
+
+
+@pytest.mark.parametrize("preprocess", [CAFFE, TORCHVISION, PLAIN])
+@pytest.mark.parametrize("source", [CAFFE, TORCHVISION])
+def test_the_first_convolution_of_another_input(
+    preprocess: PreprocessKeys, source: PreprocessKeys
+) -> None:
     state = vgg16()
-    red, _, blue = state["features.0.weight"][5, :, 1, 1].tolist()
-    found = with_our_names(state, NAMES, (1, 1, 1))["rows.0.conv.weight"][5, :, 1, 1].tolist()
-    assert found[0] == pytest.approx(red / (255 * 0.229))
-    assert found[2] == pytest.approx(blue / (255 * 0.225))
-    # A network that divides by 255 · deviation itself takes the weights as they are.
-    scales = [255 * deviation for deviation in (0.229, 0.224, 0.225)]
-    same = with_our_names(state, NAMES, scales)["rows.0.conv.weight"]
-    torch.testing.assert_close(same, state["features.0.weight"])
+    if source is CAFFE:
+        state["classifier.0.weight"] = torch.full((1, 1), torch.nan)
+    found = with_our_names(state, OWN, preprocess)
+    torch.testing.assert_close(
+        first_output(found["rows.0.conv.weight"], found["rows.0.conv.bias"], preprocess),
+        first_output(state["features.0.weight"], state["features.0.bias"], source),
+    )
+
+
+def test_biases_go_into_the_means_of_norms() -> None:
+    """y = conv + b, normed with mean 0, is conv normed with mean −b."""
+    own = {name: tensor for name, tensor in OWN.items() if not name.endswith("bias")}
+    own |= {f"rows.{i}.bn.running_mean": torch.zeros(0) for i in range(20)}
+    state = vgg16()
+    found = with_our_names(state, own, TORCHVISION)
+    assert len(found) == 30
+    assert found["rows.1.bn.running_mean"].equal(-state["features.2.bias"])
+    assert found["rows.14.bn.running_mean"].equal(-state["classifier.3.bias"][::4])
+    torch.testing.assert_close(found["rows.0.bn.running_mean"], -state["features.0.bias"].double())
 
 
 def test_caffe_s_features_with_an_empty_classifier():
     state = vgg16()
     state["classifier.0.weight"] = torch.full((1, 1), torch.nan)
-    found = with_our_names(state, NAMES, (1, 1, 1))
+    found = with_our_names(state, OWN, CAFFE)
     assert len(found) == 26
-    assert torch.equal(found["rows.0.conv.weight"], state["features.0.weight"])
+    torch.testing.assert_close(found["rows.0.conv.weight"].float(), state["features.0.weight"])
 
 
 def test_caffe_s_reduced_file():
@@ -143,11 +173,15 @@ def test_caffe_s_reduced_file():
         state[f"{i}.weight"] = torch.full((2, 3, 1, 1), float(number))
         state[f"{i}.bias"] = torch.zeros(2)
     assert is_vgg16(state)
-    found = with_our_names(state, NAMES, (1, 1, 1))
+    found = with_our_names(state, OWN, CAFFE)
     assert len(found) == 30
     assert found["rows.14.conv.weight"].unique().tolist() == [14]
     # An input divided by 255 asks for weights 255 times as large.
-    scaled = with_our_names({**state, "0.weight": torch.ones(2, 3, 1, 1)}, NAMES, (255,) * 3)
+    scaled = with_our_names(
+        {**state, "0.weight": torch.ones(2, 3, 1, 1)},
+        OWN,
+        SCALED,
+    )
     assert scaled["rows.0.conv.weight"].unique().tolist() == [255]
 
 
@@ -166,8 +200,8 @@ def test_start_of_a_backbone(ssd300: Detector, monkeypatch: pytest.MonkeyPatch):
     for theirs, ours in zip(FEATURES, OURS, strict=True):
         for part in ("weight", "bias"):
             expected = state[f"features.{theirs}.{part}"]
-            if (theirs, part) == (0, "weight"):
-                expected = expected / torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
+            if theirs == 0:  # see test_the_first_convolution_of_another_input
+                continue
             torch.testing.assert_close(own[f"rows.{ours}.conv.{part}"], expected)
     # Every third position of every column; every fourth unit of fc6's.
     positions = torch.arange(25088.0).view(512, 7, 7)[:, ::3, ::3]

@@ -165,6 +165,7 @@ ROWS = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", ["nc", "a
         ({"yaml": None}, "no YOLOv5 network with its YAML in this checkpoint"),
         ({"yaml": {"nc": Path("x")}}, "the YAML inside holds a Record, expected plain values"),
         ({"yaml": {**ROWS, "nc": 1 << 20_000}}, "the YAML inside holds a number of 20001 bits"),
+        ({"yaml": {**ROWS, "nc": ["x" * 600_000] * 2}}, "the YAML inside is too large"),
         ({"yaml": {**ROWS, "wings": 2}}, "unknown key 'wings'"),
         ({"yaml": {**ROWS, "backbone": [[-1, 1, "eval", ["1+1"]]]}}, "unknown module 'eval'"),
     ],
@@ -181,6 +182,28 @@ def test_a_yaml_that_holds_itself(write_yolov5: Write):
     rows.append(rows)
     with pytest.raises(DetectorError, match="the YAML inside is too large$"):
         load_yolov5(write_yolov5(attributes={"yaml": {"backbone": rows}}))
+
+
+@pytest.mark.parametrize(
+    "value", [pytest.param(1 << 20_000, id="20001 bits"), -(1 << 40), float("nan"), 1e300]
+)
+def test_a_setting_that_is_too_large(write_yolov5: Write, value: float):
+    def change(model: nn.Module) -> None:
+        model.get_submodule("model.0.conv").kernel_size = (3, value)
+
+    with pytest.raises(
+        DetectorError, match=r"'rows\.0\.conv' has a kernel_size that is too large$"
+    ):
+        load_yolov5(write_yolov5(change=change))
+
+
+@pytest.mark.parametrize("name", [("a", "b"), "a" * 101])
+def test_a_module_whose_name_is_none(write_yolov5: Write, name: object):
+    def change(model: nn.Module) -> None:
+        model.get_submodule("model.0")._modules[name] = nn.Identity()  # type: ignore[index]
+
+    with pytest.raises(DetectorError, match="a module is called "):
+        load_yolov5(write_yolov5(change=change))
 
 
 def test_a_network_that_holds_itself(write_yolov5: Write):

@@ -37,6 +37,14 @@ def test_a_file_without_a_seal(tmp_path: Path):
             check_seal(path)
 
 
+def test_a_name_that_looks_like_a_seal(tmp_path: Path):
+    path = tmp_path / "a"
+    path.write_text(f"class {UNSEALED}, {UNSEALED}")
+    with pytest.raises(DetectorError) as caught:
+        seal(path)
+    assert str(caught.value) == f"{path}: a file to be sealed must hold {UNSEALED!r} once"
+
+
 def test_every_byte_counts(pair: tuple[Path, Path], rng: np.random.Generator):
     """A change of the mark itself takes the seal away, any other one makes it wrong."""
     for path in pair:
