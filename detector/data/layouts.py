@@ -54,7 +54,10 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
 
 
 def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """``annotations/*.json`` beside image folders, or a JSON file in each split's folder."""
+    """``annotations/*.json`` beside image folders, or a JSON file in each split's folder.
+
+    A single one that is not named for a split is split.
+    """
     files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
     files = [file for file in files if file.stem.startswith("instances_")] or files
     splits: dict[str, tuple[Split, ...]] = {}
@@ -66,6 +69,9 @@ def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
         if images is not None:
             place = Split(annotations=_relative(file, root), images=_relative(images, root))
             splits[stem if name in splits else name] = (place,)
+    if len(splits) == 1:
+        ((name, (place,)),) = splits.items()
+        return splits if _split_name(name) else _seeded_split(place)
     return splits
 
 

@@ -167,8 +167,10 @@ def _problem(example: Example) -> str | None:
 class EpochBatches(Sampler[list[Key]]):
     """Batches of keys (epoch, index, repeat): a seeded permutation, a new one each epoch.
 
-    The last batch of an epoch may be smaller. Among several processes each one gets every n-th
-    key of each batch, and so none of a batch that is too small.
+    The last batch of an epoch may be smaller. A single image that is left over belongs to the batch
+    before: batch norms have no statistics of one map of one pixel, as SSD's last one is. Among
+    several processes each one gets every n-th key of each batch, and so none of a batch that is
+    too small.
 
     Args:
         factors: (n,) how often an epoch shows each image, in the mean; 1 or more.
@@ -193,6 +195,8 @@ class EpochBatches(Sampler[list[Key]]):
         self.batch_size = batch_size
         self.seed = seed
         self.share = slice(rank, None, world_size)
+        whole, left = divmod(self.length, batch_size)
+        self.count = max(whole + (left > 1), 1)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
@@ -207,7 +211,8 @@ class EpochBatches(Sampler[list[Key]]):
     def batches(self) -> list[list[Key]]:
         """The whole epoch, and what all processes get."""
         keys = self._keys()
-        return [keys[i : i + self.batch_size] for i in range(0, self.length, self.batch_size)]
+        starts = [i * self.batch_size for i in range(self.count)]
+        return [keys[i:j] for i, j in zip(starts, [*starts[1:], self.length], strict=True)]
 
     def _keys(self) -> list[Key]:
         """The whole epoch's, in its order."""
@@ -218,7 +223,7 @@ class EpochBatches(Sampler[list[Key]]):
         return [(self.epoch, *shown[place]) for place in order.tolist()]
 
     def __len__(self) -> int:
-        return max(-(-self.length // self.batch_size) - self.start_batch, 0)
+        return max(self.count - self.start_batch, 0)
 
 
 def collate(examples: Sequence[Example], size_hw: tuple[int, int]) -> Batch:

@@ -20,8 +20,6 @@ def freeze(model: Detector, rows: int) -> None:
     model.rows[:rows].requires_grad_(False)
 
 
-def hold_frozen(model: Detector) -> None:
-    """Put the rows without a trained parameter into evaluation mode; call it after ``train()``."""
-    for row in model.rows:
-        if not any(parameter.requires_grad for parameter in row.parameters()):
-            row.eval()
+def hold_frozen(model: Detector, rows: int) -> None:
+    """Put the first rows into evaluation mode; call it after ``train()``."""
+    model.rows[:rows].eval()

@@ -50,7 +50,7 @@ class Schedule:
 
     def __init__(self, settings: OptimizerSettings, epochs: int, steps_per_epoch: int) -> None:
         steps = epochs * steps_per_epoch
-        warmup = max(round(settings.warmup_epochs * steps_per_epoch), 1)
+        warmup = round(settings.warmup_epochs * steps_per_epoch)
         self.learning_rate = settings.learning_rate
         self.kind = settings.schedule
         self.final_fraction = settings.final_fraction

@@ -5,6 +5,7 @@ Defaults < quick-start block of the data set < preset file < flags.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from detector.config import find_file, read_yaml, validate
@@ -15,6 +16,7 @@ from detector.registry import contract
 from detector.settings import TrainSettings
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
+NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")
 
 
 def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
@@ -26,22 +28,22 @@ def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
     Raises:
         DetectorError: neither a model file nor weights, or a bad preset.
     """
-    given = given_values(flags)
-    if flags.cfg is None and flags.weights is None:
+    preset = _preset(flags.preset) if flags.preset else {}
+    chosen = {**preset, **given_values(flags)}
+    if chosen.get("cfg") is None and chosen.get("weights") is None:
         raise DetectorError("nothing to train: give --cfg FILE or --weights FILE")
     notes = []
-    data = flags.data or BUILT_IN_DATA
-    if flags.data is None:
+    if chosen.get("data") is None:
+        chosen["data"] = BUILT_IN_DATA
         notes.append(f"no --data given: the built-in set {BUILT_IN_DATA} is used")
-    quickstart = _quickstart(flags, data)
+    data = chosen["data"]
+    quickstart = _quickstart(data, chosen.get("data_root"), chosen.get("cfg"))
     if quickstart:
         shown = ", ".join(f"{key} {value}" for key, value in quickstart.items())
         notes.append(f"quick-start settings of {data} (flags override them): {shown}")
-    preset = _preset(flags.preset) if flags.preset else {}
     if preset:
         notes.append(f"preset {flags.preset}: {', '.join(f'{k} {v}' for k, v in preset.items())}")
-    settings = TrainSettings(**{"data": data, **quickstart, **preset, **given})
-    return settings, notes
+    return TrainSettings(**{**quickstart, **chosen}), notes
 
 
 def given_values(flags: TrainSettings) -> dict[str, Any]:
@@ -50,10 +52,10 @@ def given_values(flags: TrainSettings) -> dict[str, Any]:
     return {name: getattr(flags, name) for name in TrainSettings.model_fields if name in given}
 
 
-def _quickstart(flags: TrainSettings, data: str) -> dict[str, Any]:
+def _quickstart(data: str, data_root: Path | None, cfg: str | None) -> dict[str, Any]:
     """The data set's own settings; variant and input size only where the model has them."""
-    values = dict(load_definition(data, flags.data_root).quickstart)
-    model_file = read_model_file(flags.cfg) if flags.cfg else None
+    values = dict(load_definition(data, data_root).quickstart)
+    model_file = read_model_file(cfg) if cfg else None
     if model_file is None or values.get("variant") not in model_file.keys.variants:
         values.pop("variant", None)
     if model_file and contract(model_file.rows[-1].module).fixes_size:
@@ -63,4 +65,9 @@ def _quickstart(flags: TrainSettings, data: str) -> dict[str, Any]:
 
 def _preset(path: str) -> dict[str, Any]:
     file = read_yaml(find_file(path, "cfg"))
-    return given_values(validate(TrainSettings, file))
+    values = given_values(validate(TrainSettings, file))
+    for name in NOT_IN_PRESETS:
+        if values.pop(name, None):
+            key = TrainSettings.model_fields[name].alias or name
+            raise file.error(f"{key}: is a flag and not for a preset", key)
+    return values

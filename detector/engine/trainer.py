@@ -159,7 +159,7 @@ class Trainer:
     def train_epoch(self) -> Iterator[Step]:
         """Show the model every training image once, or those that are left of the epoch."""
         self.state.model.train()
-        hold_frozen(self.state.raw_model)
+        hold_frozen(self.state.raw_model, self.settings.freeze)
         sampler = self.loader.batch_sampler
         sampler.set_epoch(self.progress.epoch, self.progress.batch)
         keys, batches = sampler.batches(), iter(self.loader)
@@ -232,7 +232,7 @@ class Trainer:
             raise
         progress.epoch_seconds += time.perf_counter() - start
         summary = {} if figures is None else figures.summary
-        record = progress.finish_epoch(self.state.learning_rate, summary)
+        record = progress.finish_epoch(self.state.schedule(progress.step - 1), summary)
         self.save_weights(figures)
         self.save()
         results = [] if figures is None else self.evaluator.results
@@ -272,11 +272,15 @@ class Trainer:
     # ------------------------------------------------------------------------------ checkpoints
 
     def save_weights(self, figures: Figures | None) -> None:
-        """Write ``last``, and ``best`` where its figure is higher than in any epoch before."""
+        """Write ``last``, and ``best`` where its figure is higher than in any epoch before.
+
+        Or where all have been 0: of networks that find nothing yet, the one trained longest.
+        """
         progress, model = self.progress, self.state.averaged_model
         training: dict[str, Any] = {"epoch": progress.epoch, **self.provenance}
-        if figures is not None and figures.summary[self.monitor] > progress.best:
-            progress.best, progress.best_epoch = figures.summary[self.monitor], progress.epoch
+        figure = None if figures is None else figures.summary[self.monitor]
+        if figures is not None and figure is not None and (figure > progress.best or figure == 0):
+            progress.best, progress.best_epoch = figure, progress.epoch
             self.run.save_weights(self.run.best, model, training | {"figures": figures.to_dict()})
         self.run.save_weights(self.run.last, model, training)
 

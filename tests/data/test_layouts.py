@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.data.dataset import open_dataset
 from detector.data.definition import load_definition
 from detector.data.splits import Split
 from detector.errors import DetectorError
@@ -128,6 +129,26 @@ def test_coco_folder(tmp_path: Path, make_image) -> None:
         for split in ("train", "val")
     }
     assert definition.names == ("dog", "cat")
+
+
+@pytest.mark.parametrize("name", ["instances_default", "result"])
+def test_one_coco_file_is_split(tmp_path: Path, make_image, name: str) -> None:
+    for number in range(5):
+        make_image(f"images/{number}.png")
+    (tmp_path / "annotations").mkdir()
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(5)],
+        "annotations": [
+            {"id": n + 1, "image_id": n, "category_id": 9, "bbox": [1, 1, 5, 5]} for n in range(5)
+        ],
+        "categories": [{"id": 9, "name": "cat"}],
+    }
+    (tmp_path / f"annotations/{name}.json").write_text(json.dumps(content))
+    train, val = (open_dataset(tmp_path, split) for split in ("train", "val"))
+    assert (len(train), len(val)) == (4, 1)
+    assert len(train.ground_truth()["annotations"]) == 4
+    found = {sample.image_id for one in (train, val) for sample in one.samples}
+    assert found == set(range(5))
 
 
 def test_voc_folder_with_lists(tmp_path: Path, make_image) -> None:

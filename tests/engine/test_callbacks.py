@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,8 @@ def test_events(told):
     first, second = (event for event in events if isinstance(event, Epoch))
     mean = sum(s.losses["loss_box"] for s in steps[:3]) / 3
     assert first.record["loss_box"] == pytest.approx(mean)
+    assert first.record["learning_rate"] == steps[2].learning_rate
+    assert second.record["learning_rate"] == steps[5].learning_rate
     assert "AP" not in first.record
     assert (list(first.results), first.best_epoch) == ([], 0)
     assert second.best_epoch == 2
@@ -87,3 +90,15 @@ def test_a_figure_without_truth(start: Callable[..., Trainer]):
         DetectorError, match=r"^--monitor APl: split 'val' has nothing to measure it on$"
     ):
         start("run", monitor="APl", val_interval=1).fit()
+
+
+def test_of_networks_that_find_nothing_the_last_one_is_the_best(
+    start: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+):
+    """And patience does not run out on them."""
+    trainer = start("run", epochs=3, patience=1)
+    nothing = dict.fromkeys(trainer.evaluator.figures, 0.0)
+    figures = SimpleNamespace(summary=nothing, to_dict=dict)
+    monkeypatch.setattr(trainer, "validate", lambda: figures)
+    trainer.fit()
+    assert (trainer.progress.best, trainer.progress.best_epoch) == (0.0, 3)

@@ -18,16 +18,18 @@ from detector.settings import TrainSettings
 def test_frozen_rows_are_in_evaluation_mode(tiny_cfg: Path) -> None:
     model = build(tiny_cfg)
     freeze(model, 2)
-    hold_frozen(model.train())
+    hold_frozen(model.train(), 2)
     for number, row in enumerate(model.rows):
         assert all(p.requires_grad == (number >= 2) for p in row.parameters())
         assert all(module.training == (number >= 2) for module in row.modules())
 
 
 def test_nothing_is_frozen_by_default(tiny_cfg: Path) -> None:
+    """A row without parameters neither: somebody's dropout."""
     model = build(tiny_cfg)
+    model.rows[1] = torch.nn.Dropout2d()
     freeze(model, 0)
-    hold_frozen(model.train())
+    hold_frozen(model.train(), 0)
     assert all(module.training for module in model.modules())
     assert all(p.requires_grad for p in model.parameters())
 

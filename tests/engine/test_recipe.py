@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from detector.engine.recipe import resolve
@@ -25,6 +27,26 @@ def test_a_flag_wins_over_a_preset_and_that_over_the_quick_start() -> None:
     assert (settings.learning_rate, settings.epochs) == (0.01, 32)
     settings, _ = resolve(TrainSettings(**given, learning_rate=0.5))
     assert (settings.learning_rate, settings.epochs) == (0.5, 32)
+
+
+def test_data_and_model_of_a_preset(tmp_path: Path) -> None:
+    """The drawn set's quick start is for that set alone."""
+    preset = tmp_path / "a.yaml"
+    preset.write_text("cfg: yolov5n\ndata: bccd\n")
+    settings, notes = resolve(TrainSettings(preset=str(preset)))
+    assert (settings.cfg, settings.data) == ("yolov5n", "bccd")
+    assert settings.learning_rate == TrainSettings.model_fields["learning_rate"].default
+    assert notes == [f"preset {preset}: data bccd, cfg yolov5n"]
+
+
+@pytest.mark.parametrize("line", ["resume: last", "preset: b.yaml", "json: a.json", "debug: true"])
+def test_flags_that_no_preset_has(tmp_path: Path, line: str) -> None:
+    preset = tmp_path / "a.yaml"
+    preset.write_text(f"cfg: yolov5n\n{line}\n")
+    with pytest.raises(DetectorError) as caught:
+        resolve(TrainSettings(preset=str(preset)))
+    name = line.split(":", maxsplit=1)[0]
+    assert str(caught.value) == f"{preset}:2: {name}: is a flag and not for a preset"
 
 
 def test_no_such_preset() -> None:
