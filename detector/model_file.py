@@ -174,9 +174,9 @@ def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str
 
 def _unknown_variant(name: str, keys: ModelKeys) -> str:
     known = ", ".join(islice(keys.variants, MAX_NAMED)) or "none"
-    more = len(keys.variants) - MAX_NAMED
+    if len(keys.variants) > MAX_NAMED:
+        known += f" and {len(keys.variants) - MAX_NAMED} more"
     hint = nearest(name, keys.variants) or f"; the file has: {known}"
-    hint += f" and {more} more" if more > 0 and hint.startswith(";") else ""
     return f"unknown variant {shown(name)}{hint}"
 
 

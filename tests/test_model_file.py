@@ -104,6 +104,12 @@ def test_preprocessing_of_a_file() -> None:
         (TABLE, "x", "a.yaml:1: unknown variant 'x'; the file has: s, m"),
         ("nc: 1\n" + TABLE, "sm", "a.yaml:2: unknown variant 'sm'; did you mean 's'?"),
         ("", "s", "a.yaml:2: unknown variant 's'; the file has: none"),
+        (
+            f"variants: {{{', '.join(f'v{i}: {{}}' for i in range(12))}}}\n",
+            "other",
+            "a.yaml:1: unknown variant 'other'; the file has: v0, v1, v2, v3, v4, v5, v6, v7, v8, "
+            "v9 and 2 more",
+        ),
     ],
 )
 def test_unknown_variant(keys: str, asked: str, message: str) -> None:

@@ -298,7 +298,7 @@ def test_a_certificate_that_holds(run: Run, fails: Run, finder_pt2: Path, finder
     assert ran.out == f"{finder_pt2}: as it was exported, from weights {digest[:12]}…\n"
     command = certificate["command"]
     assert command.startswith("tools/export.py ")
-    assert f"--weights {finder} --format pt2" in command
+    assert f"--weights {finder.name} --format pt2" in command
     assert command.endswith("--dynamic")
     message = fails("val", "--weights", finder, "--certificate")
     assert message == "--certificate: only an exported file has one"
