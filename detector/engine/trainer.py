@@ -278,10 +278,12 @@ class Trainer:
         """
         progress, model = self.progress, self.state.averaged_model
         training: dict[str, Any] = {"epoch": progress.epoch, **self.provenance}
-        figure = None if figures is None else figures.summary[self.monitor]
-        if figures is not None and figure is not None and (figure > progress.best or figure == 0):
-            progress.best, progress.best_epoch = figure, progress.epoch
-            self.run.save_weights(self.run.best, model, training | {"figures": figures.to_dict()})
+        if figures is not None:
+            figure = figures.summary[self.monitor]
+            if figure > progress.best or figure == progress.best == 0:
+                progress.best, progress.best_epoch = figure, progress.epoch
+                card = training | {"figures": figures.to_dict()}
+                self.run.save_weights(self.run.best, model, card)
         self.run.save_weights(self.run.last, model, training)
 
     def save_if_due(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -92,13 +92,28 @@ def test_a_figure_without_truth(start: Callable[..., Trainer]):
         start("run", monitor="APl", val_interval=1).fit()
 
 
-def test_of_networks_that_find_nothing_the_last_one_is_the_best(
-    start: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("figures", "best_epoch"),
+    [
+        ((0.0, 0.0, 0.0), 3),  # of networks that find nothing the last one; patience does not end
+        ((0.0, 0.5, 0.0), 2),  # one that finds nothing any more is no better
+        ((0.5, 0.5, 0.4), 1),
+    ],
+)
+def test_the_best_epoch(
+    start: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    figures: Sequence[float],
+    best_epoch: int,
 ):
-    """And patience does not run out on them."""
-    trainer = start("run", epochs=3, patience=1)
-    nothing = dict.fromkeys(trainer.evaluator.figures, 0.0)
-    figures = SimpleNamespace(summary=nothing, to_dict=dict)
-    monkeypatch.setattr(trainer, "validate", lambda: figures)
+    patience = 2 if any(figures) else 1
+    trainer = start("run", epochs=3, val_interval=1, patience=patience)
+    found = iter(figures)
+
+    def validate() -> SimpleNamespace:
+        summary = dict.fromkeys(trainer.evaluator.figures, next(found))
+        return SimpleNamespace(summary=summary, to_dict=dict)
+
+    monkeypatch.setattr(trainer, "validate", validate)
     trainer.fit()
-    assert (trainer.progress.best, trainer.progress.best_epoch) == (0.0, 3)
+    assert (trainer.progress.best, trainer.progress.best_epoch) == (max(figures), best_epoch)
