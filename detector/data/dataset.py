@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
 from detector.data.definition import load_definition
@@ -368,3 +369,16 @@ def _mapping_lines(
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def letterboxed_sizes(dataset: DetectionDataset, side: int) -> NDArray[np.float64]:
+    """(n, 2) widths and heights of all boxes in pixels of a square input of that side.
+
+    Crowd regions are left out, as they are in training.
+    """
+    sizes = [
+        (sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2])[~sample.crowd]
+        * (side / max(sample.size_hw))
+        for sample in dataset.samples
+    ]
+    return np.concatenate(sizes).astype(np.float64)

@@ -15,8 +15,7 @@ from detector import processes
 from detector.anchors import best_possible_recall
 from detector.checkpoint import build_from_card, load
 from detector.collectives import from_main
-from detector.data.box_sizes import letterboxed_sizes
-from detector.data.dataset import DetectionDataset, open_dataset
+from detector.data.dataset import DetectionDataset, letterboxed_sizes, open_dataset
 from detector.engine.callbacks import Callback
 from detector.engine.freeze import freeze
 from detector.engine.optim import Schedule

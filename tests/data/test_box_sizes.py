@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.box_sizes import letterboxed_sizes
-from detector.data.dataset import open_dataset
+from detector.data.dataset import letterboxed_sizes, open_dataset
 
 
 def test_letterboxed_sizes(yolo_folder: Callable[..., Path]) -> None:
