@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from detector.data import class_transforms
-from detector.data.class_transforms import ClassAugment
+from detector.data.augment import class_transforms
+from detector.data.augment.class_transforms import ClassAugment
+from detector.data.augment.ssd_transforms import SsdAugment
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import training_loader
-from detector.data.ssd_transforms import SsdAugment
 from detector.errors import DetectorError
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector import processes
+from detector.data.augment.mixing import copy_paste, mixup
+from detector.data.augment.transforms import MOSAIC_IMAGES, Augment, Example, Mixing
 from detector.data.balance import epoch_length, repeat_factors, repeats
 from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
-from detector.data.mixing import copy_paste, mixup
-from detector.data.transforms import MOSAIC_IMAGES, Augment, Example, Mixing
 from detector.errors import DetectorError
 from detector.opencv import cv2, read_image
 from detector.preprocess import Preprocess

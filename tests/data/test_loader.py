@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from detector.data.augment.transforms import Augment, Example, Mixing
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.loader import (
     EpochBatches,
@@ -18,7 +19,6 @@ from detector.data.loader import (
     default_workers,
     training_loader,
 )
-from detector.data.transforms import Augment, Example, Mixing
 from detector.errors import DetectorError
 from detector.opencv import read_image
 from detector.preprocess import Preprocess

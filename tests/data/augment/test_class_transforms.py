@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.class_transforms import ClassAugment
+from detector.data.augment.class_transforms import ClassAugment
+from detector.data.augment.transforms import Example
 from detector.data.dataset import open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.data.transforms import Example
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
 

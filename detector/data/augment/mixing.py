@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.transforms import Example, Generator
+from detector.data.augment.transforms import Example, Generator
 from detector.opencv import cv2
 
 MIXUP_BETA = 32.0

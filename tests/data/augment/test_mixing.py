@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.mixing import MAX_COVERED, copy_paste, hidden_part, mixup, whole_pixels
-from detector.data.transforms import Example
+from detector.data.augment.mixing import MAX_COVERED, copy_paste, hidden_part, mixup, whole_pixels
+from detector.data.augment.transforms import Example
 
 Box = tuple[float, float, float, float]
 

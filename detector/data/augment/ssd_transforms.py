@@ -15,8 +15,8 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from detector.data.seeding import torch_seeded_by
-from detector.data.transforms import Example, Generator, Mixing, further_transforms
+from detector.data.augment.seeding import torch_seeded_by
+from detector.data.augment.transforms import Example, Generator, Mixing, further_transforms
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
 

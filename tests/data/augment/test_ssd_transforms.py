@@ -11,10 +11,10 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from detector.data.augment.ssd_transforms import SsdAugment
+from detector.data.augment.transforms import Example
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.data.ssd_transforms import SsdAugment
-from detector.data.transforms import Example
 from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
 from detector.structures import Sample

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.transforms import (
+from detector.data.augment.transforms import (
     Augment,
     Example,
     fit_matrix,
@@ -383,7 +383,7 @@ def test_albumentations_is_imported_only_when_used_and_asks_nobody() -> None:
         "import sys, socket\n"
         "def refuse(*a, **k): raise SystemExit('a socket was opened')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "from detector.data.transforms import further_transforms\n"
+        "from detector.data.augment.transforms import further_transforms\n"
         "assert further_transforms([], (32, 32)) is None\n"
         "assert 'albumentations' not in sys.modules\n"
         "further_transforms([{'name': 'Blur'}], (32, 32))\n"
