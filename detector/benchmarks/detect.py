@@ -23,7 +23,7 @@ from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
 from detector.checkpoint import load, save_weights
 from detector.cost import cost
-from detector.data.shapes import draw_image
+from detector.data.formats.shapes import draw_image
 from detector.export import Options, export
 from detector.graph import Detector
 from detector.labelled import Labelled, open_labelled

@@ -16,7 +16,7 @@ from torchvision.models.detection import ssd300_vgg16
 
 from detector.benchmarks.settings import SsdBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
-from detector.data.shapes import draw_image
+from detector.data.formats.shapes import draw_image
 from detector.export import export
 from detector.graph import build
 from detector.opencv import Image

@@ -14,7 +14,7 @@ from torch import Tensor
 from detector.checkpoint import load
 from detector.cli.flags import written_out
 from detector.cli.unused import note
-from detector.data.shapes import draw_image
+from detector.data.formats.shapes import draw_image
 from detector.export import LabelledImages, Options
 from detector.export import export as export_model
 from detector.graph import Detector

@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from detector import processes
-from detector.data.problems import Problem
-from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
+from detector.data.formats.problems import Problem
+from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
 from detector.errors import DetectorError
 from detector.opencv import read_image
 from detector.structures import Sample

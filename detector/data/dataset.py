@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
-from detector.data.definition import load_definition
-from detector.data.names import describe, match_names
-from detector.data.problems import Problem, problems_error
-from detector.data.readers import classes, coco, voc, yolo
-from detector.data.readers.rows import LabelledImage, image_files
-from detector.data.splits import DatasetDefinition, Split
+from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.definition import load_definition
+from detector.data.formats.names import describe, match_names
+from detector.data.formats.problems import Problem, problems_error
+from detector.data.formats.rows import LabelledImage, image_files
+from detector.data.formats.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 from detector.settings import TaskName
 from detector.structures import Sample

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import find_file, read_yaml, validate
-from detector.data.definition import load_definition
+from detector.data.formats.definition import load_definition
 from detector.errors import DetectorError
 from detector.model_file import read_model_file
 from detector.registry import contract

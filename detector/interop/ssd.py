@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detector.data.definition import load_definition
+from detector.data.formats.definition import load_definition
 from detector.errors import DetectorError
 from detector.graph import Detector, build
 from detector.interop.order import convolutions, layers, pair

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.data.check import Box, check_image, check_images, clean
-from detector.data.problems import Problem
-from detector.data.readers import yolo
-from detector.data.readers.rows import LabelledImage, LabelRow, Labels
+from detector.data.formats import yolo
+from detector.data.formats.problems import Problem
+from detector.data.formats.rows import LabelledImage, LabelRow, Labels
 from detector.structures import Sample
 
 SIZE_HW = (20, 40)

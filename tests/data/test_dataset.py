@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.data.dataset import open_dataset
-from detector.data.definition import load_definition
+from detector.data.formats.definition import load_definition
 from detector.errors import DetectorError
 from detector.opencv import read_image
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.folders import files_below, visible
+from detector.data.formats.folders import files_below, visible
 
 
 @pytest.fixture

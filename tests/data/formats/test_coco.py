@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detector.data.readers import coco
+from detector.data.formats import coco
 from detector.errors import DetectorError
 
 CONTENT: dict[str, Any] = {

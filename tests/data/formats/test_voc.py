@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.readers.voc import (
+from detector.data.formats.voc import (
     MAX_XML_BYTES,
     class_names,
     is_annotation,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.names import check_names, class_number, describe, match_names
+from detector.data.formats.names import check_names, class_number, describe, match_names
 from detector.errors import DetectorError
 
 

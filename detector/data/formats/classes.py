@@ -11,10 +11,10 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from detector.data.folders import files_below, visible
-from detector.data.names import class_number
-from detector.data.problems import Problem
-from detector.data.readers.rows import (
+from detector.data.formats.folders import files_below, visible
+from detector.data.formats.names import class_number
+from detector.data.formats.problems import Problem
+from detector.data.formats.rows import (
     IMAGE_SUFFIXES,
     LabelledImage,
     LabelRow,

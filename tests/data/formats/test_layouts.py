@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from detector.data.dataset import open_dataset
-from detector.data.definition import load_definition
-from detector.data.splits import Split
+from detector.data.formats.definition import load_definition
+from detector.data.formats.splits import Split
 from detector.errors import DetectorError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.readers.pairing import Match, Pairing, path_below
+from detector.data.formats.pairing import Match, Pairing, path_below
 
 SET = Path("set")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.data import shapes
 from detector.data.dataset import open_dataset
-from detector.data.definition import load_definition
-from detector.data.shapes import ShapesSettings, draw_image, draw_set, tight_box
+from detector.data.formats import shapes
+from detector.data.formats.definition import load_definition
+from detector.data.formats.shapes import ShapesSettings, draw_image, draw_set, tight_box
 from detector.errors import DetectorError
 from detector.opencv import read_image
 

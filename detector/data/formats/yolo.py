@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from detector.data.names import class_number
-from detector.data.problems import Problem
-from detector.data.readers.rows import (
+from detector.data.formats.names import class_number
+from detector.data.formats.problems import Problem
+from detector.data.formats.rows import (
     LabelledImage,
     LabelRow,
     Labels,

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from detector.data.folders import files_below, visible
-from detector.data.names import check_names
-from detector.data.readers import classes, coco, voc, yolo
-from detector.data.readers.rows import has_image, image_files, read_lines
-from detector.data.splits import DatasetDefinition, Split
+from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.folders import files_below, visible
+from detector.data.formats.names import check_names
+from detector.data.formats.rows import has_image, image_files, read_lines
+from detector.data.formats.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 
 SPLIT_FOLDER = re.compile(r"(train|val|valid|validation|test)[-_]?\d*", re.IGNORECASE)

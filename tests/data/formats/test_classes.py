@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.readers.classes import (
+from detector.data.formats.classes import (
     folder_names,
     images_in_folders,
     images_in_list,
@@ -14,7 +14,7 @@ from detector.data.readers.classes import (
     is_list,
     list_names,
 )
-from detector.data.readers.rows import LabelledImage
+from detector.data.formats.rows import LabelledImage
 from detector.errors import DetectorError
 
 NAMES = ("cat", "dog")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.definition import load_definition
-from detector.data.shapes import CLASSES
-from detector.data.splits import Split
+from detector.data.formats.definition import load_definition
+from detector.data.formats.shapes import CLASSES
+from detector.data.formats.splits import Split
 from detector.errors import DetectorError
 
 SHIPPED = ["bccd", "coco", "coco128", "shapes", "voc"]

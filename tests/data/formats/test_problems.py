@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detector.data.problems import MAX_LISTED, Problem, problems_error
+from detector.data.formats.problems import MAX_LISTED, Problem, problems_error
 
 
 def test_one_problem_is_one_line() -> None:

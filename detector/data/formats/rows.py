@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detector.data.folders import files_below
-from detector.data.problems import Problem
+from detector.data.formats.folders import files_below
+from detector.data.formats.problems import Problem
 from detector.errors import DetectorError
 from detector.files import read_text
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.readers.yolo import (
+from detector.data.formats.yolo import (
     MAX_LABEL_BYTES,
     label_path,
     labelled_images,

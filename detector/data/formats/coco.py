@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detector.data.names import match_names
-from detector.data.problems import Problem, other_size
-from detector.data.readers.rows import LabelledImage, LabelRow, Labels, SizeHW
+from detector.data.formats.names import match_names
+from detector.data.formats.problems import Problem, other_size
+from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
 from detector.errors import DetectorError, nearest, shown
 from detector.files import read_limited
 

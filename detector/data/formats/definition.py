@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Strict, YamlFile, find_file, read_yaml, validate
-from detector.data.layouts import found_names, guess_definition
-from detector.data.names import check_names
-from detector.data.readers import classes, yolo
-from detector.data.readers.rows import image_files, read_lines
-from detector.data.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
-from detector.data.splits import DatasetDefinition, Split
+from detector.data.formats import classes, yolo
+from detector.data.formats.layouts import found_names, guess_definition
+from detector.data.formats.names import check_names
+from detector.data.formats.rows import image_files, read_lines
+from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
+from detector.data.formats.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")

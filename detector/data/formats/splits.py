@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from detector.config import Strict
-from detector.data import shapes
-from detector.data.shapes import ShapesSettings
+from detector.data.formats import shapes
+from detector.data.formats.shapes import ShapesSettings
 from detector.errors import DetectorError, nearest
 from detector.settings import TaskName
 

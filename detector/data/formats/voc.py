@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn, TypeGuard
 from xml.parsers import expat
 
-from detector.data.folders import files_below
-from detector.data.problems import Problem, other_size
-from detector.data.readers.pairing import Match, Pairing, path_below
-from detector.data.readers.rows import (
+from detector.data.formats.folders import files_below
+from detector.data.formats.pairing import Match, Pairing, path_below
+from detector.data.formats.problems import Problem, other_size
+from detector.data.formats.rows import (
     IMAGE_SUFFIXES,
     LabelledImage,
     LabelRow,
