@@ -178,7 +178,7 @@ def _missing(path: Path) -> DetectorError:
 
 
 def _torch_backend(model: Detector, runtime: RuntimeSettings) -> tuple[Backend, Nms]:
-    from detector.tasks import task_of
+    from detector.engine.tasks import task_of
     from detector.torch_backend import TorchBackend, choose_device, use_threads
 
     use_threads(threads_of(runtime))

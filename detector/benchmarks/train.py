@@ -20,11 +20,11 @@ from detector.benchmarks.timing import interleaved, spread
 from detector.engine.accumulation import normalise
 from detector.engine.optim import make_average
 from detector.engine.setup import prepare
+from detector.engine.tasks import task_of
 from detector.engine.trainer import Trainer
 from detector.memory import peak_memory
 from detector.settings import TrainSettings
 from detector.structures import Batch
-from detector.tasks import task_of
 
 BARE, LOOP, LOADER = "bare step", "loop", "loader alone"
 PLAIN, FLOAT = "plain step", "plain step, float32"

@@ -13,10 +13,10 @@ from torch import Tensor
 from detector.collectives import several, total
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
+from detector.engine.tasks import Criterion
 from detector.errors import DetectorError
 from detector.graph import Detector
 from detector.structures import Batch
-from detector.tasks import Criterion
 
 
 class NotFiniteError(Exception):

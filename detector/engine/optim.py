@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from detector.errors import DetectorError
+from detector.graph import Detector
 from detector.settings import OptimizerSettings
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -100,3 +102,22 @@ def moving_average(decay: float, warmup: float) -> Callable[[Tensors, Tensors, T
         torch._foreach_lerp_(averaged, current, 1 - kept)
 
     return update
+
+
+def freeze(model: Detector, rows: int) -> None:
+    """Exclude the parameters of the first rows from training.
+
+    Raises:
+        DetectorError: nothing would be left to train.
+    """
+    if rows >= len(model.rows):
+        raise DetectorError(
+            f"--freeze {rows}: expected at most {len(model.rows) - 1}, the network has "
+            f"{len(model.rows)} rows and the last one is its head"
+        )
+    model.rows[:rows].requires_grad_(False)
+
+
+def hold_frozen(model: Detector, rows: int) -> None:
+    """Put the first rows into evaluation mode; call it after ``train()``."""
+    model.rows[:rows].eval()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import platform
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from detector import processes
+from detector import __version__, processes
 from detector.checkpoint import (
     STATE_SUFFIX,
     load_training_state,
@@ -24,6 +28,7 @@ from detector.errors import DetectorError
 from detector.files import remove_temporaries
 from detector.graph import Detector
 from detector.settings import TrainSettings
+from detector.versions import installed_versions
 
 Record = dict[str, float]
 """One epoch: its number, losses, figures, learning rate, seconds."""
@@ -165,3 +170,44 @@ def _next_number(project: Path) -> str:
 
 def _shown(value: float) -> str:
     return f"{value:d}" if isinstance(value, int) else f"{value:.8g}"
+
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "albumentations",
+    "pycocotools",
+    "accelerate",
+)
+"""What the weights depend on."""
+
+PRIVATE = {"project", "name", "json_file", "debug", "resume"}
+"""Settings that change no weight."""
+
+
+def provenance(settings: TrainSettings, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, for JSON; the first command started the run, others went on with it.
+
+    Args:
+        settings: of the run.
+        data: a fingerprint by split.
+    """
+    return {
+        "commands": [shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])],
+        "versions": {
+            "detector": __version__,
+            "python": platform.python_version(),
+            **installed_versions(PACKAGES),
+        },
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "settings": settings.model_dump(mode="json", exclude=PRIVATE),
+        "data": dict(data),
+    }

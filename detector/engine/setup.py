@@ -17,18 +17,17 @@ from detector.checkpoint import build_from_card, load
 from detector.collectives import from_main
 from detector.data.dataset import DetectionDataset, letterboxed_sizes, open_dataset
 from detector.engine.callbacks import Callback
-from detector.engine.freeze import freeze
-from detector.engine.optim import Schedule
+from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.engine.recipe import given_values, resolve
 from detector.engine.run import Run
+from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
 from detector.graph import Definition, Detector, build, rebuild
 from detector.settings import TrainSettings
 from detector.start_weights import start_backbone_from, start_from, trainable_card, transfer
-from detector.tasks import task_of
 from detector.torch_backend import choose_device, fastest_precision
 
 THIS_TIME = {

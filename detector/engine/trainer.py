@@ -21,19 +21,17 @@ from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import Key, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
-from detector.engine.freeze import hold_frozen
 from detector.engine.multi_scale import MultiScale
-from detector.engine.progress import Progress
-from detector.engine.provenance import provenance
-from detector.engine.run import Run
-from detector.engine.state import TrainingState
+from detector.engine.optim import hold_frozen
+from detector.engine.run import Run, provenance
+from detector.engine.state import Progress, TrainingState
 from detector.engine.stopping import StopRequest
+from detector.engine.tasks import task_of
 from detector.errors import DetectorError, Interrupted, nearest
 from detector.evaluation.run import Figures, evaluate
 from detector.graph import Detector
 from detector.settings import TrainSettings, ValSettings
 from detector.structures import Batch
-from detector.tasks import task_of
 from detector.torch_backend import TorchBackend
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detector.checkpoint import load, save_weights
-from detector.engine.freeze import freeze, hold_frozen
+from detector.engine.optim import freeze, hold_frozen
 from detector.engine.setup import prepare
 from detector.errors import DetectorError
 from detector.graph import build

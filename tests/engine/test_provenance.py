@@ -4,7 +4,7 @@ import json
 import sys
 from importlib.metadata import version
 
-from detector.engine.provenance import provenance
+from detector.engine.run import provenance
 from detector.settings import TrainSettings
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from detector.config import YamlFile
+from detector.engine.tasks import task_of
 from detector.graph import Detector, build_model_file
 from detector.heads.implicit import IDetect, ImplicitConv
 from detector.heads.yolo import Detect
 from detector.model_file import check_model_file
 from detector.reparam import deploy
-from detector.tasks import task_of
 
 ANCHORS = [[12.0, 16, 19, 36, 40, 28], [36.0, 75, 76, 55, 72, 146]]
 

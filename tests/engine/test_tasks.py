@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detector import registry, tasks
+from detector import registry
 from detector.checkpoint import load
 from detector.cli import run_tool
 from detector.data.loader import training_loader
+from detector.engine import tasks
 from detector.engine.setup import prepare
+from detector.engine.tasks import Task, register_task, task_of
 from detector.errors import DetectorError
 from detector.evaluation.coco import CocoEvaluator
 from detector.graph import Detector, build
@@ -26,7 +28,6 @@ from detector.registry import register
 from detector.reparam import deploy
 from detector.settings import LossSettings, TrainSettings
 from detector.structures import Targets
-from detector.tasks import Task, register_task, task_of
 
 MODEL = """
 nc: 2
@@ -160,7 +161,7 @@ def test_the_whole_way(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
 
 
 def test_a_head_without_a_task(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
-    message = "head 'PointHead' has no task: call detector.tasks.register_task"
+    message = "head 'PointHead' has no task: call detector.engine.tasks.register_task"
     with pytest.raises(DetectorError) as caught:
         task_of(build(cfg))
     assert str(caught.value) == message

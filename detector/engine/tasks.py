@@ -86,7 +86,7 @@ def task_of(model: Detector) -> Task:
         if kind in _TASKS:
             return _TASKS[kind]
     raise DetectorError(
-        f"head {type(model.head).__name__!r} has no task: call detector.tasks.register_task"
+        f"head {type(model.head).__name__!r} has no task: call detector.engine.tasks.register_task"
     )
 
 
