@@ -24,9 +24,9 @@ from detector.benchmarks.workers import worker
 from detector.checkpoint import load, save_weights
 from detector.cost import cost
 from detector.data.formats.shapes import draw_image
+from detector.evaluation.labelled import Labelled, open_labelled
 from detector.export import Options, export
 from detector.graph import Detector
-from detector.labelled import Labelled, open_labelled
 from detector.opencv import write_image
 from detector.predict import open_backend
 from detector.reparam import deploy

@@ -15,10 +15,10 @@ from detector.checkpoint import load
 from detector.cli.flags import written_out
 from detector.cli.unused import note
 from detector.data.formats.shapes import draw_image
+from detector.evaluation.labelled import open_labelled
 from detector.export import LabelledImages, Options
 from detector.export import export as export_model
 from detector.graph import Detector
-from detector.labelled import open_labelled
 from detector.opencv import Image
 from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source

@@ -14,9 +14,9 @@ from detector.collectives import joined
 from detector.config import write_text
 from detector.errors import DetectorError
 from detector.evaluation.inputs import dump_inputs
+from detector.evaluation.labelled import Labelled, open_labelled
 from detector.evaluation.returned import ReturnedOutputs, read_results, suppress_returned
 from detector.evaluation.run import Figures
-from detector.labelled import Labelled, open_labelled
 from detector.predict import lanes_of, open_backend
 from detector.runtime.backend import Backend
 from detector.runtime.certificate import Certificate, Measured, ap_tolerance
