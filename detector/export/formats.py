@@ -10,8 +10,8 @@ from typing import Literal
 from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
-from detector.export.onnx import convert_onnx
-from detector.export.onnx_parts import onnx_parts
+from detector.export.onnx.model import convert_onnx
+from detector.export.onnx.parts import onnx_parts
 from detector.export.openvino import convert_openvino
 from detector.export.options import Options, Save
 from detector.export.pt2 import Pt2Backend, convert_pt2

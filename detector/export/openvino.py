@@ -10,7 +10,7 @@ from pathlib import Path
 from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
-from detector.export.onnx import onnx_model
+from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
 from detector.export.program import first_line
 from detector.runtime.backend import ModelCard

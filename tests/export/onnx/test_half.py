@@ -13,7 +13,7 @@ from onnx import numpy_helper, parser
 from detector.errors import DetectorError
 from detector.export import ExportReport, Options, export
 from detector.export.formats import FORMATS
-from detector.export.onnx_half import halve
+from detector.export.onnx.half import halve
 from detector.graph import Detector
 
 NETWORK = """

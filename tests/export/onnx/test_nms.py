@@ -17,8 +17,8 @@ from onnx import parser
 from detector.errors import DetectorError
 from detector.export import Options, export
 from detector.export.comparison import SINGLE
-from detector.export.onnx_nms import with_suppression
-from detector.export.onnx_parts import onnx_parts
+from detector.export.onnx.nms import with_suppression
+from detector.export.onnx.parts import onnx_parts
 from detector.export.verify import find_differences
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from detector.export.comparison import Run
-from detector.export.onnx_nms import NETWORK_OUTPUTS
+from detector.export.onnx.nms import NETWORK_OUTPUTS
 from detector.export.suppression_check import Parts
 from detector.runtime.backend import SUPPRESSED, Arrays
 from detector.runtime.exported import INPUT
@@ -21,7 +21,7 @@ from detector.runtime.onnx import open_session
 
 
 def onnx_parts(path: Path) -> Parts:
-    """Both parts of a file that :func:`detector.export.onnx_nms.with_suppression` made."""
+    """Both parts of a file that :func:`detector.export.onnx.nms.with_suppression` made."""
     import onnx
     from onnx import TensorProto, helper, utils
 

@@ -10,10 +10,10 @@ import torch
 from torch.export import ExportedProgram
 
 from detector.errors import DetectorError
-from detector.export.onnx_half import halve
-from detector.export.onnx_nms import NETWORK_OUTPUTS, with_suppression
+from detector.export.onnx.half import halve
+from detector.export.onnx.nms import NETWORK_OUTPUTS, with_suppression
+from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
-from detector.export.pooling import decompose_pooling
 from detector.export.program import first_line, quiet
 from detector.runtime.backend import OUTPUTS, ModelCard
 from detector.runtime.exported import INPUT

@@ -1,0 +1,1 @@
+"""ONNX files: the graph, NMS inside, half-precision weights, pooling."""
