@@ -12,11 +12,11 @@ from torch import Tensor
 
 from detector import __version__, reparam
 from detector.errors import DetectorError
-from detector.export.certify import certify
 from detector.export.formats import Format, format_for
 from detector.export.options import Options
 from detector.export.program import trace
-from detector.export.proof import Candidate, LabelledImages, Proof, prove
+from detector.export.proof.certify import certify
+from detector.export.proof.proof import Candidate, LabelledImages, Proof, prove
 from detector.files import atomic
 from detector.graph import Detector
 from detector.runtime.backend import METADATA_KEY, ModelCard

@@ -13,10 +13,9 @@ import torch
 from detector.cli import run_tool
 from detector.cli.export import prepared
 from detector.export import Options, export
-from detector.export.comparison import as_taken, compare
 from detector.export.formats import FORMATS
-from detector.export.suppression import compare_final
-from detector.export.verify import eager
+from detector.export.proof.comparison import as_taken, compare, compare_final
+from detector.export.proof.verify import eager
 from detector.graph import Detector, build
 from detector.layers.repvgg import randomise_batch_norms
 from detector.runtime.sources import open_source

@@ -12,9 +12,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from detector.export.comparison import Run
 from detector.export.onnx.nms import NETWORK_OUTPUTS
-from detector.export.suppression_check import Parts
+from detector.export.proof.comparison import Run
+from detector.export.proof.nms_check import Parts
 from detector.runtime.backend import SUPPRESSED, Arrays
 from detector.runtime.exported import INPUT
 from detector.runtime.onnx import open_session

@@ -16,10 +16,10 @@ from onnx import parser
 
 from detector.errors import DetectorError
 from detector.export import Options, export
-from detector.export.comparison import SINGLE
 from detector.export.onnx.nms import with_suppression
 from detector.export.onnx.parts import onnx_parts
-from detector.export.verify import find_differences
+from detector.export.proof.comparison import SINGLE
+from detector.export.proof.verify import find_differences
 from detector.graph import Detector
 from detector.predict import Predictor, open_backend
 from detector.runtime.backend import METADATA_KEY

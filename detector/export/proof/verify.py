@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.export.comparison import (
+from detector.export.proof.comparison import (
     SCORE_ROUNDING,
     Comparison,
+    FinalComparison,
     Images,
     Run,
     Tolerance,
     as_taken,
     compare,
+    compare_final,
 )
-from detector.export.suppression import FinalComparison, compare_final
-from detector.export.suppression_check import Parts, check_suppression
+from detector.export.proof.nms_check import Parts, check_suppression
 from detector.graph import Detector
 from detector.runtime.backend import Arrays as Outputs
 from detector.runtime.exported import ExportedBackend

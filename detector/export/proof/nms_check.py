@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import DetectorError
-from detector.export.comparison import Images, Run
+from detector.export.proof.comparison import Images, Run
 from detector.runtime.backend import Arrays as Outputs
 from detector.runtime.exported import kept_by_file
 from detector.runtime.nms import nms

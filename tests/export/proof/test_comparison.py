@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from detector.errors import DetectorError
-from detector.export import verify
-from detector.export.comparison import SINGLE, Tolerance, as_taken, compare
+from detector.export.proof import verify
+from detector.export.proof.comparison import SINGLE, Tolerance, as_taken, compare
 from detector.graph import Detector
 
 

@@ -8,9 +8,8 @@ import platform
 from collections.abc import Iterable
 
 from detector import reparam
-from detector.export.comparison import Comparison
-from detector.export.proof import Candidate, Proof
-from detector.export.suppression import FinalComparison
+from detector.export.proof.comparison import Comparison, FinalComparison
+from detector.export.proof.proof import Candidate, Proof
 from detector.graph import Detector
 from detector.runtime.certificate import Certificate, Difference, FinalDifference, Fusing
 from detector.versions import installed_versions

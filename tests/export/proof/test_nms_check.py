@@ -8,7 +8,7 @@ import torch
 
 from detector.boxes import iou
 from detector.errors import DetectorError
-from detector.export.suppression_check import (
+from detector.export.proof.nms_check import (
     FAR,
     GROUP,
     NEAR,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from detector import reparam
 from detector.errors import DetectorError
-from detector.export import verify
-from detector.export.comparison import HALF, SINGLE, Images
-from detector.export.suppression_check import Parts
+from detector.export.proof import verify
+from detector.export.proof.comparison import HALF, SINGLE, Images
+from detector.export.proof.nms_check import Parts
 from detector.graph import Detector
 from detector.runtime.backend import Arrays, Backend
 from detector.runtime.certificate import Measured, ap_tolerance

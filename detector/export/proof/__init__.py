@@ -1,0 +1,1 @@
+"""Comparison of an exported file with the network it was made of."""
