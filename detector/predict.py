@@ -125,7 +125,7 @@ def open_backend(
         backend = _torch_free(path, runtime)
         return _fitted(backend, runtime), backend.nms
     if path.suffix.lower() == ".pt2":
-        from detector.export.pt2 import Pt2Backend
+        from detector.export.pt2.backend import Pt2Backend
         from detector.postprocess import nms as torch_nms
         from detector.torch_backend import choose_device, use_threads
 

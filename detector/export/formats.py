@@ -15,7 +15,7 @@ from detector.export.onnx.parts import onnx_parts
 from detector.export.openvino import convert_openvino
 from detector.export.options import Options, Save
 from detector.export.proof.nms_check import Parts
-from detector.export.pt2 import Pt2Backend, convert_pt2
+from detector.export.pt2.backend import Pt2Backend, convert_pt2
 from detector.runtime.backend import ModelCard
 from detector.runtime.exported import ExportedBackend
 from detector.runtime.onnx import OnnxBackend

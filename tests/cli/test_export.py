@@ -10,7 +10,7 @@ import pytest
 
 from detector.checkpoint import load
 from detector.errors import DetectorError
-from detector.export.pt2 import Pt2Backend
+from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.onnx import OnnxBackend
 
 Run = Callable[..., Any]

@@ -17,7 +17,7 @@ from detector.errors import DetectorError
 from detector.export import ExportReport, export, program
 from detector.export.formats import FORMATS
 from detector.export.options import Options, Save
-from detector.export.pt2 import Pt2Backend
+from detector.export.pt2.backend import Pt2Backend
 from detector.graph import Detector
 from detector.layers.conv import Conv
 from detector.preprocess import Preprocess

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detector.export.sizes import MAX_CHARACTERS, is_size
+from detector.export.pt2.sizes import MAX_CHARACTERS, is_size
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from detector.errors import DetectorError
-from detector.export.pt2 import Pt2Backend
-from detector.export.pt2_archive import EXAMPLE, GRAPH, clean
+from detector.export.pt2.archive import EXAMPLE, GRAPH, clean
+from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.seal import UNSEALED, seal
 
 CONFIG = "data/weights/model_weights_config.json"

@@ -15,7 +15,7 @@ from torch.export.passes import move_to_device_pass
 from detector.errors import DetectorError
 from detector.export.options import Options, Save
 from detector.export.program import first_line, quiet
-from detector.export.pt2_archive import clean
+from detector.export.pt2.archive import clean
 from detector.runtime.backend import METADATA_KEY, Arrays, ModelCard
 from detector.runtime.exported import ExportedBackend, Shape
 from detector.runtime.seal import SEAL_KEY, check_seal, seal

@@ -22,7 +22,7 @@ import torch
 
 from detector.archive import Archive
 from detector.errors import DetectorError, shown
-from detector.export.sizes import is_size
+from detector.export.pt2.sizes import is_size
 from detector.runtime.seal import UNSEALED
 
 MAX_JSON_BYTES = 1 << 26
