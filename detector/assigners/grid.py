@@ -75,7 +75,7 @@ class Grid:
     def decode(self, raw: Tensor, prediction: Tensor) -> Tensor:
         """Raw x, y, w, h, (k, 4), of those predictions → (k, 4) boxes_xyxy in pixels.
 
-        The same as :func:`detector.anchors.decode_grid`.
+        The same as :func:`detector.heads.anchors.decode_grid`.
         """
         level, y, x, anchor = self.locate(prediction)
         sigmoid = raw.sigmoid() * 2

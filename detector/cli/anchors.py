@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.anchors import best_possible_recall, evolve_anchors, fit_anchors
 from detector.data.dataset import letterboxed_sizes, open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
 from detector.errors import DetectorError
 from detector.graph import build
+from detector.heads.anchors import best_possible_recall, evolve_anchors, fit_anchors
 from detector.settings import AnchorSettings
 
 

@@ -12,7 +12,6 @@ from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
 from detector import processes
-from detector.anchors import best_possible_recall
 from detector.checkpoint import build_from_card, load
 from detector.collectives import from_main
 from detector.data.dataset import DetectionDataset, letterboxed_sizes, open_dataset
@@ -26,6 +25,7 @@ from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
 from detector.graph import Definition, Detector, build, rebuild
+from detector.heads.anchors import best_possible_recall
 from detector.settings import TrainSettings
 from detector.start_weights import start_backbone_from, start_from, trainable_card, transfer
 from detector.torch_backend import choose_device, fastest_precision

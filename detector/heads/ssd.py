@@ -9,8 +9,8 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from detector.anchors import decode_offsets, default_boxes, default_sizes
 from detector.boxes import clip as clip_boxes
+from detector.heads.anchors import decode_offsets, default_boxes, default_sizes
 from detector.registry import Positive, register
 from detector.settings import NmsSettings
 

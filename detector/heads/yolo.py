@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detector.anchors import decode_grid
 from detector.errors import DetectorError
+from detector.heads.anchors import decode_grid
 from detector.registry import register
 
 DEFAULT_ANCHOR_OF_STRIDE = 4.0

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.anchors import encode_offsets
 from detector.assigners import IouAssigner
 from detector.collectives import total
+from detector.heads.anchors import encode_offsets
 from detector.heads.ssd import SSDHead
 from detector.settings import LossSettings
 from detector.structures import Targets

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.anchors import decode_grid
 from detector.assigners import Assignment
 from detector.assigners.grid import least_of_each_prediction, rank_within
+from detector.heads.anchors import decode_grid
 from tests.assigners.conftest import ANCHORS_WH, GRID, SIZES_HW, STRIDES, all_places
 
 

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.anchors import (
+from detector.errors import DetectorError
+from detector.heads.anchors import (
     agreement,
     best_possible_recall,
     decode_grid,
@@ -22,7 +23,6 @@ from detector.anchors import (
     fit_anchors,
     grid_xy,
 )
-from detector.errors import DetectorError
 
 
 def test_grid_is_x_then_y() -> None:
