@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from detector.checkpoint import load
     from detector.detections import Detections
     from detector.errors import DetectorError
-    from detector.graph import build
+    from detector.model.deploy import deploy
+    from detector.model.detector import build
     from detector.predict import Predictor
     from detector.registry import register
-    from detector.reparam import deploy
 
 __version__ = "0.1.0"
 
@@ -26,8 +26,8 @@ _HOMES = {
     "Detections": "detector.detections",
     "DetectorError": "detector.errors",
     "Predictor": "detector.predict",
-    "build": "detector.graph",
-    "deploy": "detector.reparam",
+    "build": "detector.model.detector",
+    "deploy": "detector.model.deploy",
     "load": "detector.checkpoint",
     "register": "detector.registry",
 }

@@ -24,13 +24,13 @@ from detector.archive import Archive
 from detector.config import Strict, explain
 from detector.errors import DetectorError, nearest
 from detector.files import atomic
-from detector.graph import Definition, Detector, rebuild
 from detector.heads.yolo import Detect
 from detector.interop.ssd import is_ssd, load_ssd
 from detector.interop.state_dict import read_state_dict
 from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Definition, Detector, rebuild
 from detector.preprocess import Preprocess
-from detector.reparam import fuse_modules
 from detector.settings import TaskName
 
 SUFFIX = ".safetensors"

@@ -27,7 +27,7 @@ from detector.runtime.sources import Frame, open_source
 from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
 
 if TYPE_CHECKING:
-    from detector.graph import Detector
+    from detector.model.detector import Detector
 
 
 class Predictor:
@@ -126,8 +126,8 @@ def open_backend(
         return _fitted(backend, runtime), backend.nms
     if path.suffix.lower() == ".pt2":
         from detector.export.pt2.backend import Pt2Backend
-        from detector.postprocess import nms as torch_nms
-        from detector.torch_backend import choose_device, use_threads
+        from detector.model.torch_backend import choose_device, use_threads
+        from detector.model.torch_backend import nms as torch_nms
 
         use_threads(threads_of(runtime))
         return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime), torch_nms
@@ -179,7 +179,7 @@ def _missing(path: Path) -> DetectorError:
 
 def _torch_backend(model: Detector, runtime: RuntimeSettings) -> tuple[Backend, Nms]:
     from detector.engine.tasks import task_of
-    from detector.torch_backend import TorchBackend, choose_device, use_threads
+    from detector.model.torch_backend import TorchBackend, choose_device, use_threads
 
     use_threads(threads_of(runtime))
     preprocess = model.preprocess

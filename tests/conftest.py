@@ -166,7 +166,7 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from detector.checkpoint import save_weights
-    from detector.graph import build
+    from detector.model.detector import build
 
     folder = tmp_path_factory.mktemp("finder")
     (folder / "finder.yaml").write_text(FINDER_MODEL)

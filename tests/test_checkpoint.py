@@ -21,11 +21,11 @@ from detector.checkpoint import (
 )
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
-from detector.model_file import check_model_file
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
 from detector.preprocess import Preprocess
-from detector.reparam import fuse_modules
 
 TINY = """
 variant: wide

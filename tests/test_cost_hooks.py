@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from detector.config import YamlFile
-from detector.cost import cost
 from detector.files import packaged_files
-from detector.graph import Detector, build, build_model_file
-from detector.model_file import check_model_file, read_model_file
-from detector.reparam import fuse_modules
+from detector.model.cost import cost
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector, build, build_model_file
+from detector.model.model_file import check_model_file, read_model_file
 
 ATTENTION = """
 nc: 2

@@ -13,9 +13,9 @@ from detector import registry
 from detector.checkpoint import load
 from detector.cli import run_tool
 from detector.errors import DetectorError
-from detector.graph import build
 from detector.layers.repvgg import randomise_batch_norms
-from detector.reparam import deploy
+from detector.model.deploy import deploy
+from detector.model.detector import build
 
 BLOCK = """
 import torch

@@ -14,10 +14,10 @@ from detector.checkpoint import load, save_weights
 from detector.cli import run_tool
 from detector.engine.setup import prepare
 from detector.export import export
-from detector.graph import Detector, build
 from detector.layers.repvgg import randomise_batch_norms
-from detector.model_file import read_model_file
-from detector.reparam import deploy
+from detector.model.deploy import deploy
+from detector.model.detector import Detector, build
+from detector.model.model_file import read_model_file
 from detector.settings import TrainSettings
 
 HEADS = {"yolov5_neck": 64, "ssd300_neck": 300}

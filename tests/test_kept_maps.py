@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from detector.config import YamlFile
-from detector.graph import Detector, build, build_model_file
-from detector.model_file import check_model_file
+from detector.model.detector import Detector, build, build_model_file
+from detector.model.model_file import check_model_file
 
 UNREAD = """\
 nc: 3

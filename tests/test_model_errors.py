@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import build, build_model_file
-from detector.model_file import check_model_file
+from detector.model.detector import build, build_model_file
+from detector.model.model_file import check_model_file
 from detector.registry import registered
 
 BASE = """\

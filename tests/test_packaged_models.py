@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from detector.files import packaged_files
-from detector.graph import build
 from detector.heads.yolo import Detect
 from detector.layers.repvgg import RepVGGBlock
-from detector.model_file import read_model_file
-from detector.rows import Row
+from detector.model.builder import Row
+from detector.model.detector import build
+from detector.model.model_file import read_model_file
 
 
 def params(model: nn.Module) -> int:

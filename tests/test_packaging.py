@@ -21,8 +21,8 @@ PUBLIC_NAMES = {
     "Detections": "detector.detections",
     "DetectorError": "detector.errors",
     "Predictor": "detector.predict",
-    "build": "detector.graph",
-    "deploy": "detector.reparam",
+    "build": "detector.model.detector",
+    "deploy": "detector.model.deploy",
     "load": "detector.checkpoint",
     "register": "detector.registry",
 }

@@ -14,8 +14,8 @@ import detector
 from detector.checkpoint import save_weights
 from detector.detections import Detections
 from detector.errors import DetectorError
+from detector.model.torch_backend import nms as torch_nms
 from detector.opencv import read_image, write_image
-from detector.postprocess import nms as torch_nms
 from detector.predict import open_backend
 from detector.preprocess import square_size
 from detector.runtime.nms import nms

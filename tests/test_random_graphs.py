@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config import YamlFile
-from detector.graph import build_model_file
-from detector.model_file import check_model_file
+from detector.model.builder import IMAGE
+from detector.model.detector import build_model_file
+from detector.model.model_file import check_model_file
 from detector.registry import contract
-from detector.rows import IMAGE
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-import detector.rows  # noqa: F401  (registers what model files may name)
+import detector.model.builder  # noqa: F401  (registers what model files may name)
 from detector import registry
 from detector.errors import DetectorError
 from detector.registry import (

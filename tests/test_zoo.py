@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from detector.cost import Cost, cost
-from detector.graph import Detector, build
 from detector.heads.classify import Classify
 from detector.layers.osa import OSAModule
-from detector.reparam import fuse_modules
+from detector.model.cost import Cost, cost
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector, build
 
 # variant: train params, deployed params, GMAC at 224, Winograd multiplications (G), both deployed
 REPVGG = {
@@ -60,7 +60,7 @@ def test_repvgg(variant: str):
     ],
 )
 def test_ablation_of_b0(pointwise: bool, identity: bool, expected: int, tmp_path):
-    from detector.model_file import read_model_file
+    from detector.model.model_file import read_model_file
 
     text = read_model_file("repvgg").file.text
     text = text.replace(

@@ -12,8 +12,8 @@ from torch import nn
 from detector.benchmarks.settings import BackboneBenchmarkSettings
 from detector.benchmarks.timing import forward, interleaved, spread
 from detector.errors import DetectorError
-from detector.graph import build
-from detector.reparam import deploy
+from detector.model.deploy import deploy
+from detector.model.detector import build
 from detector.start_weights import transfer
 
 VARIANTS = ("A0", "B0")

@@ -22,14 +22,14 @@ from detector.benchmarks.settings import DetectBenchmarkSettings, Runner
 from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
 from detector.checkpoint import load, save_weights
-from detector.cost import cost
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.labelled import Labelled, open_labelled
 from detector.export import Options, export
-from detector.graph import Detector
+from detector.model.cost import cost
+from detector.model.deploy import deploy
+from detector.model.detector import Detector
 from detector.opencv import write_image
 from detector.predict import open_backend
-from detector.reparam import deploy
 from detector.settings import RuntimeSettings
 
 WORKER = "detector.benchmarks.detect_worker"

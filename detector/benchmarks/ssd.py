@@ -18,7 +18,7 @@ from detector.benchmarks.settings import SsdBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
 from detector.data.formats.shapes import draw_image
 from detector.export import export
-from detector.graph import build
+from detector.model.detector import build
 from detector.opencv import Image
 from detector.predict import Predictor
 from detector.start_weights import transfer

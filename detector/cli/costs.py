@@ -12,10 +12,10 @@ import torch
 from tabulate import tabulate
 
 from detector.benchmarks.timing import forward, interleaved
-from detector.cost import Cost, cost
-from detector.graph import Detector
+from detector.model.cost import Cost, cost
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector
 from detector.plotting import new_figure, save_figure
-from detector.reparam import fuse_modules
 
 COLUMNS = (
     *("network", "form", "params", "GMACs", "GFLOPs", "Winograd GMULs"),

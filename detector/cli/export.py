@@ -18,7 +18,7 @@ from detector.data.formats.shapes import draw_image
 from detector.evaluation.labelled import open_labelled
 from detector.export import LabelledImages, Options
 from detector.export import export as export_model
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.opencv import Image
 from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source

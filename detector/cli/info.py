@@ -8,11 +8,11 @@ from typing import Any
 from tabulate import tabulate
 
 from detector.cli.costs import NetworkCost, figures, network_cost, plot, table
-from detector.cost import RowCost
 from detector.errors import DetectorError
-from detector.graph import Detector, build, build_model_file
-from detector.lint import lint
-from detector.model_file import ModelFile, RawRow, read_model_file
+from detector.model.cost import RowCost
+from detector.model.detector import Detector, build, build_model_file
+from detector.model.lint import lint
+from detector.model.model_file import ModelFile, RawRow, read_model_file
 from detector.settings import InfoSettings
 
 COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "MACs", "peak MB")

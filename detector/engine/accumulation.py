@@ -15,7 +15,7 @@ from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import Criterion
 from detector.errors import DetectorError
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.structures import Batch
 
 

@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from detector.errors import DetectorError
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.settings import OptimizerSettings
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

@@ -11,7 +11,7 @@ from typing import Any
 from detector.config import find_file, read_yaml, validate
 from detector.data.formats.definition import load_definition
 from detector.errors import DetectorError
-from detector.model_file import read_model_file
+from detector.model.model_file import read_model_file
 from detector.registry import contract
 from detector.settings import TrainSettings
 

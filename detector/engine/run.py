@@ -26,7 +26,7 @@ from detector.checkpoint import (
 from detector.config import read_yaml, validate, write_text
 from detector.errors import DetectorError
 from detector.files import remove_temporaries
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.settings import TrainSettings
 from detector.versions import installed_versions
 

@@ -24,11 +24,11 @@ from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
 from detector.errors import DetectorError
-from detector.graph import Definition, Detector, build, rebuild
 from detector.heads.anchors import best_possible_recall
+from detector.model.detector import Definition, Detector, build, rebuild
+from detector.model.torch_backend import choose_device, fastest_precision
 from detector.settings import TrainSettings
 from detector.start_weights import start_backbone_from, start_from, trainable_card, transfer
-from detector.torch_backend import choose_device, fastest_precision
 
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),

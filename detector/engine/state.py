@@ -16,7 +16,7 @@ from torch.nn.utils import get_total_norm
 from detector.checkpoint import card_of
 from detector.engine.optim import Schedule, make_average, make_optimizer, set_learning_rate
 from detector.engine.run import Record
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.settings import TrainSettings
 
 

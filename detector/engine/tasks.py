@@ -18,12 +18,12 @@ from detector.errors import DetectorError
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import Evaluator
-from detector.graph import Detector
 from detector.heads.classify import Classify
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
-from detector.postprocess import nms
+from detector.model.detector import Detector
+from detector.model.torch_backend import nms
 from detector.preprocess import Preprocess
 from detector.runtime.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings

@@ -29,10 +29,10 @@ from detector.engine.stopping import StopRequest
 from detector.engine.tasks import task_of
 from detector.errors import DetectorError, Interrupted, nearest
 from detector.evaluation.run import Figures, evaluate
-from detector.graph import Detector
+from detector.model.detector import Detector
+from detector.model.torch_backend import TorchBackend
 from detector.settings import TrainSettings, ValSettings
 from detector.structures import Batch
-from detector.torch_backend import TorchBackend
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from detector.errors import DetectorError
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.preprocess import MAX_SIDE
 
 MAX_BATCH = 4096

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from detector import __version__, reparam
+from detector import __version__
 from detector.errors import DetectorError
 from detector.export.formats import Format, format_for
 from detector.export.options import Options
@@ -18,7 +18,8 @@ from detector.export.program import trace
 from detector.export.proof.certify import certify
 from detector.export.proof.proof import Candidate, LabelledImages, Proof, prove
 from detector.files import atomic
-from detector.graph import Detector
+from detector.model import deploy
+from detector.model.detector import Detector
 from detector.runtime.backend import METADATA_KEY, ModelCard
 from detector.runtime.certificate import Certificate
 from detector.runtime.certified import certificate_path, certificate_text
@@ -39,7 +40,7 @@ class ExportReport:
     """
 
     path: Path
-    fusing: reparam.Certificate
+    fusing: deploy.Certificate
     proof: Proof
     certificate: Certificate
 

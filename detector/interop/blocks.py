@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import Detector
 from detector.heads.classify import Classify
 from detector.interop.order import natural
-from detector.model_file import check_model_file
+from detector.model.detector import Detector
+from detector.model.model_file import check_model_file
 from detector.preprocess import PreprocessKeys
 
 IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395, 57.12, 57.375))

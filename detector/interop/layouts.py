@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from detector.graph import Detector
 from detector.interop import repvgg, ssd, torchvision_vgg, vgg, vovnet
+from detector.model.detector import Detector
 
 State = Mapping[str, Tensor]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from detector.graph import Detector
 from detector.interop.blocks import Block, backbone_blocks, fit_input, without_bias
 from detector.interop.order import convolutions
 from detector.layers.conv import Conv
 from detector.layers.vgg import ConvAct
+from detector.model.detector import Detector
 from detector.preprocess import Preprocess
 
 _KINDS = (Conv, ConvAct)

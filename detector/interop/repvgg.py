@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from detector.errors import DetectorError
-from detector.graph import Detector
 from detector.heads.classify import Classify
 from detector.interop.blocks import (
     Names,
@@ -29,6 +28,7 @@ from detector.interop.blocks import (
 from detector.interop.order import natural
 from detector.layers.conv import FusedConv
 from detector.layers.repvgg import RepVGGBlock
+from detector.model.detector import Detector
 
 _OFFICIAL = Names(
     project="RepVGG",
@@ -95,7 +95,7 @@ def _check_form(state: Mapping[str, Tensor], model: Detector) -> None:
     if deployed and not model.deployed:
         raise DetectorError(
             "RepVGG weights are deployed, their branches fused; the network has branches: "
-            "expected the weights as trained, or a network of detector.reparam.fuse_modules"
+            "expected the weights as trained, or a network of detector.model.deploy.fuse_modules"
         )
     if model.deployed and not deployed:
         raise DetectorError(

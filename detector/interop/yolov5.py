@@ -20,14 +20,14 @@ from torch import Tensor
 
 from detector.config import YamlFile
 from detector.errors import DetectorError, shown
-from detector.graph import Detector, build_model_file
 from detector.heads.yolo import Detect
 from detector.interop import yolov7
 from detector.interop.budget import Budget
 from detector.interop.inner_yaml import is_text, model_file_text
 from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
-from detector.model_file import check_model_file
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
 
 SUFFIXES = (".pt", ".pth")
 CACHES = ("anchor_grid", "grid")

@@ -12,7 +12,7 @@ The rule:
 4. **Limit.** The first ``max_detections`` of the kept ones are the result.
 
 All arithmetic and both thresholds are float32, and the IoU is computed in torchvision's order of
-operations: with ``detector.postprocess``, which gives torchvision the third step, the results are
+operations: with ``detector.model.torch_backend``, which gives torchvision the third step, the results are
 equal to the last bit.
 
 With another ``suppression`` than ``nms``, Soft-NMS or fusion take the third step, in float64, and

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector.cli.costs import COLUMNS, MEASURED_COLUMNS, figures, network_cost, plot, table
-from detector.graph import Detector, build
+from detector.model.detector import Detector, build
 from detector.opencv import read_image
 
 

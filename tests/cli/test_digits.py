@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from detector.checkpoint import load, save_weights
+from detector.model.deploy import deploy
 from detector.opencv import write_image
-from detector.reparam import deploy
 
 TRAINING = {
     **{"cfg": "repvgg", "variant": "A0", "imgsz": 32, "epochs": 15, "batch": 32},

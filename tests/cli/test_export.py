@@ -97,7 +97,7 @@ def test_sizes_of_real_images(
 
 def test_a_deployed_checkpoint_is_exported_too(run: Run, finder: Path, tmp_path: Path):
     from detector.checkpoint import save_weights
-    from detector.reparam import deploy
+    from detector.model.deploy import deploy
 
     save_weights(tmp_path / "deployed.safetensors", deploy(load(finder))[0])
     words = ("--weights", tmp_path / "deployed.safetensors", "--format", "pt2")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from detector.cli.info import COLUMNS, info
-from detector.cost import cost
 from detector.errors import DetectorError
-from detector.graph import build
+from detector.model.cost import cost
+from detector.model.detector import build
 from detector.settings import InfoSettings
 
 TEXT = """\

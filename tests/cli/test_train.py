@@ -64,7 +64,7 @@ def test_what_cannot_be_trained(
     fails: Run, finder: Path, finder_onnx: Path, tiny_cfg: Path, tiny_data: Path, tmp_path: Path
 ):
     from detector.checkpoint import save_weights
-    from detector.reparam import deploy
+    from detector.model.deploy import deploy
 
     where = ("--data", tiny_data, "--project", tmp_path / "runs", *FEW)
     assert fails("train", *where) == "nothing to train: give --cfg FILE or --weights FILE"

@@ -11,7 +11,7 @@ from detector.checkpoint import load, save_weights
 from detector.engine.optim import freeze, hold_frozen
 from detector.engine.setup import prepare
 from detector.errors import DetectorError
-from detector.graph import build
+from detector.model.detector import build
 from detector.settings import TrainSettings
 
 

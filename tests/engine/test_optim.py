@@ -14,7 +14,7 @@ from detector.engine.optim import (
     moving_average,
     set_learning_rate,
 )
-from detector.graph import build
+from detector.model.detector import build
 from detector.settings import OptimizerSettings
 
 

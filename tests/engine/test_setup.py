@@ -8,7 +8,7 @@ import torch
 from detector.checkpoint import save_weights
 from detector.engine.setup import NO_NORMS, prepare
 from detector.errors import DetectorError
-from detector.graph import build
+from detector.model.detector import build
 from detector.settings import TrainSettings
 from detector.structures import Targets
 

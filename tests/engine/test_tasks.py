@@ -19,13 +19,13 @@ from detector.engine.setup import prepare
 from detector.engine.tasks import Task, register_task, task_of
 from detector.errors import DetectorError
 from detector.evaluation.coco import CocoEvaluator
-from detector.graph import Detector, build
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
-from detector.postprocess import nms
+from detector.model.deploy import deploy
+from detector.model.detector import Detector, build
+from detector.model.torch_backend import nms
 from detector.predict import Predictor
 from detector.registry import register
-from detector.reparam import deploy
 from detector.settings import LossSettings, TrainSettings
 from detector.structures import Targets
 

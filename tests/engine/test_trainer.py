@@ -13,7 +13,7 @@ from detector.cli import run_tool
 from detector.engine.accumulation import normalise
 from detector.engine.setup import prepare
 from detector.errors import DetectorError
-from detector.graph import build
+from detector.model.detector import build
 from detector.settings import TrainSettings
 
 

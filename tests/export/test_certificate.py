@@ -16,7 +16,7 @@ from detector.errors import DetectorError
 from detector.export import ExportReport, LabelledImages, Options, export
 from detector.export.formats import FORMATS
 from detector.export.proof.certify import weights_sha256
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.runtime.backend import Backend
 from detector.runtime.certified import certificate_path, check_certificate
 from detector.runtime.exported import ExportedBackend

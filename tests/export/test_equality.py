@@ -16,8 +16,8 @@ from detector.export import Options, export
 from detector.export.formats import FORMATS
 from detector.export.proof.comparison import as_taken, compare, compare_final
 from detector.export.proof.verify import eager
-from detector.graph import Detector, build
 from detector.layers.repvgg import randomise_batch_norms
+from detector.model.detector import Detector, build
 from detector.runtime.sources import open_source
 
 pytestmark = pytest.mark.slow

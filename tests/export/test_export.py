@@ -18,8 +18,8 @@ from detector.export import ExportReport, export, program
 from detector.export.formats import FORMATS
 from detector.export.options import Options, Save
 from detector.export.pt2.backend import Pt2Backend
-from detector.graph import Detector
 from detector.layers.conv import Conv
+from detector.model.detector import Detector
 from detector.preprocess import Preprocess
 from detector.runtime.backend import Backend
 

@@ -9,11 +9,11 @@ from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.export import Options, export
 from detector.export.formats import FORMATS
-from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
-from detector.model_file import check_model_file
+from detector.model.deploy import deploy
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
 from detector.predict import Predictor, open_backend
-from detector.reparam import deploy
 from detector.settings import RuntimeSettings
 
 TINY_SSD = """

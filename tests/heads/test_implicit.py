@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from detector.config import YamlFile
 from detector.engine.tasks import task_of
-from detector.graph import Detector, build_model_file
 from detector.heads.implicit import IDetect, ImplicitConv
 from detector.heads.yolo import Detect
-from detector.model_file import check_model_file
-from detector.reparam import deploy
+from detector.model.deploy import deploy
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
 
 ANCHORS = [[12.0, 16, 19, 36, 40, 28], [36.0, 75, 76, 55, 72, 146]]
 

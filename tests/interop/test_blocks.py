@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from detector.config import YamlFile
-from detector.graph import build_model_file
 from detector.interop.blocks import Block, Names, add, backbone_blocks, fit_input, read_blocks
 from detector.layers.conv import Conv
-from detector.model_file import check_model_file
+from detector.model.detector import build_model_file
+from detector.model.model_file import check_model_file
 from detector.preprocess import Preprocess
 
 NAMES = Names("X", ("stem", r"stages\.\d+"), ((r"\.c", "conv"), (r"\.(\w)", r"n.\1")), "fc")

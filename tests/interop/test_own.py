@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from detector.config import YamlFile
-from detector.graph import Detector, build_model_file
 from detector.interop.own import fit_weights
 from detector.layers.repvgg import randomise_batch_norms
-from detector.model_file import check_model_file
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
 from detector.preprocess import Preprocess
 
 INPUT = "preprocess: {mean_rgb: [123.675, 116.28, 103.53], scale_rgb: [58.395, 57.12, 57.375]}"

@@ -11,10 +11,10 @@ from timm.utils.model import reparameterize_model
 from torch import Tensor
 
 from detector.errors import DetectorError
-from detector.graph import Detector, build
 from detector.interop.repvgg import is_repvgg, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
-from detector.reparam import fuse_modules
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector, build
 from detector.start_weights import start_backbone_from, start_from, transfer
 
 STAGES = ("stage0", "stage1", "stage2", "stage3", "stage3_first", "stage3_second", "stage4")
@@ -311,7 +311,7 @@ def test_recognition(a0: dict[str, Tensor]):
         (
             {"stage0.rbr_reparam.weight": torch.ones(1)},
             "RepVGG weights are deployed, their branches fused; the network has branches: expected "
-            "the weights as trained, or a network of detector.reparam.fuse_modules",
+            "the weights as trained, or a network of detector.model.deploy.fuse_modules",
         ),
     ],
 )

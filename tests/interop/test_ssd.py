@@ -14,9 +14,9 @@ from torchvision.models.detection.image_list import ImageList
 from detector.boxes import clip
 from detector.checkpoint import load
 from detector.errors import DetectorError
-from detector.graph import Detector, build
 from detector.interop.ssd import class_names, is_ssd, load_ssd
-from detector.postprocess import nms
+from detector.model.detector import Detector, build
+from detector.model.torch_backend import nms
 from detector.settings import NmsSettings
 
 SIDES = (38, 19, 10, 5, 3, 1)

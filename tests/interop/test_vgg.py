@@ -9,8 +9,8 @@ from torch import Tensor
 
 from detector import start_weights
 from detector.errors import DetectorError
-from detector.graph import Detector, build
 from detector.interop.vgg import decimated, is_vgg16, with_our_names
+from detector.model.detector import Detector, build
 from detector.preprocess import PreprocessKeys
 from detector.start_weights import start_backbone_from
 

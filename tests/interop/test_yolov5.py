@@ -10,8 +10,8 @@ from torch import nn
 
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import Detector
 from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
+from detector.model.detector import Detector
 
 Write = Callable[..., Path]
 LEGACY = {"_use_new_zipfile_serialization": False}

@@ -10,10 +10,10 @@ from torch import nn
 
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import Detector, build_model_file
 from detector.layers.repvgg import randomise_batch_norms
-from detector.model_file import check_model_file
-from detector.reparam import deploy, fuse_modules
+from detector.model.deploy import deploy, fuse_modules
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
 
 MODEL = """\
 nc: 2

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from detector.graph import build
 from detector.heads.implicit import IDetect
 from detector.layers.conv import FusedConv
 from detector.layers.repvgg import randomise_batch_norms
 from detector.layers.yolov7 import MP, SP, RepConv
-from detector.reparam import fuse_modules
+from detector.model.deploy import fuse_modules
+from detector.model.detector import build
 
 
 def test_max_pools() -> None:

@@ -7,10 +7,10 @@ import json
 import platform
 from collections.abc import Iterable
 
-from detector import reparam
 from detector.export.proof.comparison import Comparison, FinalComparison
 from detector.export.proof.proof import Candidate, Proof
-from detector.graph import Detector
+from detector.model import deploy
+from detector.model.detector import Detector
 from detector.runtime.certificate import Certificate, Difference, FinalDifference, Fusing
 from detector.versions import installed_versions
 
@@ -47,7 +47,7 @@ def certify(
     )
 
 
-def _fusing(found: reparam.Certificate) -> Fusing:
+def _fusing(found: deploy.Certificate) -> Fusing:
     return Fusing(
         fp64=found.difference_fp64,
         fp32=found.difference_fp32,

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from detector import reparam
 from detector.errors import DetectorError
 from detector.export.proof import verify
 from detector.export.proof.comparison import HALF, SINGLE, Images
 from detector.export.proof.nms_check import Parts
-from detector.graph import Detector
+from detector.model import deploy
+from detector.model.detector import Detector
+from detector.model.torch_backend import TorchBackend
 from detector.runtime.backend import Arrays, Backend
 from detector.runtime.certificate import Measured, ap_tolerance
 from detector.runtime.exported import ExportedBackend
 from detector.runtime.nms import Nms, nms
 from detector.settings import NmsSettings
-from detector.torch_backend import TorchBackend
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Candidate:
     Attributes:
         original: as it was trained.
         fused: its deployed copy.
-        fusing: what :func:`detector.reparam.deploy` found of the two.
+        fusing: what :func:`detector.model.deploy.deploy` found of the two.
         images: normalised batches to compare on.
     """
 
     original: Detector
     fused: Detector
-    fusing: reparam.Certificate
+    fusing: deploy.Certificate
     images: Sequence[Tensor]
 
     @classmethod
@@ -65,7 +65,7 @@ class Candidate:
         """
         original = copy.deepcopy(model).eval().cpu().float()
         real = [batch.detach().cpu().float() for batch in images]
-        return cls(original, *reparam.deploy(original, real), real)
+        return cls(original, *deploy.deploy(original, real), real)
 
 
 @dataclass(frozen=True)

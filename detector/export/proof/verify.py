@@ -23,7 +23,7 @@ from detector.export.proof.comparison import (
     compare_final,
 )
 from detector.export.proof.nms_check import Parts, check_suppression
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.runtime.backend import Arrays as Outputs
 from detector.runtime.exported import ExportedBackend
 

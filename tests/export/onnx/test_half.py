@@ -14,7 +14,7 @@ from detector.errors import DetectorError
 from detector.export import ExportReport, Options, export
 from detector.export.formats import FORMATS
 from detector.export.onnx.half import halve
-from detector.graph import Detector
+from detector.model.detector import Detector
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : 18]>

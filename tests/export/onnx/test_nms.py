@@ -20,7 +20,7 @@ from detector.export.onnx.nms import with_suppression
 from detector.export.onnx.parts import onnx_parts
 from detector.export.proof.comparison import SINGLE
 from detector.export.proof.verify import find_differences
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.predict import Predictor, open_backend
 from detector.runtime.backend import METADATA_KEY
 from detector.runtime.nms import nms

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from detector.config import YamlFile
 from detector.export import Options, export
 from detector.export.onnx.pooling import adaptive_average_pool
-from detector.graph import build_model_file
-from detector.model_file import check_model_file
+from detector.model.detector import build_model_file
+from detector.model.model_file import check_model_file
 from detector.predict import Predictor
 
 CLASSIFIER = """

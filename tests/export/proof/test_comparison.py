@@ -11,7 +11,7 @@ import torch
 from detector.errors import DetectorError
 from detector.export.proof import verify
 from detector.export.proof.comparison import SINGLE, Tolerance, as_taken, compare
-from detector.graph import Detector
+from detector.model.detector import Detector
 
 
 class Fake:

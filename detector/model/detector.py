@@ -21,13 +21,13 @@ from torch.func import functional_call
 
 from detector.config import YamlFile
 from detector.errors import DetectorError, shown
-from detector.expand import expanded
 from detector.layers.activation import make_activation
-from detector.model_file import ModelFile, check_model_file, read_model_file
-from detector.model_keys import MAX_CLASSES, class_name_problem
+from detector.model.builder import IMAGE, Row, RowBuilder, one_line
+from detector.model.expand import expanded
+from detector.model.keys import MAX_CLASSES, class_name_problem
+from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.preprocess import Preprocess, square_size
 from detector.registry import contract
-from detector.rows import IMAGE, Row, RowBuilder, one_line
 from detector.settings import MEASURING, NmsSettings, TaskName
 
 MIN_TELLING_SIDE = 16

@@ -9,9 +9,9 @@ import pytest
 
 from detector.config import YamlFile
 from detector.files import packaged_files
-from detector.graph import Detector, build_model_file
-from detector.lint import lint
-from detector.model_file import check_model_file, read_model_file
+from detector.model.detector import Detector, build_model_file
+from detector.model.lint import lint
+from detector.model.model_file import check_model_file, read_model_file
 
 TEXT = """\
 nc: 4

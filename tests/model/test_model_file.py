@@ -9,7 +9,7 @@ import pytest
 from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.files import packaged_files
-from detector.model_file import ModelFile, check_model_file, read_model_file
+from detector.model.model_file import ModelFile, check_model_file, read_model_file
 
 ROWS = """
 backbone:

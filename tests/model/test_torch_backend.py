@@ -8,10 +8,10 @@ import torch
 
 from detector.checkpoint import load
 from detector.errors import DetectorError
-from detector.graph import Detector
+from detector.model.detector import Detector
+from detector.model.torch_backend import TorchBackend, choose_device, fastest_precision
 from detector.preprocess import Preprocess
 from detector.runtime.backend import Backend
-from detector.torch_backend import TorchBackend, choose_device, fastest_precision
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from torch import nn
 from detector.config import YamlFile
 from detector.errors import DetectorError
 from detector.files import packaged_files
-from detector.graph import build, build_model_file
 from detector.layers.conv import Conv
 from detector.layers.repvgg import RepVGGBlock, randomise_batch_norms
-from detector.model_file import check_model_file
-from detector.reparam import deploy, fuse_modules
+from detector.model.deploy import deploy, fuse_modules
+from detector.model.detector import build, build_model_file
+from detector.model.model_file import check_model_file
 
 SMALL = """
 nc: 3

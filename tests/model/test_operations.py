@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detector.operations import OperationLog, tensors
+from detector.model.operations import OperationLog, tensors
 
 MAP = 8 * 16 * 16 * 4
 """Bytes of the maps here."""

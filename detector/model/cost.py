@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from detector.graph import Detector, run_empty
-from detector.operations import OperationLog, tensors
-from detector.rows import Row
+from detector.model.builder import Row
+from detector.model.detector import Detector, run_empty
+from detector.model.operations import OperationLog, tensors
 
 Shape = tuple[int, ...]
 

@@ -7,11 +7,16 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchvision.ops import nms as torchvision_nms
 
 from detector.errors import DetectorError, nearest
-from detector.graph import Detector
+from detector.model.detector import Detector
 from detector.preprocess import Preprocess
 from detector.runtime.backend import Arrays
+from detector.runtime.clusters import by_group
+from detector.runtime.nms import Boxes, Indices, Scores
+from detector.runtime.nms import nms as numpy_nms
+from detector.settings import NmsSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What people ask for; torch knows more."""
@@ -96,3 +101,19 @@ def use_threads(count: int | None) -> None:
     """Compute threads of torch, for the whole process: it knows no others. None changes nothing."""
     if count is not None:
         torch.set_num_threads(count)
+
+
+def nms(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> tuple[Boxes, Scores, Indices]:
+    """Keep the best boxes of one image; see :func:`detector.runtime.nms.nms`."""
+    return numpy_nms(boxes_xyxy, scores, settings, suppress)
+
+
+def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
+    """As :func:`detector.runtime.nms.suppress`, group by group in torchvision."""
+    threshold = float(np.float32(iou))
+    falling = torch.arange(len(groups), 0, -1, dtype=torch.float32)  # the order is settled
+    kept = []
+    for members in by_group(groups):
+        boxes = torch.from_numpy(boxes_xyxy[members])
+        kept.append(members[torchvision_nms(boxes, falling[: len(members)], threshold).numpy()])
+    return np.sort(np.concatenate(kept))[:limit]

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 import detector.heads
 import detector.layers  # noqa: F401  (both register their modules)
 from detector.errors import DetectorError
-from detector.model_file import ModelFile, RawRow, Source
-from detector.model_keys import MAX_NUMBER
+from detector.model.keys import MAX_NUMBER
+from detector.model.model_file import ModelFile, RawRow, Source
 from detector.registry import RowContract, contract, registered
 
 IMAGE = -1

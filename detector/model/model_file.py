@@ -12,7 +12,7 @@ Values, activation, width and depth multiples of each file apply to its own rows
 name a third one. Rows are counted through both: 0 is the first row of the backbone.
 
 In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
-stride 2⁴, and so on. What is stored with weights has all rows written out (``detector.expand``).
+stride 2⁴, and so on. What is stored with weights has all rows written out (``detector.model.expand``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from detector.config import Key, YamlFile, find_file, read_yaml, validate
 from detector.errors import DetectorError, nearest, shown
-from detector.model_keys import (
+from detector.model.keys import (
     MAX_NUMBER,
     MAX_ROWS,
     Anchors,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from detector.config import YamlFile
-from detector.cost import cost
-from detector.graph import Detector, build, build_model_file
-from detector.model_file import check_model_file
-from detector.reparam import fuse_modules
+from detector.model.cost import cost
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector, build, build_model_file
+from detector.model.model_file import check_model_file
 
 SMALL = """
 nc: 1

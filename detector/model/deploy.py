@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from detector.errors import DetectorError
-from detector.graph import Detector
 from detector.heads.classify import AUXILIARY
+from detector.model.detector import Detector
 
 TOLERANCE_FP64 = 1e-10
 TOLERANCE_FP32 = 1e-4

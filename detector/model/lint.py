@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from detector.graph import Detector
-from detector.model_file import ModelFile, RawRow
+from detector.model.detector import Detector
+from detector.model.model_file import ModelFile, RawRow
 from detector.registry import contract
 
 _BETWEEN = r"[\s(:,;|–-]"

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from detector.model_file import ModelFile, RawRow
+from detector.model.builder import Row
+from detector.model.model_file import ModelFile, RawRow
 from detector.registry import contract
-from detector.rows import Row
 
 KEPT = {"nc", "names", "ch", "imgsz", "preprocess"}
 """Keys that say the same in the written file; all others have gone into the rows."""

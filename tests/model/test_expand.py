@@ -10,8 +10,8 @@ import torch
 from detector.checkpoint import load, read_card, save_weights
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import Definition, Detector, build, rebuild
-from detector.model_file import check_model_file, read_model_file
+from detector.model.detector import Definition, Detector, build, rebuild
+from detector.model.model_file import check_model_file, read_model_file
 
 FAMILY = """
 activation: ReLU

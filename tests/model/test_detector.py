@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from detector.config import YamlFile
 from detector.errors import DetectorError
-from detector.graph import Detector, build, build_model_file, rebuild, run_empty
-from detector.model_file import check_model_file
-from detector.rows import IMAGE, scale_width
+from detector.model.builder import IMAGE, scale_width
+from detector.model.detector import Detector, build, build_model_file, rebuild, run_empty
+from detector.model.model_file import check_model_file
 
 KEYS = "nc: 3\nimgsz: 64\nanchors: [[10, 13], [30, 61]]\n"
 

@@ -1,0 +1,1 @@
+"""A model file and the network that is built from it."""
