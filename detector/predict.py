@@ -19,8 +19,8 @@ from detector.config import explain
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image
 from detector.preprocess import square_size
-from detector.runtime.backend import Backend
-from detector.runtime.exported import ExportedBackend
+from detector.runtime.backends.backend import Backend
+from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms import Nms
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
@@ -158,11 +158,11 @@ def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
     # ONNX Runtime's GPU build names devices that may not be there: only a flag asks for one.
     device = "cpu" if runtime.device == "auto" else runtime.device
     if path.suffix.lower() == ".xml":
-        from detector.runtime.openvino import OpenVinoBackend
+        from detector.runtime.backends.openvino import OpenVinoBackend
 
         threads = runtime.threads or available_threads()
         return OpenVinoBackend(path, threads, device, streams=lanes_of(runtime))
-    from detector.runtime.onnx import OnnxBackend
+    from detector.runtime.backends.onnx import OnnxBackend
 
     return OnnxBackend(path, threads_of(runtime) or available_threads(), device)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 
 from detector.cli.flags import flag_of
-from detector.runtime.backend import Backend
-from detector.runtime.exported import ExportedBackend
+from detector.runtime.backends.backend import Backend
+from detector.runtime.backends.exported import ExportedBackend
 from detector.settings import NmsSettings, ToolSettings
 
 BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt"}

@@ -18,10 +18,10 @@ from detector.evaluation.labelled import Labelled, open_labelled
 from detector.evaluation.returned import ReturnedOutputs, read_results, suppress_returned
 from detector.evaluation.run import Figures
 from detector.predict import lanes_of, open_backend
-from detector.runtime.backend import Backend
-from detector.runtime.certificate import Certificate, Measured, ap_tolerance
+from detector.runtime.backends.backend import Backend
+from detector.runtime.backends.certificate import Certificate, Measured, ap_tolerance
+from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.certified import check_certificate
-from detector.runtime.exported import ExportedBackend
 from detector.runtime.nms import Nms
 from detector.settings import SuppressionSettings, ValSettings
 

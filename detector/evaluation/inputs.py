@@ -12,8 +12,8 @@ from detector.config import Strict, atomic, explain, write_text
 from detector.errors import DetectorError
 from detector.opencv import read_image
 from detector.preprocess import Preprocess, PreprocessKeys
-from detector.runtime.backend import OUTPUTS, Backend
-from detector.runtime.exported import INPUT, ExportedBackend
+from detector.runtime.backends.backend import OUTPUTS, Backend
+from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.structures import Sample
 
 LIST_NAME = "inputs.json"

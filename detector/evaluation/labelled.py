@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
 from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
-from detector.runtime.backend import Backend
+from detector.runtime.backends.backend import Backend
 from detector.runtime.nms import Nms
 from detector.settings import DataSettings, NmsSettings, TaskName
 

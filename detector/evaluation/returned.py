@@ -20,10 +20,10 @@ from detector.config import explain
 from detector.errors import DetectorError
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
-from detector.runtime.backend import OUTPUTS, SUPPRESSED, Arrays, Backend
-from detector.runtime.exported import kept_by_file
+from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backend
+from detector.runtime.backends.exported import kept_by_file
+from detector.runtime.backends.outputs import checked
 from detector.runtime.nms import nms
-from detector.runtime.outputs import checked
 from detector.structures import Sample
 
 

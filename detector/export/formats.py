@@ -16,10 +16,10 @@ from detector.export.openvino import convert_openvino
 from detector.export.options import Options, Save
 from detector.export.proof.nms_check import Parts
 from detector.export.pt2.backend import Pt2Backend, convert_pt2
-from detector.runtime.backend import ModelCard
-from detector.runtime.exported import ExportedBackend
-from detector.runtime.onnx import OnnxBackend
-from detector.runtime.openvino import OpenVinoBackend, weights_of
+from detector.runtime.backends.backend import ModelCard
+from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.backends.onnx import OnnxBackend
+from detector.runtime.backends.openvino import OpenVinoBackend, weights_of
 
 Format = Literal["onnx", "openvino", "pt2"]
 

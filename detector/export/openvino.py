@@ -1,4 +1,4 @@
-"""OpenVINO's files, converted from ONNX; ``detector.runtime.openvino`` runs them."""
+"""OpenVINO's files, converted from ONNX; ``detector.runtime.backends.openvino`` runs them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from detector.errors import DetectorError
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
 from detector.export.program import first_line
-from detector.runtime.backend import ModelCard
-from detector.runtime.openvino import import_openvino, weights_of
-from detector.runtime.seal import seal
+from detector.runtime.backends.backend import ModelCard
+from detector.runtime.backends.openvino import import_openvino, weights_of
+from detector.runtime.backends.seal import seal
 
 
 def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options) -> Save:

@@ -20,10 +20,10 @@ from detector.export.proof.proof import Candidate, LabelledImages, Proof, prove
 from detector.files import atomic
 from detector.model import deploy
 from detector.model.detector import Detector
-from detector.runtime.backend import METADATA_KEY, ModelCard
-from detector.runtime.certificate import Certificate
+from detector.runtime.backends.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.certificate import Certificate
+from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_path, certificate_text
-from detector.runtime.seal import SEAL_KEY, UNSEALED
 
 PLAIN = Options()
 

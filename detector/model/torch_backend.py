@@ -12,7 +12,7 @@ from torchvision.ops import nms as torchvision_nms
 from detector.errors import DetectorError, nearest
 from detector.model.detector import Detector
 from detector.preprocess import Preprocess
-from detector.runtime.backend import Arrays
+from detector.runtime.backends.backend import Arrays
 from detector.runtime.clusters import by_group
 from detector.runtime.nms import Boxes, Indices, Scores
 from detector.runtime.nms import nms as numpy_nms

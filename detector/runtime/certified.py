@@ -11,9 +11,9 @@ import pydantic
 
 from detector.config import Strict, explain
 from detector.errors import DetectorError
-from detector.runtime.backend import ModelCard
-from detector.runtime.certificate import Certificate, Sha256
-from detector.runtime.exported import ExportedBackend
+from detector.runtime.backends.backend import ModelCard
+from detector.runtime.backends.certificate import Certificate, Sha256
+from detector.runtime.backends.exported import ExportedBackend
 
 Suffix = Annotated[str, pydantic.Field(pattern=r"^\.[a-z0-9]{1,10}$")]
 

@@ -11,7 +11,7 @@ import pytest
 from detector.checkpoint import load
 from detector.errors import DetectorError
 from detector.export.pt2.backend import Pt2Backend
-from detector.runtime.onnx import OnnxBackend
+from detector.runtime.backends.onnx import OnnxBackend
 
 Run = Callable[..., Any]
 

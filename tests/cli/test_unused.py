@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from detector.cli.unused import given, note_unused
-from detector.runtime.backend import SUPPRESSED
-from detector.runtime.exported import INPUT, ExportedBackend
+from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import DetectSettings, NmsSettings, ValSettings
 from tests.runtime.conftest import CARD, FakeBackend, FakeClassifier
 

@@ -13,8 +13,8 @@ from detector.evaluation.inputs import InputList, dump_inputs
 from detector.evaluation.returned import ReturnedOutputs, suppress_returned
 from detector.opencv import write_image
 from detector.preprocess import Preprocess
-from detector.runtime.backend import SUPPRESSED
-from detector.runtime.exported import INPUT, ExportedBackend
+from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import NmsSettings
 from detector.structures import Sample
 from tests.runtime.conftest import BOXES, CARD, SCORES, SIZE_HW, FakeBackend, grey

@@ -17,9 +17,9 @@ from detector.export import ExportReport, LabelledImages, Options, export
 from detector.export.formats import FORMATS
 from detector.export.proof.certify import weights_sha256
 from detector.model.detector import Detector
-from detector.runtime.backend import Backend
+from detector.runtime.backends.backend import Backend
+from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.certified import certificate_path, check_certificate
-from detector.runtime.exported import ExportedBackend
 
 
 def open_file(path: Path) -> ExportedBackend:

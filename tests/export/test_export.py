@@ -21,7 +21,7 @@ from detector.export.pt2.backend import Pt2Backend
 from detector.layers.conv import Conv
 from detector.model.detector import Detector
 from detector.preprocess import Preprocess
-from detector.runtime.backend import Backend
+from detector.runtime.backends.backend import Backend
 
 NAMES = ("class0", "class1", "class2")
 

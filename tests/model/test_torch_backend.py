@@ -11,7 +11,7 @@ from detector.errors import DetectorError
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend, choose_device, fastest_precision
 from detector.preprocess import Preprocess
-from detector.runtime.backend import Backend
+from detector.runtime.backends.backend import Backend
 
 
 @pytest.fixture

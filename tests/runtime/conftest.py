@@ -11,8 +11,8 @@ import pytest
 
 from detector.opencv import write_image
 from detector.preprocess import Preprocess
-from detector.runtime.backend import METADATA_KEY, ModelCard
-from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
+from detector.runtime.backends.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 
 NAMES = ("cat", "dog")
 SIZE_HW = (32, 64)

@@ -29,7 +29,7 @@ import detector.runtime
 for module in pkgutil.iter_modules(detector.runtime.__path__, "detector.runtime."):
     importlib.import_module(module.name)
 
-from detector.runtime.onnx import OnnxBackend
+from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import open_source
 from detector.runtime.writers import JsonLinesWriter, MediaWriter, YoloTxtWriter

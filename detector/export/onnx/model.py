@@ -1,4 +1,4 @@
-"""ONNX files, written by torch's exporter; :class:`detector.runtime.onnx.OnnxBackend` runs them."""
+"""ONNX files, written by torch's exporter; :class:`detector.runtime.backends.onnx.OnnxBackend` runs them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from detector.export.onnx.nms import NETWORK_OUTPUTS, with_suppression
 from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
 from detector.export.program import first_line, quiet
-from detector.runtime.backend import OUTPUTS, ModelCard
-from detector.runtime.exported import INPUT
-from detector.runtime.seal import seal
+from detector.runtime.backends.backend import OUTPUTS, ModelCard
+from detector.runtime.backends.exported import INPUT
+from detector.runtime.backends.seal import seal
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1

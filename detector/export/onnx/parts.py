@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from detector.export.onnx.nms import NETWORK_OUTPUTS
 from detector.export.proof.comparison import Run
 from detector.export.proof.nms_check import Parts
-from detector.runtime.backend import SUPPRESSED, Arrays
-from detector.runtime.exported import INPUT
-from detector.runtime.onnx import open_session
+from detector.runtime.backends.backend import SUPPRESSED, Arrays
+from detector.runtime.backends.exported import INPUT
+from detector.runtime.backends.onnx import open_session
 
 
 def onnx_parts(path: Path) -> Parts:

@@ -11,7 +11,7 @@ from detector.export.proof.comparison import Comparison, FinalComparison
 from detector.export.proof.proof import Candidate, Proof
 from detector.model import deploy
 from detector.model.detector import Detector
-from detector.runtime.certificate import Certificate, Difference, FinalDifference, Fusing
+from detector.runtime.backends.certificate import Certificate, Difference, FinalDifference, Fusing
 from detector.versions import installed_versions
 
 ALWAYS_INVOLVED = ("torch", "torchvision", "numpy", "opencv-python-headless")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import DetectorError
-from detector.runtime.backend import OUTPUTS
-from detector.runtime.backend import Arrays as Outputs
-from detector.runtime.exported import ExportedBackend
+from detector.runtime.backends.backend import OUTPUTS
+from detector.runtime.backends.backend import Arrays as Outputs
+from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms import nms
 from detector.settings import TaskName
 

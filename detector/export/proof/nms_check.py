@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError
 from detector.export.proof.comparison import Images, Run
-from detector.runtime.backend import Arrays as Outputs
-from detector.runtime.exported import kept_by_file
+from detector.runtime.backends.backend import Arrays as Outputs
+from detector.runtime.backends.exported import kept_by_file
 from detector.runtime.nms import nms
 from detector.settings import NmsSettings
 

@@ -16,9 +16,9 @@ from detector.export.proof.nms_check import Parts
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
-from detector.runtime.backend import Arrays, Backend
-from detector.runtime.certificate import Measured, ap_tolerance
-from detector.runtime.exported import ExportedBackend
+from detector.runtime.backends.backend import Arrays, Backend
+from detector.runtime.backends.certificate import Measured, ap_tolerance
+from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms import Nms, nms
 from detector.settings import NmsSettings
 

@@ -23,7 +23,7 @@ import torch
 from detector.archive import Archive
 from detector.errors import DetectorError, shown
 from detector.export.pt2.sizes import is_size
-from detector.runtime.seal import UNSEALED
+from detector.runtime.backends.seal import UNSEALED
 
 MAX_JSON_BYTES = 1 << 26
 MAX_CARD_BYTES = 1 << 24

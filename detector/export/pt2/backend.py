@@ -16,9 +16,9 @@ from detector.errors import DetectorError
 from detector.export.options import Options, Save
 from detector.export.program import first_line, quiet
 from detector.export.pt2.archive import clean
-from detector.runtime.backend import METADATA_KEY, Arrays, ModelCard
-from detector.runtime.exported import ExportedBackend, Shape
-from detector.runtime.seal import SEAL_KEY, check_seal, seal
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
+from detector.runtime.backends.exported import ExportedBackend, Shape
+from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
 
 
 def convert_pt2(program: ExportedProgram, card: ModelCard, options: Options) -> Save:
@@ -45,7 +45,7 @@ def convert_pt2(program: ExportedProgram, card: ModelCard, options: Options) -> 
 
 
 class Pt2Backend(ExportedBackend):
-    """An exported ``.pt2`` file; see :class:`detector.runtime.backend.Backend`.
+    """An exported ``.pt2`` file; see :class:`detector.runtime.backends.backend.Backend`.
 
     Args:
         path: the file. Nothing in it is run before it has been checked.

@@ -22,10 +22,10 @@ from detector.export.proof.comparison import SINGLE
 from detector.export.proof.verify import find_differences
 from detector.model.detector import Detector
 from detector.predict import Predictor, open_backend
-from detector.runtime.backend import METADATA_KEY
+from detector.runtime.backends.backend import METADATA_KEY
+from detector.runtime.backends.onnx import OnnxBackend
+from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.runtime.nms import nms
-from detector.runtime.onnx import OnnxBackend
-from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
 from detector.settings import NmsSettings
 
 NETWORK = """

@@ -16,7 +16,7 @@ from detector.export.proof.nms_check import (
     check_suppression,
     drawn_boxes,
 )
-from detector.runtime.backend import Arrays
+from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms import nms
 from detector.settings import NmsSettings
 

@@ -16,7 +16,7 @@ import torch
 from detector.errors import DetectorError
 from detector.export.pt2.archive import EXAMPLE, GRAPH, clean
 from detector.export.pt2.backend import Pt2Backend
-from detector.runtime.seal import UNSEALED, seal
+from detector.runtime.backends.seal import UNSEALED, seal
 
 CONFIG = "data/weights/model_weights_config.json"
 

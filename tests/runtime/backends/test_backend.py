@@ -9,7 +9,7 @@ import pytest
 from detector import __version__
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
-from detector.runtime.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, ModelCard
 
 CARD = ModelCard(
     names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version=__version__

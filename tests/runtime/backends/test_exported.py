@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from detector.errors import DetectorError
-from detector.runtime.backend import SUPPRESSED
-from detector.runtime.exported import INPUT, ExportedBackend, kept_by_file
+from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.exported import INPUT, ExportedBackend, kept_by_file
 from detector.settings import NmsSettings
 from tests.runtime.conftest import CARD
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
-from detector.runtime.backend import CLASSES, Arrays, ModelCard
+from detector.runtime.backends.backend import CLASSES, Arrays, ModelCard
+from detector.runtime.backends.outputs import checked
 from detector.runtime.nms import Nms, best_first, nms
-from detector.runtime.outputs import checked
 from detector.settings import NmsSettings, TaskName
 
 INPUT = "images"

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from detector.errors import DetectorError
-from detector.runtime.backend import METADATA_KEY
-from detector.runtime.openvino import OpenVinoBackend, import_openvino, weights_of
-from detector.runtime.seal import SEAL_KEY, UNSEALED, seal
+from detector.runtime.backends.backend import METADATA_KEY
+from detector.runtime.backends.openvino import OpenVinoBackend, import_openvino, weights_of
+from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,7 +177,10 @@ sys.addaudithook(refuse)
 @pytest.mark.parametrize(
     ("program", "asks"),
     [
-        ("from detector.runtime.openvino import import_openvino; import_openvino()", False),
+        (
+            "from detector.runtime.backends.openvino import import_openvino; import_openvino()",
+            False,
+        ),
         ("import openvino", True),
     ],
 )
@@ -201,7 +204,7 @@ def test_telemetry(program: str, asks: bool, tmp_path: Path):
 
 DROPPED = """
 import signal, sys, threading
-from detector.runtime.openvino import OpenVinoBackend
+from detector.runtime.backends.openvino import OpenVinoBackend
 
 backends = [OpenVinoBackend(sys.argv[1])]
 thread = threading.Thread(target=backends.clear)  # the last one ends in another thread

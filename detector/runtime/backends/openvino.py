@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import DetectorError
-from detector.runtime.backend import METADATA_KEY, Arrays, ModelCard
-from detector.runtime.exported import INPUT, ExportedBackend, Shape, one_line
-from detector.runtime.seal import check_seal
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
+from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape, one_line
+from detector.runtime.backends.seal import check_seal
 
 
 class OpenVinoBackend(ExportedBackend):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import DetectorError
-from detector.runtime.backend import CLASSES, Arrays
+from detector.runtime.backends.backend import CLASSES, Arrays
 
 CLASS_IDS = "class_ids"
 """The output of whole numbers; all others are floating-point."""
@@ -25,7 +25,7 @@ def checked(
 
     Args:
         arrays: in the order of ``outputs``.
-        outputs: names with those of their dimensions, as in ``detector.runtime.backend``.
+        outputs: names with those of their dimensions, as in ``detector.runtime.backends.backend``.
         images: that the network was given.
         classes: that it has.
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from detector.errors import DetectorError
-from detector.runtime.backend import OUTPUTS, SUPPRESSED
-from detector.runtime.outputs import checked
+from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED
+from detector.runtime.backends.outputs import checked
 
 BOXES, SCORES = np.zeros((2, 3, 4)), np.zeros((2, 3, 5), np.float16)
 ROWS = np.zeros((2, 3), np.float32)

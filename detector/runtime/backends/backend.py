@@ -15,7 +15,7 @@ from detector import __version__
 from detector.config import Strict, explain
 from detector.errors import DetectorError
 from detector.preprocess import Preprocess
-from detector.runtime.certificate import Certificate
+from detector.runtime.backends.certificate import Certificate
 from detector.settings import MEASURING, NmsSettings, TaskName
 
 METADATA_KEY = "detector"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detector.errors import DetectorError
-from detector.runtime.seal import UNSEALED, check_seal, seal
+from detector.runtime.backends.seal import UNSEALED, check_seal, seal
 
 CHANGED = "damaged or changed: its seal does not fit its content"
 

@@ -1,0 +1,1 @@
+"""What runs an exported file, without torch."""
