@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.model import torch_backend
-from detector.runtime import nms as in_numpy
+from detector.runtime.nms.nms import nms as in_numpy
 from detector.settings import NmsSettings
 
 

@@ -18,7 +18,7 @@ from detector.model.torch_backend import nms as torch_nms
 from detector.opencv import read_image, write_image
 from detector.predict import open_backend
 from detector.preprocess import square_size
-from detector.runtime.nms import nms
+from detector.runtime.nms.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
 

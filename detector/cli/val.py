@@ -22,7 +22,7 @@ from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Certificate, Measured, ap_tolerance
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.certified import check_certificate
-from detector.runtime.nms import Nms
+from detector.runtime.nms.nms import Nms
 from detector.settings import SuppressionSettings, ValSettings
 
 EXCLUDED = {

@@ -25,7 +25,7 @@ from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
 from detector.model.detector import Detector
 from detector.model.torch_backend import nms
 from detector.preprocess import Preprocess
-from detector.runtime.nms import Nms
+from detector.runtime.nms.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings
 from detector.structures import Targets
 

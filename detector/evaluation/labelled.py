@@ -9,7 +9,7 @@ from detector.data.dataset import DetectionDataset, open_dataset
 from detector.engine.recipe import BUILT_IN_DATA
 from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
-from detector.runtime.nms import Nms
+from detector.runtime.nms.nms import Nms
 from detector.settings import DataSettings, NmsSettings, TaskName
 
 

@@ -23,7 +23,7 @@ from detector.evaluation.npz import StoredArray, stored_arrays
 from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backend
 from detector.runtime.backends.exported import kept_by_file
 from detector.runtime.backends.outputs import checked
-from detector.runtime.nms import nms
+from detector.runtime.nms.nms import nms
 from detector.structures import Sample
 
 

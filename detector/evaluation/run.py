@@ -14,7 +14,7 @@ from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.voc import VocEvaluator
 from detector.opencv import read_image
 from detector.runtime.backends.backend import Backend
-from detector.runtime.nms import Nms
+from detector.runtime.nms.nms import Nms
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings, TaskName

@@ -13,9 +13,9 @@ from detector.errors import DetectorError, nearest
 from detector.model.detector import Detector
 from detector.preprocess import Preprocess
 from detector.runtime.backends.backend import Arrays
-from detector.runtime.clusters import by_group
-from detector.runtime.nms import Boxes, Indices, Scores
-from detector.runtime.nms import nms as numpy_nms
+from detector.runtime.nms.clusters import by_group
+from detector.runtime.nms.nms import Boxes, Indices, Scores
+from detector.runtime.nms.nms import nms as numpy_nms
 from detector.settings import NmsSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -104,12 +104,12 @@ def use_threads(count: int | None) -> None:
 
 
 def nms(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> tuple[Boxes, Scores, Indices]:
-    """Keep the best boxes of one image; see :func:`detector.runtime.nms.nms`."""
+    """Keep the best boxes of one image; see :func:`detector.runtime.nms.nms.nms`."""
     return numpy_nms(boxes_xyxy, scores, settings, suppress)
 
 
 def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
-    """As :func:`detector.runtime.nms.suppress`, group by group in torchvision."""
+    """As :func:`detector.runtime.nms.nms.suppress`, group by group in torchvision."""
     threshold = float(np.float32(iou))
     falling = torch.arange(len(groups), 0, -1, dtype=torch.float32)  # the order is settled
     kept = []

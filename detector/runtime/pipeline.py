@@ -28,7 +28,7 @@ from detector.errors import DetectorError
 from detector.opencv import Image
 from detector.preprocess import Placement
 from detector.runtime.backends.backend import Arrays, Backend
-from detector.runtime.nms import Nms, nms
+from detector.runtime.nms.nms import Nms, nms
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings
 

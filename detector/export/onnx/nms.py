@@ -1,4 +1,4 @@
-"""Suppression inside an ONNX file, by the rule that ``detector.runtime.nms`` states.
+"""Suppression inside an ONNX file, by the rule that ``detector.runtime.nms.nms`` states.
 
 ONNX's NonMaxSuppression computes the IoU as torchvision does and keeps a box whose IoU equals the
 threshold, so the boxes are the same. It gives one list of (image, class, box) for all images. Here

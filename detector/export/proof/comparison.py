@@ -13,7 +13,7 @@ from detector.errors import DetectorError
 from detector.runtime.backends.backend import OUTPUTS
 from detector.runtime.backends.backend import Arrays as Outputs
 from detector.runtime.backends.exported import ExportedBackend
-from detector.runtime.nms import nms
+from detector.runtime.nms.nms import nms
 from detector.settings import TaskName
 
 Images = NDArray[np.float32]

@@ -15,7 +15,7 @@ from detector.errors import DetectorError
 from detector.export.proof.comparison import Images, Run
 from detector.runtime.backends.backend import Arrays as Outputs
 from detector.runtime.backends.exported import kept_by_file
-from detector.runtime.nms import nms
+from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 
 GROUP = 8
@@ -66,7 +66,7 @@ def check_suppression(parts: Parts, settings: NmsSettings, images: Images) -> No
             if not all(map(np.array_equal, ours, its)):
                 raise DetectorError(
                     f"the exported file's suppression keeps {len(its[1])} drawn boxes, "
-                    f"detector.runtime.nms other {len(ours[1])}; nothing was written"
+                    f"detector.runtime.nms.nms other {len(ours[1])}; nothing was written"
                 )
 
 

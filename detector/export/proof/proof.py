@@ -19,7 +19,7 @@ from detector.model.torch_backend import TorchBackend
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.backends.certificate import Measured, ap_tolerance
 from detector.runtime.backends.exported import ExportedBackend
-from detector.runtime.nms import Nms, nms
+from detector.runtime.nms.nms import Nms, nms
 from detector.settings import NmsSettings
 
 

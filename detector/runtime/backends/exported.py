@@ -12,7 +12,7 @@ from detector.errors import DetectorError
 from detector.preprocess import Preprocess
 from detector.runtime.backends.backend import CLASSES, Arrays, ModelCard
 from detector.runtime.backends.outputs import checked
-from detector.runtime.nms import Nms, best_first, nms
+from detector.runtime.nms.nms import Nms, best_first, nms
 from detector.settings import NmsSettings, TaskName
 
 INPUT = "images"

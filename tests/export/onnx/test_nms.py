@@ -1,4 +1,4 @@
-"""Suppression inside an ONNX file: the boxes of ``detector.runtime.nms``, to the last bit."""
+"""Suppression inside an ONNX file: the boxes of ``detector.runtime.nms.nms``, to the last bit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from detector.predict import Predictor, open_backend
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
-from detector.runtime.nms import nms
+from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 
 NETWORK = """

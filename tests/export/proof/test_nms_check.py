@@ -17,7 +17,7 @@ from detector.export.proof.nms_check import (
     drawn_boxes,
 )
 from detector.runtime.backends.backend import Arrays
-from detector.runtime.nms import nms
+from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 
 IMAGES = np.zeros((2, 3, 640, 640), np.float32)

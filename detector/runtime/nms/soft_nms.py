@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detector.runtime.clusters import Float64, Indices, by_group, iou_with
+from detector.runtime.nms.clusters import Float64, Indices, by_group, iou_with
 from detector.settings import NmsSettings
 
 Decay = Callable[[Float64], Float64]

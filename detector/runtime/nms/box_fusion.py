@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.runtime.clusters import Float64, Indices, by_group, iou_with
+from detector.runtime.nms.clusters import Float64, Indices, by_group, iou_with
 from detector.settings import NmsSettings
 
 

@@ -26,8 +26,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.box_fusion import fuse_boxes
-from detector.runtime.soft_nms import soft_nms
+from detector.runtime.nms.box_fusion import fuse_boxes
+from detector.runtime.nms.soft_nms import soft_nms
 from detector.settings import NmsSettings
 
 Boxes = NDArray[np.float32]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.runtime.nms import best_first, first_of_each, nms, suppress
+from detector.runtime.nms.nms import best_first, first_of_each, nms, suppress
 from detector.settings import NmsSettings
 
 # Three boxes in a row. IoU(a, b) = 50 / (100 + 100 - 50) = 1/3; b and c the same; a and c apart.
