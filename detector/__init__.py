@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detector.checkpoint import load
-    from detector.detections import Detections
     from detector.errors import DetectorError
     from detector.model.deploy import deploy
     from detector.model.detector import build
     from detector.predict import Predictor
     from detector.registry import register
+    from detector.structures.detections import Detections
 
 __version__ = "0.1.0"
 
 __all__ = ["Detections", "DetectorError", "Predictor", "build", "deploy", "load", "register"]
 
 _HOMES = {
-    "Detections": "detector.detections",
+    "Detections": "detector.structures.detections",
     "DetectorError": "detector.errors",
     "Predictor": "detector.predict",
     "build": "detector.model.detector",

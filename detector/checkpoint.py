@@ -30,8 +30,8 @@ from detector.interop.state_dict import read_state_dict
 from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Definition, Detector, rebuild
-from detector.preprocess import Preprocess
 from detector.settings import TaskName
+from detector.structures.preprocess import Preprocess
 
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".xml", ".pt2")

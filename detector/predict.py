@@ -18,13 +18,13 @@ from detector import processes
 from detector.config import explain
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image
-from detector.preprocess import square_size
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms.nms import Nms
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
 from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
+from detector.structures.preprocess import square_size
 
 if TYPE_CHECKING:
     from detector.model.detector import Detector

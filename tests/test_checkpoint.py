@@ -25,7 +25,7 @@ from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
-from detector.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess
 
 TINY = """
 variant: wide

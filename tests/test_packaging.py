@@ -18,7 +18,7 @@ import detector
 ROOT = Path(__file__).resolve().parent.parent
 
 PUBLIC_NAMES = {
-    "Detections": "detector.detections",
+    "Detections": "detector.structures.detections",
     "DetectorError": "detector.errors",
     "Predictor": "detector.predict",
     "build": "detector.model.detector",

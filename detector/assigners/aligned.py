@@ -12,8 +12,8 @@ from detector.assigners.grid import (
     least_of_each_prediction,
     rank_within,
 )
-from detector.boxes import iou, xyxy_to_cxcywh
-from detector.structures import Targets
+from detector.structures.boxes import iou, xyxy_to_cxcywh
+from detector.structures.samples import Targets
 
 
 class AlignedAssigner:

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from detector.boxes import cxcywh_to_xyxy
-from detector.structures import Targets
+from detector.structures.boxes import cxcywh_to_xyxy
+from detector.structures.samples import Targets
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detector.boxes import pairwise_iou
-from detector.structures import Targets
+from detector.structures.boxes import pairwise_iou
+from detector.structures.samples import Targets
 
 
 class IouAssigner:

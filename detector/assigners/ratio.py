@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from detector.assigners.grid import Assignment, Grid, Predict
-from detector.boxes import xyxy_to_cxcywh
-from detector.structures import Targets
+from detector.structures.boxes import xyxy_to_cxcywh
+from detector.structures.samples import Targets
 
 
 class RatioAssigner:

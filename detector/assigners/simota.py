@@ -14,8 +14,8 @@ from detector.assigners.grid import (
     rank_within,
 )
 from detector.assigners.ratio import RatioAssigner
-from detector.boxes import iou
-from detector.structures import Targets
+from detector.structures.boxes import iou
+from detector.structures.samples import Targets
 
 IOU_WEIGHT = 3.0
 """Of −log IoU in the cost, beside the classes' cross-entropy."""

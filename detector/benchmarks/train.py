@@ -24,7 +24,7 @@ from detector.engine.tasks import task_of
 from detector.engine.trainer import Trainer
 from detector.memory import peak_memory
 from detector.settings import TrainSettings
-from detector.structures import Batch
+from detector.structures.samples import Batch
 
 BARE, LOOP, LOADER = "bare step", "loop", "loader alone"
 PLAIN, FLOAT = "plain step", "plain step, float32"

@@ -20,9 +20,9 @@ from detector.export import LabelledImages, Options
 from detector.export import export as export_model
 from detector.model.detector import Detector
 from detector.opencv import Image
-from detector.preprocess import Preprocess
 from detector.runtime.sources import open_source
 from detector.settings import ExportSettings, SuppressionSettings
+from detector.structures.preprocess import Preprocess
 
 IMAGES = 4
 """Real images that the file is compared on, besides random ones."""

@@ -20,7 +20,7 @@ from detector.data.formats.problems import Problem
 from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
 from detector.errors import DetectorError
 from detector.opencv import read_image
-from detector.structures import Sample
+from detector.structures.samples import Sample
 
 OVERHANG_PIXELS = 0.5
 """Less is the rounding of written fractions: clipped without a word."""

@@ -20,7 +20,7 @@ from detector.data.formats.rows import LabelledImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.errors import DetectorError
 from detector.settings import TaskName
-from detector.structures import Sample
+from detector.structures.samples import Sample
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
 from detector.errors import DetectorError
 from detector.opencv import cv2, read_image
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, CacheKind, TrainSettings
-from detector.structures import Batch, Sample, Targets
+from detector.structures.preprocess import Preprocess
+from detector.structures.samples import Batch, Sample, Targets
 
 Key = tuple[int, int, int]
 """Epoch, index of the image, and how often it was shown before in the epoch."""

@@ -16,7 +16,7 @@ from detector.engine.stopping import StopRequest
 from detector.engine.tasks import Criterion
 from detector.errors import DetectorError
 from detector.model.detector import Detector
-from detector.structures import Batch
+from detector.structures.samples import Batch
 
 
 class NotFiniteError(Exception):

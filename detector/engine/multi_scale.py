@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torchvision.transforms.v2.functional import resize
 
-from detector.structures import Batch
+from detector.structures.samples import Batch
 
 SEED_WORD = 0x5CA1E
 """Keeps these random numbers apart from those of the images, which have the same seed."""

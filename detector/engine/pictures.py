@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from detector.data.cache import shrink
 from detector.data.loader import Key
-from detector.detections import Detections
 from detector.engine.callbacks import Callback, Epoch, Start, Step
 from detector.engine.plots import plot_confusion, plot_curves
 from detector.engine.run import Record
@@ -19,7 +18,8 @@ from detector.evaluation.curves import confusion, precision_by_recall
 from detector.opencv import Image, read_image, write_image
 from detector.runtime.draw import draw
 from detector.settings import NmsSettings
-from detector.structures import Sample
+from detector.structures.detections import Detections
+from detector.structures.samples import Sample
 
 TRAINING_PICTURES = 3
 """Optimizer steps of a run whose examples are drawn: enough to see what is wrong with labels."""

@@ -24,10 +24,10 @@ from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
 from detector.model.detector import Detector
 from detector.model.torch_backend import nms
-from detector.preprocess import Preprocess
 from detector.runtime.nms.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings
-from detector.structures import Targets
+from detector.structures.preprocess import Preprocess
+from detector.structures.samples import Targets
 
 
 class Criterion(Protocol):

@@ -32,7 +32,7 @@ from detector.evaluation.run import Figures, evaluate
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
 from detector.settings import TrainSettings, ValSettings
-from detector.structures import Batch
+from detector.structures.samples import Batch
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.classification import Classification
+from detector.structures.classification import Classification
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pydantic
 from detector.config import Strict, atomic, explain, write_text
 from detector.errors import DetectorError
 from detector.opencv import read_image
-from detector.preprocess import Preprocess, PreprocessKeys
 from detector.runtime.backends.backend import OUTPUTS, Backend
 from detector.runtime.backends.exported import INPUT, ExportedBackend
-from detector.structures import Sample
+from detector.structures.preprocess import Preprocess, PreprocessKeys
+from detector.structures.samples import Sample
 
 LIST_NAME = "inputs.json"
 

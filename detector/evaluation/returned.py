@@ -15,7 +15,6 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from detector.classification import TOP, Classification
 from detector.config import explain
 from detector.errors import DetectorError
 from detector.evaluation.inputs import LIST_NAME, InputList
@@ -24,7 +23,8 @@ from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backe
 from detector.runtime.backends.exported import kept_by_file
 from detector.runtime.backends.outputs import checked
 from detector.runtime.nms.nms import nms
-from detector.structures import Sample
+from detector.structures.classification import TOP, Classification
+from detector.structures.samples import Sample
 
 
 class ReturnedOutputs:

@@ -18,7 +18,7 @@ from detector.runtime.nms.nms import Nms
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings, TaskName
-from detector.structures import Sample
+from detector.structures.samples import Sample
 
 
 class Figures(Protocol):

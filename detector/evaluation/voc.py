@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.detections import Detections
+from detector.structures.detections import Detections
 
 IOU = 0.5
 POINTS = 10

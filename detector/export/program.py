@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from detector.errors import DetectorError
 from detector.model.detector import Detector
-from detector.preprocess import MAX_SIDE
+from detector.structures.preprocess import MAX_SIDE
 
 MAX_BATCH = 4096
 TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)

@@ -9,10 +9,10 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from detector.boxes import clip as clip_boxes
 from detector.heads.anchors import decode_offsets, default_boxes, default_sizes
 from detector.registry import Positive, register
 from detector.settings import NmsSettings
+from detector.structures.boxes import clip as clip_boxes
 
 MAX_UNCOVERED = 0.25
 """Part of the input's side by which a level's cells may miss it; SSD's own do by up to 0.07."""

@@ -11,7 +11,7 @@ from detector.interop.order import convolutions
 from detector.layers.conv import Conv
 from detector.layers.vgg import ConvAct
 from detector.model.detector import Detector
-from detector.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess
 
 _KINDS = (Conv, ConvAct)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from detector.collectives import total
 from detector.heads.classify import AUXILIARY
 from detector.settings import LossSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 AUXILIARY_WEIGHT = 0.1
 """Of RepVGGplus."""

@@ -11,7 +11,7 @@ from detector.collectives import total
 from detector.heads.anchors import encode_offsets
 from detector.heads.ssd import SSDHead
 from detector.settings import LossSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 NEGATIVES_PER_POSITIVE = 3
 

@@ -26,9 +26,9 @@ from detector.model.builder import IMAGE, Row, RowBuilder, one_line
 from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES, class_name_problem
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
-from detector.preprocess import Preprocess, square_size
 from detector.registry import contract
 from detector.settings import MEASURING, NmsSettings, TaskName
+from detector.structures.preprocess import Preprocess, square_size
 
 MIN_TELLING_SIDE = 16
 """Below this many pixels, the size of a map says little about the stride."""

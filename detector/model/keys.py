@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from detector.config import Strict, YamlFile, validate
 from detector.errors import shown
-from detector.preprocess import PreprocessKeys
+from detector.structures.preprocess import PreprocessKeys
 
 MAX_CLASSES = 100_000
 MAX_ROWS = 1_000

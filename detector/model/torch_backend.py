@@ -11,12 +11,12 @@ from torchvision.ops import nms as torchvision_nms
 
 from detector.errors import DetectorError, nearest
 from detector.model.detector import Detector
-from detector.preprocess import Preprocess
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.clusters import by_group
 from detector.runtime.nms.nms import Boxes, Indices, Scores
 from detector.runtime.nms.nms import nms as numpy_nms
 from detector.settings import NmsSettings
+from detector.structures.preprocess import Preprocess
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What people ask for; torch knows more."""

@@ -22,15 +22,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.classification import Classification
-from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import Image
-from detector.preprocess import Placement
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.nms.nms import Nms, nms
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings
+from detector.structures.classification import Classification
+from detector.structures.detections import Detections
+from detector.structures.preprocess import Placement
 
 Prediction = Detections | Classification
 """What the task of a network finds in an image."""

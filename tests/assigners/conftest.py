@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detector.assigners import Assignment, Grid
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 ANCHORS_WH = torch.tensor([[[8.0, 8.0], [12.0, 20.0]], [[30.0, 24.0], [40.0, 50.0]]])
 STRIDES = [8, 16]

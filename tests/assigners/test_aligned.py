@@ -7,7 +7,7 @@ import torch
 
 from detector.assigners import AlignedAssigner
 from detector.assigners.aligned import central_pairs
-from detector.structures import Targets
+from detector.structures.samples import Targets
 from tests.assigners.conftest import (
     GRID,
     STRIDES,

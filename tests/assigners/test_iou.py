@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.assigners import IouAssigner, best_pairs
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 
 def ssd_targets(*boxes: list[float], image: list[int] | None = None) -> Targets:

@@ -3,7 +3,7 @@
 import torch
 
 from detector.assigners import Grid, RatioAssigner
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 
 def make_targets(*boxes_xyxy: list[float]) -> Targets:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detector.assigners import RatioAssigner, SimOtaAssigner
-from detector.structures import Targets
+from detector.structures.samples import Targets
 from tests.assigners.conftest import (
     GRID,
     as_set,

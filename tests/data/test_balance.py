@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.data.balance import epoch_length, repeat_factors, repeats
-from detector.structures import Sample
+from detector.structures.samples import Sample
 
 
 def sample(*class_ids: int, crowd: bool = False) -> Sample:

@@ -26,8 +26,8 @@ from detector.data.dataset import open_dataset
 from detector.data.loader import training_loader
 from detector.errors import DetectorError
 from detector.opencv import read_image, write_image
-from detector.preprocess import Preprocess
 from detector.settings import TrainSettings
+from detector.structures.preprocess import Preprocess
 
 
 def test_shrink_never_enlarges() -> None:

@@ -15,7 +15,7 @@ from detector.data.check import Box, check_image, check_images, clean
 from detector.data.formats import yolo
 from detector.data.formats.problems import Problem
 from detector.data.formats.rows import LabelledImage, LabelRow, Labels
-from detector.structures import Sample
+from detector.structures.samples import Sample
 
 SIZE_HW = (20, 40)
 FILE = Path("a.txt")

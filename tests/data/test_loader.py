@@ -21,9 +21,9 @@ from detector.data.loader import (
 )
 from detector.errors import DetectorError
 from detector.opencv import read_image
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
-from detector.structures import Batch, Sample
+from detector.structures.preprocess import Preprocess
+from detector.structures.samples import Batch, Sample
 
 SQUARE = Preprocess(size_hw=(64, 64))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from detector.engine.multi_scale import MultiScale, resized
-from detector.structures import Batch, Targets
+from detector.structures.samples import Batch, Targets
 
 
 def batch(size_hw: tuple[int, int] = (64, 96)) -> Batch:

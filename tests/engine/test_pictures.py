@@ -17,8 +17,8 @@ from detector.engine.pictures import (
     with_truth,
 )
 from detector.opencv import read_image
-from detector.preprocess import Preprocess
 from detector.settings import TrainSettings
+from detector.structures.preprocess import Preprocess
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from detector.engine.setup import NO_NORMS, prepare
 from detector.errors import DetectorError
 from detector.model.detector import build
 from detector.settings import TrainSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 TINY_SSD = """
 nc: 2

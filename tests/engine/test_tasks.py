@@ -27,7 +27,7 @@ from detector.model.torch_backend import nms
 from detector.predict import Predictor
 from detector.registry import register
 from detector.settings import LossSettings, TrainSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 MODEL = """
 nc: 2

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from detector.detections import Detections
 from detector.evaluation.coco import CocoEvaluator
+from detector.structures.detections import Detections
 
 TRUTH = {
     "images": [

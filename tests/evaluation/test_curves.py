@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from detector.detections import Detections
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.curves import confusion, precision_by_recall
+from detector.structures.detections import Detections
 
 NAMES = ("cat", "dog")
 CATEGORIES = (3, 90)

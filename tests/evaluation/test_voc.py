@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.detections import Detections
 from detector.evaluation.voc import VocEvaluator, VocFigures
+from detector.structures.detections import Detections
 
 NAMES = ("cat", "dog", "owl")
 CATEGORY_IDS = (3, 90, 4)

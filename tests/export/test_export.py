@@ -20,8 +20,8 @@ from detector.export.options import Options, Save
 from detector.export.pt2.backend import Pt2Backend
 from detector.layers.conv import Conv
 from detector.model.detector import Detector
-from detector.preprocess import Preprocess
 from detector.runtime.backends.backend import Backend
+from detector.structures.preprocess import Preprocess
 
 NAMES = ("class0", "class1", "class2")
 

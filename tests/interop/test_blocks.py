@@ -12,7 +12,7 @@ from detector.interop.blocks import Block, Names, add, backbone_blocks, fit_inpu
 from detector.layers.conv import Conv
 from detector.model.detector import build_model_file
 from detector.model.model_file import check_model_file
-from detector.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess
 
 NAMES = Names("X", ("stem", r"stages\.\d+"), ((r"\.c", "conv"), (r"\.(\w)", r"n.\1")), "fc")
 SSD_INPUT = Preprocess(size_hw=(64, 64), mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))

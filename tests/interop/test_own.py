@@ -11,7 +11,7 @@ from detector.interop.own import fit_weights
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
-from detector.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess
 
 INPUT = "preprocess: {mean_rgb: [123.675, 116.28, 103.53], scale_rgb: [58.395, 57.12, 57.375]}"
 CLASSIFIER = f"""

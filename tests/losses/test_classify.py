@@ -7,7 +7,7 @@ import torch
 
 from detector.losses import ClassifyLoss
 from detector.settings import LossSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 # Probabilities (1/2, 1/4, 1/4) and (1/8, 1/8, 3/4).
 LOGITS = torch.tensor([[2.0, 1.0, 1.0], [1.0, 1.0, 6.0]]).log()

@@ -8,7 +8,7 @@ import torch
 from detector.heads.ssd import SSDHead
 from detector.losses.multibox import MultiBoxLoss, hard_negatives
 from detector.settings import LossSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 SIDE, CLASSES = 64, 3
 SIZES = ((8, 8), (4, 4))

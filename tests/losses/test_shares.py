@@ -13,7 +13,7 @@ from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
 from detector.settings import LossSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 IMAGES, CLASSES, SIDE = 5, 3, 64
 LOSSES = ("yolo", "multibox", "classify")

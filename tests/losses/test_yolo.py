@@ -10,7 +10,7 @@ from detector.errors import DetectorError
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
 from detector.settings import LossSettings
-from detector.structures import Targets
+from detector.structures.samples import Targets
 
 ANCHORS = [[8.0, 8.0, 12.0, 20.0], [30.0, 24.0, 40.0, 50.0]]
 STRIDES = (8, 16)

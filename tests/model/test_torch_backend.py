@@ -10,8 +10,8 @@ from detector.checkpoint import load
 from detector.errors import DetectorError
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend, choose_device, fastest_precision
-from detector.preprocess import Preprocess
 from detector.runtime.backends.backend import Backend
+from detector.structures.preprocess import Preprocess
 
 
 @pytest.fixture

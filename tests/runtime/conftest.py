@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from detector.opencv import write_image
-from detector.preprocess import Preprocess
 from detector.runtime.backends.backend import METADATA_KEY, ModelCard
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
+from detector.structures.preprocess import Preprocess
 
 NAMES = ("cat", "dog")
 SIZE_HW = (32, 64)

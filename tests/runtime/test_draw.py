@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.detections import Detections
 from detector.runtime.draw import class_colour, draw, line_width, text_colour
+from detector.structures.detections import Detections
 
 
 def found(boxes, names=("cat",), class_ids=None):

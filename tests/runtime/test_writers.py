@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.classification import Classification
-from detector.detections import Detections
 from detector.errors import DetectorError
 from detector.opencv import read_image
 from detector.runtime import writers
@@ -23,6 +21,8 @@ from detector.runtime.writers import (
     VideoWriter,
     YoloTxtWriter,
 )
+from detector.structures.classification import Classification
+from detector.structures.detections import Detections
 
 # On an image of 100×200 pixels: centre (60, 40), 40 wide and 20 high.
 BOX = [40, 30, 80, 50]

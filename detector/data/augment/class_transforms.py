@@ -22,8 +22,8 @@ from detector.data.augment.transforms import (
     further_transforms,
     jitter_colours,
 )
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
+from detector.structures.preprocess import Preprocess
 
 USED = frozenset(
     ("augment", "scale", "fliplr", "flipud", "hsv_h", "hsv_s", "hsv_v", "albumentations")

@@ -17,8 +17,8 @@ from torchvision.transforms import v2
 
 from detector.data.augment.seeding import torch_seeded_by
 from detector.data.augment.transforms import Example, Generator, Mixing, further_transforms
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
+from detector.structures.preprocess import Preprocess
 
 MIN_BOX_PIXELS = 1.0
 """Sides of what is left of a box, in pixels of the image, for it to stay a target."""

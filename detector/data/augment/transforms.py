@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from detector.errors import DetectorError, nearest
 from detector.opencv import Image, cv2
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings
+from detector.structures.preprocess import Preprocess
 
 MIN_BOX_PIXELS = 2.0
 MIN_AREA_LEFT = 0.1

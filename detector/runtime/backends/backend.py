@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from detector import __version__
 from detector.config import Strict, explain
 from detector.errors import DetectorError
-from detector.preprocess import Preprocess
 from detector.runtime.backends.certificate import Certificate
 from detector.settings import MEASURING, NmsSettings, TaskName
+from detector.structures.preprocess import Preprocess
 
 METADATA_KEY = "detector"
 """Under this key an exported file carries its card, as JSON."""

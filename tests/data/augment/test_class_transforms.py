@@ -13,8 +13,8 @@ from detector.data.augment.class_transforms import ClassAugment
 from detector.data.augment.transforms import Example
 from detector.data.dataset import open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
+from detector.structures.preprocess import Preprocess
 
 PLAIN = {"scale": 0.0, "fliplr": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
 SIZE_HW = (48, 32)

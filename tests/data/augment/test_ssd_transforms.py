@@ -15,9 +15,9 @@ from detector.data.augment.ssd_transforms import SsdAugment
 from detector.data.augment.transforms import Example
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.preprocess import Preprocess
 from detector.settings import AugmentSettings, TrainSettings
-from detector.structures import Sample
+from detector.structures.preprocess import Preprocess
+from detector.structures.samples import Sample
 
 MEAN = (123.4, 116.6, 104.0)
 FILL = [123, 117, 104]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from detector.boxes import iou
 from detector.errors import DetectorError
 from detector.export.proof.nms_check import (
     FAR,
@@ -19,6 +18,7 @@ from detector.export.proof.nms_check import (
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
+from detector.structures.boxes import iou
 
 IMAGES = np.zeros((2, 3, 640, 640), np.float32)
 

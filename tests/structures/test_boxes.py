@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import ops
 
-from detector.boxes import (
+from detector.structures.boxes import (
     area,
     clip,
     complete_iou,

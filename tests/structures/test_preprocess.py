@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import DetectorError
-from detector.preprocess import Placement, Preprocess
+from detector.structures.preprocess import Placement, Preprocess
 
 
 def picture(height: int, width: int, value: int = 200) -> np.ndarray:

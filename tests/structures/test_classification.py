@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from detector.classification import Classification
+from detector.structures.classification import Classification
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.detections import Detections
+from detector.structures.detections import Detections
 
 NAMES = ("cell", "plate", "dot")
 

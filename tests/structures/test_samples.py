@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.structures import Batch, Sample, Targets
+from detector.structures.samples import Batch, Sample, Targets
 
 
 def sample(**changes: Any) -> Sample:

@@ -1,0 +1,1 @@
+"""Values that the rooms exchange: boxes, samples, detections, preprocessing."""
