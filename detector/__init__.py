@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detector.checkpoint import load
-    from detector.errors import DetectorError
     from detector.model.deploy import deploy
     from detector.model.detector import build
     from detector.predict import Predictor
     from detector.registry import register
     from detector.structures.detections import Detections
+    from detector.utils.errors import DetectorError
 
 __version__ = "0.1.0"
 
@@ -24,7 +24,7 @@ __all__ = ["Detections", "DetectorError", "Predictor", "build", "deploy", "load"
 
 _HOMES = {
     "Detections": "detector.structures.detections",
-    "DetectorError": "detector.errors",
+    "DetectorError": "detector.utils.errors",
     "Predictor": "detector.predict",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",

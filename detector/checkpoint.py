@@ -20,10 +20,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from detector import __version__
-from detector.archive import Archive
-from detector.config import Strict, explain
-from detector.errors import DetectorError, nearest
-from detector.files import atomic
 from detector.heads.yolo import Detect
 from detector.interop.ssd import is_ssd, load_ssd
 from detector.interop.state_dict import read_state_dict
@@ -32,6 +28,10 @@ from detector.model.deploy import fuse_modules
 from detector.model.detector import Definition, Detector, rebuild
 from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
+from detector.utils.archive import Archive
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.files import atomic
+from detector.utils.yaml_file import Strict, explain
 
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".xml", ".pt2")

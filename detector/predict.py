@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from detector import processes
-from detector.config import explain
-from detector.errors import DetectorError, nearest
-from detector.opencv import Image
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms.nms import Nms
@@ -25,6 +21,10 @@ from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
 from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
 from detector.structures.preprocess import square_size
+from detector.utils import system
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.opencv import Image
+from detector.utils.yaml_file import explain
 
 if TYPE_CHECKING:
     from detector.model.detector import Detector
@@ -151,7 +151,7 @@ def available_threads() -> int:
     said = os.environ.get("OMP_NUM_THREADS", "")
     if said.isdecimal() and int(said):
         return int(said)
-    return processes.available_cores()
+    return system.available_cores()
 
 
 def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:

@@ -44,7 +44,7 @@ from typing import Annotated, Any
 import pydantic
 from torch import nn
 
-from detector.errors import DetectorError, nearest, shown
+from detector.utils.errors import DetectorError, nearest, shown
 
 ENTRY_POINT_GROUP = "detector.modules"
 MAX_ARGUMENT = 2**31 - 1

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from detector.config import Strict
-from detector.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.yaml_file import Strict
 
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""

@@ -16,7 +16,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from detector.opencv import write_image
+from detector.utils.opencv import write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}

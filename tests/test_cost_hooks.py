@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detector.config import YamlFile
-from detector.files import packaged_files
 from detector.model.cost import cost
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file, read_model_file
+from detector.utils.files import packaged_files
+from detector.utils.yaml_file import YamlFile
 
 ATTENTION = """
 nc: 2

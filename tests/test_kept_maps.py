@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detector.config import YamlFile
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.yaml_file import YamlFile
 
 UNREAD = """\
 nc: 3

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.memory import peak_memory
+from detector.utils.system import peak_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def test_what_was_held_counts_after_it_is_gone():
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux hands down to child processes")
 def test_the_parents_memory_does_not_count():
     held = np.ones(2**25)  # 268 MB
-    program = "from detector.memory import peak_memory; print(peak_memory())"
+    program = "from detector.utils.system import peak_memory; print(peak_memory())"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < held.nbytes / 2

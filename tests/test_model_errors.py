@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.config import YamlFile
-from detector.errors import DetectorError
 from detector.model.detector import build, build_model_file
 from detector.model.model_file import check_model_file
 from detector.registry import registered
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
 
 BASE = """\
 nc: 4

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from detector.files import packaged_files
 from detector.heads.yolo import Detect
 from detector.layers.repvgg import RepVGGBlock
 from detector.model.builder import Row
 from detector.model.detector import build
 from detector.model.model_file import read_model_file
+from detector.utils.files import packaged_files
 
 
 def params(model: nn.Module) -> int:

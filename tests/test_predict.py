@@ -12,15 +12,15 @@ import torch
 
 import detector
 from detector.checkpoint import save_weights
-from detector.errors import DetectorError
 from detector.model.torch_backend import nms as torch_nms
-from detector.opencv import read_image, write_image
 from detector.predict import open_backend
 from detector.runtime.nms.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.preprocess import square_size
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image, write_image
 
 FILES = ("finder", "finder_onnx", "finder_openvino", "finder_pt2")
 EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)

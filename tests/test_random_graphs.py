@@ -11,11 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.config import YamlFile
 from detector.model.builder import IMAGE
 from detector.model.detector import build_model_file
 from detector.model.model_file import check_model_file
 from detector.registry import contract
+from detector.utils.yaml_file import YamlFile
 
 
 @dataclass

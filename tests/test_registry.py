@@ -12,7 +12,6 @@ from torch import nn
 
 import detector.model.builder  # noqa: F401  (registers what model files may name)
 from detector import registry
-from detector.errors import DetectorError
 from detector.registry import (
     MAX_ARGUMENT,
     Count,
@@ -23,6 +22,7 @@ from detector.registry import (
     register,
     registered,
 )
+from detector.utils.errors import DetectorError
 
 if TYPE_CHECKING:
     from nowhere import OnlyForCheckers  # type: ignore[import-not-found]

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from detector.checkpoint import save_weights
-from detector.config import YamlFile
-from detector.errors import DetectorError
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.start_weights import start_backbone_from, start_from, transfer
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
 
 TINY = """
 variant: wide

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from detector.versions import installed_versions
+from detector.utils.system import installed_versions
 
 
 def test_installed_versions():

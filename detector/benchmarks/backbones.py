@@ -11,10 +11,10 @@ from torch import nn
 
 from detector.benchmarks.settings import BackboneBenchmarkSettings
 from detector.benchmarks.timing import forward, interleaved, spread
-from detector.errors import DetectorError
 from detector.model.deploy import deploy
 from detector.model.detector import build
 from detector.start_weights import transfer
+from detector.utils.errors import DetectorError
 
 VARIANTS = ("A0", "B0")
 BATCHES = (1, 16)

@@ -28,9 +28,9 @@ from detector.export import Options, export
 from detector.model.cost import cost
 from detector.model.deploy import deploy
 from detector.model.detector import Detector
-from detector.opencv import write_image
 from detector.predict import open_backend
 from detector.settings import RuntimeSettings
+from detector.utils.opencv import write_image
 
 WORKER = "detector.benchmarks.detect_worker"
 DRAWN_HW = (480, 640)

@@ -13,8 +13,8 @@ from tabulate import tabulate
 from detector.benchmarks.detect_worker import Configuration
 from detector.benchmarks.settings import Runner
 from detector.benchmarks.timing import spread
-from detector.plotting import new_figure, save_figure
 from detector.runtime.pipeline import Phase
+from detector.utils.plotting import new_figure, save_figure
 
 LABELS: dict[Runner, str] = {
     "pytorch": "PyTorch, as trained",

@@ -12,11 +12,11 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from detector.memory import peak_memory
 from detector.predict import lanes_of, open_backend
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import open_source
 from detector.settings import Count, Fraction, NmsSettings, RuntimeSettings
+from detector.utils.system import peak_memory
 
 
 class Configuration(RuntimeSettings):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detector.config import Strict
 from detector.settings import Count, DataSettings, Fraction, ImageSide, Mode, ToolSettings
+from detector.utils.yaml_file import Strict
 
 
 class BenchmarkSettings(ToolSettings):

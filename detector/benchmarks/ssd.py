@@ -19,9 +19,9 @@ from detector.benchmarks.timing import interleaved, spread
 from detector.data.formats.shapes import draw_image
 from detector.export import export
 from detector.model.detector import build
-from detector.opencv import Image
 from detector.predict import Predictor
 from detector.start_weights import transfer
+from detector.utils.opencv import Image
 
 CLASSES = 90
 """Of torchvision's COCO model, without the background."""

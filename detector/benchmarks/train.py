@@ -22,9 +22,9 @@ from detector.engine.optim import make_average
 from detector.engine.setup import prepare
 from detector.engine.tasks import task_of
 from detector.engine.trainer import Trainer
-from detector.memory import peak_memory
 from detector.settings import TrainSettings
 from detector.structures.samples import Batch
+from detector.utils.system import peak_memory
 
 BARE, LOOP, LOADER = "bare step", "loop", "loader alone"
 PLAIN, FLOAT = "plain step", "plain step, float32"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 

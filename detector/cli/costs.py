@@ -15,7 +15,7 @@ from detector.benchmarks.timing import forward, interleaved
 from detector.model.cost import Cost, cost
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector
-from detector.plotting import new_figure, save_figure
+from detector.utils.plotting import new_figure, save_figure
 
 COLUMNS = (
     *("network", "form", "params", "GMACs", "GFLOPs", "Winograd GMULs"),

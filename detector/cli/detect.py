@@ -11,13 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from detector.cli.unused import note_unused
-from detector.errors import DetectorError
 from detector.predict import Predictor
 from detector.runtime.pipeline import Timing
 from detector.runtime.shards import Shard
 from detector.runtime.sources import OnBad, Source, open_source
 from detector.runtime.writers import JsonLinesWriter, MediaWriter, Names, Writer, YoloTxtWriter
 from detector.settings import DetectSettings, TaskName
+from detector.utils.errors import DetectorError
 
 
 def detect(settings: DetectSettings) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from detector.evaluation.labelled import open_labelled
 from detector.export import LabelledImages, Options
 from detector.export import export as export_model
 from detector.model.detector import Detector
-from detector.opencv import Image
 from detector.runtime.sources import open_source
 from detector.settings import ExportSettings, SuppressionSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.opencv import Image
 
 IMAGES = 4
 """Real images that the file is compared on, besides random ones."""

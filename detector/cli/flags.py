@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 import pydantic
 from pydantic.fields import FieldInfo
 
-from detector.config import Strict, explain
-from detector.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.yaml_file import Strict, explain
 
 SettingsT = TypeVar("SettingsT", bound=Strict)
 

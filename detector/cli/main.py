@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, NamedTuple
 
-from detector import processes
 from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse
-from detector.config import write_text
-from detector.errors import DetectorError, Interrupted, nearest
+from detector.utils import system
+from detector.utils.errors import DetectorError, Interrupted, nearest
+from detector.utils.yaml_file import write_text
 
 EXIT_ERROR = 2
 EXIT_SIGNAL = 128
@@ -85,7 +85,7 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
         code = _run(name, words, program)
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        if processes.is_main():
+        if system.is_main():
             print(str(stop) or "interrupted", file=sys.stderr)
         return EXIT_SIGNAL + (
             stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
@@ -110,7 +110,7 @@ def _run(name: str, words: list[str], program: str) -> int:
     settings = parse(tool.settings, words, program)
     with _quiet_beside_main():
         figures = _function(tool)(settings)
-    if settings.json_file is not None and processes.is_main():
+    if settings.json_file is not None and system.is_main():
         write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
     return 0
 
@@ -137,7 +137,7 @@ def _replace_missing_letters() -> None:
 @contextmanager
 def _quiet_beside_main() -> Iterator[None]:
     """Of several processes only the main one prints; errors are each one's own."""
-    if processes.is_main():
+    if system.is_main():
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
@@ -178,6 +178,6 @@ def _overview(program: str, prefix: str = "") -> str:
 
 
 def _fail(message: str) -> int:
-    place = "" if processes.is_main() else f"process {processes.rank()}: "
+    place = "" if system.is_main() else f"process {system.rank()}: "
     print(f"error: {place}{message}", file=sys.stderr)
     return EXIT_ERROR

@@ -8,11 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from detector import processes
 from detector.cli.unused import given, note_unused
-from detector.collectives import joined
-from detector.config import write_text
-from detector.errors import DetectorError
 from detector.evaluation.inputs import dump_inputs
 from detector.evaluation.labelled import Labelled, open_labelled
 from detector.evaluation.returned import ReturnedOutputs, read_results, suppress_returned
@@ -24,6 +20,10 @@ from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.certified import check_certificate
 from detector.runtime.nms.nms import Nms
 from detector.settings import SuppressionSettings, ValSettings
+from detector.utils import system
+from detector.utils.collectives import joined
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import write_text
 
 EXCLUDED = {
     "dump_inputs": ("certificate", "predictions", "save_predictions"),
@@ -54,12 +54,12 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     if expected is not None:
         _check_same_images(expected, labelled)
     if settings.dump_inputs is not None:
-        if processes.is_main():
+        if system.is_main():
             dump_inputs(settings.dump_inputs, labelled.dataset.samples, backend)
         print(f"inputs of {images} images: {settings.dump_inputs}")
         return {"images": images}
     figures = _measure(settings, labelled, backend, nms)
-    if settings.save_predictions is not None and processes.is_main():
+    if settings.save_predictions is not None and system.is_main():
         write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
     print(report(figures, images))
     if certificate is not None and expected is not None:
@@ -111,7 +111,7 @@ def _measure(settings: ValSettings, labelled: Labelled, backend: Backend, nms: N
     thresholds = settings.nms(backend.measuring)
     if settings.predictions is None:
         return labelled.measure(backend, nms, thresholds, settings.batch, lanes_of(settings))
-    if processes.world_size() > 1:
+    if system.world_size() > 1:
         raise DetectorError("--predictions: one process scores them; run it without torchrun")
     image_ids = [sample.image_id for sample in labelled.dataset.samples]
     if settings.predictions.suffix != ".json":

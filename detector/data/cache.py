@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from detector import processes
-from detector.archive import UNREADABLE
-from detector.errors import DetectorError
-from detector.files import atomic
-from detector.opencv import Image, cv2, decode_image, read_bytes, read_image
 from detector.settings import CacheKind
+from detector.utils import system
+from detector.utils.archive import UNREADABLE
+from detector.utils.errors import DetectorError
+from detector.utils.files import atomic
+from detector.utils.opencv import Image, cv2, decode_image, read_bytes, read_image
 
 MEMORY_BYTES = 8 << 30
 """Most memory for decoded images; never more than half of what is free."""
@@ -79,7 +79,7 @@ class Images:
             if self.bytes_left:
                 self[index]
 
-        with ThreadPoolExecutor(processes.available_cores()) as pool:
+        with ThreadPoolExecutor(system.available_cores()) as pool:
             list(pool.map(keep, range(len(self.paths))))
 
 
@@ -167,7 +167,7 @@ def memory_budget() -> int:
     free: list[int] = [MEMORY_BYTES * 2, psutil.virtual_memory().available]
     with contextlib.suppress(ValueError, OSError, KeyError):  # a container's own limit
         free.append(_left_in(Path("/sys/fs/cgroup")))
-    return max(min(free) // 2 // processes.local_world_size(), 0)
+    return max(min(free) // 2 // system.local_world_size(), 0)
 
 
 def _left_in(cgroup: Path) -> int:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from detector import processes
 from detector.data.formats.problems import Problem
 from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
-from detector.errors import DetectorError
-from detector.opencv import read_image
 from detector.structures.samples import Sample
+from detector.utils import system
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
 
 OVERHANG_PIXELS = 0.5
 """Less is the rounding of written fractions: clipped without a word."""
@@ -63,7 +63,7 @@ def check_images(images: Sequence[LabelledImage], title: str = "images") -> Chec
         title: what the progress bar says.
     """
     result = Checked()
-    threads = min(MAX_THREADS, processes.available_cores())
+    threads = min(MAX_THREADS, system.available_cores())
     with ThreadPoolExecutor(threads) as pool:
         # OpenCV and file reads release the interpreter's lock.
         checks = pool.map(check_image, images)

@@ -18,9 +18,9 @@ from detector.data.formats.names import describe, match_names
 from detector.data.formats.problems import Problem, problems_error
 from detector.data.formats.rows import LabelledImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Split
-from detector.errors import DetectorError
 from detector.settings import TaskName
 from detector.structures.samples import Sample
+from detector.utils.errors import DetectorError
 
 
 @dataclass(frozen=True)

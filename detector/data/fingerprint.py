@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from detector.data.dataset import DetectionDataset
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 Fingerprint = dict[str, str]
 """A SHA-256 of each: class names, image files (names and sizes in bytes), labels."""

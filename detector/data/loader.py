@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from detector import processes
 from detector.data.augment.mixing import copy_paste, mixup
 from detector.data.augment.transforms import MOSAIC_IMAGES, Augment, Example, Mixing
 from detector.data.balance import epoch_length, repeat_factors, repeats
 from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
-from detector.errors import DetectorError
-from detector.opencv import cv2, read_image
 from detector.settings import AugmentSettings, CacheKind, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample, Targets
+from detector.utils import system
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import cv2, read_image
 
 Key = tuple[int, int, int]
 """Epoch, index of the image, and how often it was shown before in the epoch."""
@@ -252,7 +252,9 @@ class TrainingLoader(DataLoader[Example]):
             yield from super().__iter__()
         except DetectorError as error:  # torch puts the worker's traceback before it
             line = str(error).splitlines()[-1]
-            raise DetectorError(line.removeprefix("detector.errors.DetectorError: ")) from None
+            raise DetectorError(
+                line.removeprefix("detector.utils.errors.DetectorError: ")
+            ) from None
 
 
 def training_loader(
@@ -280,7 +282,7 @@ def training_loader(
     )
     factors = repeat_factors(dataset.samples, settings.balance_classes)
     batches = EpochBatches(
-        factors, settings.batch, settings.seed, processes.rank(), processes.world_size()
+        factors, settings.batch, settings.seed, system.rank(), system.world_size()
     )
     workers = min(settings.workers or 0, len(batches))
     if workers and examples.images.is_shared:
@@ -304,7 +306,7 @@ def default_workers(device: torch.device) -> int:
     On a CPU they take cores from the network, and one core loads several times as many images as
     the others train on (docs/training.md). What feeds a GPU needs a core of its own.
     """
-    cores = processes.available_cores() // processes.local_world_size()
+    cores = system.available_cores() // system.local_world_size()
     return min(cores // 4 if device.type == "cpu" else max(cores - 1, 0), MOST_WORKERS)
 
 

@@ -10,13 +10,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from detector.collectives import several, total
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import Criterion
-from detector.errors import DetectorError
 from detector.model.detector import Detector
 from detector.structures.samples import Batch
+from detector.utils.collectives import several, total
+from detector.utils.errors import DetectorError
 
 
 class NotFiniteError(Exception):

@@ -20,8 +20,8 @@ from detector.data.dataset import DetectionDataset
 from detector.data.loader import Key, TrainingSet
 from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
-from detector.memory import peak_memory
 from detector.settings import TrainSettings
+from detector.utils.system import peak_memory
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from detector.errors import DetectorError
 from detector.model.detector import Detector
 from detector.settings import OptimizerSettings
+from detector.utils.errors import DetectorError
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 

@@ -15,11 +15,11 @@ from detector.engine.plots import plot_confusion, plot_curves
 from detector.engine.run import Record
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.curves import confusion, precision_by_recall
-from detector.opencv import Image, read_image, write_image
 from detector.runtime.draw import draw
 from detector.settings import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
+from detector.utils.opencv import Image, read_image, write_image
 
 TRAINING_PICTURES = 3
 """Optimizer steps of a run whose examples are drawn: enough to see what is wrong with labels."""

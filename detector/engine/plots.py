@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.plotting import new_figure, save_figure
+from detector.utils.plotting import new_figure, save_figure
 
 MAX_NAMED_CLASSES = 20
 """Above it, names and counts would cover the plot."""

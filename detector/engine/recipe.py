@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from detector.config import find_file, read_yaml, validate
 from detector.data.formats.definition import load_definition
-from detector.errors import DetectorError
 from detector.model.model_file import read_model_file
 from detector.registry import contract
 from detector.settings import TrainSettings
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import find_file, read_yaml, validate
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
 NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")

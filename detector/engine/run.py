@@ -16,19 +16,20 @@ from typing import Any
 import torch
 import yaml
 
-from detector import __version__, processes
+from detector import __version__
 from detector.checkpoint import (
     STATE_SUFFIX,
     load_training_state,
     save_training_state,
     save_weights,
 )
-from detector.config import read_yaml, validate, write_text
-from detector.errors import DetectorError
-from detector.files import remove_temporaries
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
-from detector.versions import installed_versions
+from detector.utils import system
+from detector.utils.errors import DetectorError
+from detector.utils.files import remove_temporaries
+from detector.utils.system import installed_versions
+from detector.utils.yaml_file import read_yaml, validate, write_text
 
 Record = dict[str, float]
 """One epoch: its number, losses, figures, learning rate, seconds."""
@@ -108,14 +109,14 @@ class Run:
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Keep the settings for a resumed run. Only the main process does."""
-        if not processes.is_main():
+        if not system.is_main():
             return
         values = settings.model_dump(mode="json", exclude={"resume", "json_file", "debug"})
         write_text(self.settings, yaml.safe_dump(values, sort_keys=False))
 
     def write_provenance(self, values: Mapping[str, Any]) -> None:
         """Keep where the weights come from. Only the main process does."""
-        if processes.is_main():
+        if system.is_main():
             write_text(self.provenance, json.dumps(values, indent=2) + "\n")
 
     def read_state(self) -> dict[str, Any]:
@@ -136,19 +137,19 @@ class Run:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the state to go on from; the one before it is kept. Only the main process does."""
-        if processes.is_main():
+        if system.is_main():
             save_training_state(self.state, state, self.previous)
 
     def save_weights(self, path: Path, model: Detector, training: Mapping[str, Any]) -> None:
         """Write ``best`` or ``last``. Only the main process does."""
-        if processes.is_main():
+        if system.is_main():
             save_weights(path, model, training)
 
     def how_to_go_on(self) -> str:
         """The command for a person, as far as there is a checkpoint."""
         if not self.state.is_file():
             return "there is no checkpoint yet to go on from"
-        local = processes.local_world_size()
+        local = system.local_world_size()
         python = "python" if local == 1 else f"torchrun --nproc-per-node {local}"
         return f"go on: {python} tools/train.py --resume {shlex.quote(str(self.folder))}"
 

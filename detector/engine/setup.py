@@ -11,9 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
-from detector import processes
 from detector.checkpoint import build_from_card, load
-from detector.collectives import from_main
 from detector.data.dataset import DetectionDataset, letterboxed_sizes, open_dataset
 from detector.engine.callbacks import Callback
 from detector.engine.optim import Schedule, freeze
@@ -23,12 +21,14 @@ from detector.engine.run import Run
 from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
-from detector.errors import DetectorError
 from detector.heads.anchors import best_possible_recall
 from detector.model.detector import Definition, Detector, build, rebuild
 from detector.model.torch_backend import choose_device, fastest_precision
 from detector.settings import TrainSettings
 from detector.start_weights import start_backbone_from, start_from, trainable_card, transfer
+from detector.utils import system
+from detector.utils.collectives import from_main
+from detector.utils.errors import DetectorError
 
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),
@@ -228,7 +228,7 @@ def _recall_of_anchors(
 def _accelerator(settings: TrainSettings) -> Accelerator:
     """Device, precision and processes, by accelerate."""
     device = choose_device(settings.device)
-    if settings.device != "auto" and processes.world_size() == 1:  # else each has its own number
+    if settings.device != "auto" and system.world_size() == 1:  # else each has its own number
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     if device.type == "cpu":
         _add_in_order()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from detector.errors import Interrupted
+from detector.utils.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -14,7 +14,6 @@ from detector.data.augment.class_transforms import ClassAugment
 from detector.data.augment.ssd_transforms import SsdAugment
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import training_loader
-from detector.errors import DetectorError
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import Evaluator
@@ -28,6 +27,7 @@ from detector.runtime.nms.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Targets
+from detector.utils.errors import DetectorError
 
 
 class Criterion(Protocol):

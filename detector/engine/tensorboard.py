@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from detector.engine.callbacks import Callback, Epoch, Start, Step
 from detector.engine.run import Record
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 
 class TensorBoard(Callback):

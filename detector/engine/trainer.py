@@ -14,8 +14,6 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from detector import processes
-from detector.collectives import copy_from_main, several
 from detector.data.dataset import DetectionDataset
 from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import Key, default_workers
@@ -27,12 +25,14 @@ from detector.engine.run import Run, provenance
 from detector.engine.state import Progress, TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import task_of
-from detector.errors import DetectorError, Interrupted, nearest
 from detector.evaluation.run import Figures, evaluate
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
 from detector.settings import TrainSettings, ValSettings
 from detector.structures.samples import Batch
+from detector.utils import system
+from detector.utils.collectives import copy_from_main, several
+from detector.utils.errors import DetectorError, Interrupted, nearest
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""
@@ -131,7 +131,7 @@ class Trainer:
             DetectorError: a number is not finite, a file cannot be written, a process was lost.
             Interrupted: Ctrl-C or SIGTERM; the message is how to go on.
         """
-        tell = Callbacks(self.callbacks if processes.is_main() else ())
+        tell = Callbacks(self.callbacks if system.is_main() else ())
         self.run.write_provenance(self.provenance)
         tell.on_start(self.start())
         try:
@@ -372,7 +372,7 @@ def seed_step(seed: int, step: int) -> None:
     What a step draws follows from its number alone, as what an example draws follows from its key:
     a run that goes on needs no generator's state.
     """
-    sequence = np.random.SeedSequence([seed, step, processes.rank()])
+    sequence = np.random.SeedSequence([seed, step, system.rank()])
     set_seed(int(sequence.generate_state(1)[0]))
 
 

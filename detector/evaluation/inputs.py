@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pydantic
 
-from detector.config import Strict, atomic, explain, write_text
-from detector.errors import DetectorError
-from detector.opencv import read_image
 from detector.runtime.backends.backend import OUTPUTS, Backend
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.structures.preprocess import Preprocess, PreprocessKeys
 from detector.structures.samples import Sample
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
+from detector.utils.yaml_file import Strict, atomic, explain, write_text
 
 LIST_NAME = "inputs.json"
 

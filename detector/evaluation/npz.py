@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.archive import UNREADABLE
-from detector.errors import DetectorError
+from detector.utils.archive import UNREADABLE
+from detector.utils.errors import DetectorError
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

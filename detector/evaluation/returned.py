@@ -15,8 +15,6 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from detector.config import explain
-from detector.errors import DetectorError
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
 from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backend
@@ -25,6 +23,8 @@ from detector.runtime.backends.outputs import checked
 from detector.runtime.nms.nms import nms
 from detector.structures.classification import TOP, Classification
 from detector.structures.samples import Sample
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import explain
 
 
 class ReturnedOutputs:

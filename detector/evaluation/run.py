@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from detector import processes
-from detector.collectives import gathered
-from detector.errors import DetectorError
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.voc import VocEvaluator
-from detector.opencv import read_image
 from detector.runtime.backends.backend import Backend
 from detector.runtime.nms.nms import Nms
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings, TaskName
 from detector.structures.samples import Sample
+from detector.utils import system
+from detector.utils.collectives import gathered
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
 
 
 class Figures(Protocol):
@@ -120,7 +120,7 @@ def evaluate(
     Several processes share the images, and each one gets the figures of all of them.
     """
     pipeline = Pipeline(backend, settings, batch, nms, lanes)
-    share = range(processes.rank(), len(samples), processes.world_size())
+    share = range(system.rank(), len(samples), system.world_size())
     results = pipeline(_frames([samples[index] for index in share]))
     found = {i: result.prediction for i, result in zip(share, results, strict=True)}
     merged = {index: one for part in gathered(found) for index, one in part.items()}

@@ -9,7 +9,6 @@ from typing import Literal
 
 from torch.export import ExportedProgram
 
-from detector.errors import DetectorError
 from detector.export.onnx.model import convert_onnx
 from detector.export.onnx.parts import onnx_parts
 from detector.export.openvino import convert_openvino
@@ -20,6 +19,7 @@ from detector.runtime.backends.backend import ModelCard
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend, weights_of
+from detector.utils.errors import DetectorError
 
 Format = Literal["onnx", "openvino", "pt2"]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch.export import ExportedProgram
 
-from detector.errors import DetectorError
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
 from detector.export.program import first_line
 from detector.runtime.backends.backend import ModelCard
 from detector.runtime.backends.openvino import import_openvino, weights_of
 from detector.runtime.backends.seal import seal
+from detector.utils.errors import DetectorError
 
 
 def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options) -> Save:

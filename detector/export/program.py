@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from detector.errors import DetectorError
 from detector.model.detector import Detector
 from detector.structures.preprocess import MAX_SIDE
+from detector.utils.errors import DetectorError
 
 MAX_BATCH = 4096
 TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)

@@ -11,19 +11,19 @@ from typing import Any
 from torch import Tensor
 
 from detector import __version__
-from detector.errors import DetectorError
 from detector.export.formats import Format, format_for
 from detector.export.options import Options
 from detector.export.program import trace
 from detector.export.proof.certify import certify
 from detector.export.proof.proof import Candidate, LabelledImages, Proof, prove
-from detector.files import atomic
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import METADATA_KEY, ModelCard
 from detector.runtime.backends.certificate import Certificate
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_path, certificate_text
+from detector.utils.errors import DetectorError
+from detector.utils.files import atomic
 
 PLAIN = Options()
 

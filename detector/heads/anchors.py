@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detector.errors import DetectorError
 from detector.structures.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from detector.utils.errors import DetectorError
 
 
 def grid_xy(height: int, width: int, like: Tensor) -> Tensor:

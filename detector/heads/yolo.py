@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detector.errors import DetectorError
 from detector.heads.anchors import decode_grid
 from detector.registry import register
+from detector.utils.errors import DetectorError
 
 DEFAULT_ANCHOR_OF_STRIDE = 4.0
 """Side of the placeholder anchors, in strides, while a file gives only their number."""

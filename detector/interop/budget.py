@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detector.errors import DetectorError
 from detector.interop.machine import StoredTensor
+from detector.utils.errors import DetectorError
 
 MAX_SHARING = 4
 """The tensors may have this many times the file's bytes together."""

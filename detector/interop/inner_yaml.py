@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from detector.config import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
-from detector.errors import DetectorError
 from detector.registry import registered
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
 
 NOT_OURS = ("inplace", "yaml_file")
 """Keys of the YAML inside that say nothing about the network."""

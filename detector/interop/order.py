@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 _NUMBER = re.compile(r"(\d+)")
 

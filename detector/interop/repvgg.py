@@ -15,7 +15,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from detector.errors import DetectorError
 from detector.heads.classify import Classify
 from detector.interop.blocks import (
     Names,
@@ -29,6 +28,7 @@ from detector.interop.order import natural
 from detector.layers.conv import FusedConv
 from detector.layers.repvgg import RepVGGBlock
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
 
 _OFFICIAL = Names(
     project="RepVGG",

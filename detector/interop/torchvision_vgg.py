@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from detector.errors import DetectorError
 from detector.interop import vgg
 from detector.interop.blocks import (
     Block,
@@ -27,6 +26,7 @@ from detector.interop.order import convolutions, layers, pair
 from detector.layers.conv import Conv, FusedConv
 from detector.layers.vgg import ConvAct, ConvNormAct
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
 
 STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _KINDS = (Conv, ConvAct, ConvNormAct, FusedConv)

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from detector.errors import DetectorError
 from detector.interop.blocks import (
     Names,
     backbone_blocks,
@@ -26,6 +25,7 @@ from detector.interop.blocks import (
 from detector.layers.conv import Conv
 from detector.layers.osa import OSAModule
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
 
 _ORIGINAL = Names(
     project="VoVNet",

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detector.config import YamlFile
-from detector.errors import DetectorError, shown
 from detector.heads.yolo import Detect
 from detector.interop import yolov7
 from detector.interop.budget import Budget
@@ -28,6 +26,8 @@ from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.errors import DetectorError, shown
+from detector.utils.yaml_file import YamlFile
 
 SUFFIXES = (".pt", ".pth")
 CACHES = ("anchor_grid", "grid")

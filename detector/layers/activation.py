@@ -7,7 +7,7 @@ import math
 
 from torch import nn
 
-from detector.errors import nearest, shown
+from detector.utils.errors import nearest, shown
 
 MAX_CHARACTERS = 200
 

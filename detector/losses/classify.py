@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.collectives import total
 from detector.heads.classify import AUXILIARY
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
+from detector.utils.collectives import total
 
 AUXILIARY_WEIGHT = 0.1
 """Of RepVGGplus."""

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detector.assigners import IouAssigner
-from detector.collectives import total
 from detector.heads.anchors import encode_offsets
 from detector.heads.ssd import SSDHead
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
+from detector.utils.collectives import total
 
 NEGATIVES_PER_POSITIVE = 3
 

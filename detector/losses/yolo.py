@@ -16,13 +16,13 @@ from detector.assigners import (
     RatioAssigner,
     SimOtaAssigner,
 )
-from detector.collectives import total
-from detector.errors import DetectorError
 from detector.heads.yolo import Detect
 from detector.losses.binary import BINARY_LOSSES
 from detector.settings import LossSettings
 from detector.structures.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.structures.samples import Targets
+from detector.utils.collectives import total
+from detector.utils.errors import DetectorError
 
 REFERENCE_CLASSES, REFERENCE_SIDE, REFERENCE_LEVELS = 80, 640, 3
 """The gains are those of COCO at 640 pixels on three levels; others are scaled to them."""

@@ -17,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 
 import detector.heads
 import detector.layers  # noqa: F401  (both register their modules)
-from detector.errors import DetectorError
 from detector.model.keys import MAX_NUMBER
 from detector.model.model_file import ModelFile, RawRow, Source
 from detector.registry import RowContract, contract, registered
+from detector.utils.errors import DetectorError
 
 IMAGE = -1
 """Index of the network's input among the sources of a row."""

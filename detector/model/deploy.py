@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detector.errors import DetectorError
 from detector.heads.classify import AUXILIARY
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
 
 TOLERANCE_FP64 = 1e-10
 TOLERANCE_FP32 = 1e-4

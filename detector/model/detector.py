@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from detector.config import YamlFile
-from detector.errors import DetectorError, shown
 from detector.layers.activation import make_activation
 from detector.model.builder import IMAGE, Row, RowBuilder, one_line
 from detector.model.expand import expanded
@@ -29,6 +27,8 @@ from detector.model.model_file import ModelFile, check_model_file, read_model_fi
 from detector.registry import contract
 from detector.settings import MEASURING, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess, square_size
+from detector.utils.errors import DetectorError, shown
+from detector.utils.yaml_file import YamlFile
 
 MIN_TELLING_SIDE = 16
 """Below this many pixels, the size of a map says little about the stride."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from detector.config import Strict, YamlFile, validate
-from detector.errors import shown
 from detector.structures.preprocess import PreprocessKeys
+from detector.utils.errors import shown
+from detector.utils.yaml_file import Strict, YamlFile, validate
 
 MAX_CLASSES = 100_000
 MAX_ROWS = 1_000

@@ -23,8 +23,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from detector.config import Key, YamlFile, find_file, read_yaml, validate
-from detector.errors import DetectorError, nearest, shown
 from detector.model.keys import (
     MAX_NUMBER,
     MAX_ROWS,
@@ -35,6 +33,8 @@ from detector.model.keys import (
     is_index,
     read_keys,
 )
+from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.yaml_file import Key, YamlFile, find_file, read_yaml, validate
 
 Place = tuple[Key, ...]
 Source = int | str

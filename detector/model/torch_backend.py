@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms as torchvision_nms
 
-from detector.errors import DetectorError, nearest
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.clusters import by_group
@@ -17,6 +16,7 @@ from detector.runtime.nms.nms import Boxes, Indices, Scores
 from detector.runtime.nms.nms import nms as numpy_nms
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError, nearest
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What people ask for; torch knows more."""

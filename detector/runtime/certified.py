@@ -9,11 +9,11 @@ from typing import Annotated
 
 import pydantic
 
-from detector.config import Strict, explain
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import ModelCard
 from detector.runtime.backends.certificate import Certificate, Sha256
 from detector.runtime.backends.exported import ExportedBackend
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import Strict, explain
 
 Suffix = Annotated[str, pydantic.Field(pattern=r"^\.[a-z0-9]{1,10}$")]
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.opencv import Image, cv2
 from detector.structures.classification import Classification
 from detector.structures.detections import Detections
+from detector.utils.opencv import Image, cv2
 
 Colour = tuple[int, int, int]
 

@@ -22,8 +22,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
-from detector.opencv import Image
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.nms.nms import Nms, nms
 from detector.runtime.sources import Frame
@@ -31,6 +29,8 @@ from detector.settings import NmsSettings
 from detector.structures.classification import Classification
 from detector.structures.detections import Detections
 from detector.structures.preprocess import Placement
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import Image
 
 Prediction = Detections | Classification
 """What the task of a network finds in an image."""

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector import processes
-from detector.errors import DetectorError
-from detector.files import atomic
+from detector.utils import system
+from detector.utils.errors import DetectorError
+from detector.utils.files import atomic
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Shard:
     @classmethod
     def of_environment(cls) -> Shard | None:
         """What torchrun says of this process; None where it is alone."""
-        count = processes.world_size()
-        return cls(processes.rank() + 1, count) if count > 1 else None
+        count = system.world_size()
+        return cls(system.rank() + 1, count) if count > 1 else None
 
     def part(self, total: int) -> range:
         """The numbers of its files, of ``total``.

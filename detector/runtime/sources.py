@@ -24,9 +24,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from detector.errors import DetectorError, nearest
-from detector.opencv import Image, check_image, cv2, read_image
 from detector.runtime.shards import Shard
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.opencv import Image, check_image, cv2, read_image
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
 

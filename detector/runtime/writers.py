@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from detector.errors import DetectorError
-from detector.files import atomic, write_text
-from detector.opencv import Image, cv2, write_image
 from detector.runtime.draw import caption, draw
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
 from detector.structures.detections import Detections
+from detector.utils.errors import DetectorError
+from detector.utils.files import atomic, write_text
+from detector.utils.opencv import Image, cv2, write_image
 
 KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Formats that pictures are written in; others become ``.jpg``."""

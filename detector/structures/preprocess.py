@@ -15,9 +15,9 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from detector.config import Strict
-from detector.errors import DetectorError
-from detector.opencv import Image, check_image, cv2
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import Image, check_image, cv2
+from detector.utils.yaml_file import Strict
 
 MAX_SIDE = 8192
 Side = Annotated[int, pydantic.Field(ge=8, le=MAX_SIDE)]
@@ -126,7 +126,7 @@ class Preprocess(PreprocessKeys):
         """Resize an (h, w, 3) image into its (H, W, 3) input; the argument stays as it is.
 
         Raises:
-            DetectorError: the image is none; see :func:`detector.opencv.check_image`.
+            DetectorError: the image is none; see :func:`detector.utils.opencv.check_image`.
         """
         check_image(image_rgb)
         height, width = image_rgb.shape[:2]

@@ -9,7 +9,7 @@ import torch
 
 from detector.benchmarks.backbones import _networks, benchmark
 from detector.benchmarks.settings import BackboneBenchmarkSettings
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 
 def test_networks_have_the_same_weights() -> None:

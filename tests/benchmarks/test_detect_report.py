@@ -8,7 +8,7 @@ import pytest
 
 from detector.benchmarks.detect_report import Configured, Run, plot, printed, to_dict
 from detector.benchmarks.detect_worker import Configuration
-from detector.opencv import read_image
+from detector.utils.opencv import read_image
 
 
 def configured(file: Path, runner: str, wall_seconds: list[float], mode: str = "latency"):

@@ -8,7 +8,7 @@ import pytest
 
 from detector.benchmarks.detect_worker import Configuration
 from detector.benchmarks.workers import worker
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 MODULE = "detector.benchmarks.detect_worker"
 CHATTY = """

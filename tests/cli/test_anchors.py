@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.opencv import write_image
+from detector.utils.opencv import write_image
 
 Run = Callable[..., Any]
 

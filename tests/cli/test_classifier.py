@@ -14,8 +14,8 @@ import pytest
 from detector.checkpoint import load, read_card, save_weights
 from detector.export.formats import FORMATS
 from detector.model.deploy import deploy
-from detector.opencv import read_image, write_image
 from detector.predict import Predictor, open_backend
+from detector.utils.opencv import read_image, write_image
 
 Run = Callable[..., Any]
 

@@ -8,7 +8,7 @@ import pytest
 
 from detector.cli.costs import COLUMNS, MEASURED_COLUMNS, figures, network_cost, plot, table
 from detector.model.detector import Detector, build
-from detector.opencv import read_image
+from detector.utils.opencv import read_image
 
 
 @pytest.fixture(scope="module")

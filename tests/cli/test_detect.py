@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.cli import run_tool
-from detector.opencv import read_image
+from detector.utils.opencv import read_image
 
 RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
 """σ(20 − 80 · 30/255) · σ(20 · 170/255) and σ(20 − 80 · 50/255) · σ(20 · 140/255)."""

@@ -11,7 +11,7 @@ import pytest
 
 from detector.checkpoint import load, save_weights
 from detector.model.deploy import deploy
-from detector.opencv import write_image
+from detector.utils.opencv import write_image
 
 TRAINING = {
     **{"cfg": "repvgg", "variant": "A0", "imgsz": 32, "epochs": 15, "batch": 32},

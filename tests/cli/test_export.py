@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from detector.checkpoint import load
-from detector.errors import DetectorError
 from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.backends.onnx import OnnxBackend
+from detector.utils.errors import DetectorError
 
 Run = Callable[..., Any]
 
@@ -153,7 +153,7 @@ def test_a_disk_that_is_full(fails: Run, finder: Path, tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("detector.files.os.fsync", full)
+    monkeypatch.setattr("detector.utils.files.os.fsync", full)
     message = fails("export", "--weights", finder, "--format", "pt2", "--output", old)
     certificate = tmp_path / "model.pt2.certificate.json"  # written before its file is in place
     assert message == f"{certificate}: cannot be written: No space left on device"

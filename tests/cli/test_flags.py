@@ -10,8 +10,8 @@ from pydantic import Field
 
 from detector.cli.flags import flag_of, parse, written_out
 from detector.cli.main import TOOLS
-from detector.config import Strict
 from detector.settings import DetectSettings, TrainSettings
+from detector.utils.yaml_file import Strict
 
 DETECT = ["--weights", "w.onnx", "--source", "images"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from detector.cli.info import COLUMNS, info
-from detector.errors import DetectorError
 from detector.model.cost import cost
 from detector.model.detector import build
 from detector.settings import InfoSettings
+from detector.utils.errors import DetectorError
 
 TEXT = """\
 nc: 4

@@ -12,7 +12,7 @@ import pytest
 from detector import cli
 from detector.cli import main, run_tool
 from detector.cli.main import EXIT_SIGNAL, SCRIPTS, TOOLS
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = sys.modules["detector.cli.main"]  # the package's attribute of that name is the function

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.opencv import cv2, write_image
+from detector.utils.opencv import cv2, write_image
 
 ImageMaker = Callable[..., Path]
 

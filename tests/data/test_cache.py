@@ -24,10 +24,10 @@ from detector.data.cache import (
 )
 from detector.data.dataset import open_dataset
 from detector.data.loader import training_loader
-from detector.errors import DetectorError
-from detector.opencv import read_image, write_image
 from detector.settings import TrainSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image, write_image
 
 
 def test_shrink_never_enlarges() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from detector.data.dataset import open_dataset
 from detector.data.formats.definition import load_definition
-from detector.errors import DetectorError
-from detector.opencv import read_image
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
 
 from .conftest import voc_xml, write_jpeg_with_orientation
 

@@ -19,11 +19,11 @@ from detector.data.loader import (
     default_workers,
     training_loader,
 )
-from detector.errors import DetectorError
-from detector.opencv import read_image
 from detector.settings import AugmentSettings, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
 
 SQUARE = Preprocess(size_hw=(64, 64))
 
@@ -388,6 +388,6 @@ def test_images_as_they_are(dataset: DetectionDataset) -> None:
 def test_how_many_workers(
     device: str, cores: int, processes: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("detector.processes.available_cores", lambda: cores)
+    monkeypatch.setattr("detector.utils.system.available_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert default_workers(torch.device(device)) == expected

@@ -10,7 +10,7 @@ import pytest
 
 from detector.engine.callbacks import Epoch, Start, Step
 from detector.engine.trainer import Trainer
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 from tests.engine.conftest import Listener
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from detector.checkpoint import load_training_state
 from detector.engine.callbacks import Step
 from detector.engine.trainer import MAX_SKIPPED_IN_A_ROW, Trainer
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 from tests.engine.conftest import AfterStep, Listener, digest
 
 Start = Callable[..., Trainer]

@@ -16,9 +16,9 @@ from detector.engine.pictures import (
     grid,
     with_truth,
 )
-from detector.opencv import read_image
 from detector.settings import TrainSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.opencv import read_image
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from detector.engine.recipe import resolve
-from detector.errors import DetectorError
-from detector.files import packaged_files
 from detector.settings import TrainSettings
+from detector.utils.errors import DetectorError
+from detector.utils.files import packaged_files
 
 PRESETS = [name for name in packaged_files("cfg") if name.startswith("train/")]
 

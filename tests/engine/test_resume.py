@@ -17,7 +17,7 @@ from detector.checkpoint import load, load_training_state, read_card
 from detector.cli import run_tool
 from detector.engine.callbacks import Terminal
 from detector.engine.trainer import Trainer
-from detector.errors import DetectorError, Interrupted
+from detector.utils.errors import DetectorError, Interrupted
 from tests.engine.conftest import AfterStep, digest
 
 Start = Callable[..., Trainer]

@@ -7,10 +7,10 @@ import torch
 
 from detector.checkpoint import save_weights
 from detector.engine.setup import NO_NORMS, prepare
-from detector.errors import DetectorError
 from detector.model.detector import build
 from detector.settings import TrainSettings
 from detector.structures.samples import Targets
+from detector.utils.errors import DetectorError
 
 TINY_SSD = """
 nc: 2

@@ -17,7 +17,6 @@ from detector.data.loader import training_loader
 from detector.engine import tasks
 from detector.engine.setup import prepare
 from detector.engine.tasks import Task, register_task, task_of
-from detector.errors import DetectorError
 from detector.evaluation.coco import CocoEvaluator
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
@@ -28,6 +27,7 @@ from detector.predict import Predictor
 from detector.registry import register
 from detector.settings import LossSettings, TrainSettings
 from detector.structures.samples import Targets
+from detector.utils.errors import DetectorError
 
 MODEL = """
 nc: 2

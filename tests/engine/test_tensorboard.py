@@ -8,7 +8,7 @@ import pytest
 
 from detector.engine.callbacks import Epoch, Step
 from detector.engine.tensorboard import TensorBoard
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 
 def test_scalars(tmp_path: Path):

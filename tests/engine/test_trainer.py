@@ -12,9 +12,9 @@ from detector.checkpoint import load, read_card, save_weights
 from detector.cli import run_tool
 from detector.engine.accumulation import normalise
 from detector.engine.setup import prepare
-from detector.errors import DetectorError
 from detector.model.detector import build
 from detector.settings import TrainSettings
+from detector.utils.errors import DetectorError
 
 
 def settings(cfg: Path | None, data: Path, project: Path, **values: object) -> TrainSettings:

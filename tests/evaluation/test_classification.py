@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import choose_metric
 from detector.structures.classification import Classification
+from detector.utils.errors import DetectorError
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 

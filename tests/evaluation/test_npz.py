@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.evaluation.npz import stored_arrays
+from detector.utils.errors import DetectorError
 
 PLAIN = "not an .npz file of plain arrays"
 

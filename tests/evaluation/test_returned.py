@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.evaluation.inputs import InputList, dump_inputs
 from detector.evaluation.returned import ReturnedOutputs, suppress_returned
-from detector.opencv import write_image
 from detector.runtime.backends.backend import SUPPRESSED
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import write_image
 from tests.runtime.conftest import BOXES, CARD, SCORES, SIZE_HW, FakeBackend, grey
 
 IMAGE = np.zeros((1, 3, *SIZE_HW), np.float32)

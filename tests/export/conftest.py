@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.config import YamlFile
 from detector.export import ExportReport, Options, export
 from detector.export.formats import FORMATS
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.yaml_file import YamlFile
 
 TINY = """
 nc: 3

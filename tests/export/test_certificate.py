@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.export import ExportReport, LabelledImages, Options, export
 from detector.export.formats import FORMATS
 from detector.export.proof.certify import weights_sha256
@@ -20,6 +19,7 @@ from detector.model.detector import Detector
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.certified import certificate_path, check_certificate
+from detector.utils.errors import DetectorError
 
 
 def open_file(path: Path) -> ExportedBackend:

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from detector import __version__
-from detector.errors import DetectorError
 from detector.export import ExportReport, export, program
 from detector.export.formats import FORMATS
 from detector.export.options import Options, Save
@@ -22,6 +21,7 @@ from detector.layers.conv import Conv
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Backend
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
 
 NAMES = ("class0", "class1", "class2")
 

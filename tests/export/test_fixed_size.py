@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.config import YamlFile
-from detector.errors import DetectorError
 from detector.export import Options, export
 from detector.export.formats import FORMATS
 from detector.layers.repvgg import randomise_batch_norms
@@ -15,6 +13,8 @@ from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.predict import Predictor, open_backend
 from detector.settings import RuntimeSettings
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
 
 TINY_SSD = """
 nc: 2

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.errors import DetectorError
 from detector.heads.anchors import (
     agreement,
     best_possible_recall,
@@ -23,6 +22,7 @@ from detector.heads.anchors import (
     fit_anchors,
     grid_xy,
 )
+from detector.utils.errors import DetectorError
 
 
 def test_grid_is_x_then_y() -> None:

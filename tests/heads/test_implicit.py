@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detector.config import YamlFile
 from detector.engine.tasks import task_of
 from detector.heads.implicit import IDetect, ImplicitConv
 from detector.heads.yolo import Detect
 from detector.model.deploy import deploy
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.yaml_file import YamlFile
 
 ANCHORS = [[12.0, 16, 19, 36, 40, 28], [36.0, 75, 76, 55, 72, 146]]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.errors import DetectorError
-from detector.files import packaged_files
 from detector.heads.ssd import SSDHead
 from detector.model.detector import Detector, build
+from detector.utils.errors import DetectorError
+from detector.utils.files import packaged_files
 
 # One level of 2 × 3 cells, 16 pixels apart; s = 16, s' = 25, ratio 4.
 ONE = {"nc": 2, "anchors": [[16, 25]], "ratios": [[4]], "steps": [16], "imgsz": 48}

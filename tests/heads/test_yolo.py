@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.errors import DetectorError
 from detector.heads.yolo import Detect
+from detector.utils.errors import DetectorError
 
 ANCHORS = [[10.0, 13, 16, 30, 33, 23], [30.0, 61, 62, 45, 59, 119], [116.0, 90, 156, 198, 373, 326]]
 STRIDES = (8, 16, 32)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from detector.errors import DetectorError
 from detector.interop.order import convolutions, layers, natural, pair
+from detector.utils.errors import DetectorError
 
 
 def test_natural_order_compares_numbers_as_numbers():

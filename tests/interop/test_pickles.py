@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from detector.errors import DetectorError
 from detector.interop import machine
 from detector.interop.machine import Name, Record, StoredTensor
 from detector.interop.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
+from detector.utils.errors import DetectorError
 
 LEGACY = {"_use_new_zipfile_serialization": False}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.errors import DetectorError
 from detector.interop.state_dict import read_state_dict
+from detector.utils.errors import DetectorError
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torchvision import models
 
-from detector.errors import DetectorError
 from detector.interop.torchvision_vgg import indices, is_torchvision_vgg, with_our_names
 from detector.interop.vgg import decimated
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import build
 from detector.start_weights import start_backbone_from, start_from, transfer
+from detector.utils.errors import DetectorError
 
 NETWORKS = [("vgg16", "16"), ("vgg19", "19"), ("vgg16_bn", "16-bn"), ("vgg19_bn", "19-bn")]
 SMALL_HEAD = {"hidden: [4096, 4096]": "hidden: [32, 24]"}

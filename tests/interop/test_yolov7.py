@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detector.config import YamlFile
 from detector.interop.yolov5 import load_yolov5, read_yolov5
 from detector.interop.yolov7 import our_path, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file
 from detector.start_weights import start_from
+from detector.utils.yaml_file import YamlFile
 
 MODEL = """
 nc: 2

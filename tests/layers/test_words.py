@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from detector.config import YamlFile
-from detector.errors import DetectorError
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy, fuse_modules
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
 
 MODEL = """\
 nc: 2

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from detector.assigners import Assignment, Grid
-from detector.errors import DetectorError
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
+from detector.utils.errors import DetectorError
 
 ANCHORS = [[8.0, 8.0, 12.0, 20.0], [30.0, 24.0, 40.0, 50.0]]
 STRIDES = (8, 16)

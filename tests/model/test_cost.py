@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.config import YamlFile
 from detector.model.cost import cost
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.yaml_file import YamlFile
 
 SMALL = """
 nc: 1

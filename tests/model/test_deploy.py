@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from detector.config import YamlFile
-from detector.errors import DetectorError
-from detector.files import packaged_files
 from detector.layers.conv import Conv
 from detector.layers.repvgg import RepVGGBlock, randomise_batch_norms
 from detector.model.deploy import deploy, fuse_modules
 from detector.model.detector import build, build_model_file
 from detector.model.model_file import check_model_file
+from detector.utils.errors import DetectorError
+from detector.utils.files import packaged_files
+from detector.utils.yaml_file import YamlFile
 
 SMALL = """
 nc: 3

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detector.config import YamlFile
-from detector.errors import DetectorError
 from detector.model.builder import IMAGE, scale_width
 from detector.model.detector import Detector, build, build_model_file, rebuild, run_empty
 from detector.model.model_file import check_model_file
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
 
 KEYS = "nc: 3\nimgsz: 64\nanchors: [[10, 13], [30, 61]]\n"
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from detector.checkpoint import load, read_card, save_weights
-from detector.config import YamlFile
-from detector.errors import DetectorError
 from detector.model.detector import Definition, Detector, build, rebuild
 from detector.model.model_file import check_model_file, read_model_file
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
 
 FAMILY = """
 activation: ReLU

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import YamlFile
-from detector.files import packaged_files
 from detector.model.detector import Detector, build_model_file
 from detector.model.lint import lint
 from detector.model.model_file import check_model_file, read_model_file
+from detector.utils.files import packaged_files
+from detector.utils.yaml_file import YamlFile
 
 TEXT = """\
 nc: 4

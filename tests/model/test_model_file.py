@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from detector.config import YamlFile
-from detector.errors import DetectorError
-from detector.files import packaged_files
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
+from detector.utils.errors import DetectorError
+from detector.utils.files import packaged_files
+from detector.utils.yaml_file import YamlFile
 
 ROWS = """
 backbone:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.opencv import write_image
 from detector.runtime.backends.backend import METADATA_KEY, ModelCard
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.structures.preprocess import Preprocess
+from detector.utils.opencv import write_image
 
 NAMES = ("cat", "dog")
 SIZE_HW = (32, 64)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from detector.cli import run_tool
-from detector.memory import peak_memory
+from detector.utils.system import peak_memory
 weights, source, output = sys.argv[1:]
 words = ["--weights", weights, "--source", source, "--output", output, "--no-draw", "--jsonl"]
 assert run_tool("detect", [*words, "--threads", "1"]) == 0

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import images_of, open_source
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
 from tests.runtime.conftest import FakeBackend, FakeClassifier, grey
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.errors import DetectorError
-from detector.opencv import write_image
 from detector.runtime.shards import Shard
 from detector.runtime.sources import open_source
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import write_image
 
 
 @given(st.integers(0, 200), st.integers(1, 20))

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
-from detector.opencv import cv2, write_image
 from detector.runtime import sources
 from detector.runtime.sources import Frame, images_of, open_source
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import cv2, write_image
 
 
 def names(source, on_bad=None):

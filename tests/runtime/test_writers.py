@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
-from detector.opencv import read_image
 from detector.runtime import writers
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame, open_source
@@ -23,6 +21,8 @@ from detector.runtime.writers import (
 )
 from detector.structures.classification import Classification
 from detector.structures.detections import Detections
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
 
 # On an image of 100×200 pixels: centre (60, 40), 40 wide and 20 high.
 BOX = [40, 30, 80, 50]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.errors import DetectorError
 from detector.structures.preprocess import Placement, Preprocess
+from detector.utils.errors import DetectorError
 
 
 def picture(height: int, width: int, value: int = 200) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.augment.transforms import Example, Generator
-from detector.opencv import cv2
+from detector.utils.opencv import cv2
 
 MIXUP_BETA = 32.0
 """Both parameters of the distribution of the share: near one half, both images stay visible."""

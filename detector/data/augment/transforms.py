@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError, nearest
-from detector.opencv import Image, cv2
 from detector.settings import AugmentSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.opencv import Image, cv2
 
 MIN_BOX_PIXELS = 2.0
 MIN_AREA_LEFT = 0.1

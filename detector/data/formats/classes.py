@@ -25,7 +25,7 @@ from detector.data.formats.rows import (
     listed_path,
     read_lines,
 )
-from detector.errors import nearest, shown
+from detector.utils.errors import nearest, shown
 
 Found = tuple[list[LabelledImage], list[Problem]]
 

@@ -14,8 +14,8 @@ from typing import Any
 from detector.data.formats.names import match_names
 from detector.data.formats.problems import Problem, other_size
 from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
-from detector.errors import DetectorError, nearest, shown
-from detector.files import read_limited
+from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.files import read_limited
 
 BOX_VALUES = 4
 MAX_JSON_BYTES = 4 << 30

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detector.config import Strict, YamlFile, find_file, read_yaml, validate
 from detector.data.formats import classes, yolo
 from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
 from detector.data.formats.splits import DatasetDefinition, Split
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import Strict, YamlFile, find_file, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 """Names that are splits at the top of a file, as YOLO's files have them; others go in splits:."""

@@ -11,7 +11,7 @@ from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files, read_lines
 from detector.data.formats.splits import DatasetDefinition, Split
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 SPLIT_FOLDER = re.compile(r"(train|val|valid|validation|test)[-_]?\d*", re.IGNORECASE)
 GUESSED_SPLITS = ("train", "val", "test")

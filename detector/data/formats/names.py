@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detector.errors import DetectorError, shown
+from detector.utils.errors import DetectorError, shown
 
 WIDTH = 100
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 MAX_LISTED = 20
 """Problems that an error lists; it says how many more there are."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from detector.data.formats.folders import files_below
 from detector.data.formats.problems import Problem
-from detector.errors import DetectorError
-from detector.files import read_text
+from detector.utils.errors import DetectorError
+from detector.utils.files import read_text
 
 SizeHW = tuple[int, int]
 

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detector.config import Strict
-from detector.errors import DetectorError
-from detector.opencv import Image, cv2
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import Image, cv2
+from detector.utils.yaml_file import Strict
 
 CLASSES = ("circle", "square", "triangle", "star")
 MIN_SIDE, MAX_SIDE = 0.08, 0.6

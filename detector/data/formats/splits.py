@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from detector.config import Strict
 from detector.data.formats import shapes
 from detector.data.formats.shapes import ShapesSettings
-from detector.errors import DetectorError, nearest
 from detector.settings import TaskName
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.yaml_file import Strict
 
 Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
 Fraction = Annotated[float, Field(ge=0, le=1)]

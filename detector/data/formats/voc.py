@@ -22,8 +22,8 @@ from detector.data.formats.rows import (
     image_files,
     read_lines,
 )
-from detector.errors import DetectorError, MissingFileError, nearest
-from detector.files import read_limited
+from detector.utils.errors import DetectorError, MissingFileError, nearest
+from detector.utils.files import read_limited
 
 SUFFIXES = frozenset({".xml"})
 MAX_XML_BYTES = 4 << 20

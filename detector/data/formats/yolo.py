@@ -22,8 +22,8 @@ from detector.data.formats.rows import (
     listed_path,
     read_lines,
 )
-from detector.errors import MAX_SHOWN, DetectorError, MissingFileError, shown
-from detector.files import read_text
+from detector.utils.errors import MAX_SHOWN, DetectorError, MissingFileError, shown
+from detector.utils.files import read_text
 
 MAX_LABEL_BYTES = 16 << 20
 MAX_FRACTION = 2.0

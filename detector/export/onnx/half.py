@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators whose second input holds weights; other constants, anchors say, keep their digits."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from detector.errors import DetectorError
 from detector.export.onnx.half import halve
 from detector.export.onnx.nms import NETWORK_OUTPUTS, with_suppression
 from detector.export.onnx.pooling import decompose_pooling
@@ -18,6 +17,7 @@ from detector.export.program import first_line, quiet
 from detector.runtime.backends.backend import OUTPUTS, ModelCard
 from detector.runtime.backends.exported import INPUT
 from detector.runtime.backends.seal import seal
+from detector.utils.errors import DetectorError
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1

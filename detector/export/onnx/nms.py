@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.errors import DetectorError
 from detector.settings import NmsSettings
+from detector.utils.errors import DetectorError
 
 NETWORK_OUTPUTS = ("network_boxes", "network_scores")
 """What the network's own outputs are called in a file with suppression."""

@@ -12,7 +12,7 @@ from detector.export.proof.proof import Candidate, Proof
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.certificate import Certificate, Difference, FinalDifference, Fusing
-from detector.versions import installed_versions
+from detector.utils.system import installed_versions
 
 ALWAYS_INVOLVED = ("torch", "torchvision", "numpy", "opencv-python-headless")
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import OUTPUTS
 from detector.runtime.backends.backend import Arrays as Outputs
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms.nms import nms
 from detector.settings import TaskName
+from detector.utils.errors import DetectorError
 
 Images = NDArray[np.float32]
 Run = Callable[..., Outputs]

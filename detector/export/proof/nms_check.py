@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
 from detector.export.proof.comparison import Images, Run
 from detector.runtime.backends.backend import Arrays as Outputs
 from detector.runtime.backends.exported import kept_by_file
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
+from detector.utils.errors import DetectorError
 
 GROUP = 8
 """Boxes of one class that overlap."""

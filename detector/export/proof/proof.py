@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from detector.errors import DetectorError
 from detector.export.proof import verify
 from detector.export.proof.comparison import HALF, SINGLE, Images
 from detector.export.proof.nms_check import Parts
@@ -21,6 +20,7 @@ from detector.runtime.backends.certificate import Measured, ap_tolerance
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms.nms import Nms, nms
 from detector.settings import NmsSettings
+from detector.utils.errors import DetectorError
 
 
 @dataclass(frozen=True)

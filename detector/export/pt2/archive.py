@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from detector.archive import Archive
-from detector.errors import DetectorError, shown
 from detector.export.pt2.sizes import is_size
 from detector.runtime.backends.seal import UNSEALED
+from detector.utils.archive import Archive
+from detector.utils.errors import DetectorError, shown
 
 MAX_JSON_BYTES = 1 << 26
 MAX_CARD_BYTES = 1 << 24

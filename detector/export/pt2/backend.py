@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
-from detector.errors import DetectorError
 from detector.export.options import Options, Save
 from detector.export.program import first_line, quiet
 from detector.export.pt2.archive import clean
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
 from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
+from detector.utils.errors import DetectorError
 
 
 def convert_pt2(program: ExportedProgram, card: ModelCard, options: Options) -> Save:

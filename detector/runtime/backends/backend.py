@@ -12,11 +12,11 @@ import pydantic
 from numpy.typing import NDArray
 
 from detector import __version__
-from detector.config import Strict, explain
-from detector.errors import DetectorError
 from detector.runtime.backends.certificate import Certificate
 from detector.settings import MEASURING, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import Strict, explain
 
 METADATA_KEY = "detector"
 """Under this key an exported file carries its card, as JSON."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pydantic
 
-from detector.config import Strict
+from detector.utils.yaml_file import Strict
 
 Sha256 = Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import CLASSES, Arrays, ModelCard
 from detector.runtime.backends.outputs import checked
 from detector.runtime.nms.nms import Nms, best_first, nms
 from detector.settings import NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
 
 INPUT = "images"
 

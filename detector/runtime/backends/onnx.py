@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import Arrays, ModelCard
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape, one_line
 from detector.runtime.backends.seal import check_seal
+from detector.utils.errors import DetectorError
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape, one_line
 from detector.runtime.backends.seal import check_seal
+from detector.utils.errors import DetectorError
 
 
 class OpenVinoBackend(ExportedBackend):

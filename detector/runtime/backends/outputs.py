@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import CLASSES, Arrays
+from detector.utils.errors import DetectorError
 
 CLASS_IDS = "class_ids"
 """The output of whole numbers; all others are floating-point."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 SEAL_KEY = "seal"
 """Under this key metadata hold the seal."""

@@ -26,9 +26,9 @@ from detector.data.augment.transforms import (
     warp_boxes,
     worth_keeping,
 )
-from detector.errors import DetectorError
 from detector.settings import AugmentSettings
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
 
 NOTHING = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0, hsv_h=0, hsv_s=0, hsv_v=0)
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]

@@ -15,7 +15,7 @@ from detector.data.formats.classes import (
     list_names,
 )
 from detector.data.formats.rows import LabelledImage
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 NAMES = ("cat", "dog")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detector.data.formats import coco
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 CONTENT: dict[str, Any] = {
     "images": [

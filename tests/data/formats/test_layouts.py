@@ -10,7 +10,7 @@ import pytest
 from detector.data.dataset import open_dataset
 from detector.data.formats.definition import load_definition
 from detector.data.formats.splits import Split
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 
 def test_yolo_folder_with_splits_below_images(tmp_path: Path, make_image) -> None:

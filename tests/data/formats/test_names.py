@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.data.formats.names import check_names, class_number, describe, match_names
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from detector.data.dataset import open_dataset
 from detector.data.formats import shapes
 from detector.data.formats.definition import load_definition
 from detector.data.formats.shapes import ShapesSettings, draw_image, draw_set, tight_box
-from detector.errors import DetectorError
-from detector.opencv import read_image
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
 
 SIZE = 192
 SMALL = ShapesSettings(image_size=96, images={"train": 3, "val": 2}, seed=1)

@@ -18,7 +18,7 @@ from detector.data.formats.voc import (
     read_xml,
     xml_files,
 )
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 CLASSES = {"cat": 0, "dog": 1}
 

@@ -20,7 +20,7 @@ from detector.data.formats.yolo import (
     read_labels,
     sharing_images,
 )
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 SIZE_HW = (100, 200)
 

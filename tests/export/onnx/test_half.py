@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from detector.errors import DetectorError
 from detector.export import ExportReport, Options, export
 from detector.export.formats import FORMATS
 from detector.export.onnx.half import halve
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : 18]>

@@ -14,7 +14,6 @@ import pytest
 import torch
 from onnx import parser
 
-from detector.errors import DetectorError
 from detector.export import Options, export
 from detector.export.onnx.nms import with_suppression
 from detector.export.onnx.parts import onnx_parts
@@ -27,6 +26,7 @@ from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
+from detector.utils.errors import DetectorError
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : {opset}]>

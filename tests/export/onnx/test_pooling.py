@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.config import YamlFile
 from detector.export import Options, export
 from detector.export.onnx.pooling import adaptive_average_pool
 from detector.model.detector import build_model_file
 from detector.model.model_file import check_model_file
 from detector.predict import Predictor
+from detector.utils.yaml_file import YamlFile
 
 CLASSIFIER = """
 nc: 3

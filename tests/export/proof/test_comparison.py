@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.errors import DetectorError
 from detector.export.proof import verify
 from detector.export.proof.comparison import SINGLE, Tolerance, as_taken, compare
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
 
 
 class Fake:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from detector.errors import DetectorError
 from detector.export.proof.nms_check import (
     FAR,
     GROUP,
@@ -19,6 +18,7 @@ from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 from detector.structures.boxes import iou
+from detector.utils.errors import DetectorError
 
 IMAGES = np.zeros((2, 3, 640, 640), np.float32)
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.errors import DetectorError
 from detector.export.pt2.archive import EXAMPLE, GRAPH, clean
 from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.backends.seal import UNSEALED, seal
+from detector.utils.errors import DetectorError
 
 CONFIG = "data/weights/model_weights_config.json"
 

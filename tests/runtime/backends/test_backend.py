@@ -7,9 +7,9 @@ import json
 import pytest
 
 from detector import __version__
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import METADATA_KEY, ModelCard
 from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
 
 CARD = ModelCard(
     names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version=__version__

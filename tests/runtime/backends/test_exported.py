@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import SUPPRESSED
 from detector.runtime.backends.exported import INPUT, ExportedBackend, kept_by_file
 from detector.settings import NmsSettings
+from detector.utils.errors import DetectorError
 from tests.runtime.conftest import CARD
 
 BOXES = np.arange(20, dtype=np.float32).reshape(5, 4)

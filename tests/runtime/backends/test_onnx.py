@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
+from detector.utils.errors import DetectorError
 from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
 
 UNSEALED_FILE = "no seal: not a file that tools/export.py wrote, or changed since; export it again"

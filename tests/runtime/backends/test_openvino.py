@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.openvino import OpenVinoBackend, import_openvino, weights_of
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
+from detector.utils.errors import DetectorError
 from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED
 from detector.runtime.backends.outputs import checked
+from detector.utils.errors import DetectorError
 
 BOXES, SCORES = np.zeros((2, 3, 4)), np.zeros((2, 3, 5), np.float16)
 ROWS = np.zeros((2, 3), np.float32)

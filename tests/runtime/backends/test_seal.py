@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
 from detector.runtime.backends.seal import UNSEALED, check_seal, seal
+from detector.utils.errors import DetectorError
 
 CHANGED = "damaged or changed: its seal does not fit its content"
 

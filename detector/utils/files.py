@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from detector.errors import DetectorError, MissingFileError, nearest
+from detector.utils.errors import DetectorError, MissingFileError, nearest
 
 TEMPORARY = ".*.tmp*"
 """Pattern of what :func:`atomic` writes beside a file; a killed process leaves it behind."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import MAX_SHOWN, DetectorError, nearest, shown
+from detector.utils.errors import MAX_SHOWN, DetectorError, nearest, shown
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from detector.errors import DetectorError, nearest, shown
-from detector.files import atomic, find_file, read_text, write_text
+from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.files import atomic, find_file, read_text, write_text
 
 __all__ = ["Strict", "YamlFile", "atomic", "find_file", "read_yaml", "validate", "write_text"]
 

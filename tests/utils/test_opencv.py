@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import DetectorError
-from detector.opencv import (
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import (
     MAX_IMAGE_PIXELS,
     Image,
     check_image,
@@ -162,8 +162,8 @@ def test_the_limit_holds_whoever_loads_opencv(
     (tmp_path / "b.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")  # a format without a reader here
     code = (
         f"{imports}\n"
-        "from detector.errors import DetectorError\n"
-        "from detector.opencv import read_image\n"
+        "from detector.utils.errors import DetectorError\n"
+        "from detector.utils.opencv import read_image\n"
         f"for name in {[str(tmp_path / 'a.png'), str(tmp_path / 'b.jp2')]}:\n"
         "    try:\n"
         "        read_image(name)\n"
@@ -175,8 +175,8 @@ def test_the_limit_holds_whoever_loads_opencv(
 
 def test_a_smaller_limit_of_opencv_is_named() -> None:
     code = (
-        "from detector.errors import DetectorError\n"
-        "from detector.opencv import decode_image\n"
+        "from detector.utils.errors import DetectorError\n"
+        "from detector.utils.opencv import decode_image\n"
         "try:\n"
         "    decode_image(b'P5 11 11 255 ' + bytes(121), 'a')\n"
         "except DetectorError as error:\n"
@@ -269,9 +269,9 @@ def test_missing_libgl_is_one_line_that_names_the_mend() -> None:
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'cv2': raise ImportError('libGL.so.1: cannot open shared object')\n"
         "sys.meta_path.insert(0, Broken())\n"
-        "from detector.errors import DetectorError\n"
+        "from detector.utils.errors import DetectorError\n"
         "try:\n"
-        "    import detector.opencv\n"
+        "    import detector.utils.opencv\n"
         "except DetectorError as error:\n"
         "    print(error)\n"
     )

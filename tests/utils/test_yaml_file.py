@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector import config
-from detector.config import Strict, YamlFile, read_yaml, validate
-from detector.errors import DetectorError
+from detector.utils import yaml_file
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 
 TEXT = """\
 # a comment line

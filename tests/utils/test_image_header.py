@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.image_header import stated_pixels
-from detector.opencv import cv2
+from detector.utils.image_header import stated_pixels
+from detector.utils.opencv import cv2
 
 PIXELS = 12 * 20
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from detector.errors import DetectorError
+from detector.utils.errors import DetectorError
 
 MAX_MEMBERS = 100_000
 ZIP_START = b"PK\x03\x04"

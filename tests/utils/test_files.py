@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import DetectorError, MissingFileError
-from detector.files import (
+from detector.utils.errors import DetectorError, MissingFileError
+from detector.utils.files import (
     atomic,
     find_file,
     packaged_files,

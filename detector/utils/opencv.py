@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DetectorError
-from detector.files import atomic, read_limited
-from detector.image_header import stated_pixels
+from detector.utils.errors import DetectorError
+from detector.utils.files import atomic, read_limited
+from detector.utils.image_header import stated_pixels
 
 MAX_IMAGE_PIXELS = 2**27
 """Larger images are refused before they are decoded (134 megapixels, 400 MB)."""

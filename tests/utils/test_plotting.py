@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import DetectorError
-from detector.opencv import read_image
-from detector.plotting import DOTS_PER_INCH, new_figure, save_figure
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import read_image
+from detector.utils.plotting import DOTS_PER_INCH, new_figure, save_figure
 
 
 def test_a_figure_has_the_size_that_was_asked_for(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.files import atomic
+from detector.utils.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

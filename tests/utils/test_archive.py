@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.archive import Archive
-from detector.errors import DetectorError
+from detector.utils.archive import Archive
+from detector.utils.errors import DetectorError
 
 
 def write_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:

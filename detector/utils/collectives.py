@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from detector.errors import DetectorError
-from detector.processes import is_main, world_size
+from detector.utils.errors import DetectorError
+from detector.utils.system import is_main, world_size
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Errors, files, YAML, OpenCV and what else knows nothing of detectors."""
