@@ -10,13 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detector.checkpoint import load
     from detector.model.deploy import deploy
     from detector.model.detector import build
     from detector.predict import Predictor
     from detector.registry import register
     from detector.structures.detections import Detections
     from detector.utils.errors import DetectorError
+    from detector.weights.checkpoint import load
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _HOMES = {
     "Predictor": "detector.predict",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
-    "load": "detector.checkpoint",
+    "load": "detector.weights.checkpoint",
     "register": "detector.registry",
 }
 

@@ -131,7 +131,7 @@ def open_backend(
 
         use_threads(threads_of(runtime))
         return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime), torch_nms
-    from detector.checkpoint import load
+    from detector.weights.checkpoint import load
 
     return _torch_backend(load(path), runtime)
 

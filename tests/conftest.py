@@ -165,8 +165,8 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from detector.checkpoint import save_weights
     from detector.model.detector import build
+    from detector.weights.checkpoint import save_weights
 
     folder = tmp_path_factory.mktemp("finder")
     (folder / "finder.yaml").write_text(FINDER_MODEL)

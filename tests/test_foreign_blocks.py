@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from detector import registry
-from detector.checkpoint import load
 from detector.cli import run_tool
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy
 from detector.model.detector import build
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load
 
 BLOCK = """
 import torch

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from detector.checkpoint import load, save_weights
 from detector.cli import run_tool
 from detector.engine.setup import prepare
 from detector.export import export
@@ -19,6 +18,7 @@ from detector.model.deploy import deploy
 from detector.model.detector import Detector, build
 from detector.model.model_file import read_model_file
 from detector.settings import TrainSettings
+from detector.weights.checkpoint import load, save_weights
 
 HEADS = {"yolov5_neck": 64, "ssd300_neck": 300}
 """Model file → side of the inputs here."""

@@ -23,7 +23,7 @@ PUBLIC_NAMES = {
     "Predictor": "detector.predict",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
-    "load": "detector.checkpoint",
+    "load": "detector.weights.checkpoint",
     "register": "detector.registry",
 }
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import detector
-from detector.checkpoint import save_weights
 from detector.model.torch_backend import nms as torch_nms
 from detector.predict import open_backend
 from detector.runtime.nms.nms import nms
@@ -21,6 +20,7 @@ from detector.structures.detections import Detections
 from detector.structures.preprocess import square_size
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image, write_image
+from detector.weights.checkpoint import save_weights
 
 FILES = ("finder", "finder_onnx", "finder_openvino", "finder_pt2")
 EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)

@@ -13,8 +13,8 @@ from detector.benchmarks.settings import BackboneBenchmarkSettings
 from detector.benchmarks.timing import forward, interleaved, spread
 from detector.model.deploy import deploy
 from detector.model.detector import build
-from detector.start_weights import transfer
 from detector.utils.errors import DetectorError
+from detector.weights.transfer import transfer
 
 VARIANTS = ("A0", "B0")
 BATCHES = (1, 16)

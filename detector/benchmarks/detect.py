@@ -21,7 +21,6 @@ from detector.benchmarks.detect_worker import Configuration
 from detector.benchmarks.settings import DetectBenchmarkSettings, Runner
 from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
-from detector.checkpoint import load, save_weights
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.labelled import Labelled, open_labelled
 from detector.export import Options, export
@@ -31,6 +30,7 @@ from detector.model.detector import Detector
 from detector.predict import open_backend
 from detector.settings import RuntimeSettings
 from detector.utils.opencv import write_image
+from detector.weights.checkpoint import load, save_weights
 
 WORKER = "detector.benchmarks.detect_worker"
 DRAWN_HW = (480, 640)

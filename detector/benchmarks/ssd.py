@@ -20,8 +20,8 @@ from detector.data.formats.shapes import draw_image
 from detector.export import export
 from detector.model.detector import build
 from detector.predict import Predictor
-from detector.start_weights import transfer
 from detector.utils.opencv import Image
+from detector.weights.transfer import transfer
 
 CLASSES = 90
 """Of torchvision's COCO model, without the background."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.checkpoint import load
 from detector.cli.flags import written_out
 from detector.cli.unused import note
 from detector.data.formats.shapes import draw_image
@@ -23,6 +22,7 @@ from detector.runtime.sources import open_source
 from detector.settings import ExportSettings, SuppressionSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.opencv import Image
+from detector.weights.checkpoint import load
 
 IMAGES = 4
 """Real images that the file is compared on, besides random ones."""

@@ -17,12 +17,6 @@ import torch
 import yaml
 
 from detector import __version__
-from detector.checkpoint import (
-    STATE_SUFFIX,
-    load_training_state,
-    save_training_state,
-    save_weights,
-)
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
 from detector.utils import system
@@ -30,6 +24,12 @@ from detector.utils.errors import DetectorError
 from detector.utils.files import remove_temporaries
 from detector.utils.system import installed_versions
 from detector.utils.yaml_file import read_yaml, validate, write_text
+from detector.weights.checkpoint import (
+    STATE_SUFFIX,
+    load_training_state,
+    save_training_state,
+    save_weights,
+)
 
 Record = dict[str, float]
 """One epoch: its number, losses, figures, learning rate, seconds."""

@@ -11,7 +11,6 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
-from detector.checkpoint import build_from_card, load
 from detector.data.dataset import DetectionDataset, letterboxed_sizes, open_dataset
 from detector.engine.callbacks import Callback
 from detector.engine.optim import Schedule, freeze
@@ -25,10 +24,11 @@ from detector.heads.anchors import best_possible_recall
 from detector.model.detector import Definition, Detector, build, rebuild
 from detector.model.torch_backend import choose_device, fastest_precision
 from detector.settings import TrainSettings
-from detector.start_weights import start_backbone_from, start_from, trainable_card, transfer
 from detector.utils import system
 from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import build_from_card, load
+from detector.weights.transfer import start_backbone_from, start_from, trainable_card, transfer
 
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),

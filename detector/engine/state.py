@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from detector.checkpoint import card_of
 from detector.engine.optim import Schedule, make_average, make_optimizer, set_learning_rate
 from detector.engine.run import Record
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
+from detector.weights.checkpoint import card_of
 
 
 class TrainingState:

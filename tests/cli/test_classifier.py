@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.checkpoint import load, read_card, save_weights
 from detector.export.formats import FORMATS
 from detector.model.deploy import deploy
 from detector.predict import Predictor, open_backend
 from detector.utils.opencv import read_image, write_image
+from detector.weights.checkpoint import load, read_card, save_weights
 
 Run = Callable[..., Any]
 

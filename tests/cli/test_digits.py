@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.checkpoint import load, save_weights
 from detector.model.deploy import deploy
 from detector.utils.opencv import write_image
+from detector.weights.checkpoint import load, save_weights
 
 TRAINING = {
     **{"cfg": "repvgg", "variant": "A0", "imgsz": 32, "epochs": 15, "batch": 32},

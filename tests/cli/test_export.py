@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from detector.checkpoint import load
 from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load
 
 Run = Callable[..., Any]
 
@@ -96,8 +96,8 @@ def test_sizes_of_real_images(
 
 
 def test_a_deployed_checkpoint_is_exported_too(run: Run, finder: Path, tmp_path: Path):
-    from detector.checkpoint import save_weights
     from detector.model.deploy import deploy
+    from detector.weights.checkpoint import save_weights
 
     save_weights(tmp_path / "deployed.safetensors", deploy(load(finder))[0])
     words = ("--weights", tmp_path / "deployed.safetensors", "--format", "pt2")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detector.checkpoint import load
+from detector.weights.checkpoint import load
 
 Run = Callable[..., Any]
 FEW = ("--epochs", 2, "--batch", 4, "--device", "cpu", "--mosaic", 0)
@@ -63,8 +63,8 @@ def test_weights_of_another_number_of_classes(run: Run, finder: Path, tiny_data:
 def test_what_cannot_be_trained(
     fails: Run, finder: Path, finder_onnx: Path, tiny_cfg: Path, tiny_data: Path, tmp_path: Path
 ):
-    from detector.checkpoint import save_weights
     from detector.model.deploy import deploy
+    from detector.weights.checkpoint import save_weights
 
     where = ("--data", tiny_data, "--project", tmp_path / "runs", *FEW)
     assert fails("train", *where) == "nothing to train: give --cfg FILE or --weights FILE"

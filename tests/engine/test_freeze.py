@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load, save_weights
 from detector.engine.optim import freeze, hold_frozen
 from detector.engine.setup import prepare
 from detector.model.detector import build
 from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load, save_weights
 
 
 def test_frozen_rows_are_in_evaluation_mode(tiny_cfg: Path) -> None:

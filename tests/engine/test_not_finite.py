@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.checkpoint import load_training_state
 from detector.engine.callbacks import Step
 from detector.engine.trainer import MAX_SKIPPED_IN_A_ROW, Trainer
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load_training_state
 from tests.engine.conftest import AfterStep, Listener, digest
 
 Start = Callable[..., Trainer]

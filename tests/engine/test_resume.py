@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load, load_training_state, read_card
 from detector.cli import run_tool
 from detector.engine.callbacks import Terminal
 from detector.engine.trainer import Trainer
 from detector.utils.errors import DetectorError, Interrupted
+from detector.weights.checkpoint import load, load_training_state, read_card
 from tests.engine.conftest import AfterStep, digest
 
 Start = Callable[..., Trainer]

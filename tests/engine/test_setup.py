@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import save_weights
 from detector.engine.setup import NO_NORMS, prepare
 from detector.model.detector import build
 from detector.settings import TrainSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import save_weights
 
 TINY_SSD = """
 nc: 2

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector import registry
-from detector.checkpoint import load
 from detector.cli import run_tool
 from detector.data.loader import training_loader
 from detector.engine import tasks
@@ -28,6 +27,7 @@ from detector.registry import register
 from detector.settings import LossSettings, TrainSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load
 
 MODEL = """
 nc: 2

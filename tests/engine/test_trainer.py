@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load, read_card, save_weights
 from detector.cli import run_tool
 from detector.engine.accumulation import normalise
 from detector.engine.setup import prepare
 from detector.model.detector import build
 from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load, read_card, save_weights
 
 
 def settings(cfg: Path | None, data: Path, project: Path, **values: object) -> TrainSettings:

@@ -18,8 +18,8 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from detector.checkpoint import load, load_training_state
 from detector.cli import run_tool, train  # noqa: F401  imported once, for all processes
+from detector.weights.checkpoint import load, load_training_state
 
 MODEL = """
 nc: 4

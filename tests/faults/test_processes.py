@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load_training_state
 from detector.cli import run_tool
 from detector.engine.accumulation import check_all_used
 from detector.engine.setup import prepare
 from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load_training_state
 from tests.faults.kills import MODEL
 
 ROOT = Path(__file__).resolve().parent.parent.parent

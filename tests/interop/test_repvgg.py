@@ -14,8 +14,8 @@ from detector.interop.repvgg import is_repvgg, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build
-from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.utils.errors import DetectorError
+from detector.weights.transfer import start_backbone_from, start_from, transfer
 
 STAGES = ("stage0", "stage1", "stage2", "stage3", "stage3_first", "stage3_second", "stage4")
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 4 - 2

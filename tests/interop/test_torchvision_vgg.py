@@ -10,8 +10,8 @@ from detector.interop.torchvision_vgg import indices, is_torchvision_vgg, with_o
 from detector.interop.vgg import decimated
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import build
-from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.utils.errors import DetectorError
+from detector.weights.transfer import start_backbone_from, start_from, transfer
 
 NETWORKS = [("vgg16", "16"), ("vgg19", "19"), ("vgg16_bn", "16-bn"), ("vgg19_bn", "19-bn")]
 SMALL_HEAD = {"hidden: [4096, 4096]": "hidden: [32, 24]"}

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector import start_weights
 from detector.interop.vgg import decimated, is_vgg16, with_our_names
 from detector.model.detector import Detector, build
-from detector.start_weights import start_backbone_from
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import DetectorError
+from detector.weights import transfer
+from detector.weights.transfer import start_backbone_from
 
 FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)

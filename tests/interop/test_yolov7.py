@@ -17,8 +17,8 @@ from detector.interop.yolov7 import our_path, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file
-from detector.start_weights import start_from
 from detector.utils.yaml_file import YamlFile
+from detector.weights.transfer import start_from
 
 MODEL = """
 nc: 2

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import load, read_card, save_weights
 from detector.model.detector import Definition, Detector, build, rebuild
 from detector.model.model_file import check_model_file, read_model_file
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
+from detector.weights.checkpoint import load, read_card, save_weights
 
 FAMILY = """
 activation: ReLU

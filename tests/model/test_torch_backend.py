@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from detector.checkpoint import load
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend, choose_device, fastest_precision
 from detector.runtime.backends.backend import Backend
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from detector.checkpoint import Card, find_card, read_state, shape_of
 from detector.heads.yolo import Detect
 from detector.interop.blocks import backbone_rows
 from detector.interop.layouts import with_our_names
 from detector.interop.own import fit_weights
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import Card, find_card, read_state, shape_of
 
 ANCHORS = ".anchors_wh"
 COUNTER = ".num_batches_tracked"

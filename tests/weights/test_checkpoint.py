@@ -10,7 +10,14 @@ import safetensors.torch
 import torch
 
 from detector import __version__
-from detector.checkpoint import (
+from detector.layers.repvgg import randomise_batch_norms
+from detector.model.deploy import fuse_modules
+from detector.model.detector import Detector, build_model_file
+from detector.model.model_file import check_model_file
+from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
+from detector.weights.checkpoint import (
     MAX_HEADER_BYTES,
     load,
     load_training_state,
@@ -19,13 +26,6 @@ from detector.checkpoint import (
     save_training_state,
     save_weights,
 )
-from detector.layers.repvgg import randomise_batch_norms
-from detector.model.deploy import fuse_modules
-from detector.model.detector import Detector, build_model_file
-from detector.model.model_file import check_model_file
-from detector.structures.preprocess import Preprocess
-from detector.utils.errors import DetectorError
-from detector.utils.yaml_file import YamlFile
 
 TINY = """
 variant: wide
@@ -120,7 +120,7 @@ def test_anchors_that_were_fitted_need_no_second_fitting(tmp_path: Path):
 
 def spoil(path: Path, tensors: dict | None = None, **changes: object) -> None:
     """Write a file again with a valid checksum but another card or other tensors."""
-    from detector.checkpoint import _checksum
+    from detector.weights.checkpoint import _checksum
 
     with safetensors.safe_open(path, "pt") as opened:
         card = {**json.loads(opened.metadata()["detector"]), **changes}

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.checkpoint import save_weights
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
-from detector.start_weights import start_backbone_from, start_from, transfer
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
+from detector.weights.checkpoint import save_weights
+from detector.weights.transfer import start_backbone_from, start_from, transfer
 
 TINY = """
 variant: wide

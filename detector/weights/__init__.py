@@ -1,0 +1,1 @@
+"""Checkpoints, start weights, weights of other projects."""
