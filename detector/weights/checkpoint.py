@@ -21,9 +21,6 @@ from torch import Tensor
 
 from detector import __version__
 from detector.heads.yolo import Detect
-from detector.interop.ssd import is_ssd, load_ssd
-from detector.interop.state_dict import read_state_dict
-from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Definition, Detector, rebuild
 from detector.settings import TaskName
@@ -32,6 +29,9 @@ from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import atomic
 from detector.utils.yaml_file import Strict, explain
+from detector.weights.interop.ssd import is_ssd, load_ssd
+from detector.weights.interop.state_dict import read_state_dict
+from detector.weights.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".xml", ".pt2")

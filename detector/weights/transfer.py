@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from detector.heads.yolo import Detect
-from detector.interop.blocks import backbone_rows
-from detector.interop.layouts import with_our_names
-from detector.interop.own import fit_weights
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import Card, find_card, read_state, shape_of
+from detector.weights.interop.blocks import backbone_rows
+from detector.weights.interop.layouts import with_our_names
+from detector.weights.interop.own import fit_weights
 
 ANCHORS = ".anchors_wh"
 COUNTER = ".num_batches_tracked"
@@ -56,7 +56,7 @@ class TransferReport:
 def start_from(model: Detector, path: Path) -> TransferReport:
     """Copy every tensor of a weights file that fits: ours, YOLOv5's, another project's.
 
-    Which projects these are says :mod:`detector.interop.layouts`.
+    Which projects these are says :mod:`detector.weights.interop.layouts`.
 
     Anchors that the model file gives are kept. Weights of ours for an input of another mean and
     scale are changed for the network's, as those of other projects are.

@@ -18,11 +18,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detector.interop.yolov5 import SETTINGS
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file, read_model_file
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop.yolov5 import SETTINGS
 
 CLASSES = 3
 TINY = """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.interop.inner_yaml import model_file_text
+from detector.weights.interop.inner_yaml import model_file_text
 
 CONV = [-1, 1, "Conv", [8, 3]]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from detector.interop.blocks import Block, backbone_blocks, fit_input, without_bias
-from detector.interop.order import convolutions
 from detector.layers.conv import Conv
 from detector.layers.vgg import ConvAct
 from detector.model.detector import Detector
 from detector.structures.preprocess import Preprocess
+from detector.weights.interop.blocks import Block, backbone_blocks, fit_input, without_bias
+from detector.weights.interop.order import convolutions
 
 _KINDS = (Conv, ConvAct)
 

@@ -12,8 +12,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from detector.interop import vgg
-from detector.interop.blocks import (
+from detector.layers.conv import Conv, FusedConv
+from detector.layers.vgg import ConvAct, ConvNormAct
+from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
+from detector.weights.interop import vgg
+from detector.weights.interop.blocks import (
     Block,
     Names,
     backbone_blocks,
@@ -22,11 +26,7 @@ from detector.interop.blocks import (
     place_classifier,
     without_bias,
 )
-from detector.interop.order import convolutions, layers, pair
-from detector.layers.conv import Conv, FusedConv
-from detector.layers.vgg import ConvAct, ConvNormAct
-from detector.model.detector import Detector
-from detector.utils.errors import DetectorError
+from detector.weights.interop.order import convolutions, layers, pair
 
 STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _KINDS = (Conv, ConvAct, ConvNormAct, FusedConv)
@@ -110,7 +110,7 @@ def _blocks(state: Mapping[str, Tensor]) -> list[Block]:
 
 
 def _place_decimated(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
-    """fc6 and fc7 as SSD's conv6 and conv7, see :mod:`detector.interop.vgg`.
+    """fc6 and fc7 as SSD's conv6 and conv7, see :mod:`detector.weights.interop.vgg`.
 
     A batch norm behind them has no counterpart: it keeps what it has, but for the mean.
     """

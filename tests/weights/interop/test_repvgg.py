@@ -10,11 +10,11 @@ from timm.models.byobnet import ByobNet, ByoModelCfg, _rep_vgg_bcfg
 from timm.utils.model import reparameterize_model
 from torch import Tensor
 
-from detector.interop.repvgg import is_repvgg, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError
+from detector.weights.interop.repvgg import is_repvgg, with_our_names
 from detector.weights.transfer import start_backbone_from, start_from, transfer
 
 STAGES = ("stage0", "stage1", "stage2", "stage3", "stage3_first", "stage3_second", "stage4")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.interop.state_dict import read_state_dict
 from detector.utils.errors import DetectorError
+from detector.weights.interop.state_dict import read_state_dict
 
 
 @pytest.mark.parametrize(

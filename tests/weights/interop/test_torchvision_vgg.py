@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torchvision import models
 
-from detector.interop.torchvision_vgg import indices, is_torchvision_vgg, with_our_names
-from detector.interop.vgg import decimated
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import build
 from detector.utils.errors import DetectorError
+from detector.weights.interop.torchvision_vgg import indices, is_torchvision_vgg, with_our_names
+from detector.weights.interop.vgg import decimated
 from detector.weights.transfer import start_backbone_from, start_from, transfer
 
 NETWORKS = [("vgg16", "16"), ("vgg19", "19"), ("vgg16_bn", "16-bn"), ("vgg19_bn", "19-bn")]

@@ -16,7 +16,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from detector.heads.classify import Classify
-from detector.interop.blocks import (
+from detector.layers.conv import FusedConv
+from detector.layers.repvgg import RepVGGBlock
+from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
+from detector.weights.interop.blocks import (
     Names,
     backbone_blocks,
     fit_input,
@@ -24,11 +28,7 @@ from detector.interop.blocks import (
     place_classifier,
     read_blocks,
 )
-from detector.interop.order import natural
-from detector.layers.conv import FusedConv
-from detector.layers.repvgg import RepVGGBlock
-from detector.model.detector import Detector
-from detector.utils.errors import DetectorError
+from detector.weights.interop.order import natural
 
 _OFFICIAL = Names(
     project="RepVGG",

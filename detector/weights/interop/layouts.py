@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from detector.interop import repvgg, ssd, torchvision_vgg, vgg, vovnet
 from detector.model.detector import Detector
+from detector.weights.interop import repvgg, ssd, torchvision_vgg, vgg, vovnet
 
 State = Mapping[str, Tensor]
 

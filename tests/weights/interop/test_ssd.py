@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
 from torchvision.models.detection.image_list import ImageList
 
-from detector.interop.ssd import class_names, is_ssd, load_ssd
 from detector.model.detector import Detector, build
 from detector.model.torch_backend import nms
 from detector.settings import NmsSettings
 from detector.structures.boxes import clip
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
+from detector.weights.interop.ssd import class_names, is_ssd, load_ssd
 
 SIDES = (38, 19, 10, 5, 3, 1)
 SIZE_HW = (300, 300)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from detector.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 
 Write = Callable[..., Path]
 LEGACY = {"_use_new_zipfile_serialization": False}

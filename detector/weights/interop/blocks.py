@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.classify import Classify
-from detector.interop.order import natural
 from detector.model.detector import Detector
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop.order import natural
 
 IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395, 57.12, 57.375))
 """What the projects' inputs are normalised with: ImageNet's mean and deviation, times 255."""

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from detector.interop.order import convolutions, layers, natural, pair
 from detector.utils.errors import DetectorError
+from detector.weights.interop.order import convolutions, layers, natural, pair
 
 
 def test_natural_order_compares_numbers_as_numbers():

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from detector.interop.blocks import IMAGENET, Block, fit_input
-from detector.interop.order import convolutions, layers, pair
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import DetectorError
+from detector.weights.interop.blocks import IMAGENET, Block, fit_input
+from detector.weights.interop.order import convolutions, layers, pair
 
 FEATURE_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 REDUCED_INDICES = (*FEATURE_INDICES, 31, 33)

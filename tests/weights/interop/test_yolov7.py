@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detector.interop.yolov5 import load_yolov5, read_yolov5
-from detector.interop.yolov7 import our_path, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.model_file import check_model_file
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop.yolov5 import load_yolov5, read_yolov5
+from detector.weights.interop.yolov7 import our_path, with_our_names
 from detector.weights.transfer import start_from
 
 MODEL = """

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.interop.own import fit_weights
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import Preprocess
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop.own import fit_weights
 
 INPUT = "preprocess: {mean_rgb: [123.675, 116.28, 103.53], scale_rgb: [58.395, 57.12, 57.375]}"
 CLASSIFIER = f"""

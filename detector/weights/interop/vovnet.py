@@ -14,7 +14,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from detector.interop.blocks import (
+from detector.layers.conv import Conv
+from detector.layers.osa import OSAModule
+from detector.model.detector import Detector
+from detector.utils.errors import DetectorError
+from detector.weights.interop.blocks import (
     Names,
     backbone_blocks,
     fit_input,
@@ -22,10 +26,6 @@ from detector.interop.blocks import (
     place_classifier,
     read_blocks,
 )
-from detector.layers.conv import Conv
-from detector.layers.osa import OSAModule
-from detector.model.detector import Detector
-from detector.utils.errors import DetectorError
 
 _ORIGINAL = Names(
     project="VoVNet",

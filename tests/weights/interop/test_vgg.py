@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.interop.vgg import decimated, is_vgg16, with_our_names
 from detector.model.detector import Detector, build
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import DetectorError
 from detector.weights import transfer
+from detector.weights.interop.vgg import decimated, is_vgg16, with_our_names
 from detector.weights.transfer import start_backbone_from
 
 FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

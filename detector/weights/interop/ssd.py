@@ -15,9 +15,9 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.data.formats.definition import load_definition
-from detector.interop.order import convolutions, layers, pair
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError
+from detector.weights.interop.order import convolutions, layers, pair
 
 CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
 BOXES_OF_FIRST_LEVEL = 4

@@ -7,12 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from detector.interop.blocks import Block, Names, add, backbone_blocks, fit_input, read_blocks
 from detector.layers.conv import Conv
 from detector.model.detector import build_model_file
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import Preprocess
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop.blocks import (
+    Block,
+    Names,
+    add,
+    backbone_blocks,
+    fit_input,
+    read_blocks,
+)
 
 NAMES = Names("X", ("stem", r"stages\.\d+"), ((r"\.c", "conv"), (r"\.(\w)", r"n.\1")), "fc")
 SSD_INPUT = Preprocess(size_hw=(64, 64), mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))

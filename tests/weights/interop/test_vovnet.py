@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from timm.models.vovnet import VovNet, model_cfgs
 from torch import Tensor
 
-from detector.interop.vovnet import is_vovnet, with_our_names
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError
+from detector.weights.interop.vovnet import is_vovnet, with_our_names
 from detector.weights.transfer import start_backbone_from, transfer
 
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1)) * 4 - 2

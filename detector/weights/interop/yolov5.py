@@ -1,6 +1,6 @@
 """YOLOv5 checkpoints (versions 5 to 7): the network's YAML, its class names and its weights.
 
-YOLOv7's are the same but for some names: :mod:`detector.interop.yolov7`.
+YOLOv7's are the same but for some names: :mod:`detector.weights.interop.yolov7`.
 
 The checkpoint is a pickled ``models.yolo.Model``; here it is a tree of records. Weights are read
 as float32, from the averaged copy where there is one. Anchors stand in it in grid units; the
@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from detector.heads.yolo import Detect
-from detector.interop import yolov7
 from detector.interop.budget import Budget
-from detector.interop.inner_yaml import is_text, model_file_text
 from detector.interop.machine import Record, StoredTensor
 from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.utils.errors import DetectorError, shown
 from detector.utils.yaml_file import YamlFile
+from detector.weights.interop import yolov7
+from detector.weights.interop.inner_yaml import is_text, model_file_text
 
 SUFFIXES = (".pt", ".pth")
 CACHES = ("anchor_grid", "grid")
