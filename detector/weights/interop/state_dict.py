@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from detector.interop.budget import Budget
-from detector.interop.machine import StoredTensor
-from detector.interop.pickles import open_checkpoint
 from detector.utils.errors import DetectorError
 from detector.weights.interop import yolov7
+from detector.weights.pickles.budget import Budget
+from detector.weights.pickles.machine import StoredTensor
+from detector.weights.pickles.pickles import open_checkpoint
 
 WRAPPERS = ("state_dict", "model_state_dict", "ema", "model")
 """Keys under which training scripts put the dictionary, the preferred first."""

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from detector.heads.yolo import Detect
-from detector.interop.budget import Budget
-from detector.interop.machine import Record, StoredTensor
-from detector.interop.pickles import looks_like_checkpoint, open_checkpoint
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.utils.errors import DetectorError, shown
 from detector.utils.yaml_file import YamlFile
 from detector.weights.interop import yolov7
 from detector.weights.interop.inner_yaml import is_text, model_file_text
+from detector.weights.pickles.budget import Budget
+from detector.weights.pickles.machine import Record, StoredTensor
+from detector.weights.pickles.pickles import looks_like_checkpoint, open_checkpoint
 
 SUFFIXES = (".pt", ".pth")
 CACHES = ("anchor_grid", "grid")

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from detector.interop.machine import Name, Record, StoredTensor
-from detector.interop.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 from detector.utils.errors import DetectorError
 from detector.weights.interop import machine
+from detector.weights.pickles.machine import Name, Record, StoredTensor
+from detector.weights.pickles.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 
 LEGACY = {"_use_new_zipfile_serialization": False}
 

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from detector.interop.machine import (
+from detector.utils.archive import ZIP_START, Archive
+from detector.utils.errors import DetectorError
+from detector.weights.pickles.machine import (
     MAX_PICKLE_BYTES,
     PickleError,
     Storage,
     read_pickle,
 )
-from detector.utils.archive import ZIP_START, Archive
-from detector.utils.errors import DetectorError
 
 PROGRAM = "data.pkl"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

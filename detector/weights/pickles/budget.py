@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detector.interop.machine import StoredTensor
 from detector.utils.errors import DetectorError
+from detector.weights.pickles.machine import StoredTensor
 
 MAX_SHARING = 4
 """The tensors may have this many times the file's bytes together."""

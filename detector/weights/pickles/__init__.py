@@ -1,0 +1,1 @@
+"""A closed reader of pickles that runs no code."""
