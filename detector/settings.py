@@ -14,6 +14,9 @@ from detector.utils.yaml_file import Strict
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""
 
+BUILT_IN_DATA = "datasets/shapes.yaml"
+"""The set that is used where nobody names one: drawn, without a download."""
+
 Suppression = Literal["nms", "soft-linear", "soft-gaussian", "fusion"]
 Letterbox = Literal["square", "rectangle"]
 Mode = Literal["latency", "throughput"]

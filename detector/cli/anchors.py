@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from detector.data.dataset import letterboxed_sizes, open_dataset
-from detector.engine.recipe import BUILT_IN_DATA
 from detector.heads.anchors import best_possible_recall, evolve_anchors, fit_anchors
 from detector.model.detector import build
-from detector.settings import AnchorSettings
+from detector.settings import BUILT_IN_DATA, AnchorSettings
 from detector.utils.errors import DetectorError
 
 

@@ -11,11 +11,10 @@ from typing import Any
 from detector.data.formats.definition import load_definition
 from detector.model.model_file import read_model_file
 from detector.registry import contract
-from detector.settings import TrainSettings
+from detector.settings import BUILT_IN_DATA, TrainSettings
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import find_file, read_yaml, validate
 
-BUILT_IN_DATA = "datasets/shapes.yaml"
 NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from detector.data.dataset import DetectionDataset, open_dataset
-from detector.engine.recipe import BUILT_IN_DATA
 from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
 from detector.runtime.nms.nms import Nms
-from detector.settings import DataSettings, NmsSettings, TaskName
+from detector.settings import BUILT_IN_DATA, DataSettings, NmsSettings, TaskName
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ Values, activation, width and depth multiples of each file apply to its own rows
 name a third one. Rows are counted through both: 0 is the first row of the backbone.
 
 In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
-stride 2⁴, and so on. What is stored with weights has all rows written out (``detector.model.expand``).
+stride 2⁴, and so on. What is stored with weights has all rows written out
+(``detector.model.expand``).
 """
 
 from __future__ import annotations

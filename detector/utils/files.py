@@ -154,7 +154,7 @@ def find_file(
 
 def packaged_files(folder: Literal["cfg", "datasets"]) -> dict[str, Path]:
     """Names without suffix → files of the wheel's, or of the checkout's, ``folder``."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     root = next(
         (place for place in (package / folder, package.parent / folder) if place.is_dir()), None
     )

@@ -17,7 +17,7 @@ from detector.utils.files import (
     write_text,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_write_text_replaces_the_file(tmp_path: Path) -> None:

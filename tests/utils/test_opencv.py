@@ -129,7 +129,7 @@ UNKNOWN = (
 
 def in_new_process(code: str, environment: dict[str, str]) -> str:
     """What a program prints that has the folder of the checkout, and OpenCV's default limit."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -275,7 +275,7 @@ def test_missing_libgl_is_one_line_that_names_the_mend() -> None:
         "except DetectorError as error:\n"
         "    print(error)\n"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )

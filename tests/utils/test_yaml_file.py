@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.utils import yaml_file
+from detector.utils import yaml_file as yaml_file_module
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 
@@ -115,14 +115,14 @@ def test_depth_limit_is_exact() -> None:
 
 
 def test_aliases_count_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "MAX_YAML_NODES", 20)
+    monkeypatch.setattr(yaml_file_module, "MAX_YAML_NODES", 20)
     text = "- &a [1, 2, 3]\n- [*a, *a]\n"  # 1 + (1 + 3) + (1 + 2·4) = 14 values
     assert yaml_file(text).value == [[1, 2, 3], [[1, 2, 3], [1, 2, 3]]]
     assert message_of(text + "- [*a, *a]\n").endswith(": expands to more than 20 values")
 
 
 def test_nodes_are_counted_while_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "MAX_YAML_NODES", 20)
+    monkeypatch.setattr(yaml_file_module, "MAX_YAML_NODES", 20)
     text = "- [1, 1, 1, 1, 1, 1, 1, 1]\n"  # 1 + 2 · (1 + 8) = 19 values
     assert yaml_file(text * 2).value == [[1] * 8] * 2
     assert message_of(text * 3) == "a.yaml:3: YAML syntax: more than 20 values"
@@ -144,7 +144,7 @@ def test_long_words_and_numbers_of_the_longest_kind_are_read() -> None:
 
 def test_a_text_above_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a checkpoint holds it: a file's size is looked at before it is read."""
-    monkeypatch.setattr(config, "MAX_YAML_BYTES", 10)
+    monkeypatch.setattr(yaml_file_module, "MAX_YAML_BYTES", 10)
     assert yaml_file("a: 1 #3456").value == {"a": 1}
     assert message_of("a: 1 #34567") == "a.yaml: has 11 characters, YAML may have 10"
 

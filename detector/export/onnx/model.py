@@ -1,4 +1,4 @@
-"""ONNX files, written by torch's exporter; :class:`detector.runtime.backends.onnx.OnnxBackend` runs them."""
+"""Write ONNX files by torch's exporter; ``detector.runtime.backends.onnx`` runs them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def ap_tolerance(half: bool) -> float:
 
 
 class Fusing(Strict):
-    """Train form → fused: max |Δ| / max |reference| of the raw maps; see ``detector.model.deploy``."""
+    """Train form → fused: max |Δ| / max |reference| of the raw outputs, by ``deploy``."""
 
     fp64: float
     fp32: float

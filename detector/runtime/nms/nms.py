@@ -12,8 +12,8 @@ The rule:
 4. **Limit.** The first ``max_detections`` of the kept ones are the result.
 
 All arithmetic and both thresholds are float32, and the IoU is computed in torchvision's order of
-operations: with ``detector.model.torch_backend``, which gives torchvision the third step, the results are
-equal to the last bit.
+operations: with ``detector.model.torch_backend``, which gives torchvision the third step, the
+results are equal to the last bit.
 
 With another ``suppression`` than ``nms``, Soft-NMS or fusion take the third step, in float64, and
 what they give is put in order once more.

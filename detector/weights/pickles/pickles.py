@@ -1,6 +1,7 @@
 """Reads a PyTorch checkpoint, a zip archive or the older form, without running anything in it.
 
-The pickle inside goes through :mod:`detector.weights.interop.machine`; the numbers are read as bytes.
+The pickle inside goes through :mod:`detector.weights.pickles.machine`; the numbers
+are read as bytes.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def test_shipped_definitions(name: str) -> None:
 
 
 def test_every_shipped_definition_is_tested() -> None:
-    folder = Path(__file__).parents[2] / "datasets"
+    folder = Path(__file__).parents[3] / "datasets"
     assert sorted(path.stem for path in folder.iterdir()) == SHIPPED
 
 

@@ -20,7 +20,7 @@ from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.utils.errors import DetectorError
 from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

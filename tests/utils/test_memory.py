@@ -11,7 +11,7 @@ import pytest
 
 from detector.utils.system import peak_memory
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_was_held_counts_after_it_is_gone():
