@@ -16,7 +16,6 @@ import pydantic
 
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.runtime.nms.nms import Nms
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, open_source
 from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
@@ -65,13 +64,13 @@ class Predictor:
         runtime = _runtime(
             device=device, imgsz=imgsz, letterbox=letterbox, threads=threads, mode=mode
         )
-        self.backend, nms_function = open_backend(weights, runtime)
+        self.backend = open_backend(weights, runtime)
         if callable(settings):
             settings = settings(self.backend.names)
         settings = settings or NmsSettings()
         if isinstance(self.backend, ExportedBackend):
             self.backend.check_asked(settings)
-        self._pipeline = Pipeline(self.backend, settings, batch, nms_function, lanes_of(runtime))
+        self._pipeline = Pipeline(self.backend, settings, batch, parallel_batches(runtime))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,10 +106,8 @@ def _runtime(**values: Any) -> RuntimeSettings:
         raise DetectorError(explain(RuntimeSettings, error.errors()[0])) from error
 
 
-def open_backend(
-    weights: str | Path | Detector, runtime: RuntimeSettings | None = None
-) -> tuple[Backend, Nms]:
-    """Pick what runs a file, by its suffix, and the suppression that goes with it.
+def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None = None) -> Backend:
+    """Pick what runs a file, by its suffix.
 
     Raises:
         DetectorError: no such file, no such format, a size that the file does not take.
@@ -122,22 +119,20 @@ def open_backend(
     if not path.is_file():
         raise _missing(path)
     if path.suffix.lower() in (".onnx", ".xml"):
-        backend = _torch_free(path, runtime)
-        return _fitted(backend, runtime), backend.nms
+        return _fitted(_torch_free(path, runtime), runtime)
     if path.suffix.lower() == ".pt2":
         from detector.export.pt2.backend import Pt2Backend
         from detector.model.torch_backend import choose_device, use_threads
-        from detector.model.torch_backend import nms as torch_nms
 
         use_threads(threads_of(runtime))
-        return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime), torch_nms
+        return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime)
     from detector.weights.checkpoint import load
 
     return _torch_backend(load(path), runtime)
 
 
-def lanes_of(runtime: RuntimeSettings) -> int:
-    """How many batches the network works on at the same time."""
+def parallel_batches(runtime: RuntimeSettings) -> int:
+    """Return how many batches the network works on at the same time."""
     return 1 if runtime.mode == "latency" else runtime.threads or available_threads()
 
 
@@ -161,7 +156,7 @@ def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
         from detector.runtime.backends.openvino import OpenVinoBackend
 
         threads = runtime.threads or available_threads()
-        return OpenVinoBackend(path, threads, device, streams=lanes_of(runtime))
+        return OpenVinoBackend(path, threads, device, streams=parallel_batches(runtime))
     from detector.runtime.backends.onnx import OnnxBackend
 
     return OnnxBackend(path, threads_of(runtime) or available_threads(), device)
@@ -177,8 +172,7 @@ def _missing(path: Path) -> DetectorError:
     return DetectorError(f"no such file{hint}", file=path)
 
 
-def _torch_backend(model: Detector, runtime: RuntimeSettings) -> tuple[Backend, Nms]:
-    from detector.engine.tasks import task_of
+def _torch_backend(model: Detector, runtime: RuntimeSettings) -> Backend:
     from detector.model.torch_backend import TorchBackend, choose_device, use_threads
 
     use_threads(threads_of(runtime))
@@ -187,8 +181,7 @@ def _torch_backend(model: Detector, runtime: RuntimeSettings) -> tuple[Backend, 
         preprocess = preprocess.with_size(model.square_size(runtime.imgsz))
     if runtime.letterbox == "rectangle":
         preprocess = preprocess.with_rectangle(model.max_stride)
-    backend = TorchBackend(model, choose_device(runtime.device), preprocess)
-    return backend, task_of(model).postprocess
+    return TorchBackend(model, choose_device(runtime.device), preprocess)
 
 
 def _fitted(backend: Any, runtime: RuntimeSettings) -> Backend:

@@ -1,5 +1,7 @@
 """The Python interface: build, load, deploy, and a Predictor that is the same for every file."""
 
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -11,9 +13,7 @@ import pytest
 import torch
 
 import detector
-from detector.model.torch_backend import nms as torch_nms
 from detector.predict import open_backend
-from detector.runtime.nms.nms import nms
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsSettings
 from detector.structures.detections import Detections
@@ -22,6 +22,7 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image, write_image
 from detector.weights.checkpoint import save_weights
 
+ROOT = Path(__file__).resolve().parents[1]
 FILES = ("finder", "finder_onnx", "finder_openvino", "finder_pt2")
 EVERYTHING = NmsSettings(confidence=0.001, iou=0.6, multi_label=True)
 
@@ -263,14 +264,29 @@ def test_results_come_one_by_one(finder: Path, finder_images: Path):
 
 
 def test_what_runs_a_file(finder: Path, finder_onnx: Path, finder_pt2: Path, tmp_path: Path):
-    kinds = {}
-    for path in (finder, finder_onnx, finder_pt2):
-        backend, suppress = open_backend(path)
-        kinds[type(backend).__name__] = suppress
-    assert kinds == {"TorchBackend": torch_nms, "OnnxBackend": nms, "Pt2Backend": torch_nms}
+    kinds = [type(open_backend(path)).__name__ for path in (finder, finder_onnx, finder_pt2)]
+    assert kinds == ["TorchBackend", "OnnxBackend", "Pt2Backend"]
     model = detector.load(finder)
-    backend, _ = open_backend(model)
-    assert backend.model is model
+    assert open_backend(model).model is model
+
+
+OPENING = """
+import sys
+from detector.predict import open_backend
+open_backend(sys.argv[1])
+rooms = ("assigners", "data", "engine", "evaluation", "losses")
+loaded = [name for name in sys.modules if name.startswith(tuple(f"detector.{r}" for r in rooms))]
+libraries = {"pycocotools", "albumentations", "scipy", "accelerate", "matplotlib"}
+print(sorted(loaded), sorted(libraries & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("file", ["finder", "finder_pt2", "finder_onnx"])
+def test_opening_imports_nothing_of_training(file: str, request: pytest.FixtureRequest):
+    """No loss, assigner, label reader, evaluator, and none of their libraries."""
+    command = [sys.executable, "-c", OPENING, str(request.getfixturevalue(file))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("[] []\n", "")
 
 
 @pytest.mark.parametrize(

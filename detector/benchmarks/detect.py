@@ -150,7 +150,7 @@ def _measure_ap(configured: list[Configured], labelled: Labelled) -> None:
     for one in configured:
         path = one.configuration.weights
         if path not in found:
-            backend, nms = open_backend(path, RuntimeSettings(device="cpu"))
-            figures = labelled.measure(backend, nms, backend.measuring, batch=1)
+            backend = open_backend(path, RuntimeSettings(device="cpu"))
+            figures = labelled.measure(backend, backend.measuring, batch=1)
             found[path] = next(iter(figures.summary.values()))
         one.ap = found[path]

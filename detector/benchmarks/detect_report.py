@@ -61,11 +61,11 @@ class Configured:
     @property
     def label(self) -> str:
         """What it is called in the table and the picture."""
-        mode = ", throughput" if self.lanes > 1 else ""
+        mode = ", throughput" if self.parallel > 1 else ""
         return f"{LABELS[self.runner]}, batch {self.configuration.batch}, {self.threads} thr.{mode}"
 
     @property
-    def lanes(self) -> int:
+    def parallel(self) -> int:
         """Batches that the network works on at the same time."""
         return self.threads if self.configuration.mode == "throughput" else 1
 
@@ -91,11 +91,11 @@ class Configured:
 
     def network_share(self) -> float:
         """Of the whole time, the part in which the network runs."""
-        return self.ms("network") / self.lanes / self.wall_ms()[0]
+        return self.ms("network") / self.parallel / self.wall_ms()[0]
 
     def flops_per_second(self) -> float:
         """Operations per second while the network runs."""
-        return self.flops / (self.ms("network") / self.lanes / 1000)
+        return self.flops / (self.ms("network") / self.parallel / 1000)
 
 
 def printed(configured: Sequence[Configured], peaks: Mapping[int, float]) -> str:

@@ -12,7 +12,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from detector.predict import lanes_of, open_backend
+from detector.predict import open_backend, parallel_batches
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import open_source
 from detector.settings import Count, Fraction, NmsSettings, RuntimeSettings
@@ -33,11 +33,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     settings = Configuration.model_validate_json(sys.stdin.readline())
-    backend, nms = open_backend(settings.weights, settings)
+    backend = open_backend(settings.weights, settings)
     thresholds = NmsSettings(confidence=settings.confidence)
 
     def run(images: int | None) -> Timing:
-        pipeline = Pipeline(backend, thresholds, settings.batch, nms, lanes_of(settings))
+        pipeline = Pipeline(backend, thresholds, settings.batch, parallel_batches(settings))
         for _ in pipeline(islice(open_source(settings.source), images)):
             pass
         return pipeline.timing

@@ -89,8 +89,8 @@ def _labelled(settings: ExportSettings, model: Detector) -> LabelledImages | Non
         data=labelled.data,
         split=labelled.split,
         images=len(labelled.dataset.samples),
-        measure=lambda backend, nms, thresholds: (
-            labelled.measure(backend, nms, thresholds, settings.batch).summary
+        measure=lambda backend, thresholds: (
+            labelled.measure(backend, thresholds, settings.batch).summary
         ),
     )
 

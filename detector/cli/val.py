@@ -11,14 +11,13 @@ from tabulate import tabulate
 from detector.cli.unused import given, note_unused
 from detector.evaluation.inputs import dump_inputs
 from detector.evaluation.labelled import Labelled, open_labelled
-from detector.evaluation.returned import ReturnedOutputs, read_results, suppress_returned
+from detector.evaluation.returned import ReturnedOutputs, read_results
 from detector.evaluation.run import Figures
-from detector.predict import lanes_of, open_backend
+from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Certificate, Measured, ap_tolerance
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.certified import check_certificate
-from detector.runtime.nms.nms import Nms
 from detector.settings import SuppressionSettings, ValSettings
 from detector.utils import system
 from detector.utils.collectives import joined
@@ -43,7 +42,7 @@ def val(settings: ValSettings) -> dict[str, Any]:
 
 def _val(settings: ValSettings) -> dict[str, Any]:
     _check_flags(settings)
-    backend, nms = open_backend(settings.weights, settings)
+    backend = open_backend(settings.weights, settings)
     note_unused(settings, backend, settings.nms(backend.measuring))
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
@@ -58,7 +57,7 @@ def _val(settings: ValSettings) -> dict[str, Any]:
             dump_inputs(settings.dump_inputs, labelled.dataset.samples, backend)
         print(f"inputs of {images} images: {settings.dump_inputs}")
         return {"images": images}
-    figures = _measure(settings, labelled, backend, nms)
+    figures = _measure(settings, labelled, backend)
     if settings.save_predictions is not None and system.is_main():
         write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
     print(report(figures, images))
@@ -106,17 +105,17 @@ def _shown(value: float) -> str:
     return "–" if value < 0 else f"{value:.4f}"
 
 
-def _measure(settings: ValSettings, labelled: Labelled, backend: Backend, nms: Nms) -> Figures:
+def _measure(settings: ValSettings, labelled: Labelled, backend: Backend) -> Figures:
     """The figures of the network, or of what another machine computed."""
     thresholds = settings.nms(backend.measuring)
     if settings.predictions is None:
-        return labelled.measure(backend, nms, thresholds, settings.batch, lanes_of(settings))
+        return labelled.measure(backend, thresholds, settings.batch, parallel_batches(settings))
     if system.world_size() > 1:
         raise DetectorError("--predictions: one process scores them; run it without torchrun")
     image_ids = [sample.image_id for sample in labelled.dataset.samples]
     if settings.predictions.suffix != ".json":
         returned = ReturnedOutputs(settings.predictions, backend, labelled.dataset.samples)
-        return labelled.measure(returned, suppress_returned, thresholds, 1)
+        return labelled.measure(returned, thresholds, 1)
     evaluator = labelled.evaluator
     evaluator.results = read_results(
         settings.predictions, backend, image_ids, labelled.dataset.category_ids

@@ -22,8 +22,6 @@ from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
 from detector.model.detector import Detector
-from detector.model.torch_backend import nms
-from detector.runtime.nms.nms import Nms
 from detector.settings import AugmentSettings, LossSettings, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Targets
@@ -50,7 +48,6 @@ class Task:
         criterion: model, settings → loss.
         evaluator: COCO truth, category ids by class, image ids → evaluator.
         loader: training images with their transforms, as batches for that preprocessing.
-        postprocess: suppression of the decoded boxes, where it decodes to boxes.
         figures: those of the evaluator that are printed and drawn; the first, the higher the
             better, chooses the best epoch.
         adds_up: whether an optimizer step takes the sum of the losses of its images, as YOLOv5's
@@ -62,7 +59,6 @@ class Task:
     criterion: Callable[[Detector, LossSettings], Criterion]
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
     loader: Callable[[DetectionDataset, Preprocess, TrainSettings], Any]
-    postprocess: Nms = nms
     figures: tuple[str, ...] = ("AP", "AP50")
     adds_up: bool = False
     unused: frozenset[str] = frozenset()
@@ -100,7 +96,6 @@ register_task(
     Task(
         name="detect",
         criterion=_yolo_criterion,
-        postprocess=nms,
         evaluator=CocoEvaluator,
         loader=training_loader,
         adds_up=True,
@@ -125,7 +120,6 @@ register_task(
     Task(
         name="detect",
         criterion=_multibox_criterion,
-        postprocess=nms,
         evaluator=CocoEvaluator,
         loader=partial(training_loader, augmentation=SsdAugment),
         unused=_SSD_UNUSED,

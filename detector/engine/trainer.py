@@ -258,7 +258,6 @@ class Trainer:
             self.evaluator,
             backend.measuring,
             VALIDATION_BATCH,
-            self.task.postprocess,
         )
         if figures.summary[self.monitor] < 0:  # with nothing found it is 0, without truth −1
             split = self.datasets[1].split

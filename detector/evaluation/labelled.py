@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
-from detector.runtime.nms.nms import Nms
 from detector.settings import BUILT_IN_DATA, DataSettings, NmsSettings, TaskName
 
 
@@ -29,14 +28,12 @@ class Labelled:
     evaluator: Evaluator[Any]
 
     def measure(
-        self, backend: Backend, nms: Nms, thresholds: NmsSettings, batch: int, lanes: int = 1
+        self, backend: Backend, thresholds: NmsSettings, batch: int, parallel: int = 1
     ) -> Figures:
         """Predict for every image and compare."""
         self.evaluator.reset()
         samples = self.dataset.samples
-        figures: Figures = evaluate(
-            backend, samples, self.evaluator, thresholds, batch, nms, lanes=lanes
-        )
+        figures: Figures = evaluate(backend, samples, self.evaluator, thresholds, batch, parallel)
         return figures
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
-from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backend
+from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backend, KeptBoxes
 from detector.runtime.backends.exported import kept_by_file
 from detector.runtime.backends.outputs import checked
 from detector.runtime.nms.nms import nms
+from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
@@ -59,6 +60,12 @@ class ReturnedOutputs:
         """The next image's outputs; the input is not looked at."""
         return next(self._outputs)
 
+    def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
+        """Apply NMS; outputs of three arrays have been through one already."""
+        apply: Any = kept_by_file if len(outputs) == len(SUPPRESSED) else nms
+        kept: KeptBoxes = apply(*outputs, settings)
+        return kept
+
     def _each(self, path: Path, image_ids: Sequence[int]) -> Iterator[Arrays]:
         if path.is_dir():
             for image_id in image_ids:
@@ -81,12 +88,6 @@ class ReturnedOutputs:
                 except DetectorError as error:
                     raise DetectorError(str(error), file=file) from error
                 yield one
-
-
-def suppress_returned(*outputs_and_settings: Any) -> Any:
-    """Suppression for outputs that came back; those of three arrays have been through one."""
-    suppress = kept_by_file if len(outputs_and_settings) > len(SUPPRESSED) else nms
-    return suppress(*outputs_and_settings)
 
 
 def _shape_of_one(

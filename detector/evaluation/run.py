@@ -10,7 +10,6 @@ from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.voc import VocEvaluator
 from detector.runtime.backends.backend import Backend
-from detector.runtime.nms.nms import Nms
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings, TaskName
@@ -111,15 +110,13 @@ def evaluate(
     evaluator: Evaluator[Figures_co],
     settings: NmsSettings,
     batch: int,
-    nms: Nms,
-    *,
-    lanes: int = 1,
+    parallel: int = 1,
 ) -> Figures_co:
     """Predict for every image, at its original size, and compare with the truth.
 
     Several processes share the images, and each one gets the figures of all of them.
     """
-    pipeline = Pipeline(backend, settings, batch, nms, lanes)
+    pipeline = Pipeline(backend, settings, batch, parallel)
     share = range(system.rank(), len(samples), system.world_size())
     results = pipeline(_frames([samples[index] for index in share]))
     found = {i: result.prediction for i, result in zip(share, results, strict=True)}

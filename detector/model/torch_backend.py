@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torchvision.ops import nms as torchvision_nms
 
 from detector.model.detector import Detector
-from detector.runtime.backends.backend import Arrays
+from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.nms.clusters import by_group
 from detector.runtime.nms.nms import Boxes, Indices, Scores
 from detector.runtime.nms.nms import nms as numpy_nms
@@ -59,6 +59,11 @@ class TorchBackend:
         tensor = torch.from_numpy(images).to(self.device, self.dtype)
         maps = self.model(tensor.contiguous(memory_format=torch.channels_last))
         return tuple(output.float().cpu().numpy() for output in self.model.decode(maps))
+
+    def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
+        """Apply NMS by torchvision; see :class:`Backend`."""
+        boxes_xyxy, scores = outputs
+        return nms(boxes_xyxy, scores, settings)
 
 
 def choose_device(name: str) -> torch.device:

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, Backend
-from detector.runtime.nms.nms import Nms, nms
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings
 from detector.structures.classification import Classification
@@ -120,15 +119,14 @@ class Timing:
 class Pipeline:
     """Detects objects in a sequence of frames, or classifies the frames.
 
-    Results come in the order of the frames. ``lanes + 2`` batches of images are in memory at most:
-    one that is read, one in each lane, one whose results are being handed out.
+    Results come in the order of the frames. ``parallel + 2`` batches of images are in memory at
+    most: one that is read, one in each thread of the network, one whose results are handed out.
 
     Args:
         backend: the network.
         settings: which boxes remain.
         batch: images per call; a backend whose file fixes the number decides itself.
-        nms: suppression of boxes; the default is the one in numpy.
-        lanes: batches that the network works on at the same time.
+        parallel: batches that the network works on at the same time.
 
     Raises:
         DetectorError: the settings ask for a class that the model does not have.
@@ -142,8 +140,7 @@ class Pipeline:
         backend: Backend,
         settings: NmsSettings,
         batch: int = 1,
-        nms: Nms = nms,
-        lanes: int = 1,
+        parallel: int = 1,
     ) -> None:
         last = len(backend.names) - 1
         for class_id in settings.classes or ():
@@ -152,21 +149,20 @@ class Pipeline:
         self.backend = backend
         self.settings = settings
         self.batch = backend.batch_size or batch
-        self.lanes = lanes
+        self.parallel = parallel
         self.timing = Timing()
-        self._nms = nms
         self._spare: list[_InputMemory] = []
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """A result for each frame, lazily. Closing the iterator ends its threads."""
         groups = self._groups(frames)
-        # The reader is ended first: a lane that waits for it then stops waiting.
-        with self.timing.measure_wall(), _threads(self.lanes) as lanes, _threads(1) as reader:
+        # The reader is ended first: a runner that waits for it then stops waiting.
+        with self.timing.measure_wall(), _threads(self.parallel) as runner, _threads(1) as reader:
 
             def start() -> Future[_Batch | None]:
-                return lanes.submit(self._run, reader.submit(self._read, groups))
+                return runner.submit(self._run, reader.submit(self._read, groups))
 
-            ahead = deque(start() for _ in range(self.lanes + 1))
+            ahead = deque(start() for _ in range(self.parallel + 1))
             while (batch := ahead.popleft().result()) is not None:
                 ahead.append(start())
                 yield from self._finish(batch)
@@ -223,7 +219,7 @@ class Pipeline:
         if self.backend.task == "classify":
             (probabilities,) = outputs
             return Classification.of(probabilities, self.backend.names)
-        kept, values, class_ids = self._nms(*outputs, self.settings)
+        kept, values, class_ids = self.backend.postprocess(outputs, self.settings)
         return Detections(placement.to_image(kept), values, class_ids, self.backend.names)
 
 

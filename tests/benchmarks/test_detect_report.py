@@ -33,8 +33,8 @@ def test_figures_of_one(tmp_path):
     assert one.label == "ONNX Runtime, batch 1, 2 thr."
 
 
-def test_lanes_share_the_network_time(tmp_path):
-    # Two lanes spend 50 ms on an image each, at the same time: 25 ms of the clock.
+def test_parallel_batches_share_the_network_time(tmp_path):
+    # Two batches spend 50 ms on an image each, at the same time: 25 ms of the clock.
     one = configured(tmp_path / "x.onnx", "onnx", [0.4], mode="throughput")
     assert one.network_share() == pytest.approx(25 / 40)
     assert one.flops_per_second() == pytest.approx(1e9 / 0.025)

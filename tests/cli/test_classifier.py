@@ -146,7 +146,7 @@ def test_scores_of_another_machine_give_the_same(
     run("val", *words, "--dump-inputs", inputs)
     listed = json.loads((inputs / "inputs.json").read_text())
     assert listed["outputs"] == ["probabilities"]
-    backend, _ = open_backend(exported)
+    backend = open_backend(exported)
     images = np.concatenate([np.load(inputs / image["file"]) for image in listed["images"]])
     (probabilities,) = backend(images)
     shutil.copy(inputs / "inputs.json", tmp_path)

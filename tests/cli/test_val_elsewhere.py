@@ -140,7 +140,7 @@ def test_sizes_are_those_of_the_list(run: Run, finder_pt2: Path, finder_data: Pa
     expected = run("val", *words, *sizes).figures
     assert expected["AP"] != pytest.approx(run("val", *words).figures["AP"])
     run("val", *words, *sizes, "--dump-inputs", tmp_path)
-    backend, _ = open_backend(finder_pt2)
+    backend = open_backend(finder_pt2)
     for file in tmp_path.glob("*.npy"):
         boxes_xyxy, scores = backend(np.load(file))
         np.savez(file.with_suffix(".npz"), boxes_xyxy=boxes_xyxy, scores=scores)

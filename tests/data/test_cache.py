@@ -62,7 +62,7 @@ def test_memory_keeps_what_fits(make_image) -> None:
 
 def test_nothing_is_decoded_once_nothing_fits(make_image, monkeypatch) -> None:
     paths = [make_image(f"{number}.png", (10, 10), number) for number in range(50)]
-    monkeypatch.setattr(cache_module.processes, "available_cores", lambda: 1)
+    monkeypatch.setattr(cache_module.system, "available_cores", lambda: 1)
     images, read = MemoryCache(paths, (64, 64)), []
     monkeypatch.setattr(cache_module, "read_image", lambda p: read.append(p) or read_image(p))
     images.bytes_left = 700
@@ -108,7 +108,7 @@ def test_the_budget_is_a_part_of_the_memory(
     memory = SimpleNamespace(available=available)
     monkeypatch.setattr(cache_module.psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(cache_module, "_left_in", left_in)
-    monkeypatch.setattr(cache_module.processes, "local_world_size", lambda: processes)
+    monkeypatch.setattr(cache_module.system, "local_world_size", lambda: processes)
     assert memory_budget() == expected
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.inputs import InputList, dump_inputs
-from detector.evaluation.returned import ReturnedOutputs, suppress_returned
+from detector.evaluation.returned import ReturnedOutputs
 from detector.runtime.backends.backend import SUPPRESSED
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import NmsSettings
@@ -78,8 +78,10 @@ def test_kept_boxes_in_any_order(folder: Path, samples: list[Sample]):
         "scores": np.array([[0.5, 0.9, 0.1]] * 2),
         "class_ids": np.array([[0, 1, 0]] * 2, np.int32),
     }
-    first, _ = returned(folder, samples, **kept)
-    boxes, scores, class_ids = suppress_returned(*(part[0] for part in first), NmsSettings())
+    np.savez(folder / "all.npz", **kept)
+    outputs = ReturnedOutputs(folder / "all.npz", Network(), samples)
+    first = tuple(part[0] for part in outputs(IMAGE))
+    boxes, scores, class_ids = outputs.postprocess(first, NmsSettings())
     assert np.array_equal(boxes, BOXES[[1, 0]])
     assert scores.tolist() == pytest.approx([0.9, 0.5])
     assert class_ids.tolist() == [1, 0]

@@ -50,7 +50,7 @@ def test_deploy(ssd: Detector):
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path, rng):
     report = export(ssd, form, tmp_path / "ssd", options=Options(dynamic=True))
-    backend, _ = open_backend(report.path)
+    backend = open_backend(report.path)
     assert backend.preprocess == ssd.preprocess
     assert backend.measuring == ssd.measuring
     assert (backend.batch_size, backend.dynamic_size) == (None, False)

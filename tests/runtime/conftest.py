@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.runtime.backends.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelCard
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
+from detector.runtime.nms.nms import nms
+from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.opencv import write_image
 
@@ -46,6 +48,9 @@ class FakeBackend:
         self.shapes.append(images.shape)
         brightness = images.mean(axis=(1, 2, 3)).reshape(-1, 1, 1)
         return np.repeat(BOXES[None], len(images), 0), brightness * SCORES
+
+    def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
+        return nms(*outputs, settings)
 
 
 class FakeClassifier(FakeBackend):

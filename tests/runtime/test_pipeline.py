@@ -121,8 +121,8 @@ def test_few_frames_are_taken_before_their_results_are_asked_for():
         assert len(taken) <= 2 * (math.ceil(number / 2) + 2)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_results_come_in_order_from_any_lane(lanes):
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_results_come_in_order_from_any_thread(parallel):
     class Uneven(FakeBackend):
         def __call__(self, images):
             time.sleep(0.01 * (self.running.pop() if self.running else 0))
@@ -131,7 +131,7 @@ def test_results_come_in_order_from_any_lane(lanes):
     backend = Uneven()
     backend.running = [0, 1, 0, 2, 0, 0, 3]  # hundredths of a second, from the end
     levels = range(140, 255, 10)
-    results = Pipeline(backend, NmsSettings(), lanes=lanes)(images_of(map(grey, levels)))
+    results = Pipeline(backend, NmsSettings(), parallel=parallel)(images_of(map(grey, levels)))
     found = [round(float(result.detections.scores[0]) / 0.9 * 255) for result in results]
     assert found == list(levels)
 
@@ -179,19 +179,21 @@ def test_errors_of_the_source_come_after_the_results_before_them():
         next(results)
 
 
-def test_errors_of_the_suppression_reach_the_caller():
-    def fails(boxes, scores, settings):
-        raise DetectorError("the suppression fails")
+def test_errors_of_the_nms_reach_the_caller():
+    class Fails(FakeBackend):
+        def postprocess(self, outputs, settings):
+            raise DetectorError("the NMS fails")
 
-    with pytest.raises(DetectorError, match="^the suppression fails$"):
-        list(Pipeline(FakeBackend(), NmsSettings(), nms=fails)(images_of([grey(WHITE)] * 3)))
+    with pytest.raises(DetectorError, match="^the NMS fails$"):
+        list(Pipeline(Fails(), NmsSettings())(images_of([grey(WHITE)] * 3)))
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("ends", ["close", "error", "exhausted"])
-def test_no_thread_is_left_behind(lanes, ends):
+def test_no_thread_is_left_behind(parallel, ends):
     before = threading.active_count()
-    results = Pipeline(FakeBackend(), NmsSettings(), lanes=lanes)(images_of([grey(WHITE)] * 20))
+    pipe = Pipeline(FakeBackend(), NmsSettings(), parallel=parallel)
+    results = pipe(images_of([grey(WHITE)] * 20))
     next(results)
     assert threading.active_count() > before
     if ends == "close":
@@ -253,11 +255,13 @@ def test_a_result_knows_its_image(image_folder):
     assert [len(result.detections) for result in results] == [0, 2, 2]
 
 
-def test_an_own_suppression():
-    def first(boxes, scores, settings):
-        return boxes[:1], scores[:1, 0], np.zeros(1, np.int64)
+def test_a_backend_owns_its_nms():
+    class First(FakeBackend):
+        def postprocess(self, outputs, settings):
+            boxes, scores = outputs
+            return boxes[:1], scores[:1, 0], np.zeros(1, np.int64)
 
-    pipe = Pipeline(FakeBackend(), NmsSettings(), nms=first)
+    pipe = Pipeline(First(), NmsSettings())
     assert [len(result.detections) for result in pipe(images_of([grey(0)]))] == [1]
 
 

@@ -26,7 +26,7 @@ sys.addaudithook(refuse)
 
 import importlib, pkgutil
 import detector.runtime
-for module in pkgutil.iter_modules(detector.runtime.__path__, "detector.runtime."):
+for module in pkgutil.walk_packages(detector.runtime.__path__, "detector.runtime."):
     importlib.import_module(module.name)
 
 from detector.runtime.backends.onnx import OnnxBackend

@@ -200,7 +200,7 @@ def compare_final(
         expected, found = reference(images), backend(images)
         for index in range(len(images)):
             ours = nms(expected[0][index], expected[1][index], settings)
-            its = backend.nms(*(part[index] for part in found), settings)
+            its = backend.postprocess(tuple(part[index] for part in found), settings)
             pairs, distance, difference = _counterparts(ours, its, tolerance)
             boxes_px = max(boxes_px, float(distance[pairs].max(initial=0)))
             scores = max(scores, float(difference[pairs].max(initial=0)))

@@ -18,7 +18,6 @@ from detector.model.torch_backend import TorchBackend
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.backends.certificate import Measured, ap_tolerance
 from detector.runtime.backends.exported import ExportedBackend
-from detector.runtime.nms.nms import Nms, nms
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
 
@@ -31,13 +30,13 @@ class LabelledImages:
         data: what the data are called.
         split: and their part.
         images: number of images.
-        measure: backend, suppression, thresholds → figures, the main one first.
+        measure: backend, thresholds → metrics, the main one first.
     """
 
     data: str
     split: str
     images: int
-    measure: Callable[[Backend, Nms, NmsSettings], dict[str, float]]
+    measure: Callable[[Backend, NmsSettings], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,8 @@ def _measure(
         data=labelled.data,
         split=labelled.split,
         images=labelled.images,
-        before=labelled.measure(eager, nms, settings),
-        after=labelled.measure(backend, backend.nms, settings),
+        before=labelled.measure(eager, settings),
+        after=labelled.measure(backend, settings),
     )
     name, before, after = measured.main
     if not abs(after - before) <= ap_tolerance(half):

@@ -15,9 +15,11 @@ from torch.export.passes import move_to_device_pass
 from detector.export.options import Options, Save
 from detector.export.program import first_line, quiet
 from detector.export.pt2.archive import clean
-from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
+from detector.model.torch_backend import nms
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelCard
 from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
+from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
 
 
@@ -86,6 +88,12 @@ class Pt2Backend(ExportedBackend):
         except Exception as error:  # as above
             shape = "×".join(map(str, images.shape))
             raise self.error(f"does not run on input of {shape}: {first_line(error)}") from error
+
+    def suppress(
+        self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
+    ) -> KeptBoxes:
+        """Apply NMS by torchvision, which is here already."""
+        return nms(boxes_xyxy, scores, settings)
 
 
 def _load(content: bytes, device: torch.device) -> ExportedProgram:

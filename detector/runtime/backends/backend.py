@@ -23,6 +23,9 @@ METADATA_KEY = "detector"
 
 Arrays = tuple[NDArray[Any], ...]
 
+KeptBoxes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+"""boxes_xyxy (k, 4), scores (k,) descending, class_ids (k,): one image's boxes after NMS."""
+
 CLASSES = "classes"
 
 OUTPUTS: dict[TaskName, dict[str, tuple[str, ...]]] = {
@@ -79,6 +82,18 @@ class Backend(Protocol):
             boxes_xyxy (b, n, 4) float32, pixels of the input, and scores (b, n, classes) float32;
             of a classifier probabilities (b, classes) float32 alone; where the file holds the
             suppression, boxes_xyxy (b, k, 4), scores (b, k), class_ids (b, k) int64.
+        """
+        ...
+
+    def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
+        """Apply NMS to the outputs of one image of a detector.
+
+        Args:
+            outputs: of :meth:`__call__`, without the batch dimension.
+            settings: thresholds and limits.
+
+        Returns:
+            boxes_xyxy (k, 4), scores (k,) descending, class_ids (k,), pixels of the input.
         """
         ...
 

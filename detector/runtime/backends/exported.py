@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import CLASSES, Arrays, ModelCard
+from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelCard
 from detector.runtime.backends.outputs import checked
-from detector.runtime.nms.nms import Nms, best_first, nms
+from detector.runtime.nms.nms import best_first, nms
 from detector.settings import NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
@@ -52,11 +52,6 @@ class ExportedBackend:
         self.dynamic_size: bool = None in size_hw
         self._check_outputs(outputs)
 
-    @property
-    def nms(self) -> Nms:
-        """The suppression that goes with its outputs."""
-        return nms if self.card.nms is None else kept_by_file
-
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """(b, 3, h, w) float32 → the outputs; see :class:`Backend`.
 
@@ -73,6 +68,20 @@ class ExportedBackend:
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """The outputs as the runtime gives them."""
         raise NotImplementedError
+
+    def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
+        """Apply NMS, or select from the boxes of a file that holds it; see :class:`Backend`."""
+        if self.card.nms is not None:
+            boxes_xyxy, scores, class_ids = outputs
+            return kept_by_file(boxes_xyxy, scores, class_ids, settings)
+        boxes_xyxy, scores = outputs
+        return self.suppress(boxes_xyxy, scores, settings)
+
+    def suppress(
+        self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
+    ) -> KeptBoxes:
+        """Apply NMS to (n, 4) boxes and (n, classes) scores."""
+        return nms(boxes_xyxy, scores, settings)
 
     def check_asked(self, settings: NmsSettings) -> None:
         """Whether the boxes that a call asks for can be had of what the file leaves.
@@ -130,7 +139,7 @@ def kept_by_file(
     scores: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     settings: NmsSettings,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+) -> KeptBoxes:
     """In place of suppression, for a file that holds it: the rows of one image that are boxes.
 
     A higher confidence and a smaller number are followed: leaving boxes out afterwards is the same.

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detector.data.formats.definition import load_definition
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError
+from detector.utils.files import find_file
+from detector.utils.yaml_file import read_yaml
 from detector.weights.interop.order import convolutions, layers, pair
 
 CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
@@ -107,14 +108,20 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
 def class_names(classes: int) -> int | tuple[str, ...]:
     """VOC's or COCO's names for their numbers of classes; else the number itself."""
     if classes == VOC_CLASSES:
-        return load_definition("datasets/voc.yaml").names
+        return _packaged_names("voc")
     if classes in (COCO_CLASSES, COCO_IDS):
-        names = iter(load_definition("datasets/coco.yaml").names)
+        names = iter(_packaged_names("coco"))
         if classes == COCO_CLASSES:
             return tuple(names)
         ids = range(1, COCO_IDS + 1)
         return tuple(f"unused {i}" if i in UNUSED_COCO_IDS else next(names) for i in ids)
     return classes
+
+
+def _packaged_names(data: str) -> tuple[str, ...]:
+    """Read the class names of a packaged data set; its labels are not looked for."""
+    names = read_yaml(find_file(data, "datasets")).value["names"]
+    return tuple(names.values() if isinstance(names, dict) else names)
 
 
 def _check_places(state: Mapping[str, Tensor], layout: _Layout) -> None:

@@ -117,7 +117,7 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
     assert 0 < whole.boxes_px < 1e-3
     assert 0 < whole.scores < 1e-5
     assert report.proof.findings.final.unmatched == 0
-    backend, _ = open_backend(report.path)
+    backend = open_backend(report.path)
     assert (backend.measuring, backend.card.nms) == (settings, settings)
     *_, class_ids = onnx.load(report.path).graph.output
     names = [dimension.dim_param for dimension in class_ids.type.tensor_type.shape.dim]

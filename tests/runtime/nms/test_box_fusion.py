@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.test_nms import A, B, C, random_boxes
-from tests.runtime.test_soft_nms import iou, run
 
 from detector.runtime.nms.box_fusion import fuse_boxes
 from detector.settings import NmsSettings
+from tests.runtime.nms.test_nms import A, B, C, random_boxes
+from tests.runtime.nms.test_soft_nms import iou, run
 
 
 def fused(boxes, scores, **options):

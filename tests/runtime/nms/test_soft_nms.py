@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.test_nms import A, B, C, random_boxes
 
 from detector.runtime.nms.nms import nms
 from detector.runtime.nms.soft_nms import soft_nms
 from detector.settings import NmsSettings
+from tests.runtime.nms.test_nms import A, B, C, random_boxes
 
 
 def run(boxes, scores, **options):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from detector.utils.errors import DetectorError
-from detector.weights.interop import machine
+from detector.weights.pickles import machine
 from detector.weights.pickles.machine import Name, Record, StoredTensor
 from detector.weights.pickles.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 
@@ -198,7 +198,7 @@ def test_a_list_that_holds_itself(tmp_path: Path):
 
 def test_a_pickle_above_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for module in ("pickles", "machine"):
-        monkeypatch.setattr(f"detector.weights.interop.{module}.MAX_PICKLE_BYTES", 1000)
+        monkeypatch.setattr(f"detector.weights.pickles.{module}.MAX_PICKLE_BYTES", 1000)
     path = save(tmp_path / "a.pt", "x" * 2000)
     with pytest.raises(DetectorError, match=r"'data.pkl' has \d+ bytes, at most 1000 are read$"):
         read(path)
