@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
@@ -62,10 +62,35 @@ MEASURING = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_lab
 """As COCO evaluation is customarily run: a low threshold, several classes a box."""
 
 
-class AugmentSettings(Strict):
+class BasicAugmentSettings(Strict):
     """Random changes of the training images."""
 
-    augment: bool = Field(True, description="change the training images at random at all")
+    fliplr: Fraction = Field(0.5, description="probability of a left-right flip")
+    albumentations: tuple[dict[str, Any], ...] = Field(
+        (), description="further transforms: [{name: Blur, p: 0.1}, …]"
+    )
+
+
+class ColorSettings(Strict):
+    """Random changes of colors."""
+
+    hsv_h: Fraction = Field(0.015, description="hue, ± fraction")
+    hsv_s: Fraction = Field(0.7, description="saturation, ± fraction")
+    hsv_v: Fraction = Field(0.4, description="brightness, ± fraction")
+
+
+class ClassAugmentSettings(BasicAugmentSettings, ColorSettings):
+    """Random changes of a classifier's training images."""
+
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="sides of the random crop, at most this fraction smaller than the image"
+    )
+    flipud: Fraction = Field(0.0, description="probability of an upside-down flip")
+
+
+class AugmentSettings(BasicAugmentSettings, ColorSettings):
+    """Random changes of a detector's training images."""
+
     mosaic: Fraction = Field(1.0, description="probability of a mosaic of four images")
     mixup: Fraction = Field(0.0, description="probability of a blend with another example")
     copy_paste: Fraction = Field(0.0, description="probability of objects pasted from another")
@@ -81,17 +106,26 @@ class AugmentSettings(Strict):
     translate: Fraction = Field(0.1, description="shift, ± fraction of the side")
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="zoom, ± fraction")
     shear: NonNegative = Field(0.0, description="shear, ± degrees")
-    fliplr: Fraction = Field(0.5, description="probability of a left-right flip")
     flipud: Fraction = Field(0.0, description="probability of an upside-down flip")
-    hsv_h: Fraction = Field(0.015, description="hue, ± fraction")
-    hsv_s: Fraction = Field(0.7, description="saturation, ± fraction")
-    hsv_v: Fraction = Field(0.4, description="brightness, ± fraction")
-    albumentations: tuple[dict[str, Any], ...] = Field(
-        (), description="further transforms: [{name: Blur, p: 0.1}, …]"
-    )
 
 
 class LossSettings(Strict):
+    """The loss."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="ε: part of each class target that is shared by all classes"
+    )
+
+
+class AnchorMatchSettings(Strict):
+    """Matching of boxes with anchors."""
+
+    anchor_ratio: Annotated[float, Field(gt=1)] = Field(
+        4.0, description="largest ratio of side lengths between a box and its anchor"
+    )
+
+
+class YoloLossSettings(LossSettings, AnchorMatchSettings):
     """The loss: assignment, functions, and weights before levels, classes and size scale them."""
 
     assigner: Literal["ratio", "simota", "aligned"] = Field(
@@ -102,17 +136,11 @@ class LossSettings(Strict):
     )
     objectness_loss: BinaryLossName = Field("bce", description="objectness against the overlap")
     class_loss: BinaryLossName = Field(
-        "bce", description="classes; qfl: the truth's class against the overlap, not against 1"
+        "bce", description="classes; qfl: the target's class against the overlap, not against 1"
     )
     box_gain: NonNegative = Field(0.05, description="weight of the box loss")
     objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="ε: part of each class target that is shared by all classes"
-    )
-    anchor_ratio: Annotated[float, Field(gt=1)] = Field(
-        4.0, description="largest ratio of side lengths between a box and its anchor"
-    )
 
 
 class OptimizerSettings(Strict):
@@ -155,8 +183,15 @@ class DataSettings(Strict):
     )
 
 
-class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, OptimizerSettings):
-    """Train a detector."""
+class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
+    """Train a detector.
+
+    These are the settings of every training. A head has further ones of its own, which its task
+    declares; :func:`detector.engine.recipe.settings_class` puts both together.
+    """
+
+    of_head: ClassVar[str] = ""
+    """Name of the head whose settings are among these."""
 
     cfg: str | None = Field(None, description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
@@ -184,6 +219,7 @@ class TrainSettings(ToolSettings, DataSettings, AugmentSettings, LossSettings, O
     cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
     cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
+    augment: bool = Field(True, description="change the training images at random at all")
     freeze: Annotated[int, Field(ge=0)] = Field(
         0, description="first rows of the model file that stay as they are, batch norms included"
     )
@@ -372,14 +408,11 @@ class InfoSettings(ToolSettings):
     )
 
 
-class AnchorSettings(ToolSettings, DataSettings):
+class AnchorSettings(ToolSettings, DataSettings, AnchorMatchSettings):
     """Fit anchors to a data set."""
 
     cfg: str = Field(description="model file, cfg/*.yaml: how many anchors on how many levels")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     imgsz: ImageSide = Field(640, description="side of the square network input, pixels")
     split: str = Field("train", description="split whose boxes are fitted")
-    anchor_ratio: Annotated[float, Field(gt=1)] = Field(
-        4.0, description="largest ratio of side lengths between a box and its anchor"
-    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the first guess")

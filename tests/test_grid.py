@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from detector.cli import run_tool
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.export import export
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy
 from detector.model.detector import Detector, build
 from detector.model.model_file import read_model_file
-from detector.settings import TrainSettings
 from detector.weights.checkpoint import load, save_weights
 
 HEADS = {"yolov5_neck": 64, "ssd300_neck": 300}
@@ -38,7 +38,7 @@ def test_the_grid_is_whole() -> None:
 def test_one_step(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
     """Its loss is finite, and every parameter has a gradient; the backbone's are not zero."""
     trainer = prepare(
-        TrainSettings(
+        train_settings(
             cfg=cfg,
             variant=variant,
             data=str(tiny_data),

@@ -19,6 +19,7 @@ from detector.benchmarks.settings import TrainBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
 from detector.engine.accumulation import normalise
 from detector.engine.optim import make_average
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.engine.tasks import task_of
 from detector.engine.trainer import Trainer
@@ -80,7 +81,7 @@ def recipe(settings: TrainBenchmarkSettings, folder: Path) -> TrainSettings:
     """What is trained, into a folder that is thrown away."""
     given = settings.model_dump(exclude={"threads", "rounds", "folder", "json_file", "debug"})
     values = {name: value for name, value in given.items() if value is not None}
-    return TrainSettings(**values, project=folder, pictures=False, device="cpu")
+    return train_settings(**values, project=folder, pictures=False, device="cpu")
 
 
 def _repeat(count: int, step: Callable[[], None]) -> None:
@@ -124,7 +125,7 @@ def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], Non
         fused=False,
     )
     average = make_average(model, settings)
-    criterion = task_of(model).criterion(model, settings)
+    criterion = task_of(type(model.head)).criterion(model, settings)
 
     def step() -> None:
         images = normalise(batch.images, model).contiguous()

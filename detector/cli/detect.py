@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from detector.cli.unused import note_unused
+from detector.cli.refused import check_effect
 from detector.predict import Predictor
 from detector.runtime.pipeline import Timing
 from detector.runtime.shards import Shard
@@ -33,7 +33,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         threads=settings.threads,
         mode=settings.mode,
     )
-    note_unused(settings, predictor.backend, settings.nms(predictor.names))
+    check_effect(settings, predictor.backend, settings.nms(predictor.names))
     bad: list[str] = []
     source = open_source(settings.source, _noted(bad) if settings.skip_bad else None, shard)
     counts: Counter[str] = Counter()

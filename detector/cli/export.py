@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detector.cli.flags import written_out
-from detector.cli.unused import note
+from detector.cli.refused import refuse
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.labelled import open_labelled
 from detector.export import LabelledImages, Options
@@ -31,9 +31,7 @@ IMAGES = 4
 def export(settings: ExportSettings) -> dict[str, Any]:
     """Export, print and return what the comparison found."""
     if not settings.nms:
-        note(
-            settings, SuppressionSettings.model_fields.keys(), "without --nms the file does not use"
-        )
+        refuse(settings, SuppressionSettings.model_fields.keys(), "without --nms it has no effect")
     model = load(settings.weights)
     preprocess = model.preprocess
     if settings.imgsz is not None:

@@ -39,6 +39,16 @@ def parse(settings: type[SettingsT], words: Sequence[str], program: str) -> Sett
         raise DetectorError(_bad_value(settings, error.errors()[0])) from error
 
 
+def given_values(settings: type[Strict], words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of those flags that these settings have, as typed; others are passed over.
+
+    Raises:
+        DetectorError: a flag lacks its value.
+    """
+    asked = [word for word in words if word not in ("-h", "--help")]
+    return vars(_parser(settings, "").parse_known_args(asked)[0])
+
+
 def flag_of(settings: type[Strict], name: str) -> str:
     """The flag of a field: ``data_root`` → ``--data-root``."""
     return _spelt(settings.model_fields[name].alias or name)
@@ -162,6 +172,9 @@ def _unexpected(word: str, settings: type[Strict]) -> str:
     word = word.partition("=")[0]
     if not word.startswith("-"):
         return f"unexpected word {word!r}; several values are written as a,b,c"
+    elsewhere = settings.elsewhere(word[2:].replace("-", "_"), _spelt)
+    if elsewhere:
+        return f"{word} {elsewhere}"
     hint = _nearest_flag(word, settings) if word.startswith("--") else ""
     return f"unknown flag {word!r}{hint or '; see --help'}"
 

@@ -33,10 +33,14 @@ class Tool(NamedTuple):
 
     settings: type[typed.ToolSettings]
     function: str
+    settings_for: str | None = None
+    """What says of the words which settings these are, where not all have the same."""
 
 
 TOOLS = {
-    "train": Tool(typed.TrainSettings, "detector.cli.train:train"),
+    "train": Tool(
+        typed.TrainSettings, "detector.cli.train:train", "detector.cli.train:settings_for"
+    ),
     "val": Tool(typed.ValSettings, "detector.cli.val:val"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
@@ -107,9 +111,10 @@ def _run(name: str, words: list[str], program: str) -> int:
             return _choose_subject(program, name, subjects, words)
         name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
     tool = TOOLS[name]
-    settings = parse(tool.settings, words, program)
+    kind = _named(tool.settings_for)(words) if tool.settings_for else tool.settings
+    settings = parse(kind, words, program)
     with _quiet_beside_main():
-        figures = _function(tool)(settings)
+        figures = _named(tool.function)(settings)
     if settings.json_file is not None and system.is_main():
         write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
     return 0
@@ -144,8 +149,9 @@ def _quiet_beside_main() -> Iterator[None]:
         yield
 
 
-def _function(tool: Tool) -> Callable[[Any], dict[str, Any]]:
-    module, _, name = tool.function.partition(":")
+def _named(path: str) -> Callable[[Any], Any]:
+    """Import ``module:function``."""
+    module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 

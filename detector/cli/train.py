@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from detector.cli.flags import given_values
 from detector.engine.callbacks import shown_figures
+from detector.engine.recipe import class_for
 from detector.engine.setup import prepare
 from detector.settings import TrainSettings
+
+
+def settings_for(words: Sequence[str]) -> type[TrainSettings]:
+    """Return the settings whose flags these words may give: of the head that they name.
+
+    Where they name no model, those of every head.
+    """
+    return class_for(given_values(TrainSettings, words))
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from detector.cli.unused import given, note_unused
+from detector.cli.refused import check_effect, given
 from detector.evaluation.inputs import dump_inputs
 from detector.evaluation.labelled import Labelled, open_labelled
 from detector.evaluation.returned import ReturnedOutputs, read_results
@@ -43,7 +43,7 @@ def val(settings: ValSettings) -> dict[str, Any]:
 def _val(settings: ValSettings) -> dict[str, Any]:
     _check_flags(settings)
     backend = open_backend(settings.weights, settings)
-    note_unused(settings, backend, settings.nms(backend.measuring))
+    check_effect(settings, backend, settings.nms(backend.measuring))
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
         return {"certificate": certificate.model_dump(mode="json")}

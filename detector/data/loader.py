@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from detector.data.augment.transforms import MOSAIC_IMAGES, Augment, Example, Mi
 from detector.data.balance import epoch_length, repeat_factors, repeats
 from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
-from detector.settings import AugmentSettings, CacheKind, TrainSettings
+from detector.settings import CacheKind, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample, Targets
 from detector.utils import system
@@ -66,7 +66,7 @@ class TrainingSet(Dataset[Example]):
         preprocess: the network's.
         augment: random changes; None places each image as validation does.
         seed: of every random choice.
-        mixing_until_epoch: from this epoch on each example is of one image; None: never.
+        epochs: of the whole training; None: the last ones do not come.
         cache: where decoded images are kept.
         cache_dir: folder of those on disk.
     """
@@ -78,14 +78,14 @@ class TrainingSet(Dataset[Example]):
         augment: Augmentation | None,
         *,
         seed: int = 0,
-        mixing_until_epoch: int | None = None,
+        epochs: int | None = None,
         cache: CacheKind = "none",
         cache_dir: Path = Path(),
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.seed = seed
-        self.mixing_until_epoch = mixing_until_epoch
+        self.epochs = epochs
         self.augment = augment
         scale = 1 if augment is None else augment.source_scale
         kept_hw = (preprocess.size_hw[0] * scale, preprocess.size_hw[1] * scale)
@@ -93,6 +93,11 @@ class TrainingSet(Dataset[Example]):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def close_epochs(self) -> int:
+        """Last epochs in which each example is made of one image."""
+        return 0 if self.augment is None else self.augment.mixing.close_epochs
 
     def __getitem__(self, key: Key) -> Example:
         """Raises DetectorError where the random changes leave numbers that are none."""
@@ -116,7 +121,7 @@ class TrainingSet(Dataset[Example]):
         if self.augment is None:
             return self._fitted(index), [index]
         rng, used = np.random.default_rng([self.seed, *key]), [index]
-        if self.mixing_until_epoch is not None and epoch >= self.mixing_until_epoch:
+        if self.epochs is not None and epoch >= self.epochs - self.close_epochs:
             return self._changed(index, rng, Mixing(), used), used
         mixing = self.augment.mixing
         example = self._changed(index, rng, mixing, used)
@@ -261,22 +266,22 @@ def training_loader(
     dataset: DetectionDataset,
     preprocess: Preprocess,
     settings: TrainSettings,
-    augmentation: Callable[[AugmentSettings, Preprocess], Augmentation] = Augment,
+    augmentation: Callable[[Any, Preprocess], Augmentation] = Augment,
 ) -> TrainingLoader:
     """Batches for training; ``loader.batch_sampler.set_epoch`` before each pass.
 
     Args:
         dataset: images to train on.
         preprocess: the network's.
-        settings: augmentation, batch size, workers, cache, seed.
-        augmentation: makes the random changes.
+        settings: batch size, workers, cache, seed, and what the augmentation takes.
+        augmentation: makes the random changes of such settings.
     """
     examples = TrainingSet(
         dataset.samples,
         preprocess,
         augmentation(settings, preprocess) if settings.augment else None,
         seed=settings.seed,
-        mixing_until_epoch=settings.epochs - settings.close_mixing,
+        epochs=settings.epochs,
         cache=settings.cache,
         cache_dir=settings.cache_dir,
     )

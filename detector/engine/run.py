@@ -23,7 +23,7 @@ from detector.utils import system
 from detector.utils.errors import DetectorError
 from detector.utils.files import remove_temporaries
 from detector.utils.system import installed_versions
-from detector.utils.yaml_file import read_yaml, validate, write_text
+from detector.utils.yaml_file import write_text
 from detector.weights.checkpoint import (
     STATE_SUFFIX,
     load_training_state,
@@ -102,10 +102,6 @@ class Run:
         raise DetectorError(
             f"has no checkpoint to go on from ({run.state.name}); start it again", file=path
         )
-
-    def read_settings(self) -> TrainSettings:
-        """The settings that the run was started with."""
-        return validate(TrainSettings, read_yaml(self.settings))
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Keep the settings for a resumed run. Only the main process does."""

@@ -11,22 +11,22 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, SyncBatchNorm
 
-from detector.data.dataset import DetectionDataset, letterboxed_sizes, open_dataset
+from detector.data.dataset import DetectionDataset, open_dataset
 from detector.engine.callbacks import Callback
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
-from detector.engine.recipe import given_values, resolve
+from detector.engine.recipe import given_values, read_run_settings, resolve
 from detector.engine.run import Run
 from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
-from detector.heads.anchors import best_possible_recall
 from detector.model.detector import Definition, Detector, build, rebuild
 from detector.model.torch_backend import choose_device, fastest_precision
 from detector.settings import TrainSettings
 from detector.utils import system
 from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import read_yaml
 from detector.weights.checkpoint import build_from_card, load
 from detector.weights.transfer import start_backbone_from, start_from, trainable_card, transfer
 
@@ -38,9 +38,6 @@ THIS_TIME = {
 
 FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
 """Others that may: they take the place of what the run was started with. Epochs only grow."""
-
-ENOUGH_RECALL = 0.98
-"""Below it, a person is told how to fit the anchors; they are never changed by themselves."""
 
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
@@ -64,11 +61,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     model = _trainable(_model(settings, train_set.names), settings, accelerator)
     train_set.check_task(model.task)
     val_set.check_task(model.task)
-    unused = sorted(task_of(model).unused & given_values(settings).keys())
-    if unused:
-        print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
-    print(*_recall_of_anchors(model, train_set, settings), sep="\n")
+    print(*task_of(type(model.head)).hints(model, train_set, settings), sep="\n")
     run = from_main(lambda: Run.create(settings))
     print(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
@@ -79,12 +73,14 @@ def prepare(flags: TrainSettings) -> Trainer:
 def _resumed(flags: TrainSettings) -> Trainer:
     assert flags.resume is not None
     run = Run.find(flags.resume, flags.project)
-    before = run.read_settings()
+    file = read_yaml(run.settings)
+    state = from_main(run.read_state)
+    model = build_from_card(str(state.get("card")), run.resumed_from)
+    before, notes = read_run_settings(file, type(model.head))
+    print(*notes, sep="\n")
     settings = _resumed_settings(before, flags)
     accelerator = _accelerator(settings)
-    state = from_main(run.read_state)
     train_set, val_set = _datasets(settings, accelerator)
-    model = build_from_card(str(state.get("card")), run.resumed_from)
     model = _trainable(model, settings, accelerator)
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.resume(state)
@@ -105,6 +101,9 @@ def _resumed_settings(before: TrainSettings, flags: TrainSettings) -> TrainSetti
         allowed = name in THIS_TIME | FROM_NOW_ON and not (
             name == "epochs" and value < before.epochs
         )
+        if name not in type(before).model_fields:
+            flag = f"--{name.replace('_', '-')}"
+            raise DetectorError(f"{flag} {type(before).elsewhere(name)}")
         if not allowed and value != getattr(before, name):
             raise DetectorError(
                 f"--{name.replace('_', '-')} {value} does not go with --resume: the run was "
@@ -123,7 +122,8 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
     schedules = Schedule(before, before.epochs, trainer.steps_per_epoch), trainer.state.schedule
     rates = [[schedule(step) for step in range(progress.step)] for schedule in schedules]
     parts = ["learning rates"] if rates[0] != rates[1] else []
-    if before.close_mixing and progress.epoch > before.epochs - before.close_mixing:
+    closed = trainer.loader.dataset.close_epochs
+    if closed and progress.epoch > before.epochs - closed:
         parts.append("mixed images")
     line = f"{settings.epochs} epochs in place of {before.epochs}: "
     if not parts:
@@ -200,29 +200,6 @@ def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerato
             raise DetectorError("--sync-bn needs GPUs: torch has no such batch norm for the CPU")
         model = SyncBatchNorm.convert_sync_batchnorm(model)
     return model.train()
-
-
-def _recall_of_anchors(
-    model: Detector, train_set: DetectionDataset, settings: TrainSettings
-) -> list[str]:
-    """What the anchors can match of the training boxes, and the command that fits better ones."""
-    anchors_wh = getattr(model.head, "anchors_wh", None)
-    side = model.preprocess.size_hw[0]
-    sizes_wh = letterboxed_sizes(train_set, side)
-    if anchors_wh is None or not len(sizes_wh):
-        return []
-    recall = best_possible_recall(
-        sizes_wh, anchors_wh.reshape(-1, 2).numpy(), settings.anchor_ratio
-    )
-    lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
-    if recall < ENOUGH_RECALL:
-        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data} --imgsz {side}"
-        if "anchor_ratio" in settings.model_fields_set:
-            words += f" --anchor-ratio {settings.anchor_ratio}"
-        lines.append(
-            f"hint: python tools/anchors.py {words} fits others; write its line into the model file"
-        )
-    return lines
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:

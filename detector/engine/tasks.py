@@ -9,23 +9,37 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from detector.data.augment import class_transforms
 from detector.data.augment.class_transforms import ClassAugment
 from detector.data.augment.ssd_transforms import SsdAugment
-from detector.data.dataset import DetectionDataset
+from detector.data.dataset import DetectionDataset, letterboxed_sizes
 from detector.data.loader import training_loader
+from detector.engine.multi_scale import MultiScale
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import Evaluator
+from detector.heads.anchors import best_possible_recall
 from detector.heads.classify import Classify
+from detector.heads.head import hook
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
 from detector.model.detector import Detector
-from detector.settings import AugmentSettings, LossSettings, TrainSettings
+from detector.registry import load_entry_points
+from detector.settings import (
+    AugmentSettings,
+    BasicAugmentSettings,
+    ClassAugmentSettings,
+    LossSettings,
+    TrainSettings,
+    YoloLossSettings,
+)
 from detector.structures.preprocess import Preprocess
-from detector.structures.samples import Targets
+from detector.structures.samples import Batch, Targets
 from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import Strict
+
+ENOUGH_RECALL = 0.98
+"""Below it, a person is told how to fit the anchors; they are never changed by themselves."""
 
 
 class Criterion(Protocol):
@@ -37,6 +51,18 @@ class Criterion(Protocol):
     def __call__(self, maps: Any, targets: Targets) -> dict[str, Tensor]:
         """The losses of one batch."""
         ...
+
+
+Resize = Callable[[Batch, int, int], Batch]
+"""Batch, epoch, number of the batch in the epoch → the batch at the size it is trained at."""
+
+
+def _keep_size(model: Detector, settings: Any) -> Resize:
+    return lambda batch, epoch, number: batch
+
+
+def _no_hints(model: Detector, train_set: DetectionDataset, settings: Any) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -52,43 +78,99 @@ class Task:
             better, chooses the best epoch.
         adds_up: whether an optimizer step takes the sum of the losses of its images, as YOLOv5's
             learning rates expect, or their mean.
-        unused: names of settings that mean nothing here; whoever gives them is told.
+        settings: what the head lets people choose, beside what every training has; an instance of
+            both in one is what ``criterion``, ``loader``, ``resize`` and ``hints`` get.
+        resize: model, settings → what changes the size of each training batch.
+        hints: model, training images, settings → lines to say before the first epoch.
     """
 
     name: str
-    criterion: Callable[[Detector, LossSettings], Criterion]
+    criterion: Callable[[Detector, Any], Criterion]
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
-    loader: Callable[[DetectionDataset, Preprocess, TrainSettings], Any]
+    loader: Callable[[DetectionDataset, Preprocess, Any], Any]
     figures: tuple[str, ...] = ("AP", "AP50")
     adds_up: bool = False
-    unused: frozenset[str] = frozenset()
+    settings: type[Strict] = AugmentSettings
+    resize: Callable[[Detector, Any], Resize] = _keep_size
+    hints: Callable[[Detector, DetectionDataset, Any], list[str]] = _no_hints
 
 
 _TASKS: dict[type[nn.Module], Task] = {}
 
 
 def register_task(head: type[nn.Module], task: Task) -> None:
-    """Make a head class trainable; packages of others call this beside ``register``."""
+    """Make a head class trainable; packages of others call this beside ``register``.
+
+    Raises:
+        DetectorError: a setting of the head has the name of one that every training has.
+    """
+    taken = sorted(task.settings.model_fields.keys() & TrainSettings.model_fields.keys())
+    if taken:
+        raise DetectorError(
+            f"head {head.__name__!r} declares the setting {taken[0]!r}, which every training has"
+        )
     _TASKS[head] = task
 
 
-def task_of(model: Detector) -> Task:
-    """The task that a model's head decides.
+def trainable_heads() -> dict[str, Task]:
+    """Return the tasks by the names of their head classes, those of installed packages too."""
+    load_entry_points()
+    return {head.__name__: task for head, task in _TASKS.items()}
+
+
+def task_of(head: type[nn.Module]) -> Task:
+    """Return the task of a head class, or of the nearest class that it inherits from.
 
     Raises:
-        DetectorError: the head's class has no task.
+        DetectorError: it has none.
     """
-    for kind in type(model.head).__mro__:
+    for kind in head.__mro__:
         if kind in _TASKS:
             return _TASKS[kind]
-    raise DetectorError(
-        f"head {type(model.head).__name__!r} has no task: call detector.engine.tasks.register_task"
+    raise DetectorError(f"head {head.__name__!r} has no task: call detector.register_task")
+
+
+# ---------------------------------------------------------------------------------------- Detect
+
+
+class DetectTraining(AugmentSettings, YoloLossSettings):
+    """Settings of YOLO's anchor-based heads, ``Detect`` and ``IDetect``."""
+
+
+def _yolo_criterion(model: Detector, settings: YoloLossSettings) -> Criterion:
+    assert isinstance(model.head, Detect)
+    return YoloLoss(model.head, settings, side=max(model.preprocess.size_hw))
+
+
+def _multi_scale(model: Detector, settings: Any) -> MultiScale:
+    return MultiScale(
+        size_hw=model.preprocess.size_hw,
+        stride=model.max_stride,
+        fraction=settings.multi_scale,
+        seed=settings.seed,
+        until_epoch=settings.epochs - settings.close_mixing,
     )
 
 
-def _yolo_criterion(model: Detector, settings: LossSettings) -> Criterion:
-    assert isinstance(model.head, Detect)
-    return YoloLoss(model.head, settings, side=max(model.preprocess.size_hw))
+def _anchor_recall(model: Detector, train_set: DetectionDataset, settings: Any) -> list[str]:
+    """Say how many training boxes the anchors can match, and which command fits better ones."""
+    anchors_wh = hook(model.head, "anchor_sizes_wh")
+    side = model.preprocess.size_hw[0]
+    sizes_wh = letterboxed_sizes(train_set, side)
+    if not len(sizes_wh):
+        return []
+    recall = best_possible_recall(
+        sizes_wh, anchors_wh.reshape(-1, 2).numpy(), settings.anchor_ratio
+    )
+    lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
+    if recall < ENOUGH_RECALL:
+        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data} --imgsz {side}"
+        if "anchor_ratio" in settings.model_fields_set:
+            words += f" --anchor-ratio {settings.anchor_ratio}"
+        lines.append(
+            f"hint: python tools/anchors.py {words} fits others; write its line into the model file"
+        )
+    return lines
 
 
 register_task(
@@ -99,15 +181,18 @@ register_task(
         evaluator=CocoEvaluator,
         loader=training_loader,
         adds_up=True,
+        settings=DetectTraining,
+        resize=_multi_scale,
+        hints=_anchor_recall,
     ),
 )
 
 
-_SSD_UNUSED = frozenset(AugmentSettings.model_fields) - {
-    "augment",
-    "fliplr",
-    "albumentations",
-} | frozenset(LossSettings.model_fields) - {"label_smoothing"}
+# --------------------------------------------------------------------------------------- SSDHead
+
+
+class SsdTraining(BasicAugmentSettings, LossSettings):
+    """Settings of ``SSDHead``; the rest of its augmentation is the paper's."""
 
 
 def _multibox_criterion(model: Detector, settings: LossSettings) -> Criterion:
@@ -122,14 +207,16 @@ register_task(
         criterion=_multibox_criterion,
         evaluator=CocoEvaluator,
         loader=partial(training_loader, augmentation=SsdAugment),
-        unused=_SSD_UNUSED,
+        settings=SsdTraining,
     ),
 )
 
 
-_CLASSIFY_UNUSED = (frozenset(AugmentSettings.model_fields) - class_transforms.USED) | (
-    frozenset(LossSettings.model_fields) - {"label_smoothing"}
-)
+# -------------------------------------------------------------------------------------- Classify
+
+
+class ClassifyTraining(ClassAugmentSettings, LossSettings):
+    """Settings of ``Classify``."""
 
 
 def _classify_criterion(model: Detector, settings: LossSettings) -> Criterion:
@@ -144,6 +231,6 @@ register_task(
         evaluator=ClassificationEvaluator,
         loader=partial(training_loader, augmentation=ClassAugment),
         figures=("top1", "top5"),
-        unused=_CLASSIFY_UNUSED,
+        settings=ClassifyTraining,
     ),
 )

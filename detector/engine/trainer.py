@@ -19,7 +19,6 @@ from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import Key, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
-from detector.engine.multi_scale import MultiScale
 from detector.engine.optim import hold_frozen
 from detector.engine.run import Run, provenance
 from detector.engine.state import Progress, TrainingState
@@ -83,7 +82,7 @@ class Trainer:
         self.settings = settings
         self.run = run
         self.accelerator = accelerator
-        self.task = task_of(model)
+        self.task = task_of(type(model.head))
         self.datasets = (train_set, val_set)
         self.evaluator = self.task.evaluator(
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
@@ -96,13 +95,7 @@ class Trainer:
         self.loader = self.task.loader(
             train_set, model.preprocess, settings.model_copy(update={"workers": workers})
         )
-        self.multi_scale = MultiScale(
-            size_hw=model.preprocess.size_hw,
-            stride=model.max_stride,
-            fraction=0.0 if "multi_scale" in self.task.unused else settings.multi_scale,
-            seed=settings.seed,
-            until_epoch=settings.epochs - settings.close_mixing,
-        )
+        self.resize = self.task.resize(model, settings)
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
         criterion = self.task.criterion(model, settings)
@@ -195,7 +188,7 @@ class Trainer:
     def scaled(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The next batches of the epoch on the device, each at its size."""
         for number, batch in enumerate(batches, self.progress.batch):
-            yield self.multi_scale(batch.to(self.accelerator.device), self.progress.epoch, number)
+            yield self.resize(batch.to(self.accelerator.device), self.progress.epoch, number)
 
     def gradients(self, batches: Iterator[Batch], keys: StepKeys) -> dict[str, float]:
         """Forward and backward of a step's batches; after an error the model is as before.

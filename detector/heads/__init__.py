@@ -1,5 +1,5 @@
 """Heads: raw maps out of ``forward``, boxes and scores out of ``decode``."""
 
-from detector.heads import classify, implicit, ssd, yolo
+from detector.heads import classify, head, implicit, ssd, yolo
 
-__all__ = ["classify", "implicit", "ssd", "yolo"]
+__all__ = ["classify", "head", "implicit", "ssd", "yolo"]

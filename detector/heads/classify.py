@@ -10,6 +10,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
+from detector.heads.head import Head
 from detector.layers.conv import Conv
 from detector.registry import Count, register
 from detector.settings import TaskName
@@ -20,7 +21,7 @@ AUXILIARY = "auxiliary"
 
 
 @register(head=True)
-class Classify(nn.Module):
+class Classify(Head):
     """Average pooling to ``pool`` × ``pool`` → hidden linear layers → linear.
 
     ``forward`` gives ``{"logits": (b, classes)}``, and under ``"auxiliary"`` the logits of the
@@ -36,7 +37,6 @@ class Classify(nn.Module):
     """
 
     task: TaskName = "classify"
-    """What the network gives for an image."""
 
     def __init__(
         self,
@@ -67,6 +67,10 @@ class Classify(nn.Module):
     def decode(self, maps: dict[str, Any]) -> Tensor:
         """Raw maps → (b, classes) probabilities."""
         return torch.softmax(maps["logits"], -1)
+
+    def inference_outputs(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the raw outputs without those of auxiliary classifiers."""
+        return {name: value for name, value in outputs.items() if name != AUXILIARY}
 
     def fuse(self) -> Classify:
         """The same without auxiliary classifiers."""

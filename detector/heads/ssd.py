@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.anchors import decode_offsets, default_boxes, default_sizes
+from detector.heads.head import Head
 from detector.registry import Positive, register
 from detector.settings import NmsSettings
 from detector.structures.boxes import clip as clip_boxes
@@ -21,7 +22,7 @@ Pair = Annotated[Sequence[Positive], pydantic.Field(min_length=2, max_length=2)]
 
 
 @register(head=True)
-class SSDHead(nn.Module):
+class SSDHead(Head):
     """Two 3×3 convolutions per level, one for the offsets and one for the classes.
 
     ``forward`` gives raw maps, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the last
@@ -98,7 +99,7 @@ class SSDHead(nn.Module):
             maps.append(torch.cat(parts, -1))
         return maps
 
-    def check_maps(self, maps: Sequence[Tensor]) -> None:
+    def check_outputs(self, maps: Sequence[Tensor]) -> None:
         """Raise ValueError where a level's cells do not cover the input as its step says."""
         side = self.size_hw[0]
         for level, (raw, step) in enumerate(zip(maps, self.steps, strict=True), 1):

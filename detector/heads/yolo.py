@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from detector.heads.anchors import decode_grid
+from detector.heads.head import Adapted, Head
 from detector.registry import register
 from detector.utils.errors import DetectorError
+
+ANCHORS = "anchors_wh"
+"""Name of the buffer of anchors."""
 
 DEFAULT_ANCHOR_OF_STRIDE = 4.0
 """Side of the placeholder anchors, in strides, while a file gives only their number."""
 
 
 @register("Detect", head=True)
-class Detect(nn.Module):
+class Detect(Head):
     """One 1×1 convolution per level.
 
     ``forward`` gives raw maps, one per level, of shape (b, anchors, h, w, 5 + classes); the last
@@ -89,6 +93,28 @@ class Detect(nn.Module):
                 bias[:, 4] += math.log(8 / (640 / stride) ** 2)
                 bias[:, 5:] += math.log(0.6 / (self.nc - 0.99999))
 
+    @property
+    def anchor_sizes_wh(self) -> Tensor:
+        """Anchors as (levels, anchors, 2) pixels."""
+        return self.anchors_wh
+
+    def adapt(self, start: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
+        """Take boxes and objectness of start weights for other classes.
+
+        The anchors must be those of the start weights: for others, the rows mean something else.
+        """
+        anchors = start.get(ANCHORS)
+        if anchors is None or anchors.shape != self.anchors_wh.shape:
+            return Adapted()
+        if keep_fitted and self.fitted and not torch.equal(anchors, self.anchors_wh):
+            return Adapted(refused={ANCHORS: "the model file has anchors of its own"})
+        others = {
+            name: self.with_boxes_of(start[name], own)
+            for name, own in self.state_dict().items()
+            if name in start and start[name].shape != own.shape
+        }
+        return Adapted({name: mixed for name, mixed in others.items() if mixed is not None})
+
     def with_boxes_of(self, start: Tensor, own: Tensor) -> Tensor | None:
         """A level's weight or bias where only the number of classes differs.
 
@@ -110,9 +136,9 @@ class Detect(nn.Module):
         mixed[:, :5] = start[:, :5]
         return mixed.reshape(own.shape)
 
-    def mark_fitted(self) -> None:
-        """Tell that the anchors came with weights, and need no fitting."""
-        self.fitted = True
+    def mark_loaded(self, names: Collection[str]) -> None:
+        """Note anchors that came with weights: they need no fitting."""
+        self.fitted = self.fitted or ANCHORS in names
 
     def check_trainable(self) -> None:
         """Raise while the anchors are only a number."""

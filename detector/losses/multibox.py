@@ -21,7 +21,7 @@ class MultiBoxLoss:
 
     Args:
         head: gives default boxes and variances.
-        settings: label smoothing; the gains are YOLO's and have no part in it.
+        settings: label smoothing.
     """
 
     def __init__(self, head: SSDHead, settings: LossSettings) -> None:

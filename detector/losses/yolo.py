@@ -18,7 +18,7 @@ from detector.assigners import (
 )
 from detector.heads.yolo import Detect
 from detector.losses.binary import BINARY_LOSSES
-from detector.settings import LossSettings
+from detector.settings import YoloLossSettings
 from detector.structures.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.structures.samples import Targets
 from detector.utils.collectives import total
@@ -50,7 +50,7 @@ class YoloLoss:
         side: of the square input, pixels; it scales the objectness.
     """
 
-    def __init__(self, head: Detect, settings: LossSettings, side: int) -> None:
+    def __init__(self, head: Detect, settings: YoloLossSettings, side: int) -> None:
         head.check_trainable()
         levels = len(head.strides)
         if levels > len(OTHER_LEVEL_BALANCE):
@@ -131,7 +131,7 @@ class YoloLoss:
         return torch.stack([balance * level.sum() / n for balance, level, n in levels]).sum()
 
 
-def make_assigner(settings: LossSettings) -> GridAssigner:
+def make_assigner(settings: YoloLossSettings) -> GridAssigner:
     """The assigner that the settings name."""
     by_ratio = RatioAssigner(settings.anchor_ratio)
     assigners: dict[str, GridAssigner] = {

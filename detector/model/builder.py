@@ -56,6 +56,34 @@ class Row:
     frees: tuple[int, ...]
 
 
+def row_contracts(model_file: ModelFile) -> list[RowContract]:
+    """Return the contract of each row's module; the last one is the head's.
+
+    Raises:
+        DetectorError: an unknown module, or no head in the last row, or a second one.
+    """
+    rows = model_file.rows
+    contracts = [_contract(raw) for raw in rows]
+    heads = [raw for raw, known in zip(rows, contracts, strict=True) if known.head]
+    if not heads:
+        names = ", ".join(name for name, known in registered().items() if known.head)
+        raise rows[-1].error(f"the last row must be a head ({names}), the file has none")
+    if len(heads) > 1:
+        first = f"row {heads[0].index} ({heads[0].module})"
+        raise heads[1].error(f"a second head, {first} is one already")
+    if heads[0] is not rows[-1]:
+        raise heads[0].error(f"a head must be the last row, which is {rows[-1].index}")
+    return contracts
+
+
+def _contract(raw: RawRow) -> RowContract:
+    try:
+        return contract(raw.module)
+    except DetectorError as error:
+        message = f"row {raw.index}: {error.message}"
+        raise DetectorError(message, file=raw.scope.file.path, line=raw.line) from error
+
+
 class RowBuilder:
     """Builds row after row; ``channels`` and ``strides`` are those of the rows so far.
 
@@ -76,31 +104,11 @@ class RowBuilder:
         Raises:
             DetectorError: the first row that cannot be built.
         """
-        contracts = [self._contract(raw) for raw in self.model_file.rows]
-        self._check_head(contracts)
+        contracts = row_contracts(self.model_file)
         with _Budget():
             pairs = zip(self.model_file.rows, contracts, strict=True)
             built = [self._row(raw, known) for raw, known in pairs]
         return _with_frees([row for row, _ in built]), [module for _, module in built]
-
-    def _contract(self, raw: RawRow) -> RowContract:
-        try:
-            return contract(raw.module)
-        except DetectorError as error:
-            message = f"row {raw.index}: {error.message}"
-            raise DetectorError(message, file=raw.scope.file.path, line=raw.line) from error
-
-    def _check_head(self, contracts: Sequence[RowContract]) -> None:
-        rows = self.model_file.rows
-        heads = [raw for raw, known in zip(rows, contracts, strict=True) if known.head]
-        if not heads:
-            names = ", ".join(name for name, known in registered().items() if known.head)
-            raise rows[-1].error(f"the last row must be a head ({names}), the file has none")
-        if len(heads) > 1:
-            first = f"row {heads[0].index} ({heads[0].module})"
-            raise heads[1].error(f"a second head, {first} is one already")
-        if heads[0] is not rows[-1]:
-            raise heads[0].error(f"a head must be the last row, which is {rows[-1].index}")
 
     def _row(self, raw: RawRow, known: RowContract) -> tuple[Row, nn.Module]:
         try:

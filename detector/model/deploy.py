@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detector.heads.classify import AUXILIARY
+from detector.heads.head import hook
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 
@@ -143,13 +143,13 @@ def _compare_blocks(
     worst: dict[str, float] = {}
 
     def watch(path: str, block: nn.Module) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            for expected, found in _pairs(output, block(*inputs)):
+        def compare(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            for expected, found in _pairs(module, output, block(*inputs)):
                 worst[path] = _larger(worst.get(path, 0.0), _difference(expected, found))
 
-        return hook
+        return compare
 
-    hooks = [
+    handles = [
         block.register_forward_hook(watch(path, fused.get_submodule(path)))
         for path, block in _fusable(reference)
     ]
@@ -157,8 +157,8 @@ def _compare_blocks(
         for images in batches:
             reference(images.double())
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
     if not worst:
         return "", 0.0
     name = max(worst, key=lambda path: (math.isnan(worst[path]), worst[path]))
@@ -170,7 +170,7 @@ def _compare(reference: Detector, fused: Detector, batches: Sequence[Tensor]) ->
     difference = 0.0
     for images in batches:
         cast = images.to(dtype)
-        for expected, found in _pairs(reference(cast), fused(cast)):
+        for expected, found in _pairs(reference.head, reference(cast), fused(cast)):
             difference = _larger(difference, _difference(expected, found))
     return difference
 
@@ -186,20 +186,18 @@ def _larger(a: float, b: float) -> float:
     return a if math.isnan(a) or a >= b else b
 
 
-def _pairs(expected: Any, found: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(_tensors(expected), _tensors(found), strict=True)
+def _pairs(module: nn.Module, expected: Any, found: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pair the tensors of a module's outputs, without those that exist in training only."""
+    remaining = hook(module, "inference_outputs")
+    return zip(_tensors(remaining(expected)), _tensors(remaining(found)), strict=True)
 
 
 def _tensors(maps: Any) -> Iterator[Tensor]:
-    """All tensors of raw maps but those that exist in training only."""
+    """Yield all tensors of raw outputs."""
     if isinstance(maps, Tensor):
         yield maps
-    elif isinstance(maps, dict):
-        for key, part in maps.items():
-            if key != AUXILIARY:
-                yield from _tensors(part)
     else:
-        for part in maps:
+        for part in maps.values() if isinstance(maps, dict) else maps:
             yield from _tensors(part)
 
 

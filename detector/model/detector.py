@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from detector.heads.head import hook
 from detector.layers.activation import make_activation
 from detector.model.builder import IMAGE, Row, RowBuilder, one_line
 from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES, class_name_problem
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.registry import contract
-from detector.settings import MEASURING, NmsSettings, TaskName
+from detector.settings import NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess, square_size
 from detector.utils.errors import DetectorError, shown
 from detector.utils.yaml_file import YamlFile
@@ -49,15 +50,6 @@ class Definition:
     path: str
     variant: str | None
     names: tuple[str, ...]
-
-
-@runtime_checkable
-class SizedHead(Protocol):
-    """A head whose boxes are made for maps of certain sizes."""
-
-    def check_maps(self, maps: Sequence[Tensor], /) -> None:
-        """Raise ValueError where its raw maps have other sizes."""
-        ...
 
 
 class Detector(nn.Module):
@@ -95,14 +87,13 @@ class Detector(nn.Module):
     @property
     def task(self) -> TaskName:
         """What it gives for an image: the head's ``task``, or boxes."""
-        found: TaskName = getattr(self.head, "task", "detect")
+        found: TaskName = hook(self.head, "task")
         return found
 
     @property
     def measuring(self) -> NmsSettings:
         """Thresholds to measure AP with: the head's ``measured_with``, or YOLO's customary ones."""
-        found = getattr(self.head, "measured_with", MEASURING)
-        assert isinstance(found, NmsSettings)
+        found: NmsSettings = hook(self.head, "measured_with")
         return found
 
     @property
@@ -308,8 +299,8 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
             source = row.sources[0]
             _check_map(output, row.channels, sides[source], row.stride / strides[source])
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
-        elif isinstance(model.head, SizedHead):
-            model.head.check_maps(output)
+        else:
+            hook(model.head, "check_outputs")(output)
         done += 1
 
     try:

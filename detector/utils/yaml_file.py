@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,16 @@ class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @classmethod
+    def elsewhere(cls, name: str, spell: Callable[[str], str] = str) -> str:
+        """Say where an unknown key belongs; "" where nobody knows it.
+
+        Args:
+            name: the key.
+            spell: how the reader writes a key.
+        """
+        return ""
 
 
 class _Loader(yaml.SafeLoader):
@@ -230,6 +241,9 @@ def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
     keys = [str(key) for key in problem["loc"]]
     name = ".".join(keys)
     if problem["type"] in ("extra_forbidden", "invalid_key"):
+        elsewhere = model.elsewhere(keys[-1]) if issubclass(model, Strict) else ""
+        if elsewhere:
+            return f"{name} {elsewhere}"
         known = _fields_at(model, keys[:-1])
         hint = nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
         return f"unknown key {name!r}{hint}"

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from detector import __version__
-from detector.heads.yolo import Detect
+from detector.heads.head import hook
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Definition, Detector, rebuild
 from detector.settings import TaskName
@@ -340,9 +340,8 @@ def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -
 
 
 def _mark_fitted(model: Detector) -> None:
-    """Anchors that came with weights need no fitting."""
-    if isinstance(model.head, Detect):
-        model.head.mark_fitted()
+    """Tell the head that all its tensors came with weights."""
+    hook(model.head, "mark_loaded")(model.head.state_dict().keys())
 
 
 def shape_of(tensor: Tensor) -> str:

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from detector.heads.yolo import Detect
+from detector.heads.head import Adapted, hook
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import Card, find_card, read_state, shape_of
@@ -19,7 +18,6 @@ from detector.weights.interop.blocks import backbone_rows
 from detector.weights.interop.layouts import with_our_names
 from detector.weights.interop.own import fit_weights
 
-ANCHORS = ".anchors_wh"
 COUNTER = ".num_batches_tracked"
 """Of a batch norm: one number, which fits everywhere."""
 MAX_LINES = 8
@@ -64,9 +62,8 @@ def start_from(model: Detector, path: Path) -> TransferReport:
     Raises:
         DetectorError: the file cannot be read, or nothing in it fits.
     """
-    fitted = isinstance(model.head, Detect) and model.head.fitted
     with _errors_name(path):
-        return transfer(model, _read(model, path), keep_anchors=fitted)
+        return transfer(model, _read(model, path), keep_fitted=True)
 
 
 def start_backbone_from(model: Detector, path: Path) -> TransferReport:
@@ -119,14 +116,14 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 
 def transfer(
-    model: Detector, state: Mapping[str, Tensor], keep_anchors: bool = False
+    model: Detector, state: Mapping[str, Tensor], keep_fitted: bool = False
 ) -> TransferReport:
     """Copy every tensor whose name and shape fit; with other classes, all but the head's.
 
     Args:
         model: is changed.
         state: tensors by name.
-        keep_anchors: leave the network's own as they are.
+        keep_fitted: leave what the model file fits to the data, anchors, as it is.
 
     Raises:
         DetectorError: not one fits.
@@ -134,17 +131,17 @@ def transfer(
     own = model.state_dict()
     state = with_our_names(state, model)
     taken: list[str] = []
-    mixed = _other_classes(model, state, keep_anchors)
+    adapted = _adapted(model, state, keep_fitted)
     left: dict[str, str] = {}
     for name, tensor in state.items():
-        if name in mixed:
+        if name in adapted.partly:
             continue
         if name not in own:
             left[name] = "has no place in this network"
         elif tensor.shape != own[name].shape:
             left[name] = f"is {shape_of(tensor)}, expected {shape_of(own[name])}"
-        elif keep_anchors and name.endswith(ANCHORS) and not torch.equal(tensor, own[name]):
-            left[name] = "the model file has anchors of its own"
+        elif name in adapted.refused:
+            left[name] = adapted.refused[name]
         else:
             taken.append(name)
     if all(name.endswith(COUNTER) for name in taken):
@@ -153,31 +150,25 @@ def transfer(
         )
     for name in taken:
         own[name].copy_(state[name])
-    for name, tensor in mixed.items():
+    for name, tensor in adapted.partly.items():
         own[name].copy_(tensor)
-    if any(name.endswith(ANCHORS) for name in taken):
-        assert isinstance(model.head, Detect)
-        model.head.mark_fitted()
+    prefix = _head_prefix(model)
+    loaded = {name.removeprefix(prefix) for name in taken if name.startswith(prefix)}
+    hook(model.head, "mark_loaded")(loaded)
     missing = tuple(name for name in own if name not in state)
-    return TransferReport(tuple(taken), tuple(mixed), left, missing)
+    return TransferReport(tuple(taken), tuple(adapted.partly), left, missing)
 
 
-def _other_classes(
-    model: Detector, state: Mapping[str, Tensor], keep_anchors: bool
-) -> dict[str, Tensor]:
-    """The tensors of a Detect head that differ in the number of classes only, by name.
+def _adapted(model: Detector, state: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
+    """Return what the head makes of its start weights, by the names of the whole network."""
+    prefix = _head_prefix(model)
+    start = {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}
+    adapted: Adapted = hook(model.head, "adapt")(start, keep_fitted)
+    return Adapted(
+        partly={f"{prefix}{name}": tensor for name, tensor in adapted.partly.items()},
+        refused={f"{prefix}{name}": reason for name, reason in adapted.refused.items()},
+    )
 
-    Its anchors must be those of the start weights: for others, the rows mean something else.
-    """
-    head, prefix = model.head, f"rows.{len(model.plan) - 1}."
-    anchors = state.get(prefix + ANCHORS[1:])
-    if not isinstance(head, Detect) or anchors is None or anchors.shape != head.anchors_wh.shape:
-        return {}
-    if keep_anchors and not torch.equal(anchors, head.anchors_wh):
-        return {}
-    mixed = {}
-    for name, own in head.state_dict(prefix=prefix).items():
-        start = state.get(name)
-        if start is not None and start.shape != own.shape:
-            mixed[name] = head.with_boxes_of(start, own)
-    return {name: tensor for name, tensor in mixed.items() if tensor is not None}
+
+def _head_prefix(model: Detector) -> str:
+    return f"rows.{len(model.plan) - 1}."

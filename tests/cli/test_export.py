@@ -66,8 +66,10 @@ def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
 
 def test_thresholds_without_suppression(run: Run, finder: Path, tmp_path: Path):
     words = ("--weights", finder, "--output", tmp_path / "a", "--confidence", 0.5)
-    line = "without --nms the file does not use: --confidence"
-    assert line in run("export", *words).out.splitlines()
+    ran = run("export", *words)
+    message = "error: --confidence: without --nms it has no effect; leave it out\n"
+    assert (ran.code, ran.err) == (2, message)
+    assert not list(tmp_path.glob("a*"))
 
 
 def test_real_images(run: Run, finder: Path, finder_images: Path, tmp_path: Path):

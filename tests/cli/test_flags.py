@@ -10,6 +10,8 @@ from pydantic import Field
 
 from detector.cli.flags import flag_of, parse, written_out
 from detector.cli.main import TOOLS
+from detector.engine.recipe import settings_class
+from detector.heads.yolo import Detect
 from detector.settings import DetectSettings, TrainSettings
 from detector.utils.yaml_file import Strict
 
@@ -105,7 +107,8 @@ def test_all_kinds_of_values():
         json_file=Path("f.json"),
     )
     words = ["--albumentations", '[{"name": "Blur", "p": 0.1}]', "--optimizer", "adamw"]
-    assert parse(TrainSettings, words, "train") == TrainSettings(
+    settings = settings_class(Detect)
+    assert parse(settings, words, "train") == settings(
         albumentations=({"name": "Blur", "p": 0.1},), optimizer="adamw"
     )
 

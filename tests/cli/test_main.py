@@ -142,7 +142,7 @@ def broken(*_: object) -> None:
 
 
 def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
-    monkeypatch.setattr(MODULE, "_function", lambda tool: broken)
+    monkeypatch.setattr(MODULE, "_named", lambda _: broken)
     assert run_tool("info", ["--cfg", "c"]) == 2
     message = "unexpected ZeroDivisionError: division; --debug shows where"
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -154,7 +154,7 @@ def test_a_library_that_is_not_installed(monkeypatch, capsys):
     def tool(_: object) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(MODULE, "_function", lambda _: tool)
+    monkeypatch.setattr(MODULE, "_named", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == 2
     message = "torch is not installed; run: pip install -r requirements.txt"
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -164,13 +164,13 @@ def test_interruption_from_the_keyboard(monkeypatch, capsys):
     def tool(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MODULE, "_function", lambda _: tool)
+    monkeypatch.setattr(MODULE, "_named", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == EXIT_SIGNAL + signal.SIGINT
     assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_figures_are_written_as_json(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(MODULE, "_function", lambda _: lambda settings: {"macs": 7})
+    monkeypatch.setattr(MODULE, "_named", lambda _: lambda settings: {"macs": 7})
     file = tmp_path / "new" / "figures.json"
     assert run_tool("info", ["--cfg", "c", "--json", str(file)]) == 0
     assert file.read_text() == '{\n "macs": 7\n}\n'

@@ -24,7 +24,7 @@ from detector.data.cache import (
 )
 from detector.data.dataset import open_dataset
 from detector.data.loader import training_loader
-from detector.settings import TrainSettings
+from detector.engine.recipe import train_settings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image, write_image
@@ -82,7 +82,7 @@ def test_workers_without_shared_memory_share_the_budget(yolo_folder, monkeypatch
     monkeypatch.setattr(cache_module.multiprocessing, "get_start_method", lambda: "spawn")
     monkeypatch.setattr(cache_module, "memory_budget", lambda: 1000)
     dataset = open_dataset(yolo_folder({"a": "", "b": ""}), "train")
-    settings = TrainSettings(batch=1, workers=2)
+    settings = train_settings(batch=1, workers=2)
     loader = training_loader(dataset, Preprocess(size_hw=(64, 64)), settings)
     assert loader.dataset.images.bytes_left == 500
 
@@ -223,7 +223,7 @@ def test_labels_and_names_are_those_of_their_files(yolo_folder, tmp_path: Path) 
     definition = yolo_folder({"a": "0 0.5 0.5 0.5 0.5\n"})
 
     def seen(kind: str) -> tuple[tuple[str, ...], list[int], list[float], int]:
-        settings = TrainSettings(batch=1, augment=False, cache=kind, cache_dir=tmp_path / "cache")
+        settings = train_settings(batch=1, augment=False, cache=kind, cache_dir=tmp_path / "cache")
         dataset = open_dataset(definition, "train")
         (batch,) = training_loader(dataset, Preprocess(size_hw=(64, 64)), settings)
         boxes = batch.targets.boxes_xyxy.flatten().tolist()

@@ -19,6 +19,7 @@ from detector.data.loader import (
     default_workers,
     training_loader,
 )
+from detector.engine.recipe import train_settings
 from detector.settings import AugmentSettings, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample
@@ -36,7 +37,7 @@ def dataset(tmp_path: Path) -> DetectionDataset:
 
 
 def settings(**values: Any) -> TrainSettings:
-    return TrainSettings(**{"batch": 3, "epochs": 4, **values})
+    return train_settings(**{"batch": 3, "epochs": 4, **values})
 
 
 def as_bytes(batches: Iterable[Batch]) -> list[tuple[bytes, ...]]:
@@ -273,8 +274,8 @@ def test_mosaic_ends_with_its_epoch(make_image) -> None:
         plain(make_image(f"{level}.png", (64, 64), level), (64, 64), [])
         for level in (10, 60, 180, 250)
     ]
-    augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0), SQUARE)
-    training = TrainingSet(samples, SQUARE, augment, mixing_until_epoch=2)
+    augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0, close_mixing=2), SQUARE)
+    training = TrainingSet(samples, SQUARE, augment, epochs=4)
 
     def levels(epoch: int) -> int:
         values = (np.unique(training[epoch, index, 0].image).tolist() for index in range(4))
@@ -288,8 +289,10 @@ def test_mosaic_ends_with_its_epoch(make_image) -> None:
 def test_sources_are_the_images_that_an_example_shows(make_image) -> None:
     levels = (10, 60, 180, 250)
     samples = [plain(make_image(f"{n}.png", (64, 64), n), (64, 64), []) for n in levels]
-    augment = Augment(AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0), SQUARE)
-    training = TrainingSet(samples, SQUARE, augment, mixing_until_epoch=1)
+    augment = Augment(
+        AugmentSettings(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, close_mixing=1), SQUARE
+    )
+    training = TrainingSet(samples, SQUARE, augment, epochs=2)
     for index in range(4):
         sources = training.sources((0, index, 0))
         assert sources[0] == samples[index].path
@@ -344,8 +347,8 @@ def test_mixing_brings_another_example(dataset: DetectionDataset, name: str) -> 
     """The first objects are those without mixing, and so is all once mixing is closed."""
 
     def made(**probabilities: float) -> TrainingSet:
-        augment = Augment(AugmentSettings(mosaic=0.5, **probabilities), SQUARE)
-        return TrainingSet(dataset.samples, SQUARE, augment, mixing_until_epoch=1)
+        augment = Augment(AugmentSettings(mosaic=0.5, close_mixing=1, **probabilities), SQUARE)
+        return TrainingSet(dataset.samples, SQUARE, augment, epochs=2)
 
     plain, mixed = made(), made(**{name: 1.0})
     more = 0

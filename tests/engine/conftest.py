@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from detector.engine.callbacks import Callback, Epoch, Start, Step
+from detector.engine.recipe import train_settings
 from detector.engine.run import Record
 from detector.engine.setup import prepare
 from detector.engine.trainer import Trainer
-from detector.settings import TrainSettings
 
 FEW = {
     "epochs": 3,
@@ -38,7 +38,7 @@ def start(tiny_cfg: Path, tiny_data: Path, tmp_path: Path, no_plot: None) -> Cal
 
     def start(name: str, **values: object) -> Trainer:
         where = {"cfg": str(tiny_cfg), "data": str(tiny_data), "project": tmp_path, "name": name}
-        return prepare(TrainSettings(**(where | FEW | values)))
+        return prepare(train_settings(**(where | FEW | values)))
 
     return start
 
@@ -48,7 +48,7 @@ def resume(tmp_path: Path) -> Callable[..., Trainer]:
     """A function that prepares to go on with a run."""
 
     def resume(name: str, **values: object) -> Trainer:
-        return prepare(TrainSettings(resume=str(tmp_path / name), **values))
+        return prepare(train_settings(resume=str(tmp_path / name), **values))
 
     return resume
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from detector.engine.optim import freeze, hold_frozen
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.model.detector import build
-from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load, save_weights
 
@@ -44,7 +44,7 @@ def test_training_changes_the_other_rows_only(
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
     save_weights(tmp_path / "start.safetensors", start)
-    settings = TrainSettings(
+    settings = train_settings(
         cfg=str(tiny_cfg),
         data=str(tiny_data),
         weights=tmp_path / "start.safetensors",
@@ -59,7 +59,7 @@ def test_training_changes_the_other_rows_only(
     trainer = prepare(settings)
     trainer.fit()
     state = trainer.state
-    resumed = prepare(TrainSettings(resume=str(tmp_path / "run")))
+    resumed = prepare(train_settings(resume=str(tmp_path / "run")))
     assert not any(p.requires_grad for p in resumed.state.raw_model.rows[:2].parameters())
     before = load(tmp_path / "start.safetensors").state_dict()
     for after in (state.raw_model.state_dict(), state.averaged_model.state_dict()):
@@ -76,5 +76,5 @@ def test_a_head_is_left_to_train(tiny_cfg: Path, tiny_data: Path, tmp_path: Path
         freeze(build(tiny_cfg), 5)
     runs = tmp_path / "runs"
     with pytest.raises(DetectorError, match=f"^{message}$"):
-        prepare(TrainSettings(cfg=str(tiny_cfg), data=str(tiny_data), project=runs, freeze=5))
+        prepare(train_settings(cfg=str(tiny_cfg), data=str(tiny_data), project=runs, freeze=5))
     assert not runs.exists()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
-from detector.settings import TrainSettings
 
 EPOCHS, SETTLED = 200, 10
 
@@ -38,7 +38,7 @@ def test_memory_is_flat_after_the_tenth_epoch(
     tiny_cfg: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = prepare(
-        TrainSettings(
+        train_settings(
             cfg=str(tiny_cfg),
             data=str(tiny_data),
             project=tmp_path,

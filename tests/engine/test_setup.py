@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from detector.engine.recipe import resolve, train_settings
 from detector.engine.setup import NO_NORMS, prepare
 from detector.model.detector import build
-from detector.settings import TrainSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import save_weights
@@ -42,7 +42,7 @@ def said(tiny_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     def said(**values: object) -> list[str]:
         where = {"data": str(tiny_data), "project": tmp_path / "runs", "device": "cpu"}
         capfd.readouterr()
-        prepare(TrainSettings(**where, **values))
+        prepare(train_settings(**where, **values))
         return capfd.readouterr().out.splitlines()
 
     return said
@@ -75,32 +75,63 @@ def test_a_backbone_in_place_of_the_one_in_the_weights(said, ssd_cfg: Path, tmp_
     assert taken == [f"start weights: {n} of {n} tensors taken" for n in (16, 6)]
 
 
+SSD_HAS = "this network's head is SSDHead"
+ALL_OF_SSD = "SSDHead has albumentations, fliplr and label_smoothing"
+
+
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("values", "message"),
     [
-        ({}, []),
-        ({"fliplr": 0.0, "label_smoothing": 0.1, "learning_rate": 0.1}, []),
-        ({"mosaic": 0.0}, ["SSDHead does not use: mosaic"]),
+        ({"mosaic": 0.0}, f"mosaic is a setting of Detect, and {SSD_HAS}; {ALL_OF_SSD}"),
         (
-            {"mosaic": 1.0, "fliplr": 0.0, "hsv_h": 0.1, "anchor_ratio": 3.0, "box_gain": 0.1},
-            ["SSDHead does not use: anchor_ratio, box_gain, hsv_h, mosaic"],
+            {"fliplr": 0.0, "anchor_ratio": 3.0, "box_gain": 0.1},
+            f"anchor_ratio is a setting of Detect, and {SSD_HAS}; {ALL_OF_SSD}",
         ),
+        (
+            {"flipud": 1.0},
+            f"flipud is a setting of Detect and Classify, and {SSD_HAS}; did you mean 'fliplr'?",
+        ),
+        ({"flop": 1.0}, "unknown key 'flop'; did you mean 'fliplr'?"),
     ],
 )
-def test_settings_that_mean_nothing_to_a_head(said, ssd_cfg: Path, values: dict, expected: list):
-    lines = said(cfg=str(ssd_cfg), **values)
-    assert [line for line in lines if "does not use" in line] == expected
+def test_a_setting_of_another_head(said, ssd_cfg: Path, values: dict, message: str):
+    with pytest.raises(DetectorError) as caught:
+        said(cfg=str(ssd_cfg), **values)
+    assert str(caught.value) == message
 
 
-def test_yolo_s_head_uses_them_all(said, tiny_cfg: Path):
-    lines = said(cfg=str(tiny_cfg), mosaic=1.0, box_gain=0.1, anchor_ratio=3.0)
-    assert not [line for line in lines if "does not use" in line]
+def test_settings_of_the_head(said, ssd_cfg: Path, tiny_cfg: Path):
+    said(cfg=str(ssd_cfg), fliplr=0.0, label_smoothing=0.1, learning_rate=0.1)
+    said(cfg=str(tiny_cfg), mosaic=1.0, box_gain=0.1, anchor_ratio=3.0)
 
 
-def test_a_preset_s_settings_are_named_too(said, ssd_cfg: Path, tmp_path: Path):
-    (tmp_path / "preset.yaml").write_text("scale: 0.9\n")
-    lines = said(cfg=str(ssd_cfg), preset=str(tmp_path / "preset.yaml"))
-    assert "SSDHead does not use: scale" in lines
+def test_a_preset_with_a_setting_of_another_head(said, ssd_cfg: Path, tmp_path: Path):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("epochs: 1\nscale: 0.9\n")
+    with pytest.raises(DetectorError) as caught:
+        said(cfg=str(ssd_cfg), preset=str(preset))
+    assert str(caught.value) == (
+        f"{preset}:2: scale is a setting of Detect and Classify, and {SSD_HAS}; {ALL_OF_SSD}"
+    )
+
+
+def test_settings_of_an_earlier_run_as_a_preset(said, ssd_cfg: Path, tmp_path: Path):
+    """Earlier versions kept the settings of every head in a run's file."""
+    kept = tmp_path / "settings.yaml"
+    kept.write_text("epochs: 7\nmosaic: 1.0\nbox_gain: 0.05\nfliplr: 0.25\n")
+    lines = said(cfg=str(ssd_cfg), preset=str(kept))
+    assert f"preset {kept}: fliplr 0.25, epochs 7" in lines
+    assert f"{kept}: left out, since SSDHead has no such setting: mosaic, box_gain" in lines
+
+
+def test_a_quick_start_for_another_head(ssd_cfg: Path):
+    """That of the drawn shapes has the gains of Detect's loss, and a variant and an input size."""
+    settings, notes = resolve(train_settings(cfg=str(ssd_cfg)))
+    assert (settings.epochs, settings.imgsz, settings.variant) == (32, None, None)
+    assert notes[-1] == (
+        "left out of them, since this model has no such: close_mixing, box_gain, objectness_gain, "
+        "class_gain, variant, imgsz"
+    )
 
 
 def test_the_anchors_recall_and_a_hint(said, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
@@ -130,7 +161,7 @@ def test_a_head_without_anchors_has_no_recall(said, ssd_cfg: Path):
 
 def test_crowded_gradients_are_the_same_each_time(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     """With many truths at few predictions, added up by two threads."""
-    settings = TrainSettings(
+    settings = train_settings(
         cfg=str(tiny_cfg), data=str(tiny_data), project=tmp_path / "runs", device="cpu", imgsz=320
     )
     trainer = prepare(settings)
@@ -167,5 +198,5 @@ def test_weights_are_looked_for_before_data(tiny_cfg: Path, tmp_path: Path, flag
     values = {"cfg": str(tiny_cfg), "data": str(data), "device": "cpu"}
     missing = tmp_path / "typo.safetensors"
     with pytest.raises(DetectorError) as caught:
-        prepare(TrainSettings(**values, **{flag: missing}, project=tmp_path / "runs"))
+        prepare(train_settings(**values, **{flag: missing}, project=tmp_path / "runs"))
     assert str(caught.value) == f"{missing}: no such file; expected weights"

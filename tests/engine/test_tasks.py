@@ -1,6 +1,7 @@
 """A head of someone else's: registered with its task, it trains, measures, detects and deploys."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from detector import registry
 from detector.cli import run_tool
 from detector.data.loader import training_loader
 from detector.engine import tasks
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.engine.tasks import Task, register_task, task_of
 from detector.evaluation.coco import CocoEvaluator
@@ -23,7 +26,7 @@ from detector.model.deploy import deploy
 from detector.model.detector import Detector, build
 from detector.predict import Predictor
 from detector.registry import register
-from detector.settings import LossSettings, TrainSettings
+from detector.settings import AugmentSettings, TrainSettings, YoloLossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
@@ -69,13 +72,19 @@ class PointHead(nn.Module):
         return boxes, values[..., 4:].sigmoid()
 
 
+class PointSettings(AugmentSettings):
+    """A head of someone else's has flags of its own."""
+
+    sides_gain: float = Field(0.05, description="weight of the distances' loss")
+
+
 class PointLoss:
     """The cell that holds a truth's centre answers for it."""
 
-    def __init__(self, model: Detector, settings: LossSettings) -> None:
+    def __init__(self, model: Detector, settings: PointSettings) -> None:
         assert isinstance(model.head, PointHead)
         self.stride = model.head.stride
-        self.gain = settings.box_gain
+        self.gain = settings.sides_gain
 
     def __call__(self, maps: Tensor, targets: Targets) -> dict[str, Tensor]:
         left_top, right_bottom = targets.boxes_xyxy.split(2, 1)
@@ -97,6 +106,7 @@ POINTS = Task(
     evaluator=CocoEvaluator,
     loader=training_loader,
     adds_up=True,
+    settings=PointSettings,
 )
 
 
@@ -111,7 +121,7 @@ def cfg(tmp_path: Path) -> Path:
 
 def settings(cfg: Path, data: Path, project: Path, **values: Any) -> TrainSettings:
     common = {"batch": 4, "nominal_batch": 4, "device": "cpu", "mosaic": 0.0, "epochs": 1}
-    return TrainSettings(cfg=str(cfg), data=str(data), project=project, **(common | values))
+    return train_settings(cfg=str(cfg), data=str(data), project=project, **(common | values))
 
 
 def test_one_step(cfg: Path, tiny_data: Path, tmp_path: Path):
@@ -139,7 +149,7 @@ def test_the_whole_way(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
             warmup_epochs=1,
             ema_warmup=10.0,
             val_interval=30,
-            box_gain=1.0,
+            sides_gain=1.0,
         )
     )
     history = trainer.fit().history
@@ -159,9 +169,9 @@ def test_the_whole_way(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
 
 
 def test_a_head_without_a_task(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
-    message = "head 'PointHead' has no task: call detector.engine.tasks.register_task"
+    message = "head 'PointHead' has no task: call detector.register_task"
     with pytest.raises(DetectorError) as caught:
-        task_of(build(cfg))
+        task_of(type(build(cfg).head))
     assert str(caught.value) == message
     words = ["--cfg", str(cfg), "--data", str(tiny_data), "--project", str(tmp_path / "runs")]
     assert run_tool("train", words) == 2
@@ -187,18 +197,49 @@ def test_a_subclass_has_its_base_class_s_task(tmp_path: Path):
     cfg = tmp_path / "model.yaml"
     cfg.write_text(MODEL.replace("HEAD", "OurDetect").replace("[nc]", "[nc, [[8, 8]]]"))
     model = build(cfg)
-    assert task_of(model).name == "detect"
+    assert task_of(type(model.head)).name == "detect"
     register_task(OurDetect, POINTS)
-    assert task_of(model) is POINTS
+    assert task_of(type(model.head)) is POINTS
 
 
 def test_the_task_of_detect(tiny_cfg: Path):
     model = build(tiny_cfg)
-    task = task_of(model)
+    task = task_of(type(model.head))
     assert task.name == "detect"
     assert task.evaluator is CocoEvaluator
     assert task.adds_up
-    criterion = task.criterion(model, LossSettings(objectness_gain=2.0))
+    criterion = task.criterion(model, YoloLossSettings(objectness_gain=2.0))
     assert isinstance(criterion, YoloLoss)
     # The side scales it: 2 · (64 / 640)² · 3 / 2 levels
     assert criterion.objectness_gain == pytest.approx(2 * 0.01 * 3 / 2)
+
+
+def test_a_head_s_own_flags(cfg: Path, tiny_cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
+    """A head of someone else's package has flags; they are no other head's."""
+    register_task(PointHead, POINTS)
+    words = ["--data", str(tiny_data), "--project", str(tmp_path / "runs"), "--sides-gain", "0.5"]
+    assert run_tool("train", ["--cfg", str(tiny_cfg), *words]) == 2
+    message = "error: --sides-gain is a setting of PointHead, and this network's head is Detect; "
+    assert capsys.readouterr().err.startswith(message)
+    assert run_tool("train", ["--cfg", str(cfg), "--sides-gian", "1"]) == 2
+    assert capsys.readouterr().err == (
+        "error: unknown flag '--sides-gian'; did you mean '--sides-gain'?\n"
+    )
+    words += ["--epochs", "1", "--batch", "8", "--device", "cpu", "--no-pictures"]
+    assert run_tool("train", ["--cfg", str(cfg), *words]) == 0
+    assert "sides_gain: 0.5\n" in (tmp_path / "runs" / "1" / "settings.yaml").read_text()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run_tool("train", ["--cfg", str(cfg), "--help"])
+    shown = capsys.readouterr().out
+    assert "--sides-gain NUMBER" in shown
+    assert "--box-gain" not in shown
+
+
+def test_a_head_s_setting_may_not_hide_a_common_one():
+    class Clash(AugmentSettings):
+        epochs: int = 3
+
+    message = "head 'PointHead' declares the setting 'epochs', which every training has"
+    with pytest.raises(DetectorError, match=f"^{message}$"):
+        register_task(PointHead, replace(POINTS, settings=Clash))

@@ -10,6 +10,7 @@ import torch
 
 from detector.cli import run_tool
 from detector.engine.accumulation import normalise
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.model.detector import build
 from detector.settings import TrainSettings
@@ -29,7 +30,7 @@ def settings(cfg: Path | None, data: Path, project: Path, **values: object) -> T
         "mosaic": 0.0,
         "warmup_epochs": 1,
     }
-    return TrainSettings(**(defaults | values))
+    return train_settings(**(defaults | values))
 
 
 def test_it_learns(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
@@ -140,12 +141,12 @@ def test_a_changed_setting_does_not_go_with_resume(tiny_cfg, tiny_data, tmp_path
     trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, name="run", epochs=1))
     trainer.fit()
     with pytest.raises(DetectorError, match=r"--learning-rate 0.5 does not go with --resume"):
-        prepare(TrainSettings(resume=str(tmp_path / "run"), learning_rate=0.5))
+        prepare(train_settings(resume=str(tmp_path / "run"), learning_rate=0.5))
 
 
 def test_nothing_to_resume(tmp_path: Path):
     with pytest.raises(DetectorError, match="holds no run to resume"):
-        prepare(TrainSettings(resume="last", project=tmp_path))
+        prepare(train_settings(resume="last", project=tmp_path))
 
 
 def test_a_taken_name_is_refused(tiny_cfg, tiny_data, tmp_path):
@@ -170,7 +171,7 @@ def test_an_input_size_that_the_strides_do_not_divide(tiny_cfg, tiny_data, tmp_p
 
 def test_neither_model_file_nor_weights(tiny_data: Path):
     with pytest.raises(DetectorError, match="nothing to train: give --cfg FILE or --weights FILE"):
-        prepare(TrainSettings(data=str(tiny_data)))
+        prepare(train_settings(data=str(tiny_data)))
 
 
 def test_start_weights_with_other_classes(tiny_cfg, tiny_data, tmp_path, capsys):

@@ -16,8 +16,8 @@ import torch
 
 from detector.cli import run_tool
 from detector.engine.accumulation import check_all_used
+from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
-from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load_training_state
 from tests.faults.kills import MODEL
@@ -145,7 +145,7 @@ def test_one_of_two_dies(words, start, tmp_path: Path, killed: int):
     assert process.returncode != 0
     assert "another process of this run was lost (" in err
     assert f"go on: torchrun --nproc-per-node 2 tools/train.py --resume {run}" in err
-    trainer = prepare(TrainSettings(resume=str(run)))
+    trainer = prepare(train_settings(resume=str(run)))
     step = trainer.progress.step
     assert step > 0
     next(trainer.train_epoch())

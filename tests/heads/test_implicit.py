@@ -147,8 +147,8 @@ def test_deployed_head_decodes_the_same() -> None:
 
 def test_its_task_is_detects() -> None:
     network = model()
-    assert task_of(network) is task_of(deploy(network)[0])
-    assert task_of(network).name == "detect"
+    assert task_of(type(network.head)) is task_of(type(deploy(network)[0].head))
+    assert task_of(type(network.head)).name == "detect"
 
 
 def test_every_parameter_gets_a_gradient() -> None:

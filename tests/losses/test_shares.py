@@ -12,7 +12,7 @@ from torch import Tensor
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
-from detector.settings import LossSettings
+from detector.settings import LossSettings, YoloLossSettings
 from detector.structures.samples import Targets
 
 IMAGES, CLASSES, SIDE = 5, 3, 64
@@ -25,7 +25,7 @@ def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
     if name == "yolo":
         head = Detect(CLASSES, [[8, 8, 16, 24], [24, 24, 48, 40]], [8, 8], [8, 16])
         shapes = [(IMAGES, 2, SIDE // s, SIDE // s, 5 + CLASSES) for s in (8, 16)]
-        return YoloLoss(head, LossSettings(), SIDE), [maps(shape) for shape in shapes]
+        return YoloLoss(head, YoloLossSettings(), SIDE), [maps(shape) for shape in shapes]
     if name == "multibox":
         sides = [[10, 20], [20, 40]]
         ssd = SSDHead(CLASSES, sides, [[2], [2]], [8, 16], c_in=[8, 8], imgsz=SIDE)

@@ -8,7 +8,7 @@ import torch
 from detector.assigners import Assignment, Grid
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
-from detector.settings import LossSettings
+from detector.settings import YoloLossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 
@@ -19,7 +19,7 @@ SIDE = 64
 
 def make_loss(classes: int = 3, **settings: float | str) -> YoloLoss:
     head = Detect(classes, ANCHORS, c_in=[4, 4], strides=STRIDES)
-    return YoloLoss(head, LossSettings(**settings), side=SIDE)
+    return YoloLoss(head, YoloLossSettings(**settings), side=SIDE)
 
 
 def make_maps(classes: int = 3, batch: int = 2) -> list[torch.Tensor]:
@@ -160,7 +160,7 @@ def test_weights_of_levels(levels: int, weight: float):
         1, [[8.0, 8.0]] * levels, c_in=[4] * levels, strides=(8, 16, 32, 64, 128)[:levels]
     )
     maps = [torch.zeros(1, 1, 3, 5, 6) for _ in range(levels)]
-    found = YoloLoss(head, LossSettings(), side=640)(maps, make_targets(0))
+    found = YoloLoss(head, YoloLossSettings(), side=640)(maps, make_targets(0))
     assert float(found["loss_objectness"]) == pytest.approx(weight * math.log(2), rel=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_the_quality_that_objectness_learns_moves_no_box():
 def test_more_levels_than_weights():
     head = Detect(1, [[8.0, 8.0]] * 6, c_in=[4] * 6, strides=(4, 8, 16, 32, 64, 128))
     with pytest.raises(DetectorError, match="weights for up to 5 levels, the head has 6"):
-        YoloLoss(head, LossSettings(), side=SIDE)
+        YoloLoss(head, YoloLossSettings(), side=SIDE)
 
 
 @pytest.mark.parametrize("name", ["focal", "qfl"])
@@ -201,7 +201,7 @@ def test_the_box_loss_is_one_minus_the_named_overlap():
     head = Detect(3, [[8.0, 8.0]], c_in=[4], strides=(8,))
     sides = {"ciou": 0.2, "diou": 0.2, "giou": 0.0, "siou": (1 - math.exp(-0.5)) / 2}
     for name, penalty in sides.items():
-        loss = YoloLoss(head, LossSettings(box_loss=name), side=SIDE)
+        loss = YoloLoss(head, YoloLossSettings(box_loss=name), side=SIDE)
         found = loss([torch.zeros(1, 1, 8, 8, 8)], targets)["loss_box"]
         assert float(found) == pytest.approx(2 * (1 + penalty) / 3 * 0.15, rel=1e-5), name
 
@@ -228,7 +228,7 @@ def test_a_perfect_prediction_has_no_box_loss():
         torch.zeros(1, dtype=torch.int64),
     )
     head = Detect(3, [[8.0, 8.0]], c_in=[4], strides=(8,))
-    loss = YoloLoss(head, LossSettings(), side=SIDE)
+    loss = YoloLoss(head, YoloLossSettings(), side=SIDE)
     raw = torch.zeros(1, 1, 8, 8, 8)
     # 8×8 boxes side by side: IoU 0, ρ² = 64, c² = 16² + 8² = 320 → CIoU = −0.2, twice.
     # mean(0, 1.2, 1.2) = 0.8; gain 0.05 · 3 levels
@@ -238,4 +238,4 @@ def test_a_perfect_prediction_has_no_box_loss():
 def test_anchors_that_are_only_counted_cannot_be_trained():
     head = Detect(3, 3, c_in=[4, 4], strides=STRIDES)
     with pytest.raises(DetectorError, match=r"fit them first with `python tools/anchors.py"):
-        YoloLoss(head, LossSettings(), side=SIDE)
+        YoloLoss(head, YoloLossSettings(), side=SIDE)

@@ -67,7 +67,7 @@ def test_a_transfer_to_other_classes_takes_all_but_them(model: Detector):
 def test_rows_of_other_anchors_are_left(model: Detector):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     moved = tiny(("one",), anchors="[[11, 13, 16, 30], [30, 61, 62, 45]]")
-    report = transfer(moved, state, keep_anchors=True)
+    report = transfer(moved, state, keep_fitted=True)
     assert report.partly == ()
     assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
     three = tiny(("one",), anchors="[[10, 13, 16, 30, 8, 9], [30, 61, 62, 45, 8, 9]]")

@@ -22,13 +22,8 @@ from detector.data.augment.transforms import (
     further_transforms,
     jitter_colours,
 )
-from detector.settings import AugmentSettings
+from detector.settings import ClassAugmentSettings
 from detector.structures.preprocess import Preprocess
-
-USED = frozenset(
-    ("augment", "scale", "fliplr", "flipud", "hsv_h", "hsv_s", "hsv_v", "albumentations")
-)
-"""Settings that mean something here."""
 
 
 class ClassAugment:
@@ -44,7 +39,7 @@ class ClassAugment:
     source_scale = 2
     """Images are kept this many times larger than the input: a part of them is enlarged."""
 
-    def __init__(self, settings: AugmentSettings, preprocess: Preprocess) -> None:
+    def __init__(self, settings: ClassAugmentSettings, preprocess: Preprocess) -> None:
         self.settings = settings
         self.further = further_transforms(settings.albumentations, preprocess.size_hw)
         height, width = preprocess.size_hw

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from detector.data.augment.seeding import torch_seeded_by
 from detector.data.augment.transforms import Example, Generator, Mixing, further_transforms
-from detector.settings import AugmentSettings
+from detector.settings import BasicAugmentSettings
 from detector.structures.preprocess import Preprocess
 
 MIN_BOX_PIXELS = 1.0
@@ -36,7 +36,7 @@ class SsdAugment:
     source_scale = 2
     """Images are kept this many times larger than the input: crops are enlarged."""
 
-    def __init__(self, settings: AugmentSettings, preprocess: Preprocess) -> None:
+    def __init__(self, settings: BasicAugmentSettings, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
         self.further = further_transforms(settings.albumentations, preprocess.size_hw)
         self.compose = v2.Compose(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.settings import AugmentSettings
+from detector.settings import AugmentSettings, ColorSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.opencv import Image, cv2
@@ -52,11 +52,13 @@ class Mixing:
         mosaic: of four images in place of one.
         copy_paste: of objects from another example.
         mixup: of a blend with another example.
+        close_epochs: last epochs in which each example is made of one image.
     """
 
     mosaic: float = 0.0
     copy_paste: float = 0.0
     mixup: float = 0.0
+    close_epochs: int = 0
 
 
 class Augment:
@@ -71,7 +73,9 @@ class Augment:
 
     def __init__(self, settings: AugmentSettings, preprocess: Preprocess) -> None:
         self.settings = settings
-        self.mixing = Mixing(settings.mosaic, settings.copy_paste, settings.mixup)
+        self.mixing = Mixing(
+            settings.mosaic, settings.copy_paste, settings.mixup, settings.close_mixing
+        )
         self.size_hw = preprocess.size_hw
         self.pad_value = preprocess.pad_value
         self.further = further_transforms(settings.albumentations, self.size_hw)
@@ -222,7 +226,7 @@ def worth_keeping(whole: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArr
 # ----------------------------------------------------------------------------------------- colours
 
 
-def jitter_colours(image: Image, settings: AugmentSettings, rng: Generator) -> Image:
+def jitter_colours(image: Image, settings: ColorSettings, rng: Generator) -> Image:
     """Shift the hue, scale saturation and brightness."""
     hue, saturation, value = rng.uniform(-1, 1, 3) * (
         settings.hsv_h,

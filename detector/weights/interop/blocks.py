@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detector.heads.classify import Classify
+from detector.heads.classify import AUXILIARY
 from detector.model.detector import Detector
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import PreprocessKeys
@@ -197,11 +197,13 @@ def _check_same(block: Block, module: nn.Module, what: str) -> None:
 
 
 def _linear_layers(model: Detector) -> list[str]:
-    if not isinstance(model.head, Classify):
-        return []
-    head = f"rows.{len(model.plan) - 1}.layers"
-    layers = model.head.layers.named_children()
-    return [f"{head}.{name}" for name, layer in layers if isinstance(layer, nn.Linear)]
+    """Return the names of the head's linear layers but those of auxiliary classifiers."""
+    prefix = f"rows.{len(model.plan) - 1}"
+    return [
+        f"{prefix}.{name}"
+        for name, layer in model.head.named_modules()
+        if isinstance(layer, nn.Linear) and not name.startswith(f"{AUXILIARY}.")
+    ]
 
 
 def _of_kinds(

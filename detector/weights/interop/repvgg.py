@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from detector.heads.classify import Classify
+from detector.heads.classify import AUXILIARY
 from detector.layers.conv import FusedConv
 from detector.layers.repvgg import RepVGGBlock
 from detector.model.detector import Detector
@@ -107,9 +107,10 @@ def _place_auxiliary(state: Mapping[str, Tensor], model: Detector) -> dict[str, 
     """RepVGGplus's auxiliary classifiers, of the same layers as ours, in the order of stages."""
     matches = {name: match for name in state if (match := _AUXILIARY.fullmatch(name))}
     stages = sorted({match[1] for match in matches.values()}, key=natural)
-    if not isinstance(model.head, Classify) or len(model.head.auxiliary) != len(stages):
+    head = f"rows.{len(model.plan) - 1}.{AUXILIARY}"
+    classifiers = {name.split(".")[3] for name in model.state_dict() if name.startswith(f"{head}.")}
+    if len(classifiers) != len(stages):
         return dict(state)
-    head = f"rows.{len(model.plan) - 1}.auxiliary"
     return {
         f"{head}.{stages.index(match[1])}.{match[2]}": state[name]
         for name, match in matches.items()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detector.heads.yolo import Detect
+from detector.heads.head import hook
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.utils.errors import DetectorError, shown
@@ -101,8 +101,7 @@ def load_yolov5(path: str | Path) -> Detector:
     model = build_model_file(check_model_file(file), foreign.names)
     _check_fit(model, foreign)
     model.load_state_dict(foreign.state, strict=True)
-    if isinstance(model.head, Detect):
-        model.head.mark_fitted()
+    hook(model.head, "mark_loaded")(model.head.state_dict().keys())
     return model.eval()
 
 

@@ -13,7 +13,8 @@ from detector.data.augment.class_transforms import ClassAugment
 from detector.data.augment.transforms import Example
 from detector.data.dataset import open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.settings import AugmentSettings, TrainSettings
+from detector.engine.recipe import train_settings
+from detector.settings import AugmentSettings
 from detector.structures.preprocess import Preprocess
 
 PLAIN = {"scale": 0.0, "fliplr": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
@@ -98,7 +99,7 @@ def test_examples_follow_from_seed_epoch_and_index(tmp_path: Path, make_image) -
     assert examples(0, 1) == examples(0, 1)
     assert all(a != b for a, b in zip(examples(0, 1)[1:], examples(0, 2)[1:], strict=True))
     assert all(a != b for a, b in zip(examples(0, 1)[1:], examples(1, 1)[1:], strict=True))
-    settings = TrainSettings(batch=4)
+    settings = train_settings(batch=4)
     (batch,) = training_loader(dataset, preprocess, settings, ClassAugment)
     assert tuple(batch.images.shape) == (4, 3, *SIZE_HW)
     assert batch.targets.image_index.tolist() == [0, 1, 2, 3]

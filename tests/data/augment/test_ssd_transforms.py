@@ -15,7 +15,8 @@ from detector.data.augment.ssd_transforms import SsdAugment
 from detector.data.augment.transforms import Example
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.settings import AugmentSettings, TrainSettings
+from detector.engine.recipe import train_settings
+from detector.settings import AugmentSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 
@@ -219,7 +220,7 @@ def dataset(tmp_path: Path) -> DetectionDataset:
 
 def passes(dataset: DetectionDataset, workers: int) -> list[tuple[bytes, ...]]:
     """Two epochs' batches."""
-    settings = TrainSettings(batch=3, epochs=2, workers=workers)
+    settings = train_settings(batch=3, epochs=2, workers=workers)
     loader = training_loader(dataset, preprocess((64, 64)), settings, augmentation=SsdAugment)
     result = []
     for epoch in (0, 1):

@@ -9,6 +9,7 @@ import pytest
 from detector.data.formats.definition import load_definition
 from detector.data.formats.shapes import CLASSES
 from detector.data.formats.splits import Split
+from detector.engine.recipe import train_settings
 from detector.utils.errors import DetectorError
 
 SHIPPED = ["bccd", "coco", "coco128", "shapes", "voc"]
@@ -38,11 +39,10 @@ def test_every_shipped_definition_is_tested() -> None:
 
 
 def test_the_quick_start_block_is_of_training_settings() -> None:
-    from detector.settings import TrainSettings
 
     quickstart = load_definition("shapes").quickstart
     assert {"imgsz", "epochs", "batch", "learning_rate", "variant"} <= quickstart.keys()
-    TrainSettings(**quickstart)
+    train_settings(**quickstart)
 
 
 def test_a_data_root_takes_the_place_of_the_path(tmp_path: Path) -> None:

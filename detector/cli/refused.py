@@ -1,4 +1,4 @@
-"""Flags that mean nothing beside others, to a network without boxes, or to a file that decides."""
+"""Refuse flags without effect: for a network without boxes, or a file that has decided."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from detector.cli.flags import flag_of
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.settings import NmsSettings, ToolSettings
+from detector.utils.errors import DetectorError
 
 BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt"}
 FILTERS = {"confidence", "max_detections", "classes"}
 """What can be asked for after suppression too."""
 
 
-def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) -> None:
-    """Name the flags that were given and mean nothing to this network.
+def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -> None:
+    """Raise DetectorError for flags that were given and have no effect on this network.
 
     Args:
         settings: with the flags.
@@ -24,14 +25,20 @@ def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) ->
     """
     own = backend.batch_size
     if own not in (None, getattr(settings, "batch", None)):
-        note(settings, {"batch"}, f"the file is for batches of {own} and does not use")
+        note_batch(settings, own)
     if backend.task == "classify":
-        note(settings, BOX_FLAGS, "a classifier has no boxes and does not use")
+        refuse(settings, BOX_FLAGS, "a classifier has no boxes")
     elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:
         unused = NmsSettings.model_fields.keys() - FILTERS | _past(asked, backend.card.nms)
-        note(settings, unused, "the file holds the suppression and does not use")
+        refuse(settings, unused, "the file holds its NMS, which does not change")
     elif asked.suppression != "soft-gaussian":
-        note(settings, {"sigma"}, f"--suppression {asked.suppression} does not use")
+        refuse(settings, {"sigma"}, f"--suppression {asked.suppression} has no such value")
+
+
+def note_batch(settings: ToolSettings, own: int | None) -> None:
+    """Say that a file fixes the number of images a pass, where another one was asked for."""
+    if "batch" in settings.model_fields_set:
+        print(f"--batch: the file takes batches of {own}, and gets those")
 
 
 def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
@@ -53,9 +60,9 @@ def _past(asked: NmsSettings, file: NmsSettings) -> set[str]:
     return {name for name, is_past in past.items() if is_past}
 
 
-def note(settings: ToolSettings, unused: Set[str], reason: str) -> None:
-    """Name those of the unused flags that were given, in one line."""
-    names = sorted(settings.model_fields_set & unused)
+def refuse(settings: ToolSettings, without_effect: Set[str], reason: str) -> None:
+    """Raise DetectorError that names those of the fields that were given."""
+    names = sorted(settings.model_fields_set & without_effect)
     if names:
         flags = ", ".join(flag_of(type(settings), name) for name in names)
-        print(f"{reason}: {flags}")
+        raise DetectorError(f"{flags}: {reason}; leave {'it' if len(names) == 1 else 'them'} out")

@@ -1,0 +1,93 @@
+"""Flags without effect are refused, so that nobody believes that they did something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.cli.refused import check_effect, given
+from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.exported import INPUT, ExportedBackend
+from detector.settings import DetectSettings, NmsSettings, ToolSettings, ValSettings
+from detector.utils.errors import DetectorError
+from tests.runtime.conftest import CARD, FakeBackend, FakeClassifier
+
+FILE = NmsSettings(confidence=0.3, max_detections=10)
+HELD = "the file holds its NMS, which does not change"
+
+
+def file_with_suppression() -> ExportedBackend:
+    card = CARD.model_copy(update={"nms": FILE})
+    inputs = {INPUT: (None, 3, None, None)}
+    return ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(SUPPRESSED, ()))
+
+
+def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
+    """The error, or nothing."""
+    try:
+        check_effect(settings, backend, asked)
+    except DetectorError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({}, ""),  # the defaults of detect are not asked for
+        ({"confidence": 0.3, "max_detections": 10}, ""),
+        ({"confidence": 0.4, "max_detections": 9, "classes": ("cat",)}, ""),
+        ({"confidence": 0.2}, f"--confidence: {HELD}; leave it out"),
+        ({"confidence": 0.4, "max_detections": 11}, f"--max-detections: {HELD}; leave it out"),
+        ({"iou": 0.5, "multi_label": True}, f"--iou, --multi-label: {HELD}; leave them out"),
+    ],
+)
+def test_a_file_that_decides(flags, line):
+    settings = DetectSettings(weights="x.onnx", source="y", **flags)
+    assert message_of(settings, file_with_suppression(), settings.nms(CARD.names)) == line
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({}, ""),
+        ({"sigma": 3}, "--sigma: --suppression nms has no such value; leave it out"),
+        (
+            {"sigma": 3, "suppression": "fusion"},
+            "--sigma: --suppression fusion has no such value; leave it out",
+        ),
+        ({"sigma": 3, "suppression": "soft-gaussian"}, ""),
+    ],
+)
+def test_sigma(flags, line):
+    settings = ValSettings(weights="x", **flags)
+    assert message_of(settings, FakeBackend(), settings.nms()) == line
+
+
+def test_a_network_without_boxes():
+    settings = DetectSettings(weights="x", source="y", txt=True, sigma=1)
+    expected = "--sigma, --txt: a classifier has no boxes; leave them out"
+    assert message_of(settings, FakeClassifier(), settings.nms(CARD.names)) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({}, ""),
+        ({"batch": 1}, ""),
+        ({"batch": 64}, "--batch: the file takes batches of 1, and gets those\n"),
+    ],
+)
+def test_a_file_for_one_image(flags, line, capsys):
+    settings = ValSettings(weights="x", **flags)
+    check_effect(settings, FakeBackend(batch_size=1), settings.nms())
+    assert capsys.readouterr().out == line
+
+
+def test_given():
+    settings = ValSettings(weights="x", certificate=False, iou=0.0, split="train")
+    assert given(settings, ("certificate", "iou", "confidence", "split")) == [
+        "--iou", "--split"
+    ]  # fmt: skip
