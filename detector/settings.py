@@ -372,6 +372,10 @@ class InfoSettings(ToolSettings):
     )
 
 
+class CheckSettings(ToolSettings):
+    """Versions, devices, cores, matrix instructions, installed extras, writable folders."""
+
+
 class AnchorSettings(ToolSettings, DataSettings):
     """Fit anchors to a data set."""
 

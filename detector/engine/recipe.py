@@ -5,6 +5,7 @@ Defaults < quick-start block of the data set < preset file < flags.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from detector.data.formats.definition import load_definition
 from detector.model.model_file import read_model_file
 from detector.registry import contract
 from detector.settings import BUILT_IN_DATA, TrainSettings
+from detector.utils import synonyms
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import find_file, read_yaml, validate
 
@@ -64,7 +66,9 @@ def _quickstart(data: str, data_root: Path | None, cfg: str | None) -> dict[str,
 
 def _preset(path: str) -> dict[str, Any]:
     file = read_yaml(find_file(path, "cfg"))
-    values = given_values(validate(TrainSettings, file))
+    values = given_values(
+        validate(TrainSettings, file, suggest=partial(synonyms.key_hint, "train"))
+    )
     for name in NOT_IN_PRESETS:
         if values.pop(name, None):
             key = TrainSettings.model_fields[name].alias or name

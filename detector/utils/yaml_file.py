@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,9 @@ _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
 
 Key = str | int
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
+
+Suggest = Callable[[str, Any], str]
+"""From an unknown key and its value to how the error goes on, or to nothing."""
 
 
 class Strict(pydantic.BaseModel):
@@ -181,9 +185,20 @@ def read_yaml(path: str | Path) -> YamlFile:
 
 
 def validate(
-    model: type[ModelT], file: YamlFile, value: Any = None, at: tuple[Key, ...] = ()
+    model: type[ModelT],
+    file: YamlFile,
+    value: Any = None,
+    at: tuple[Key, ...] = (),
+    suggest: Suggest | None = None,
 ) -> ModelT:
     """Check a file's values (or the ``value`` that stands ``at`` keys) against a model.
+
+    Args:
+        model: what the values must fit.
+        file: where they stand.
+        value: they themselves; default: all that the file holds.
+        at: keys that lead to them.
+        suggest: is asked about an unknown key before the nearest name is looked up.
 
     Raises:
         DetectorError: the first problem, as one line with file and line.
@@ -197,7 +212,7 @@ def validate(
     except pydantic.ValidationError as error:
         # A misspelt key comes before the key that it leaves missing.
         problem = min(error.errors(), key=lambda problem: problem["type"] == "missing")
-        raise file.error(explain(model, problem), *at, *problem["loc"]) from error
+        raise file.error(explain(model, problem, suggest), *at, *problem["loc"]) from error
 
 
 _EXPECTED = {
@@ -225,13 +240,14 @@ _EXPECTED = {
 """pydantic's kinds of problems, in words; it has more, which keep pydantic's own."""
 
 
-def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
-    """One sentence for one of pydantic's problems."""
+def explain(model: type[pydantic.BaseModel], problem: Any, suggest: Suggest | None = None) -> str:
+    """Return one sentence for one of pydantic's problems; ``suggest`` as in :func:`validate`."""
     keys = [str(key) for key in problem["loc"]]
     name = ".".join(keys)
     if problem["type"] in ("extra_forbidden", "invalid_key"):
         known = _fields_at(model, keys[:-1])
-        hint = nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
+        hint = suggest(name, problem.get("input")) if suggest is not None else ""
+        hint = hint or nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
         return f"unknown key {name!r}{hint}"
     if problem["type"] == "missing":
         return f"key {name!r} is missing"
