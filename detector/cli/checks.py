@@ -1,4 +1,4 @@
-"""``checks``: what of this product works on this machine, and what the machine has.
+"""``checks``: installed libraries, devices, instructions and writable folders of this machine.
 
 Works without torch, which is asked for its devices where it is installed. No socket is opened.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says about this machine; all of it empty where torch cannot be imported."""
+    """Torch's version, devices and view of the CPU; all empty where it cannot be imported."""
 
     version: str | None = None
     devices: tuple[Device, ...] = ()
@@ -85,7 +84,7 @@ def ask_torch() -> Torch:
 
 
 def _extras(torch: Torch) -> dict[str, list[Library]]:
-    """Required libraries by extra; a torch that cannot be imported counts as absent."""
+    """Return required libraries by extra; a torch that cannot be imported counts as absent."""
     return {
         extra: [
             replace(library, version=torch.version) if library.name == "torch" else library
@@ -96,7 +95,7 @@ def _extras(torch: Torch) -> dict[str, list[Library]]:
 
 
 def _machine(torch: Torch) -> dict[str, Any]:
-    """Versions and hardware; what nobody says is None."""
+    """Return versions and hardware; what nobody says is None."""
     info = machine.cpu_info()
     total, available = machine.memory()
     return {
@@ -134,7 +133,7 @@ def _machine_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _library_rows(extras: Mapping[str, Sequence[Library]]) -> list[tuple[str, str]]:
-    """A row an extra, smallest first: what is missing, and versions that no row above has."""
+    """Return a row an extra, smallest first: what it lacks, and versions that no row above has."""
     if not extras:
         return [("libraries", f"{UNKNOWN}, {DISTRIBUTION} is not installed by pip")]
     rows, named = [], set[str]()
@@ -152,19 +151,19 @@ def _library_rows(extras: Mapping[str, Sequence[Library]]) -> list[tuple[str, st
 
 
 def _lack(library: Library) -> str:
-    """``torch``, or ``torch 2.9 (<3,>=2.10)`` where that version is installed."""
+    """Return ``torch``, or ``torch 2.9 (<3,>=2.10)`` where that version is installed."""
     if library.version is None:
         return library.name
     return f"{library.name} {library.version} ({library.bounds})"
 
 
 def _folders() -> dict[str, Folder]:
-    """What commands write to by default, by name."""
+    """Return the folders that commands write to by default, by name."""
     places = {
         "current folder": Path(),
         "runs": Path("runs"),
         "cache": TrainSettings.model_fields["cache_dir"].default,
-        "temporary files": Path(tempfile.gettempdir()),
+        "temporary files": machine.temporary_folder(),
     }
     return {name: machine.folder(path) for name, path in places.items()}
 
@@ -180,7 +179,7 @@ def _folder_rows(folders: Mapping[str, Folder]) -> list[tuple[str, str]]:
 
 
 def _note(torch: Torch) -> str:
-    """What a missing torch means."""
+    """Say what works without torch, where it is missing."""
     if torch.version is not None:
         return ""
     reason = f"cannot be imported ({torch.problem})" if torch.problem else "is not installed"
@@ -191,7 +190,7 @@ def _note(torch: Torch) -> str:
 
 
 def _check_base() -> None:
-    """Raise what keeps the base from working; a library's own libraries may be missing."""
+    """Raise an error if the base cannot be imported: a library's own libraries may be missing."""
     try:
         importlib.import_module("detector.utils.opencv")
     except ImportError as error:

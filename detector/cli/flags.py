@@ -184,7 +184,7 @@ def _unexpected(rest: Sequence[str], settings: type[Strict], suggest: Suggest) -
 
 
 def _assigned(name: str, value: str, settings: type[Strict], suggest: Suggest) -> str:
-    """``data=x`` → ``--data x``; of a word of other projects what stands for it."""
+    """Spell ``data=x`` as ``--data x``; for a word of other projects name what stands for it."""
     flags = {flag_of(settings, field): field for field in settings.model_fields}
     flag = _spelt(name)
     if flag not in flags:

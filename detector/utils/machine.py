@@ -1,6 +1,6 @@
-"""What this machine has: the CPU's name and instructions, memory, and folders that can be written.
+"""Facts about this machine: the CPU's name and instructions, memory, folders and their free space.
 
-Nothing is installed, started or left behind to find out. What a system does not say is None.
+No process is started and nothing is left behind. A fact that a system does not tell is None.
 """
 
 from __future__ import annotations
@@ -118,8 +118,16 @@ def folder(path: str | Path) -> Folder:
     return Folder(path, free, problem)
 
 
+def temporary_folder() -> Path:
+    """Return the folder for temporary files, or the one that was meant where none can be used."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path(os.environ.get("TMPDIR", "/tmp"))
+
+
 def _fields(path: Path, until_blank: bool = False) -> dict[str, str]:
-    """``Name : value`` lines of a file of Linux's ``/proc``."""
+    """Read ``name : value`` lines of a file of Linux's ``/proc``; empty if there is none."""
     try:
         lines: Iterable[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a distribution requires, by extra, and which of it is installed.
+"""Requirements of a distribution by extra, and the installed versions.
 
 Reads the metadata that pip left; nothing is imported, and nobody is asked for newer versions.
 """
@@ -12,7 +12,7 @@ from importlib import metadata
 from detector.utils.system import installed_versions
 
 BASE = "base"
-"""What is required without an extra."""
+"""The name under which requirements without an extra are listed."""
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*\(?([^;)]*)\)?\s*(?:;(.*))?")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
@@ -79,7 +79,7 @@ def in_bounds(version: str, bounds: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """``2.10.0+cpu`` → (2, 10): without a local part, and without zeros at the end."""
+    """Return (2, 10) of ``2.10.0+cpu``: without a local part, and without zeros at the end."""
     release = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
     numbers = [int(part) for part in release.group().split(".")] if release else []
     while numbers and numbers[-1] == 0:

@@ -1,4 +1,4 @@
-"""Words of other projects, and what stands for them here: one table for flags and presets.
+"""Table of other projects' words and what stands for them here, for flags and presets.
 
 People who come from Ultralytics, YOLOv5, torchvision, timm, detectron2 or MMDetection type what
 they know. A word of the table is never acted on: the error names what to write instead, or says in
@@ -340,7 +340,7 @@ def _hint(answer: str, value: object, spell: Callable[[re.Match[str]], str]) -> 
 
 
 def _as_key(flag: re.Match[str]) -> str:
-    """``--precision fp16`` → ``precision: fp16``, ``--no-pictures`` → ``pictures: false``."""
+    """Spell ``--precision fp16`` as ``precision: fp16``, ``--no-draw`` as ``draw: false``."""
     negated, name, value = flag.groups()
     value = "false" if negated else value
     return name.replace("-", "_") + (f": {value}" if value else "")

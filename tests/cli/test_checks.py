@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -127,6 +128,25 @@ def test_a_base_that_does_not_work(monkeypatch, capsys):
     assert printed.out.startswith("detector ")
     assert printed.err.startswith("error: the base cannot be imported: ")
     assert printed.err.count("\n") == 1
+
+
+def test_devices_of_torch(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", ["first", "second"].__getitem__)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda number: SimpleNamespace(total_memory=number + 5)
+    )
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 7)
+    assert ask_torch().devices == (
+        Device("cuda:0", "first", 5),
+        Device("cuda:1", "second", 6),
+        Device("mps", "Apple GPU", 7),
+    )
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)  # torch 2.10
+    assert ask_torch().cpu_capabilities is None
 
 
 def test_torch_is_asked(monkeypatch):

@@ -89,6 +89,18 @@ def test_folders(tmp_path: Path, monkeypatch):
     assert folder("runs").path == tmp_path / "runs"
 
 
+def test_temporary_folder(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(machine.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert machine.temporary_folder() == tmp_path
+
+    def refuse() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(machine.tempfile, "gettempdir", refuse)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    assert machine.temporary_folder() == tmp_path / "gone"
+
+
 def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
