@@ -408,6 +408,10 @@ class InfoSettings(ToolSettings):
     )
 
 
+class CheckSettings(ToolSettings):
+    """Versions, devices, cores, matrix instructions, installed extras, writable folders."""
+
+
 class AnchorSettings(ToolSettings, DataSettings, AnchorMatchSettings):
     """Fit anchors to a data set."""
 

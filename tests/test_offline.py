@@ -140,6 +140,33 @@ def test_detect_without_torch(
     assert len((out / "detections.jsonl").read_text().splitlines()) == 5
 
 
+def test_checks_without_torch(tmp_path: Path):
+    """It says that torch is absent and what that means, and opens no socket to find out more."""
+    file = tmp_path / "checks.json"
+    done = run_tools(NO_SOCKETS + NO_TORCH, ["checks", "--json", file])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nbase                 complete: numpy " in done.stdout
+    assert "\nextra train          lacks torch: " in done.stdout
+    assert (
+        "\ntorch is not installed: detect runs .onnx and .xml files; training and measuring need "
+        "the extra train, writing such files the extra export: pip install 'repdet[export]'\n"
+    ) in done.stdout
+    found = json.loads(file.read_text())
+    assert (found["torch"], found["devices"]) == (None, [])
+    assert {name: extra["complete"] for name, extra in found["extras"].items()} == {
+        "base": True,
+        "runtime": True,
+        "train": False,
+        "export": False,
+    }
+
+
+def test_checks_with_torch():
+    done = run_tools(NO_SOCKETS, ["checks"])
+    assert "ASKED" not in done.stderr
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("weights", ["finder", "finder_pt2"])
 def test_other_files_say_what_they_need(
     weights: str, finder_images: Path, request: pytest.FixtureRequest

@@ -14,13 +14,25 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from detector.utils.errors import DetectorError, nearest
-from detector.utils.yaml_file import Strict, explain
+from detector.utils.yaml_file import Strict, Suggest, explain
 
 SettingsT = TypeVar("SettingsT", bound=Strict)
 
 
-def parse(settings: type[SettingsT], words: Sequence[str], program: str) -> SettingsT:
+def parse(
+    settings: type[SettingsT],
+    words: Sequence[str],
+    program: str,
+    suggest: Suggest = lambda word, value: "",
+) -> SettingsT:
     """Flags → settings; ``model_fields_set`` holds the ones that were given.
+
+    Args:
+        settings: whose fields are the flags.
+        words: of the command line.
+        program: what the help calls it.
+        suggest: from an unknown flag and its value to how the error goes on, or to nothing; is
+            asked before the nearest flag is looked up.
 
     Raises:
         DetectorError: unknown flag, missing flag, or a value that does not fit.
@@ -28,7 +40,7 @@ def parse(settings: type[SettingsT], words: Sequence[str], program: str) -> Sett
     """
     found, rest = _parser(settings, program).parse_known_args(words)
     if rest:
-        raise DetectorError(_unexpected(rest[0], settings))
+        raise DetectorError(_unexpected(rest, settings, suggest))
     values = vars(found)
     for name, value in values.items():
         if value in ("", [""]):
@@ -168,15 +180,32 @@ def _listed(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"not a JSON list ({error}), found {text!r}") from error
 
 
-def _unexpected(word: str, settings: type[Strict]) -> str:
-    word = word.partition("=")[0]
+def _unexpected(rest: Sequence[str], settings: type[Strict], suggest: Suggest) -> str:
+    """Say what to write in place of the first of the words that no flag takes."""
+    word, equals, value = rest[0].partition("=")
     if not word.startswith("-"):
-        return f"unexpected word {word!r}; several values are written as a,b,c"
+        hint = _assigned(word, value, settings, suggest) if equals else suggest(word, value)
+        hint = hint or "; several values are written as a,b,c"
+        return f"unexpected word {rest[0]!r}{hint}"
     elsewhere = settings.elsewhere(word[2:].replace("-", "_"), _spelt)
     if elsewhere:
         return f"{word} {elsewhere}"
-    hint = _nearest_flag(word, settings) if word.startswith("--") else ""
+    if not equals and len(rest) > 1 and not rest[1].startswith("-"):
+        value = rest[1]
+    hint = suggest(word, value) or (_nearest_flag(word, settings) if word[:2] == "--" else "")
     return f"unknown flag {word!r}{hint or '; see --help'}"
+
+
+def _assigned(name: str, value: str, settings: type[Strict], suggest: Suggest) -> str:
+    """Spell ``data=x`` as ``--data x``; for a word of other projects name what stands for it."""
+    flags = {flag_of(settings, field): field for field in settings.model_fields}
+    flag = _spelt(name)
+    if flag not in flags:
+        return suggest(name, value)
+    if _type(settings.model_fields[flags[flag]].annotation) is bool:
+        is_off = value.lower() in ("false", "no", "off", "0")
+        return f": here it is {flag.replace('--', '--no-', 1) if is_off else flag}"
+    return f": here it is {shlex.join([flag, value])}"
 
 
 def _nearest_flag(word: str, settings: type[Strict]) -> str:

@@ -11,12 +11,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from typing import Any, NamedTuple
 
+from detector import __version__
 from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse
-from detector.utils import system
+from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest
 from detector.utils.yaml_file import write_text
 
@@ -46,6 +48,7 @@ TOOLS = {
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
     "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),
+    "checks": Tool(typed.CheckSettings, "detector.cli.checks:checks"),
     "benchmark train": Tool(
         benchmarks.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"
     ),
@@ -70,9 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview("detector"))
         return 0 if words else EXIT_ERROR
+    if words[0] == "--version":
+        print(f"detector {__version__}")
+        return 0
     if words[0] not in SCRIPTS:
-        hint = nearest(words[0], SCRIPTS) or f"; expected {', '.join(SCRIPTS)}"
-        return _fail(f"unknown subcommand {words[0]!r}{hint}")
+        return _fail(f"unknown subcommand {words[0]!r}{_nearest_tool(words)}")
     return run_tool(words[0], words[1:], program=f"detector {words[0]}")
 
 
@@ -112,7 +117,7 @@ def _run(name: str, words: list[str], program: str) -> int:
         name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
     tool = TOOLS[name]
     kind = _named(tool.settings_for)(words) if tool.settings_for else tool.settings
-    settings = parse(kind, words, program)
+    settings = parse(kind, words, program, partial(synonyms.flag_hint, name))
     with _quiet_beside_main():
         figures = _named(tool.function)(settings)
     if settings.json_file is not None and system.is_main():
@@ -173,6 +178,16 @@ def _choose_subject(program: str, name: str, subjects: Sequence[str], words: Seq
     found = f"found {words[0]!r}" if words else "found nothing"
     hint = nearest(words[0], subjects) if words else ""
     return _fail(f"{program}: expected one of {', '.join(subjects)}, {found}{hint}")
+
+
+def _nearest_tool(words: Sequence[str]) -> str:
+    """Name what stands for a subcommand of other projects, else the nearest one, else all."""
+    word = next((word for word in words if word.startswith("mode=")), words[0])
+    word = word.removeprefix("mode=")
+    known = word if word in SCRIPTS else synonyms.COMMANDS.get(word.replace("_", "-").lower())
+    if known is not None:
+        return f": here it is {known}" if known in SCRIPTS else f": {known}"
+    return nearest(word, SCRIPTS) or f"; expected {', '.join(SCRIPTS)}"
 
 
 def _overview(program: str, prefix: str = "") -> str:

@@ -7,7 +7,7 @@ of the start weights, says which settings there are beside those of every traini
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from detector.model.builder import row_contracts
 from detector.model.model_file import check_model_file, read_model_file
 from detector.registry import contract
 from detector.settings import BUILT_IN_DATA, TrainSettings
+from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
 from detector.utils.yaml_file import Strict, YamlFile, explain, read_yaml, validate
@@ -256,7 +257,8 @@ def _read(file: YamlFile, kind: type[TrainSettings]) -> tuple[TrainSettings, lis
     left_out = list(_of_other_heads(content, kind)) if file.path.name == RUN_SETTINGS else []
     if left_out:
         content = {key: value for key, value in content.items() if key not in left_out}
-    return validate(kind, file, content), left_out
+    suggest = partial(synonyms.key_hint, "train")
+    return validate(kind, file, content, suggest=suggest), left_out
 
 
 def _of_other_heads(content: Any, kind: type[TrainSettings]) -> Iterator[str]:

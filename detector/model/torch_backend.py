@@ -17,6 +17,7 @@ from detector.runtime.nms.nms import nms as numpy_nms
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest
+from detector.utils.synonyms import device_hint
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What people ask for; torch knows more."""
@@ -78,7 +79,8 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        hint = nearest(name, DEVICES) or f"; expected {', '.join(DEVICES)} or cuda:1"
+        hint = device_hint(name) or nearest(name, DEVICES)
+        hint = hint or f"; expected {', '.join(DEVICES)} or cuda:1"
         raise DetectorError(f"unknown device {name!r}{hint}") from error
     try:
         torch.empty(0, device=device)

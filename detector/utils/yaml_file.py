@@ -34,6 +34,9 @@ _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
 Key = str | int
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
+Suggest = Callable[[str, Any], str]
+"""From an unknown key and its value to how the error goes on, or to nothing."""
+
 
 class Strict(pydantic.BaseModel):
     """Base of all settings: unknown keys are errors, and values do not change."""
@@ -192,9 +195,20 @@ def read_yaml(path: str | Path) -> YamlFile:
 
 
 def validate(
-    model: type[ModelT], file: YamlFile, value: Any = None, at: tuple[Key, ...] = ()
+    model: type[ModelT],
+    file: YamlFile,
+    value: Any = None,
+    at: tuple[Key, ...] = (),
+    suggest: Suggest | None = None,
 ) -> ModelT:
     """Check a file's values (or the ``value`` that stands ``at`` keys) against a model.
+
+    Args:
+        model: what the values must fit.
+        file: where they stand.
+        value: they themselves; default: all that the file holds.
+        at: keys that lead to them.
+        suggest: is asked about an unknown key before the nearest name is looked up.
 
     Raises:
         DetectorError: the first problem, as one line with file and line.
@@ -208,7 +222,7 @@ def validate(
     except pydantic.ValidationError as error:
         # A misspelt key comes before the key that it leaves missing.
         problem = min(error.errors(), key=lambda problem: problem["type"] == "missing")
-        raise file.error(explain(model, problem), *at, *problem["loc"]) from error
+        raise file.error(explain(model, problem, suggest), *at, *problem["loc"]) from error
 
 
 _EXPECTED = {
@@ -236,8 +250,8 @@ _EXPECTED = {
 """pydantic's kinds of problems, in words; it has more, which keep pydantic's own."""
 
 
-def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
-    """One sentence for one of pydantic's problems."""
+def explain(model: type[pydantic.BaseModel], problem: Any, suggest: Suggest | None = None) -> str:
+    """Return one sentence for one of pydantic's problems; ``suggest`` as in :func:`validate`."""
     keys = [str(key) for key in problem["loc"]]
     name = ".".join(keys)
     if problem["type"] in ("extra_forbidden", "invalid_key"):
@@ -245,7 +259,8 @@ def explain(model: type[pydantic.BaseModel], problem: Any) -> str:
         if elsewhere:
             return f"{name} {elsewhere}"
         known = _fields_at(model, keys[:-1])
-        hint = nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
+        hint = suggest(name, problem.get("input")) if suggest is not None else ""
+        hint = hint or nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
         return f"unknown key {name!r}{hint}"
     if problem["type"] == "missing":
         return f"key {name!r} is missing"

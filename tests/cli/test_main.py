@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import detector
 from detector import cli
 from detector.cli import main, run_tool
 from detector.cli.main import EXIT_SIGNAL, SCRIPTS, TOOLS
@@ -24,12 +25,13 @@ WRONG = [
     ("Train", "unknown subcommand 'Train'; did you mean 'train'?"),
     (
         "zzz --weights w",
-        "unknown subcommand 'zzz'; expected train, val, detect, export, info, anchors, benchmark",
+        "unknown subcommand 'zzz'; expected train, val, detect, export, info, anchors, checks, "
+        "benchmark",
     ),
     (
         "--weights w",
         "unknown subcommand '--weights'; expected train, val, detect, export, info, anchors, "
-        "benchmark",
+        "checks, benchmark",
     ),
     # a subject that is missing or unknown
     (
@@ -49,16 +51,69 @@ WRONG = [
     ("anchors --data d", "--cfg is missing"),
     # a flag that is unknown
     (f"{DETECT} --confidense 0.3", "unknown flag '--confidense'; did you mean '--confidence'?"),
-    (f"{DETECT} --conf 0.3", "unknown flag '--conf'; did you mean '--confidence'?"),
-    (f"{DETECT} --img=64", "unknown flag '--img'; did you mean '--imgsz'?"),
+    (f"{DETECT} --conf 0.3", "unknown flag '--conf': here it is --confidence"),
+    (f"{DETECT} --img=64", "unknown flag '--img': here it is --imgsz"),
     (f"{DETECT} --skip_bad", "unknown flag '--skip_bad'; did you mean '--skip-bad'?"),
     (f"{DETECT} --no-drow", "unknown flag '--no-drow'; did you mean '--no-draw'?"),
     (f"{DETECT} --no-batch", "unknown flag '--no-batch'; did you mean '--batch'?"),
     (f"{DETECT} --zzzzzzzz", "unknown flag '--zzzzzzzz'; see --help"),
     (f"{DETECT} -c 0.3", "unknown flag '-c'; see --help"),
-    ("train --lr 0.1", "unknown flag '--lr'; see --help"),
-    ("train --batch-size 4", "unknown flag '--batch-size'; did you mean '--batch'?"),
+    ("train --lr 0.1", "unknown flag '--lr': here it is --learning-rate"),
+    ("train --batch-size 4", "unknown flag '--batch-size': here it is --batch"),
     ("val --weights w --epochs 3", "unknown flag '--epochs'; see --help"),
+    # words of other projects; the whole table: tests/utils/test_synonyms.py
+    ("train --lr0 0.01", "unknown flag '--lr0': here it is --learning-rate"),
+    ("train --LR0=0.01", "unknown flag '--LR0': here it is --learning-rate"),
+    ("train --close_mosaic 5", "unknown flag '--close_mosaic': here it is --close-mixing"),
+    ("train --model yolov5n.yaml", "unknown flag '--model': here it is --cfg"),
+    ("train --model=yolov5n.pt", "unknown flag '--model': here it is --weights"),
+    (
+        "train --model yolov5n",
+        "unknown flag '--model': a model file is --cfg, trained weights are --weights",
+    ),
+    ("train --half", "unknown flag '--half': here it is --precision fp16"),
+    ("train --cos-lr", "unknown flag '--cos-lr': here it is --schedule cosine"),
+    (
+        "train --launcher pytorch",
+        "unknown flag '--launcher': torchrun --nproc-per-node N -m detector train, N processes",
+    ),
+    ("val --weights w --rect", "unknown flag '--rect': here it is --letterbox rectangle"),
+    ("val --weights w --task test", "unknown flag '--task': here it is --split test"),
+    (f"{DETECT} --project runs", "unknown flag '--project': here it is --output"),
+    (f"{DETECT} --nosave", "unknown flag '--nosave': here it is --no-draw"),
+    (
+        f"{DETECT} --save-crop",
+        "unknown flag '--save-crop': crops come from Python: detections.crops(image)",
+    ),
+    ("export --weights w --include onnx", "unknown flag '--include': here it is --format"),
+    ("info --model yolov5n", "unknown flag '--model': here it is --cfg"),
+    # a word with an equals sign
+    ("train data=bccd epochs=3", "unexpected word 'data=bccd': here it is --data bccd"),
+    ("train data=a'b", """unexpected word "data=a'b": here it is --data 'a'"'"'b'"""),
+    ("train sync_bn=True", "unexpected word 'sync_bn=True': here it is --sync-bn"),
+    ("train augment=False", "unexpected word 'augment=False': here it is --no-augment"),
+    ("train model=w.pt", "unexpected word 'model=w.pt': here it is --weights"),
+    ("train lr0=0.01", "unexpected word 'lr0=0.01': here it is --learning-rate"),
+    (
+        "train half=False",
+        "unexpected word 'half=False': here it is --precision fp16 where that is true",
+    ),
+    ("train zzz=1", "unexpected word 'zzz=1'; several values are written as a,b,c"),
+    (
+        "detect train data=bccd",
+        "unexpected word 'train': training is a tool of its own: detector train",
+    ),
+    # subcommands of other projects
+    ("predict --weights w", "unknown subcommand 'predict': here it is detect"),
+    ("test --weights w", "unknown subcommand 'test': here it is val"),
+    ("Validate", "unknown subcommand 'Validate': here it is val"),
+    ("mode=train model=w.pt", "unknown subcommand 'mode=train': here it is train"),
+    ("task=detect mode=predict", "unknown subcommand 'task=detect': here it is detect"),
+    (
+        "track --source v.mp4",
+        "unknown subcommand 'track': objects are not followed from frame to frame yet",
+    ),
+    ("version", "unknown subcommand 'version': it is a flag: detector --version"),
     # a value that is missing
     ("detect --weights w.onnx --source", "--source: expected one argument"),
     ("detect --weights --source s", "--weights: expected one argument"),
@@ -176,6 +231,29 @@ def test_figures_are_written_as_json(monkeypatch, tmp_path, capsys):
     assert file.read_text() == '{\n "macs": 7\n}\n'
     assert run_tool("info", ["--cfg", "c", "--json", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}: cannot be written: Is a directory\n"
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detector {detector.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "out", "err"),
+    [
+        (["--version"], 0, f"detector {detector.__version__}\n", ""),
+        (["predict"], 2, "", "error: unknown subcommand 'predict': here it is detect\n"),
+    ],
+)
+def test_python_m_detector(words: list[str], code: int, out: str, err: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "detector", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
 
 
 def test_overview(capsys):

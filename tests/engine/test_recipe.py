@@ -50,6 +50,93 @@ def test_flags_that_no_preset_has(tmp_path: Path, line: str) -> None:
     assert str(caught.value) == f"{preset}:2: {name}: is a flag and not for a preset"
 
 
+# The beginning of each line of YOLOv5's data/hyps/hyp.scratch-low.yaml, as its users have it.
+YOLOV5_HYP = """\
+# YOLOv5 hyperparameters
+lr0: 0.01 # initial learning rate
+lrf: 0.01
+momentum: 0.937
+weight_decay: 0.0005
+warmup_epochs: 3.0
+warmup_momentum: 0.8
+warmup_bias_lr: 0.1
+box: 0.05
+cls: 0.5
+cls_pw: 1.0
+obj: 1.0
+obj_pw: 1.0
+iou_t: 0.20
+anchor_t: 4.0
+fl_gamma: 0.0
+hsv_h: 0.015
+hsv_s: 0.7
+hsv_v: 0.4
+degrees: 0.0
+translate: 0.1
+scale: 0.5
+shear: 0.0
+perspective: 0.0
+flipud: 0.0
+fliplr: 0.5
+mosaic: 1.0
+mixup: 0.0
+copy_paste: 0.0
+"""
+YOLOV5_ANSWERS = {
+    "lr0": "here it is learning_rate",
+    "lrf": "here it is final_fraction",
+    "warmup_momentum": "momentum is the same from the first step: --momentum",
+    "warmup_bias_lr": "biases warm up as weights do, from near 0 over --warmup-epochs",
+    "box": "here it is box_gain",
+    "cls": "here it is class_gain",
+    "cls_pw": "positive examples weigh as much as others; leave it out",
+    "obj": "here it is objectness_gain",
+    "obj_pw": "positive examples weigh as much as others; leave it out",
+    "iou_t": "no loss here has it, leave it out; see --anchor-ratio and --assigner",
+    "anchor_t": "here it is anchor_ratio",
+    "fl_gamma": "focal loss is --class-loss focal and --objectness-loss focal",
+    "perspective": "not built in; see --albumentations",
+}
+
+
+def test_hyperparameters_of_yolov5(tmp_path: Path) -> None:
+    """Each of its keys is one of ours or gets a hint with its line, one after the other."""
+    preset = tmp_path / "hyp.yaml"
+    lines = YOLOV5_HYP.splitlines()
+    answers = {}
+    for _ in YOLOV5_ANSWERS:
+        preset.write_text("\n".join(lines))
+        with pytest.raises(DetectorError) as caught:
+            resolve(TrainSettings(cfg="yolov5n", preset=str(preset)))
+        assert caught.value.line is not None
+        key = lines[caught.value.line - 1].partition(":")[0]
+        prefix = f"{preset}:{caught.value.line}: unknown key {key!r}: "
+        assert str(caught.value).startswith(prefix)
+        answers[key] = str(caught.value).removeprefix(prefix)
+        lines[caught.value.line - 1] = ""
+    assert answers == YOLOV5_ANSWERS
+    preset.write_text("\n".join(lines))
+    assert resolve(TrainSettings(cfg="yolov5n", preset=str(preset)))[0].fliplr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("half: true", "unknown key 'half': here it is precision: fp16"),
+        ("half: false", "unknown key 'half': here it is precision: fp16 where that is true"),
+        ("noplots: true", "unknown key 'noplots': here it is pictures: false"),
+        ("model: yolov5n.yaml", "unknown key 'model': here it is cfg"),
+        ("learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+    ],
+)
+def test_unknown_keys_of_a_preset(tmp_path: Path, line: str, message: str) -> None:
+    preset = tmp_path / "a.yaml"
+    preset.write_text(f"epochs: 3\n{line}\n")
+    with pytest.raises(DetectorError) as caught:
+        resolve(TrainSettings(cfg="yolov5n", preset=str(preset)))
+    assert str(caught.value) == f"{preset}:2: {message}"
+
+
 def test_no_such_preset() -> None:
     message = r"^scrach.yaml: no such file; did you mean 'train/scratch'\?$"
     with pytest.raises(DetectorError, match=message):

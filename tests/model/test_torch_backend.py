@@ -74,8 +74,14 @@ def test_choose_device(monkeypatch: pytest.MonkeyPatch):
     [
         ("cdua", "unknown device 'cdua'; did you mean 'cuda'?"),
         ("CPU", "unknown device 'CPU'; did you mean 'cpu'?"),
-        ("gpu", "unknown device 'gpu'; did you mean 'cpu'?"),
-        ("0", "unknown device '0'; expected auto, cpu, cuda, mps or cuda:1"),
+        ("gpu", "unknown device 'gpu'; expected cuda"),
+        ("gpu:1", "unknown device 'gpu:1'; expected cuda:1"),
+        ("0", "unknown device '0'; expected cuda:0"),
+        (
+            "0,1,2",
+            "unknown device '0,1,2'; a process uses one, start 3 with torchrun --nproc-per-node 3",
+        ),
+        ("-1", "unknown device '-1'; expected auto, cpu, cuda, mps or cuda:1"),
         ("", "unknown device ''; expected auto, cpu, cuda, mps or cuda:1"),
         ("cuda:", "unknown device 'cuda:'; did you mean 'cuda'?"),
     ],

@@ -13,6 +13,7 @@ from detector.runtime.backends.backend import Arrays, ModelCard
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape, one_line
 from detector.runtime.backends.seal import check_seal
 from detector.utils.errors import DetectorError
+from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
@@ -97,7 +98,10 @@ def _provider(device: str, available: list[str]) -> tuple[str, dict[str, str]]:
     if device == "cpu":
         return "CPUExecutionProvider", {}
     if kind != "cuda" or not (number or "0").isdigit():
-        raise DetectorError(f"device {device!r}: an ONNX file runs on 'cpu', 'cuda' or 'cuda:1'")
+        hint = device_hint(device)
+        raise DetectorError(
+            f"device {device!r}: an ONNX file runs on 'cpu', 'cuda' or 'cuda:1'{hint}"
+        )
     if "CUDAExecutionProvider" not in available:
         raise DetectorError(
             f"device {device!r}: this ONNX Runtime has no CUDA; run: pip install onnxruntime-gpu"

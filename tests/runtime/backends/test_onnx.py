@@ -140,6 +140,9 @@ def test_devices(make_onnx, monkeypatch):
     assert fails(path, device="tpu") == (
         "device 'tpu': an ONNX file runs on 'cpu', 'cuda' or 'cuda:1'"
     )
+    assert fails(path, device="0") == (
+        "device '0': an ONNX file runs on 'cpu', 'cuda' or 'cuda:1'; expected cuda:0"
+    )
     assert "'cuda:x'" in fails(path, device="cuda:x")
     import onnxruntime
 
