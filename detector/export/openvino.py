@@ -25,7 +25,7 @@ def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options
         DetectorError: OpenVINO is not installed, or has no form for an operator.
     """
     openvino = import_openvino()
-    content = onnx_model(program, card, replace(options, half=False)).SerializeToString()
+    content = onnx_model(program, card, replace(options, precision="fp32")).SerializeToString()
     try:
         model = openvino.Core().read_model(io.BytesIO(content))
     except RuntimeError as error:
@@ -34,7 +34,7 @@ def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options
     def save(path: Path, metadata: Mapping[str, str]) -> None:
         for key, value in metadata.items():
             model.set_rt_info(value, key)
-        openvino.save_model(model, path, compress_to_fp16=options.half)
+        openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
         seal(path, weights_of(path))
 
     return save

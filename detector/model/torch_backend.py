@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.nms.clusters import by_group
 from detector.runtime.nms.nms import Boxes, Indices, Scores
 from detector.runtime.nms.nms import nms as numpy_nms
-from detector.settings import NmsSettings
+from detector.settings import FloatPrecision, NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest
 
@@ -88,7 +86,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def fastest_precision(device: torch.device) -> Literal["fp32", "fp16", "bf16"]:
+def fastest_precision(device: torch.device) -> FloatPrecision:
     """The precision that a device multiplies matrices fastest in.
 
     On CPUs with bfloat16 matrix tiles (AMX) a training step takes half of float32's time; without

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from detector.export.onnx.half import halve
+from detector.export.onnx.fp16 import store_as_fp16
 from detector.export.onnx.nms import NETWORK_OUTPUTS, with_suppression
 from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
@@ -59,8 +59,8 @@ def onnx_model(program: ExportedProgram, card: ModelCard, options: Options) -> A
     proto = _exported(program, card, options.opset)
     if options.nms is not None:
         proto = with_suppression(proto, options.nms, len(card.names))
-    if options.half:
-        halve(proto)
+    if options.precision == "fp16":
+        store_as_fp16(proto)
     _tidy(proto, card)
     if proto.ByteSize() > MAX_BYTES:
         raise DetectorError(f"exceeds the {MAX_BYTES} bytes that an ONNX file may have")
