@@ -11,9 +11,8 @@ from torch.export import ExportedProgram
 
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
-from detector.export.program import first_line
 from detector.runtime.backends.backend import ModelCard
-from detector.runtime.backends.openvino import import_openvino, weights_of
+from detector.runtime.backends.openvino import import_openvino, reason_of, weights_of
 from detector.runtime.backends.seal import seal
 from detector.utils.errors import DetectorError
 
@@ -29,7 +28,7 @@ def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options
     try:
         model = openvino.Core().read_model(io.BytesIO(content))
     except RuntimeError as error:
-        raise DetectorError(f"cannot be written for OpenVINO: {first_line(error)}") from error
+        raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
 
     def save(path: Path, metadata: Mapping[str, str]) -> None:
         for key, value in metadata.items():

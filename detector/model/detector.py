@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from detector.layers.activation import make_activation
-from detector.model.builder import IMAGE, Row, RowBuilder, one_line
+from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES, class_name_problem
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.registry import contract
 from detector.settings import MEASURING, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess, square_size
-from detector.utils.errors import DetectorError, shown
+from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.yaml_file import YamlFile
 
 MIN_TELLING_SIDE = 16

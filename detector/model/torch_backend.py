@@ -14,7 +14,7 @@ from detector.runtime.nms.nms import Boxes, Indices, Scores
 from detector.runtime.nms.nms import nms as numpy_nms
 from detector.settings import FloatPrecision, NmsSettings
 from detector.structures.preprocess import Preprocess
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest, one_line
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What people ask for; torch knows more."""
@@ -81,7 +81,7 @@ def choose_device(name: str) -> torch.device:
     try:
         torch.empty(0, device=device)
     except Exception as error:  # each kind of device fails in its own way
-        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = one_line(error).split(". ")[0]
         raise DetectorError(f"device {name!r} cannot be used: {reason}") from error
     return device
 

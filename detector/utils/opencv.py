@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 from detector.utils.files import atomic, read_limited
 from detector.utils.image_header import stated_pixels
 
@@ -88,7 +88,7 @@ def decode_image(data: bytes, name: str) -> Image:
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
-        reason = str(error.err if hasattr(error, "err") else error).split("\n")[0]
+        reason = one_line(getattr(error, "err", error))
         if "MAX_IMAGE_PIXELS" in reason:
             reason = "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows"
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
