@@ -35,6 +35,7 @@ except ImportError as error:  # opencv-python needs libGL, the headless build do
     ) from error
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_IMAGE_PIXELS",
     "Image",
     "check_image",
@@ -46,6 +47,12 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset(
+    (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
+    + (".ppm", ".tif", ".tiff", ".webp")
+)
+"""What image files in a folder end in, lower case; a file that is named may have any name."""
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TRAILER_BYTES = 64 * 1024
