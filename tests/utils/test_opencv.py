@@ -50,7 +50,8 @@ def test_every_suffix_is_of_a_format_that_is_read(suffix: str) -> None:
     """Black on the left, white on the right."""
     if not cv2.haveImageWriter(f"a{suffix}"):
         pytest.skip(f"this OpenCV writes no {suffix}")
-    image = np.zeros((64, 96) if suffix == ".pbm" else (64, 96, 3), np.uint8)
+    shape = (64, 96) if suffix in (".pbm", ".pgm") else (64, 96, 3)
+    image = np.zeros(shape, np.uint8)
     image[:, 48:] = 255
     read = decode_image(encoded(suffix, image), "a")
     assert read.shape == (64, 96, 3)
