@@ -33,7 +33,7 @@ def store_as_fp16(proto: Any) -> None:
             continue
         value = numpy_helper.to_array(tensor)
         largest = float(np.abs(value).max(initial=0))
-        if largest > np.finfo(np.float16).max:
+        if largest > float(np.finfo(np.float16).max):
             raise DetectorError(f"a weight is {largest:.3g}, too large for fp16")
         name, stored = tensor.name, f"{tensor.name}/fp16"
         tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), stored))
