@@ -44,7 +44,7 @@ from typing import Annotated, Any
 import pydantic
 from torch import nn
 
-from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.errors import DetectorError, nearest, one_line, shown
 
 ENTRY_POINT_GROUP = "detector.modules"
 MAX_ARGUMENT = 2**31 - 1
@@ -316,6 +316,5 @@ def load_entry_points() -> None:
         except DetectorError:
             raise
         except Exception as error:
-            raise DetectorError(
-                f"entry point {entry_point.name!r} = {entry_point.value!r} does not import: {error}"
-            ) from error
+            place = f"entry point {entry_point.name!r} = {entry_point.value!r}"
+            raise DetectorError(f"{place} does not import: {one_line(error)}") from error

@@ -14,6 +14,16 @@ from detector.utils.yaml_file import Strict
 TaskName = Literal["detect", "classify"]
 """What a network gives: boxes with scores, or one probability for each class."""
 
+FormatName = Literal["onnx", "openvino", "pt2"]
+"""Formats of exported files."""
+
+FloatPrecision = Literal["fp32", "fp16", "bf16"]
+"""What a device multiplies matrices in."""
+
+PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
+"""What the weights of an exported file are stored in; for what each allows see
+:mod:`detector.runtime.backends.precision`."""
+
 BUILT_IN_DATA = "datasets/shapes.yaml"
 """The set that is used where nobody names one: drawn, without a download."""
 
@@ -204,7 +214,7 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     epochs: Count = Field(100, description="passes over the training images")
     batch: Count = Field(16, description="images per forward pass, of all processes together")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Literal["auto", "fp64", "fp32", "fp16", "bf16"] = Field(
+    precision: Literal["auto", "fp64", FloatPrecision] = Field(
         "auto", description="auto: mixed where the device gains from it; fp64: to compare runs"
     )
     sync_bn: bool = Field(False, description="batch norm over the images of all processes' GPUs")
@@ -375,13 +385,15 @@ class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
     """Fuse, write, reload, compare, certify."""
 
     weights: Path = Field(description=".safetensors or a foreign .pt")
-    format: Literal["onnx", "openvino", "pt2"] = Field("onnx", description="format of the file")
+    format: FormatName = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     dynamic: bool = Field(False, description="any batch and any size that the strides divide")
     source: str | None = Field(None, description="real images to compare on; default: drawn ones")
     opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
-    half: bool = Field(False, description="weights of 16 bits; the arithmetic stays of 32")
+    precision: PrecisionName = Field(
+        "fp32", description="of the weights in the file; the arithmetic stays in fp32"
+    )
     nms: bool = Field(False, description="put the suppression that the flags below say in the file")
     split: str = Field("val", description="split to measure on, where --data is given")
     batch: Count = Field(16, description="images per forward pass when measuring")

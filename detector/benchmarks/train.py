@@ -17,7 +17,6 @@ from tabulate import tabulate
 
 from detector.benchmarks.settings import TrainBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
-from detector.engine.accumulation import normalise
 from detector.engine.optim import make_average
 from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
@@ -92,7 +91,7 @@ def _repeat(count: int, step: Callable[[], None]) -> None:
 def bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
     """Forward, loss, backward, optimizer and average, each timed."""
     state = trainer.state
-    images = normalise(batch.images, state.raw_model)
+    images = state.raw_model.normalize(batch.images)
     with _timed(phases, "forward"), trainer.accelerator.autocast():
         maps = state.model(images)
     with _timed(phases, "loss"):
@@ -128,7 +127,7 @@ def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], Non
     criterion = task_of(type(model.head)).criterion(model, settings)
 
     def step() -> None:
-        images = normalise(batch.images, model).contiguous()
+        images = model.normalize(batch.images).contiguous()
         with trainer.accelerator.autocast() if mixed else nullcontext():
             maps = model(images)
         losses = criterion(maps, batch.targets)

@@ -42,7 +42,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         settings.output or settings.weights.with_suffix(""),
         _compared(settings, model, preprocess),
         size_hw=preprocess.size_hw,
-        options=Options(settings.dynamic, settings.opset, settings.half, settings.in_file()),
+        options=Options(settings.dynamic, settings.opset, settings.precision, settings.in_file()),
         labelled=_labelled(settings, model),
         command=f"tools/export.py {written_out(_without_folders(settings))}",
     )

@@ -19,7 +19,7 @@ from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse
 from detector.utils import synonyms, system
-from detector.utils.errors import DetectorError, Interrupted, nearest
+from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 from detector.utils.yaml_file import write_text
 
 EXIT_ERROR = 2
@@ -166,7 +166,7 @@ def _explained(error: Exception) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("detector"):
         return f"{error.name} is not installed; run: pip install -r requirements.txt"
-    reason = " ".join(str(error).split("\n", maxsplit=1)[0].split())
+    reason = one_line(str(error))
     return f"unexpected {type(error).__name__}: {reason}; --debug shows where"
 
 

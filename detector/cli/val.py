@@ -15,8 +15,9 @@ from detector.evaluation.returned import ReturnedOutputs, read_results
 from detector.evaluation.run import Figures
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
-from detector.runtime.backends.certificate import Certificate, Measured, ap_tolerance
+from detector.runtime.backends.certificate import Certificate, Measured
 from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.certified import check_certificate
 from detector.settings import SuppressionSettings, ValSettings
 from detector.utils import system
@@ -62,7 +63,7 @@ def _val(settings: ValSettings) -> dict[str, Any]:
         write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
     print(report(figures, images))
     if certificate is not None and expected is not None:
-        _compare(figures, expected, ap_tolerance(certificate.half))
+        _compare(figures, expected, tolerance_of(certificate.precision).metric)
     return figures.to_dict()
 
 

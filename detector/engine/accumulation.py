@@ -13,7 +13,6 @@ from torch import Tensor
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import Criterion
-from detector.model.detector import Detector
 from detector.structures.samples import Batch
 from detector.utils.collectives import several, total
 from detector.utils.errors import DetectorError
@@ -91,7 +90,7 @@ class Accumulation:
         """Gradients of one batch; returns its losses."""
         share = share.to(self.accelerator.device)
         with self.accelerator.autocast():
-            maps = self.state.model(normalise(share.images, self.state.raw_model))
+            maps = self.state.model(self.state.raw_model.normalize(share.images))
         losses = self.criterion(maps, share.targets)
         agreed = self._agreed(losses)
         # The shares' losses add up to the batch's, where torch takes the mean of the gradients.
@@ -119,15 +118,3 @@ def check_all_used(parameters: Mapping[str, Tensor]) -> None:
             f"these weights have no part in the loss: {', '.join(unused)}; with several processes "
             "each one must, or be frozen"
         )
-
-
-def normalise(images: Tensor, model: Detector) -> Tensor:
-    """(b, 3, h, w) uint8 → the network's input, channels-last, by the model's preprocessing.
-
-    In the type of the model's weights.
-    """
-    dtype = next(model.parameters()).dtype
-    mean = images.new_tensor(model.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
-    scale = images.new_tensor(model.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
-    planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
-    return planes.sub_(mean).div_(scale)

@@ -31,7 +31,7 @@ from detector.settings import TrainSettings, ValSettings
 from detector.structures.samples import Batch
 from detector.utils import system
 from detector.utils.collectives import copy_from_main, several
-from detector.utils.errors import DetectorError, Interrupted, nearest
+from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""
@@ -313,10 +313,8 @@ class Trainer:
             self.state.load_state_dict(state)
             self.provenance["commands"][:0] = [str(command) for command in state["commands"]]
         except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise DetectorError(
-                f"is not a state of this run: {reason}", file=self.run.resumed_from
-            ) from error
+            message = f"is not a state of this run: {one_line(error)}"
+            raise DetectorError(message, file=self.run.resumed_from) from error
 
     # ----------------------------------------------------------------------------- what is told
 
@@ -350,10 +348,8 @@ class Trainer:
         """Raise what a person should read in place of an error of the loop, where there is such."""
         if several() and any(words in str(error) for words in LOST):
             # Asked to stop or not: the launcher's signal to those that are left may come first.
-            reason = str(error).splitlines()[0]
-            raise DetectorError(
-                f"another process of this run was lost ({reason}); {self.run.how_to_go_on()}"
-            ) from error
+            lost = f"another process of this run was lost ({one_line(error)})"
+            raise DetectorError(f"{lost}; {self.run.how_to_go_on()}") from error
         if self.stop.is_asked:  # a signal to all processes ends the loader's workers, too
             raise self.stop.interruption(f"stopped; {self.run.how_to_go_on()}") from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch.export import ExportedProgram
 
@@ -19,9 +18,9 @@ from detector.runtime.backends.backend import ModelCard
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend, weights_of
+from detector.runtime.backends.precision import check_precision
+from detector.settings import FormatName
 from detector.utils.errors import DetectorError
-
-Format = Literal["onnx", "openvino", "pt2"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class FileFormat:
         open: the file → what runs it.
         libraries: distributions that take part in writing and running it.
         beside: further files that belong to it.
-        half: whether it can have weights of 16 bits.
         parts: a file that holds the suppression → its network and that, each by itself; None where
             the format can hold none.
     """
@@ -44,7 +42,6 @@ class FileFormat:
     open: Callable[[Path], ExportedBackend]
     libraries: tuple[str, ...]
     beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()
-    half: bool = True
     parts: Callable[[Path], Parts] | None = None
 
     @property
@@ -66,7 +63,7 @@ class FileFormat:
         return (path, *self.beside(path))
 
 
-FORMATS: dict[Format, FileFormat] = {
+FORMATS: dict[FormatName, FileFormat] = {
     "onnx": FileFormat(
         suffix=".onnx",
         convert=convert_onnx,
@@ -81,21 +78,19 @@ FORMATS: dict[Format, FileFormat] = {
         libraries=("onnx", "onnxscript", "openvino"),
         beside=lambda path: (weights_of(path),),
     ),
-    "pt2": FileFormat(
-        suffix=".pt2", convert=convert_pt2, open=Pt2Backend, libraries=(), half=False
-    ),
+    "pt2": FileFormat(suffix=".pt2", convert=convert_pt2, open=Pt2Backend, libraries=()),
 }
 
 
-def format_for(name: Format, options: Options) -> FileFormat:
-    """The format of that name.
+def format_for(name: FormatName, options: Options) -> FileFormat:
+    """Return the format of that name.
 
     Raises:
         DetectorError: it does not have what is asked for; names the formats that do.
     """
     form = FORMATS[name]
-    for option, asked in (("half", options.half), ("nms", options.nms is not None)):
-        if asked and not getattr(form, option):
-            able = [key for key, other in FORMATS.items() if getattr(other, option)]
-            raise DetectorError(f"--{option} is not for --format {name}; use {' or '.join(able)}")
+    check_precision(options.precision, name)
+    if options.nms is not None and not form.nms:
+        able = [key for key, other in FORMATS.items() if other.nms]
+        raise DetectorError(f"--nms is not for --format {name}; use {' or '.join(able)}")
     return form

@@ -11,9 +11,8 @@ from torch.export import ExportedProgram
 
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
-from detector.export.program import first_line
 from detector.runtime.backends.backend import ModelCard
-from detector.runtime.backends.openvino import import_openvino, weights_of
+from detector.runtime.backends.openvino import import_openvino, reason_of, weights_of
 from detector.runtime.backends.seal import seal
 from detector.utils.errors import DetectorError
 
@@ -25,16 +24,16 @@ def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options
         DetectorError: OpenVINO is not installed, or has no form for an operator.
     """
     openvino = import_openvino()
-    content = onnx_model(program, card, replace(options, half=False)).SerializeToString()
+    content = onnx_model(program, card, replace(options, precision="fp32")).SerializeToString()
     try:
         model = openvino.Core().read_model(io.BytesIO(content))
     except RuntimeError as error:
-        raise DetectorError(f"cannot be written for OpenVINO: {first_line(error)}") from error
+        raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
 
     def save(path: Path, metadata: Mapping[str, str]) -> None:
         for key, value in metadata.items():
             model.set_rt_info(value, key)
-        openvino.save_model(model, path, compress_to_fp16=options.half)
+        openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
         seal(path, weights_of(path))
 
     return save

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.settings import NmsSettings
+from detector.settings import NmsSettings, PrecisionName
 
 DEFAULT_OPSET = 18
 
@@ -21,11 +21,11 @@ class Options:
     Attributes:
         dynamic: any number of images and any size that the strides divide; else one image.
         opset: ONNX operator set; OpenVINO's files are converted from it.
-        half: weights of 16 bits, half the size; the arithmetic stays that of 32 bits.
+        precision: of the weights in the file; the arithmetic stays in fp32.
         nms: suppression inside the file.
     """
 
     dynamic: bool = False
     opset: int = DEFAULT_OPSET
-    half: bool = False
+    precision: PrecisionName = "fp32"
     nms: NmsSettings | None = None

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from detector.model.detector import Detector
 from detector.structures.preprocess import MAX_SIDE
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 
 MAX_BATCH = 4096
 TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)
@@ -62,7 +62,7 @@ def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedP
         with quiet(), torch.no_grad():
             return torch.export.export(graph, (example,), dynamic_shapes=shapes)
     except Exception as error:  # whatever a module of someone else raises while it is traced
-        raise DetectorError(f"the network cannot be traced: {first_line(error)}") from error
+        raise DetectorError(f"the network cannot be traced: {one_line(error)}") from error
 
 
 @contextmanager
@@ -81,10 +81,3 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, as one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."

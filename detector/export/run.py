@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from detector import __version__
-from detector.export.formats import Format, format_for
+from detector.export.formats import format_for
 from detector.export.options import Options
 from detector.export.program import trace
 from detector.export.proof.certify import certify
@@ -22,6 +22,7 @@ from detector.runtime.backends.backend import METADATA_KEY, ModelCard
 from detector.runtime.backends.certificate import Certificate
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_path, certificate_text
+from detector.settings import FormatName
 from detector.utils.errors import DetectorError
 from detector.utils.files import atomic
 
@@ -71,7 +72,7 @@ class ExportReport:
 
 def export(
     model: Detector,
-    format: Format,
+    format: FormatName,
     output: str | Path,
     images: Sequence[Tensor] = (),
     *,
@@ -111,8 +112,8 @@ def export(
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
         save(written[0], _metadata(card))
         parts = form.parts(written[0]) if form.parts and options.nms else None
-        proof = prove(candidate, form.open(written[0]), parts, options.half, labelled)
-        certificate = certify(candidate, proof, form.libraries, options.half, command)
+        proof = prove(candidate, form.open(written[0]), parts, options.precision, labelled)
+        certificate = certify(candidate, proof, form.libraries, options.precision, command)
         certified = card.model_copy(update={"certificate": certificate})
         save(written[0], _metadata(certified))
         proof.check_unchanged(form.open(written[0]))
@@ -129,6 +130,7 @@ def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelC
         stride=model.max_stride,
         task=model.task,
         nms=options.nms,
+        precision=options.precision,
     )
 
 

@@ -20,7 +20,7 @@ import detector.layers  # noqa: F401  (both register their modules)
 from detector.model.keys import MAX_NUMBER
 from detector.model.model_file import ModelFile, RawRow, Source
 from detector.registry import RowContract, contract, registered
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 
 IMAGE = -1
 """Index of the network's input among the sources of a row."""
@@ -290,11 +290,3 @@ def _with_frees(rows: Sequence[Row]) -> list[Row]:
     for source, reader in last_reader.items():
         frees[reader].append(source)
     return [replace(row, frees=tuple(sorted(frees[row.index]))) for row in rows]
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error's message, with its kind where that says more."""
-    message = next(iter(str(error).splitlines()), "")
-    if message and not isinstance(error, LookupError):
-        return message
-    return type(error).__name__ + (f": {message}" if message else "")

@@ -21,14 +21,15 @@ from torch.func import functional_call
 
 from detector.heads.head import hook
 from detector.layers.activation import make_activation
-from detector.model.builder import IMAGE, Row, RowBuilder, one_line
+from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
-from detector.model.keys import MAX_CLASSES, class_name_problem
+from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.registry import contract
 from detector.settings import NmsSettings, TaskName
+from detector.structures.class_names import class_name_problem
 from detector.structures.preprocess import Preprocess, square_size
-from detector.utils.errors import DetectorError, shown
+from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.yaml_file import YamlFile
 
 MIN_TELLING_SIDE = 16
@@ -55,7 +56,7 @@ class Definition:
 class Detector(nn.Module):
     """A network built from rows; the last row is the head, which decides the task.
 
-    ``forward`` takes normalised images, (b, 3, h, w), and returns the head's raw maps, in
+    ``forward`` takes normalized images, (b, 3, h, w), and returns the head's raw maps, in
     training and evaluation alike; ``decode`` makes boxes of them.
     """
 
@@ -134,8 +135,20 @@ class Detector(nn.Module):
                 f"{self.max_stride}; the nearest is {'×'.join(map(str, nearest))}"
             )
 
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalize (b, 3, h, w) uint8 images, as the model's preprocessing does for prediction.
+
+        Returns:
+            The network's input, channels-last, on the images' device, in the type of the weights.
+        """
+        dtype = next(self.parameters()).dtype
+        mean = images.new_tensor(self.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
+        scale = images.new_tensor(self.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
+        planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
+        return planes.sub_(mean).div_(scale)
+
     def forward(self, images: Tensor) -> Any:
-        """(b, 3, h, w) normalised images → the head's raw maps."""
+        """(b, 3, h, w) normalized images → the head's raw maps."""
         maps: dict[int, Any] = {IMAGE: images}
         for row, module in zip(self.plan, self.rows, strict=True):
             inputs = [maps[source] for source in row.sources]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from detector.structures.class_names import class_name_problem
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import shown
 from detector.utils.yaml_file import Strict, YamlFile, validate
@@ -91,18 +92,6 @@ def _check_names(file: YamlFile, keys: ModelKeys) -> None:
     if problem:
         index, what = problem
         raise file.error(f"names: {what}", "names", index)
-
-
-def class_name_problem(names: Sequence[object]) -> tuple[int, str] | None:
-    """Index and fault of the first one that is no text, or the same as one before; or None."""
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            return index, f"expected a class name, found {shown(name)}"
-        if name in seen:
-            return index, f"{shown(name)} stands twice"
-        seen.add(name)
-    return None
 
 
 def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:

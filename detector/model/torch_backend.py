@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,9 +12,9 @@ from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.nms.clusters import by_group
 from detector.runtime.nms.nms import Boxes, Indices, Scores
 from detector.runtime.nms.nms import nms as numpy_nms
-from detector.settings import NmsSettings
+from detector.settings import FloatPrecision, NmsSettings
 from detector.structures.preprocess import Preprocess
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.synonyms import device_hint
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -85,12 +83,12 @@ def choose_device(name: str) -> torch.device:
     try:
         torch.empty(0, device=device)
     except Exception as error:  # each kind of device fails in its own way
-        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = one_line(error).split(". ")[0]
         raise DetectorError(f"device {name!r} cannot be used: {reason}") from error
     return device
 
 
-def fastest_precision(device: torch.device) -> Literal["fp32", "fp16", "bf16"]:
+def fastest_precision(device: torch.device) -> FloatPrecision:
     """The precision that a device multiplies matrices fastest in.
 
     On CPUs with bfloat16 matrix tiles (AMX) a training step takes half of float32's time; without

@@ -26,14 +26,10 @@ from typing import Any
 
 from detector.runtime.shards import Shard
 from detector.utils.errors import DetectorError, nearest
-from detector.utils.opencv import Image, check_image, cv2, read_image
+from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, cv2, read_image
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
 
-IMAGE_SUFFIXES = frozenset(
-    (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
-    + (".ppm", ".tif", ".tiff", ".webp")
-)
 VIDEO_SUFFIXES = frozenset(
     (".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts")
     + (".webm", ".wmv")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 
 MAX_MEMBERS = 100_000
 ZIP_START = b"PK\x03\x04"
@@ -125,5 +125,5 @@ class Archive:
         return DetectorError(f"not an archive of PyTorch: {message}", file=self.path)
 
     def _damaged(self, error: Exception) -> DetectorError:
-        text = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-        return DetectorError(f"damaged or not an archive of PyTorch: {text}", file=self.path)
+        message = f"damaged or not an archive of PyTorch: {one_line(error)}"
+        return DetectorError(message, file=self.path)

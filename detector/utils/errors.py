@@ -9,6 +9,9 @@ from pathlib import Path
 MAX_SHOWN = 60
 """Longest quotation of a value in a message."""
 
+MAX_LINE = 300
+"""Longest quotation of another library's message."""
+
 
 class DetectorError(Exception):
     """A failure that the person at the keyboard can mend.
@@ -32,7 +35,9 @@ class DetectorError(Exception):
     def __str__(self) -> str:
         if self.file is None:
             return self.message
-        place = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        place = " ".join(str(self.file).splitlines())  # a name may hold line breaks
+        if self.line is not None:
+            place += f":{self.line}"
         return f"{place}: {self.message}"
 
 
@@ -74,3 +79,23 @@ def shown(value: object) -> str:
     """
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def one_line(error: BaseException | str) -> str:
+    r"""Return what an exception or a text of another library says, as one line.
+
+    This is its first line that is not blank, and the second one too where the first only announces
+    it by a colon. The kind of an exception stands before a missing key or index, which says little
+    alone, and in place of an empty message. Lines longer than ``MAX_LINE`` are cut.
+
+    >>> one_line(RuntimeError("\nout of memory\n  at kernel.cpp:3"))
+    'out of memory'
+    >>> one_line(KeyError("width"))
+    "KeyError: 'width'"
+    """
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    announces = len(lines) > 1 and lines[0].endswith(":")
+    text = " ".join(lines[: 2 if announces else 1])
+    if isinstance(error, LookupError) or (isinstance(error, BaseException) and not text):
+        text = ": ".join(filter(None, (type(error).__name__, text)))
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 from detector.utils.files import atomic, read_limited
 from detector.utils.image_header import stated_pixels
 
@@ -35,6 +35,7 @@ except ImportError as error:  # opencv-python needs libGL, the headless build do
     ) from error
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_IMAGE_PIXELS",
     "Image",
     "check_image",
@@ -46,6 +47,12 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset(
+    (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
+    + (".ppm", ".tif", ".tiff", ".webp")
+)
+"""What image files in a folder end in, lower case; a file that is named may have any name."""
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TRAILER_BYTES = 64 * 1024
@@ -88,7 +95,7 @@ def decode_image(data: bytes, name: str) -> Image:
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
-        reason = str(error.err if hasattr(error, "err") else error).split("\n")[0]
+        reason = one_line(getattr(error, "err", error))
         if "MAX_IMAGE_PIXELS" in reason:
             reason = "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows"
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error

@@ -23,7 +23,7 @@ FLAG = re.compile(r"--(no-)?([a-z][a-z-]*)(?: (\S+))?")
 
 _OFF = ("false", "no", "off", "0")
 
-_FILE_DECIDES = "the weights file decides: detector export --half writes weights of 16 bits"
+_FILE_DECIDES = "the weights file decides: detector export --precision fp16 writes weights of 16 bits"
 _ONE_LOOK = "boxes are drawn in one way, with name and score, or not at all: --no-draw"
 _CLASSES = "classes and their names come from the data set, or are stored with the weights"
 
@@ -228,8 +228,8 @@ _DETECT: dict[str, Answer] = {
 _EXPORT: dict[str, Answer] = {
     "include": "--format",
     "opset-version": "--opset",
-    "fp16": "--half",
-    "int8 per-tensor": "files have weights of 32 bits, or of 16 with --half",
+    "fp16 half amp": "--precision fp16",
+    "int8 per-tensor": "files have weights of 32 bits, or of 16 with --precision fp16",
     "batch-size batchsize bs": "a file takes one image at a time, or any number with --dynamic",
     "dynamic-axes dynamic-batch dynamic-export": "--dynamic",
     "end2end": "--nms",

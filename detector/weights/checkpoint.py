@@ -26,7 +26,7 @@ from detector.model.detector import Definition, Detector, rebuild
 from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.files import atomic
 from detector.utils.yaml_file import Strict, explain
 from detector.weights.interop.ssd import is_ssd, load_ssd
@@ -102,8 +102,7 @@ def build_from_card(text: str, path: Path) -> Detector:
     try:
         model = rebuild(Definition(card.model, card.model_path, card.variant, card.names))
     except DetectorError as error:
-        reason = " ".join(str(error).split())  # the card's path may hold anything
-        raise DetectorError(f"its network cannot be built: {reason}", file=path) from error
+        raise DetectorError(f"its network cannot be built: {one_line(error)}", file=path) from error
     if card.deployed:
         model = fuse_modules(model)
     model.preprocess = card.preprocess
@@ -201,8 +200,8 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may fail in any way
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise DetectorError(f"not the state of a training run: {reason}", file=path) from error
+        message = f"not the state of a training run: {one_line(error)}"
+        raise DetectorError(message, file=path) from error
     if not isinstance(state, dict):
         raise DetectorError("not the state of a training run", file=path)
     return state
@@ -277,8 +276,8 @@ def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, T
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror or error}", file=path) from error
     except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise DetectorError(f"damaged or not a .safetensors file: {reason}", file=path) from error
+        message = f"damaged or not a .safetensors file: {one_line(error)}"
+        raise DetectorError(message, file=path) from error
 
 
 def _card_text(metadata: Mapping[str, str], path: Path) -> str:

@@ -130,6 +130,22 @@ def test_a_size_that_does_not_fit(fails: Run, finder: Path):
     )
 
 
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [
+        ("int8", "--precision int8: no format can be written in it; use fp32 or fp16"),
+        ("bf16", "--precision bf16: no format can be written in it; use fp32 or fp16"),
+        ("half", "--precision: expected 'fp32', 'bf16', 'fp16' or 'int8', found 'half'"),
+    ],
+)
+def test_a_precision_that_cannot_be_had(
+    fails: Run, finder: Path, tmp_path: Path, precision: str, message: str
+):
+    words = ("--weights", finder, "--output", tmp_path / "a", "--precision", precision)
+    assert fails("export", *words) == message
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_a_file(fails: Run, finder: Path, tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("mine")

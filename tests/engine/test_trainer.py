@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from detector.cli import run_tool
-from detector.engine.accumulation import normalise
 from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.model.detector import build
@@ -184,12 +183,3 @@ def test_start_weights_with_other_classes(tiny_cfg, tiny_data, tmp_path, capsys)
     # 5 → 2 classes: the weight and the bias of the head's two levels do not fit
     total = len(model.state_dict())
     assert f"start weights: {total - 4} of {total} tensors taken" in capsys.readouterr().out
-
-
-def test_normalise_equals_the_preprocessing_of_prediction(tiny_cfg, rng):
-    model = build(tiny_cfg)
-    model.preprocess = model.preprocess.model_copy(update={"mean_rgb": (123.0, 117.0, 104.0)})
-    images = rng.integers(0, 256, (2, 8, 8, 3)).astype("uint8")
-    found = normalise(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), model)
-    expected = torch.from_numpy(model.preprocess.normalize(images))
-    assert torch.equal(found, expected)

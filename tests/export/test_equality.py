@@ -18,10 +18,12 @@ from detector.export.proof.comparison import as_taken, compare, compare_final
 from detector.export.proof.verify import eager
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build
+from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.sources import open_source
 
 pytestmark = pytest.mark.slow
 
+FP32 = tolerance_of("fp32")
 BOX_PX, SCORE = 0.5, 1e-3
 IMAGES = 20
 CONFIGURATIONS = {
@@ -65,11 +67,11 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
         batches = real_batches(model, images, size_hw)
         taken = as_taken(batches, backend.batch_size)
         found = compare(eager(model), backend, taken, "detect")
-        final = compare_final(eager(model), backend, batches)
+        final = compare_final(eager(model), backend, batches, FP32)
         print(cfg, form, size_hw, found.described(), "; final", final.described())
         assert found.boxes_px <= BOX_PX
         assert found.scores <= SCORE
-        final.check()
+        final.check(FP32)
 
 
 @pytest.mark.parametrize("form", FORMATS)

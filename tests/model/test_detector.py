@@ -246,9 +246,9 @@ def test_names() -> None:
         ("cat", "expected class names or their number, found 'cat'"),
         (True, "expected class names or their number, found True"),
         (2.0, "expected class names or their number, found 2.0"),
-        ([1, 2], "class 0: expected a class name, found 1"),
+        ([1, 2], "class 0: expected a class name, found 1; put it in quotes"),
         (["a", ""], "class 1: expected a class name, found ''"),
-        (["a", "b", "a"], "class 2: 'a' stands twice"),
+        (["a", "b", "a"], "class 2: class name 'a' stands twice"),
         (["a"] * 100_001, "expected 1 to 100000 classes, found 100001"),
     ],
 )
@@ -332,3 +332,26 @@ def test_run_empty_leaves_no_trace() -> None:
     assert [module.training for module in model.modules()] == modes
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normalize_equals_the_preprocessing_of_prediction(
+    dtype: torch.dtype, rng: np.random.Generator
+) -> None:
+    model = build_text(PLAIN).to(dtype)
+    of_model = {"mean_rgb": (123.0, 117.0, 104.0), "scale_rgb": (58.0, 57.0, 255.0)}
+    model.preprocess = model.preprocess.model_copy(update=of_model)
+    images = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    planes = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    found, expected = model.normalize(planes), model.preprocess.normalize(images)
+    assert found.dtype == dtype
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found.float(), torch.from_numpy(expected))
+    # (200 − 123) / 58, (0 − 117) / 57, 51 / 255 − 104 / 255
+    pixel = model.normalize(torch.tensor([200, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1))
+    np.testing.assert_allclose(pixel.flatten(), [77 / 58, -117 / 57, -53 / 255], rtol=1e-6)
+
+
+def test_normalize_no_images() -> None:
+    model = build_text(PLAIN)
+    assert model.normalize(torch.zeros((0, 3, 8, 8), dtype=torch.uint8)).shape == (0, 3, 8, 8)

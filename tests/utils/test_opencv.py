@@ -14,6 +14,7 @@ import pytest
 
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import (
+    IMAGE_SUFFIXES,
     MAX_IMAGE_PIXELS,
     Image,
     check_image,
@@ -42,6 +43,20 @@ def test_written_images_are_read_unchanged(suffix: str, image: Image, tmp_path: 
     if suffix != ".webp":  # that one loses a little
         np.testing.assert_array_equal(read, image)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_is_of_a_format_that_is_read(suffix: str) -> None:
+    """Black on the left, white on the right."""
+    if not cv2.haveImageWriter(f"a{suffix}"):
+        pytest.skip(f"this OpenCV writes no {suffix}")
+    shape = (64, 96) if suffix in (".pbm", ".pgm") else (64, 96, 3)
+    image = np.zeros(shape, np.uint8)
+    image[:, 48:] = 255
+    read = decode_image(encoded(suffix, image), "a")
+    assert read.shape == (64, 96, 3)
+    assert read[:, :32].max() < 8
+    assert read[:, 64:].min() > 247
 
 
 def test_channels_are_red_green_blue(tmp_path: Path) -> None:

@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from detector.settings import AugmentSettings, ColorSettings
 from detector.structures.preprocess import Preprocess
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.opencv import Image, cv2
+from detector.utils.yaml_file import explain
 
 MIN_BOX_PIXELS = 2.0
 MIN_AREA_LEFT = 0.1
@@ -324,7 +326,7 @@ def _transform(known: Mapping[str, Any], entry: Mapping[str, Any], index: int) -
             warnings.simplefilter("error", UserWarning)
             return known[name](**arguments)
     except (ValueError, TypeError, UserWarning) as error:
-        raise DetectorError(f"{where}: {name}: {_one_line(error)}") from error
+        raise DetectorError(f"{where}: {name}: {_reason(error)}") from error
 
 
 def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[int, int]) -> None:
@@ -334,7 +336,7 @@ def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[in
     try:
         result = transform(image=image, bboxes=np.zeros((0, 6), np.float32))["image"]
     except Exception as error:  # albumentations' own code, on arguments from a file
-        message = f"albumentations[{index}]: {entry['name']}: {_one_line(error)}"
+        message = f"albumentations[{index}]: {entry['name']}: {_reason(error)}"
         raise DetectorError(message) from error
     finally:
         transform.p = probability
@@ -345,5 +347,8 @@ def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[in
         )
 
 
-def _one_line(error: BaseException) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+def _reason(error: BaseException) -> str:
+    """Why a transform is refused; of pydantic's findings, which albumentations lists, the first."""
+    if isinstance(error.__cause__, pydantic.ValidationError):
+        return explain(pydantic.BaseModel, error.__cause__.errors()[0])
+    return one_line(error)

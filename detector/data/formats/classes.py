@@ -15,7 +15,6 @@ from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import class_number
 from detector.data.formats.problems import Problem
 from detector.data.formats.rows import (
-    IMAGE_SUFFIXES,
     LabelledImage,
     LabelRow,
     Labels,
@@ -26,6 +25,7 @@ from detector.data.formats.rows import (
     read_lines,
 )
 from detector.utils.errors import nearest, shown
+from detector.utils.opencv import IMAGE_SUFFIXES
 
 Found = tuple[list[LabelledImage], list[Problem]]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from detector.structures.class_names import class_name_problem
 from detector.utils.errors import DetectorError, shown
 
 WIDTH = 100
@@ -39,21 +39,21 @@ def match_names(found: Sequence[str], wanted: Sequence[str]) -> list[int | None]
 
 
 def check_names(names: Sequence[object]) -> tuple[str, ...]:
-    """Class names as text.
+    """Validate class names, and return them as text; whole numbers are names too.
 
     Raises:
         DetectorError: none, not text, empty, or twice the same.
     """
     if not names:
         raise DetectorError("no class names")
-    for name in names:
-        if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
-            raise DetectorError(f"class name {name!r}, expected text; put it in quotes")
-    texts = tuple(str(name) for name in names)
-    twice = next((name for name, count in Counter(texts).items() if count > 1), None)
-    if twice is not None:
-        raise DetectorError(f"class name {twice!r} stands twice")
-    return texts
+    texts = [
+        str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+        for name in names
+    ]
+    problem = class_name_problem(texts)
+    if problem is not None:
+        raise DetectorError(problem[1])
+    return tuple(map(str, texts))
 
 
 def class_number(digits: str, file: Path, line: int) -> int:

@@ -11,12 +11,9 @@ from detector.data.formats.folders import files_below
 from detector.data.formats.problems import Problem
 from detector.utils.errors import DetectorError
 from detector.utils.files import read_text
+from detector.utils.opencv import IMAGE_SUFFIXES
 
 SizeHW = tuple[int, int]
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-)
 
 MAX_LIST_BYTES = 1 << 30
 

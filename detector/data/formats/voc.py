@@ -14,7 +14,6 @@ from detector.data.formats.folders import files_below
 from detector.data.formats.pairing import Match, Pairing, path_below
 from detector.data.formats.problems import Problem, other_size
 from detector.data.formats.rows import (
-    IMAGE_SUFFIXES,
     LabelledImage,
     LabelRow,
     Labels,
@@ -24,6 +23,7 @@ from detector.data.formats.rows import (
 )
 from detector.utils.errors import DetectorError, MissingFileError, nearest
 from detector.utils.files import read_limited
+from detector.utils.opencv import IMAGE_SUFFIXES
 
 SUFFIXES = frozenset({".xml"})
 MAX_XML_BYTES = 4 << 20

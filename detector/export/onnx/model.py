@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from detector.export.onnx.half import halve
+from detector.export.onnx.fp16 import store_as_fp16
 from detector.export.onnx.nms import NETWORK_OUTPUTS, with_suppression
 from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
-from detector.export.program import first_line, quiet
+from detector.export.program import quiet
 from detector.runtime.backends.backend import OUTPUTS, ModelCard
 from detector.runtime.backends.exported import INPUT
 from detector.runtime.backends.seal import seal
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1
@@ -59,8 +59,8 @@ def onnx_model(program: ExportedProgram, card: ModelCard, options: Options) -> A
     proto = _exported(program, card, options.opset)
     if options.nms is not None:
         proto = with_suppression(proto, options.nms, len(card.names))
-    if options.half:
-        halve(proto)
+    if options.precision == "fp16":
+        store_as_fp16(proto)
     _tidy(proto, card)
     if proto.ByteSize() > MAX_BYTES:
         raise DetectorError(f"exceeds the {MAX_BYTES} bytes that an ONNX file may have")
@@ -84,7 +84,7 @@ def _exported(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
         assert exported is not None
         proto: Any = exported.model_proto
     except Exception as error:  # the exporter's errors have no common base
-        raise DetectorError(f"cannot be written as ONNX: {first_line(error)}") from error
+        raise DetectorError(f"cannot be written as ONNX: {one_line(error)}") from error
     found = next(item.version for item in proto.opset_import if item.domain == "")
     if found != opset:
         raise DetectorError(f"cannot be written with operator set {opset}; {found} works")

@@ -12,13 +12,18 @@ from detector.export.proof.proof import Candidate, Proof
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.certificate import Certificate, Difference, FinalDifference, Fusing
+from detector.settings import PrecisionName
 from detector.utils.system import installed_versions
 
 ALWAYS_INVOLVED = ("torch", "torchvision", "numpy", "opencv-python-headless")
 
 
 def certify(
-    candidate: Candidate, proof: Proof, libraries: Iterable[str], half: bool, command: str
+    candidate: Candidate,
+    proof: Proof,
+    libraries: Iterable[str],
+    precision: PrecisionName,
+    command: str,
 ) -> Certificate:
     """Put together what the file, and the certificate beside it, say.
 
@@ -26,7 +31,7 @@ def certify(
         candidate: the network.
         proof: what was found of the file.
         libraries: distributions that took part, besides those that always do.
-        half: whether the file has weights of 16 bits.
+        precision: of the weights in the file.
         command: that wrote it.
     """
     findings = proof.findings
@@ -37,7 +42,7 @@ def certify(
         whole=_difference(findings.whole),
         final=_final(findings.final),
         images=findings.images,
-        half=half,
+        precision=precision,
         measured=proof.measured,
         versions={
             "python": platform.python_version(),

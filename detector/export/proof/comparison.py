@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import OUTPUTS
 from detector.runtime.backends.backend import Arrays as Outputs
 from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
 from detector.settings import TaskName
 from detector.utils.errors import DetectorError
@@ -21,26 +22,6 @@ Run = Callable[..., Outputs]
 """What computes: arrays, of a whole network normalised images (b, 3, h, w), → its outputs."""
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a file's results may lie from the network's.
-
-    Attributes:
-        boxes: of a box's coordinate, relative to the largest one.
-        scores: of a score, relative to the largest one, which is tiny before training.
-        unmatched: fraction of the boxes after suppression without a counterpart.
-    """
-
-    boxes: float
-    scores: float
-    unmatched: float
-
-
-SINGLE = Tolerance(boxes=5e-5, scores=1e-4, unmatched=0.02)
-"""Weights of 32 bits. 0.03 pixels at 640, which change the IoU of a box of 10 pixels by less than
-0.01; rounding of a trained network stays below a hundredth of that, and a tenth of the scores'."""
-HALF = Tolerance(boxes=5e-3, scores=5e-2, unmatched=0.2)
-"""Weights of 16 bits, each rounded by up to 2⁻¹¹ of itself."""
 SCORE_ROUNDING = 1e-6
 """Of runtimes whose sigmoid is an approximation, exact to about 1e-7."""
 
@@ -78,7 +59,7 @@ class Comparison:
     def _allowed(self, tolerance: Tolerance) -> float:
         return tolerance.scores * self.largest_score + SCORE_ROUNDING
 
-    def check(self, tolerance: Tolerance = SINGLE) -> None:
+    def check(self, tolerance: Tolerance) -> None:
         """Raise where a difference is not within its tolerance; one that is no number never is."""
         if not self.boxes_relative <= tolerance.boxes:
             raise DetectorError(
@@ -172,7 +153,7 @@ class FinalComparison:
             f"{self.unmatched} without counterpart"
         )
 
-    def check(self, tolerance: Tolerance = SINGLE) -> None:
+    def check(self, tolerance: Tolerance) -> None:
         """Raise where too many boxes have no counterpart."""
         if self.unmatched > tolerance.unmatched * self.total:
             raise DetectorError(
@@ -186,7 +167,7 @@ def compare_final(
     reference: Run,
     backend: ExportedBackend,
     batches: Sequence[Images],
-    tolerance: Tolerance = SINGLE,
+    tolerance: Tolerance,
 ) -> FinalComparison:
     """Compare the boxes that suppression leaves of either, with the file's own thresholds.
 

@@ -10,15 +10,16 @@ import numpy as np
 from torch import Tensor
 
 from detector.export.proof import verify
-from detector.export.proof.comparison import HALF, SINGLE, Images
+from detector.export.proof.comparison import Images
 from detector.export.proof.nms_check import Parts
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
 from detector.runtime.backends.backend import Arrays, Backend
-from detector.runtime.backends.certificate import Measured, ap_tolerance
+from detector.runtime.backends.certificate import Measured
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import NmsSettings
+from detector.runtime.backends.precision import tolerance_of
+from detector.settings import NmsSettings, PrecisionName
 from detector.utils.errors import DetectorError
 
 
@@ -96,7 +97,7 @@ def prove(
     candidate: Candidate,
     backend: ExportedBackend,
     parts: Parts | None,
-    half: bool,
+    precision: PrecisionName,
     labelled: LabelledImages | None,
 ) -> Proof:
     """Compare a file with the network that it came from.
@@ -105,12 +106,13 @@ def prove(
         candidate: the network.
         backend: runs the file.
         parts: of a file that holds the suppression.
-        half: whether its weights have 16 bits.
+        precision: of its weights.
         labelled: images to measure on.
 
     Raises:
         DetectorError: a difference is past its tolerance.
     """
+    tolerance = tolerance_of(precision)
     size_hw = backend.preprocess.size_hw
     batches = verify.random_batches(
         size_hw, backend.stride, backend.batch_size, backend.dynamic_size
@@ -122,9 +124,11 @@ def prove(
         backend,
         parts,
         batches,
-        HALF if half else SINGLE,
+        tolerance,
     )
-    measured = _measure(candidate.original, backend, half, labelled) if labelled else None
+    measured = None
+    if labelled is not None:
+        measured = _measure(candidate.original, backend, tolerance.metric, labelled)
     runs = (verify.eager(candidate.original), backend)
     ms_before, ms_after = verify.milliseconds(runs, size_hw)
     images = batches[0][: backend.batch_size]
@@ -132,9 +136,9 @@ def prove(
 
 
 def _measure(
-    original: Detector, backend: ExportedBackend, half: bool, labelled: LabelledImages
+    original: Detector, backend: ExportedBackend, allowed: float, labelled: LabelledImages
 ) -> Measured:
-    """Figures before and after; the main one may not change."""
+    """Measure before and after; the main metric may move by what is allowed."""
     settings = backend.measuring
     eager = TorchBackend(copy.deepcopy(original), preprocess=backend.preprocess)
     measured = Measured(
@@ -145,9 +149,9 @@ def _measure(
         after=labelled.measure(backend, settings),
     )
     name, before, after = measured.main
-    if not abs(after - before) <= ap_tolerance(half):
+    if not abs(after - before) <= allowed:
         raise DetectorError(
             f"the exported file differs from the network: {name} {before:.4f} → {after:.4f}, "
-            f"allowed are ±{ap_tolerance(half)}; nothing was written"
+            f"allowed are ±{allowed}; nothing was written"
         )
     return measured

@@ -17,7 +17,6 @@ from detector.export.proof.comparison import (
     FinalComparison,
     Images,
     Run,
-    Tolerance,
     as_taken,
     compare,
     compare_final,
@@ -26,6 +25,7 @@ from detector.export.proof.nms_check import Parts, check_suppression
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Arrays as Outputs
 from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.backends.precision import Tolerance
 
 OTHER_CELLS_HW = ((3, 2), (10, 9))
 """Sizes that a file of any size is compared at, in cells of the largest stride: smaller and larger

@@ -13,14 +13,14 @@ from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from detector.export.options import Options, Save
-from detector.export.program import first_line, quiet
+from detector.export.program import quiet
 from detector.export.pt2.archive import clean
 from detector.model.torch_backend import nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelCard
 from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
 from detector.settings import NmsSettings
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 
 
 def convert_pt2(program: ExportedProgram, card: ModelCard, options: Options) -> Save:
@@ -38,7 +38,7 @@ def convert_pt2(program: ExportedProgram, card: ModelCard, options: Options) -> 
             with quiet():
                 torch.export.save(program, written, extra_files=extra)
         except Exception as error:  # the exporter's errors have no common base
-            raise DetectorError(f"cannot be written as pt2: {first_line(error)}") from error
+            raise DetectorError(f"cannot be written as pt2: {one_line(error)}") from error
         content, _ = clean(path, written)
         path.write_bytes(content)
         seal(path)
@@ -70,7 +70,7 @@ class Pt2Backend(ExportedBackend):
             program = _load(content, self.device)
             self._module = program.module()
         except Exception as error:  # a program that fits nowhere may fail in any way
-            message = f"torch.export cannot read it: {first_line(error)}"
+            message = f"torch.export cannot read it: {one_line(error)}"
             raise DetectorError(message, file=path) from error
         inputs = _shapes(program, program.graph_signature.user_inputs)
         outputs = _shapes(program, program.graph_signature.user_outputs)
@@ -87,7 +87,7 @@ class Pt2Backend(ExportedBackend):
             return tuple(output.float().cpu().numpy() for output in outputs)
         except Exception as error:  # as above
             shape = "×".join(map(str, images.shape))
-            raise self.error(f"does not run on input of {shape}: {first_line(error)}") from error
+            raise self.error(f"does not run on input of {shape}: {one_line(error)}") from error
 
     def suppress(
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings

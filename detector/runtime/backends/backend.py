@@ -12,8 +12,8 @@ import pydantic
 from numpy.typing import NDArray
 
 from detector import __version__
-from detector.runtime.backends.certificate import Certificate
-from detector.settings import MEASURING, NmsSettings, TaskName
+from detector.runtime.backends.certificate import Certificate, with_precision
+from detector.settings import MEASURING, NmsSettings, PrecisionName, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, explain
@@ -109,6 +109,7 @@ class ModelCard(Strict):
         stride: the largest one, pixels.
         task: what the file gives.
         nms: the suppression that the file holds, if it does.
+        precision: of the file's weights; its certificate says the same.
         certificate: what was measured when it was written.
     """
 
@@ -119,7 +120,27 @@ class ModelCard(Strict):
     stride: Annotated[int, pydantic.Field(ge=1)] = 1
     task: TaskName = "detect"
     nms: NmsSettings | None = None
+    precision: PrecisionName = "fp32"
     certificate: Certificate | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _precision_of_certificate(cls, fields: Any) -> Any:
+        """Fill in ``precision``, of which cards of earlier versions leave it to the certificate."""
+        if not isinstance(fields, dict) or "precision" in fields:
+            return fields
+        certificate = with_precision(fields.get("certificate"))
+        if not isinstance(certificate, dict) or "precision" not in certificate:
+            return fields
+        return {**fields, "precision": certificate["precision"], "certificate": certificate}
+
+    @pydantic.model_validator(mode="after")
+    def _one_precision(self) -> ModelCard:
+        if self.certificate is not None and self.certificate.precision != self.precision:
+            raise ValueError(
+                f"precision is {self.precision}, its certificate's is {self.certificate.precision}"
+            )
+        return self
 
     @property
     def outputs(self) -> dict[str, tuple[str, ...]]:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 
+from detector.settings import PrecisionName
 from detector.utils.yaml_file import Strict
 
 Sha256 = Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")]
-
-AP_TOLERANCE = 0.001
-HALF_AP_TOLERANCE = 0.005
-
-
-def ap_tolerance(half: bool) -> float:
-    """How far AP, or accuracy, may move; weights of 16 bits have a tolerance of their own."""
-    return HALF_AP_TOLERANCE if half else AP_TOLERANCE
 
 
 class Fusing(Strict):
@@ -79,7 +72,7 @@ class Certificate(Strict):
         whole: train form → file, before suppression.
         final: train form → file, after suppression; None for a classifier.
         images: number of images compared, random ones and real ones.
-        half: whether the file has weights of 16 bits, for which other tolerances hold.
+        precision: of the file's weights, which decides the tolerances.
         measured: AP or accuracy, where data were given.
         versions: of Python and of the libraries that took part.
         command: that wrote the file.
@@ -91,7 +84,28 @@ class Certificate(Strict):
     whole: Difference
     final: FinalDifference | None
     images: int
-    half: bool = False
+    precision: PrecisionName = "fp32"
     measured: Measured | None = None
     versions: dict[str, str]
     command: str = ""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_half(cls, fields: Any) -> Any:
+        return with_precision(fields)
+
+
+def with_precision(fields: Any) -> Any:
+    """Return a certificate's fields with ``precision`` in place of ``half``, an earlier version's.
+
+    Anything but such fields is returned as it is.
+
+    >>> with_precision({"images": 4, "half": True})
+    {'images': 4, 'precision': 'fp16'}
+    """
+    if not isinstance(fields, dict) or "precision" in fields:
+        return fields
+    if not isinstance(fields.get("half"), bool):
+        return fields
+    others = {name: value for name, value in fields.items() if name != "half"}
+    return {**others, "precision": "fp16" if fields["half"] else "fp32"}

@@ -164,12 +164,6 @@ def kept_by_file(
     return boxes_xyxy[rows], scores[rows], class_ids[rows]
 
 
-def one_line(text: str) -> str:
-    """A runtime's message on one line, and not too long."""
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
 def _list(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, ModelCard
-from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape, one_line
+from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.seal import check_seal
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
@@ -120,6 +120,6 @@ def _shapes(ports: Any) -> dict[str, Shape]:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """The first line of ONNX Runtime's message, without its error number and the file's name."""
-    text = str(error).split("\n", maxsplit=1)[0].split(" : ", 3)[-1]
+    """ONNX Runtime's message as one line, without its error number and the file's name."""
+    text = str(error).split(" : ", 3)[-1]
     return one_line(text.removeprefix(f"Load model from {path} failed:"))

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
-from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape, one_line
+from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.seal import check_seal
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -58,7 +58,7 @@ class OpenVinoBackend(ExportedBackend):
         try:
             outputs = request.infer({INPUT: images}, share_inputs=True)
         except RuntimeError as error:
-            raise self.error(f"OpenVINO: {_reason(error)}") from error
+            raise self.error(f"OpenVINO: {reason_of(error)}") from error
         finally:
             self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
@@ -105,7 +105,7 @@ def _read(core: Any, path: Path) -> Any:
     try:
         return core.read_model(path, weights)
     except RuntimeError as error:
-        message = f"OpenVINO cannot read it: {_reason(error)}"
+        message = f"OpenVINO cannot read it: {reason_of(error)}"
         raise DetectorError(message, file=path) from error
 
 
@@ -122,7 +122,7 @@ def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> An
     try:
         return core.compile_model(model, device.upper(), options)
     except RuntimeError as error:
-        raise DetectorError(f"OpenVINO on device {device!r}: {_reason(error)}") from error
+        raise DetectorError(f"OpenVINO on device {device!r}: {reason_of(error)}") from error
 
 
 def _shapes(ports: Any) -> dict[str, Shape]:
@@ -136,7 +136,6 @@ def _shapes(ports: Any) -> dict[str, Shape]:
     return shapes
 
 
-def _reason(error: RuntimeError) -> str:
-    """The last line of OpenVINO's message; those before it say where in its source code."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[-1] if lines else type(error).__name__)
+def reason_of(error: RuntimeError) -> str:
+    """Return the last line of OpenVINO's message; those before it say where in its source code."""
+    return one_line(str(error).strip().rpartition("\n")[-1] or error)

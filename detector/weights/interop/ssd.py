@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.model.detector import Detector, build
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, one_line
 from detector.utils.files import find_file
 from detector.utils.yaml_file import read_yaml
 from detector.weights.interop.order import convolutions, layers, pair
@@ -100,8 +100,7 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
         _check_places(state, layout)
         model.load_state_dict(ours, strict=True)
     except (DetectorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DetectorError(f"its SSD weights do not fit: {reason}", file=path) from error
+        raise DetectorError(f"its SSD weights do not fit: {one_line(error)}", file=path) from error
     return model.eval()
 
 

@@ -18,6 +18,8 @@ from typing import IO, Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from detector.utils.errors import one_line
+
 MAX_PICKLE_BYTES = 1 << 23
 MAX_ELEMENTS = 1 << 31
 """Of one tensor."""
@@ -125,8 +127,7 @@ def read_pickle(file: IO[bytes], storages: Storages) -> Any:
                 return machine.pop()
             machine.step(opcode.name, argument, position)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        text = str(error).split("\n", maxsplit=1)[0]
-        raise PickleError(f"damaged pickle ({text or type(error).__name__})") from error
+        raise PickleError(f"damaged pickle ({one_line(error)})") from error
     raise PickleError("damaged pickle (no end)")
 
 

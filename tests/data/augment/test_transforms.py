@@ -357,13 +357,19 @@ def test_an_image_without_boxes_passes() -> None:
             {"name": "Blur", "blur_limits": 3},
             "albumentations[1]: Blur has no argument 'blur_limits'; did you mean 'blur_limit'?",
         ),
-        ({"name": "Blur", "p": 3}, "albumentations[1]: Blur: "),
-        ({"name": "Blur", "blur_limit": "big"}, "albumentations[1]: Blur: "),
+        ({"name": "Blur", "p": 3}, "albumentations[1]: Blur: p: expected at most 1, found 3"),
+        (
+            {"name": "Blur", "blur_limit": "big"},
+            "albumentations[1]: Blur: blur_limit.tuple[int, int]: expected a list, found 'big'",
+        ),
         (
             {"name": "Resize", "height": 8, "width": 8},
             "albumentations[1]: Resize gives (8, 8, 3) uint8 images, expected (64, 64, 3) uint8",
         ),
-        ({"name": "RandomCrop", "height": 100, "width": 100}, "albumentations[1]: RandomCrop: "),
+        (
+            {"name": "RandomCrop", "height": 100, "width": 100},
+            "albumentations[1]: RandomCrop: Crop size ",
+        ),
         (
             {"name": "ToFloat"},
             "albumentations[1]: ToFloat gives (64, 64, 3) float32 images, expected ",

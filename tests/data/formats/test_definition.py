@@ -126,7 +126,7 @@ splits:
         (
             "train: x\nnames: [yes, no]\n",
             2,
-            "names: class name True, expected text; put it in quotes",
+            "names: expected a class name, found True; put it in quotes",
         ),
         ("train: x\nnames: [a, b]\nnc: 3\n", 3, "nc is 3, but there are 2 names"),
         (

@@ -44,9 +44,9 @@ def test_a_permutation_of_names_is_matched_exactly(names: list[str], random: obj
     [
         ([], "no class names"),
         (["a", "b", "a"], "class name 'a' stands twice"),
-        (["a", True], "class name True, expected text; put it in quotes"),
-        (["a", " "], "class name ' ', expected text; put it in quotes"),
-        (["a", None], "class name None, expected text; put it in quotes"),
+        (["a", True], "expected a class name, found True; put it in quotes"),
+        (["a", " "], "expected a class name, found ' '"),
+        (["a", None], "expected a class name, found None; put it in quotes"),
     ],
 )
 def test_bad_names(names: list[object], message: str) -> None:

@@ -17,12 +17,12 @@ from onnx import parser
 from detector.export import Options, export
 from detector.export.onnx.nms import with_suppression
 from detector.export.onnx.parts import onnx_parts
-from detector.export.proof.comparison import SINGLE
 from detector.export.proof.verify import find_differences
 from detector.model.detector import Detector
 from detector.predict import Predictor, open_backend
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
+from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
@@ -153,7 +153,8 @@ def compare_changed(
     onnx.save(proto, path)
     seal(path)
     batches = [np.zeros((1, 3, 64, 64), np.float32)]
-    find_differences(network, network, OnnxBackend(path), onnx_parts(path), batches, SINGLE)
+    parts, tolerance = onnx_parts(path), tolerance_of("fp32")
+    find_differences(network, network, OnnxBackend(path), parts, batches, tolerance)
 
 
 def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_path: Path):

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from detector.export.proof import verify
-from detector.export.proof.comparison import SINGLE, Tolerance, as_taken, compare
+from detector.export.proof.comparison import as_taken, compare
 from detector.model.detector import Detector
+from detector.runtime.backends.precision import Tolerance, tolerance_of
 from detector.utils.errors import DetectorError
+
+FP32 = tolerance_of("fp32")
 
 
 class Fake:
@@ -45,14 +48,14 @@ def test_the_tolerances(boxes: float, scores: float, message: str | None):
     found = compare(Fake(), Fake(boxes, scores), batches, "detect")
     assert found.images == 3
     if message is None:
-        found.check()
+        found.check(FP32)
     else:
         with pytest.raises(DetectorError, match=message):
-            found.check()
+            found.check(FP32)
 
 
 def test_what_a_network_rounds_itself_is_allowed_four_times(network: Detector, monkeypatch):
-    tight = Tolerance(boxes=1e-12, scores=1e-12, unmatched=0.02)
+    tight = Tolerance(boxes=1e-12, scores=1e-12, unmatched=0.02, metric=0.001)
     batches = [np.random.default_rng(0).random((2, 3, 64, 64), np.float32)]
     with torch.no_grad():
         image = torch.from_numpy(batches[0])
@@ -67,7 +70,7 @@ def test_what_a_network_rounds_itself_is_allowed_four_times(network: Detector, m
     wider = verify._with_rounding(tight, network, Fake(), batches)
     assert wider.boxes == pytest.approx(4 * boxes, rel=0.01)
     assert wider.scores == pytest.approx(4 * scores, rel=0.01)
-    assert verify._with_rounding(SINGLE, network, Fake(), batches) == SINGLE
+    assert verify._with_rounding(FP32, network, Fake(), batches) == FP32
     monkeypatch.setattr(verify, "ROUNDINGS", 10**9)
     assert verify._with_rounding(tight, network, Fake(), batches).boxes == 5e-4
 

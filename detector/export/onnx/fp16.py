@@ -1,7 +1,7 @@
-"""Weights of an ONNX file in 16 bits, half the size; the arithmetic stays in 32 bits.
+"""Weights of an ONNX file in fp16, half the size; the arithmetic stays in fp32.
 
 Runtimes turn the weights back when they open the file, so nothing overflows in between and no
-operator needs a form for 16 bits. (onnxconverter-common's and ONNX Runtime's converters change the
+operator needs a form for fp16. (onnxconverter-common's and ONNX Runtime's converters change the
 arithmetic, for which CPUs have no fast form.)
 """
 
@@ -17,11 +17,11 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators whose second input holds weights; other constants, anchors say, keep their digits."""
 
 
-def halve(proto: Any) -> None:
-    """Store the weights of an onnx.ModelProto in 16 bits, each followed by a cast.
+def store_as_fp16(proto: Any) -> None:
+    """Store the weights of an onnx.ModelProto in fp16, each followed by a cast.
 
     Raises:
-        DetectorError: a weight is larger than 16 bits can say.
+        DetectorError: a weight is larger than fp16 can hold.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -33,9 +33,9 @@ def halve(proto: Any) -> None:
             continue
         value = numpy_helper.to_array(tensor)
         largest = float(np.abs(value).max(initial=0))
-        if largest > np.finfo(np.float16).max:
-            raise DetectorError(f"a weight is {largest:.3g}, too large for 16 bits")
-        name, stored = tensor.name, f"{tensor.name}/half"
+        if largest > float(np.finfo(np.float16).max):
+            raise DetectorError(f"a weight is {largest:.3g}, too large for fp16")
+        name, stored = tensor.name, f"{tensor.name}/fp16"
         tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), stored))
         casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
