@@ -1,18 +1,17 @@
-"""YOLOv5's loss: named scalars from raw maps and an assignment."""
+"""YOLOv5's loss: named scalars from raw outputs and an assignment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from detector.assigners import (
     AlignedAssigner,
+    AnchorGrid,
+    Assigner,
     Assignment,
-    Grid,
-    GridAssigner,
     RatioAssigner,
     SimOtaAssigner,
 )
@@ -75,32 +74,28 @@ class YoloLoss:
         self.positive = 1 - settings.label_smoothing / 2
         self.negative = settings.label_smoothing / 2
 
-    def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch: means over each level, added up.
+    def __call__(self, raw_outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of a batch: means over each level, added up.
 
         Among several processes the batch is that of all of them: a process gets its part of the
         sum over the number of predictions in all.
 
         Args:
-            maps: per level (b, anchors, h, w, 5 + classes); b may be 0.
+            raw_outputs: per level (b, anchors, h, w, 5 + classes); b may be 0.
             targets: of the batch.
 
         Returns:
             ``loss_box``, ``loss_objectness``, ``loss_class``: scalars that carry gradients.
         """
-        maps = [raw if raw.dtype == torch.float64 else raw.float() for raw in maps]
-        # In the memory order of a channels-last network: no gradient is copied into another one.
-        maps = [raw.permute(0, 2, 3, 1, 4) for raw in maps]  # (b, h, w, anchors, 5 + classes)
-        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in maps]
-        grid = Grid(self.head.anchors_wh.to(maps[0].dtype), self.head.strides, sizes_hw)
-        pairs = self.assigner(targets, grid, partial(_predict, maps, grid))
-        chosen = _chosen(maps, grid, pairs)
-        truths_xyxy = targets.boxes_xyxy[pairs.target].to(chosen.dtype)
-        overlap = self.overlap(grid.decode(chosen[:, :4], pairs.prediction), truths_xyxy)
+        predictions = RawPredictions(self.head, raw_outputs)
+        grid = predictions.grid
+        pairs = self.assigner(targets, grid, predictions)
+        boxes_xyxy, logits = predictions.read(pairs)
+        overlap = self.overlap(boxes_xyxy, targets.boxes_xyxy[pairs.target].to(boxes_xyxy.dtype))
         quality = overlap.detach().clamp(min=0)
-        classes = self._class_losses(chosen[:, 5:], targets.class_ids[pairs.target], quality)
-        images, share = _shares(len(maps[0]), pairs, grid)
-        objectness = self._objectness(maps, grid, pairs, quality) / images
+        classes = self._class_losses(logits[:, 1:], targets.class_ids[pairs.target], quality)
+        images, share = _shares(len(raw_outputs[0]), pairs, grid)
+        objectness = self._objectness(predictions.objectness(), grid, pairs, quality) / images
         return {
             "loss_box": ((1 - overlap) * share).sum() * self.box_gain,
             "loss_objectness": objectness * self.objectness_gain,
@@ -112,29 +107,90 @@ class YoloLoss:
         if self.head.nc == 1:  # objectness says it all
             return logits.new_zeros(len(logits))
         wanted = self.positive * (quality if self.class_is_quality else torch.ones_like(quality))
-        truth = torch.full_like(logits, self.negative)
-        truth.scatter_(1, class_ids[:, None], wanted[:, None])
-        return self.class_loss(logits, truth).mean(-1)
+        target = torch.full_like(logits, self.negative)
+        target.scatter_(1, class_ids[:, None], wanted[:, None])
+        return self.class_loss(logits, target).mean(-1)
 
     def _objectness(
-        self, maps: list[Tensor], grid: Grid, pairs: Assignment, quality: Tensor
+        self, logits: Tensor, grid: AnchorGrid, pairs: Assignment, quality: Tensor
     ) -> Tensor:
-        """Against the quality; where truths share a prediction, against the largest one.
+        """Compare (b, n) logits with the quality; of targets that share a prediction, the largest.
 
         Means over each level of an image, added up over levels and images.
         """
-        logits = torch.cat([raw[..., 4].flatten(1) for raw in maps], 1)  # (b, n)
         index = pairs.image * len(grid) + pairs.prediction
-        truth = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
-        losses = self.objectness_loss(logits, truth.view_as(logits))
+        target = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
+        losses = self.objectness_loss(logits, target.view_as(logits))
         levels = zip(self.balance, losses.split(grid.counts, 1), grid.counts, strict=True)
         return torch.stack([balance * level.sum() / n for balance, level, n in levels]).sum()
 
 
-def make_assigner(settings: LossSettings) -> GridAssigner:
-    """The assigner that the settings name."""
+class RawPredictions:
+    """Raw outputs of a Detect head, read and decoded where an assigner or the loss asks for them.
+
+    Args:
+        head: decodes; gives anchors and strides.
+        raw_outputs: per level (b, anchors, h, w, 5 + classes).
+
+    Attributes:
+        grid: places of the predictions.
+    """
+
+    def __init__(self, head: Detect, raw_outputs: Sequence[Tensor]) -> None:
+        self.head = head
+        levels = [raw if raw.dtype == torch.float64 else raw.float() for raw in raw_outputs]
+        # In the memory order of a channels-last network: no gradient is copied into another one.
+        self.levels = [raw.permute(0, 2, 3, 1, 4) for raw in levels]  # (b, h, w, anchors, …)
+        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in self.levels]
+        self.grid = AnchorGrid(head.anchors_wh.to(levels[0].dtype), head.strides, sizes_hw)
+
+    def all_classes(self, pairs: Assignment) -> tuple[Tensor, Tensor]:
+        """Return (k, 4) boxes_xyxy in pixels and (k, classes) scores."""
+        boxes_xyxy, logits = self.read(pairs)
+        return boxes_xyxy, self.head.decode_scores(logits)
+
+    def one_class(self, pairs: Assignment, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (k, 4) boxes_xyxy in pixels and (k,) scores of (k,) classes."""
+        boxes_xyxy, logits = self.read(pairs, class_ids)
+        return boxes_xyxy, self.head.decode_scores(logits)[:, 0]
+
+    def read(self, pairs: Assignment, class_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return boxes, and logits of objectness and classes, with their gradients.
+
+        Args:
+            pairs: k of them.
+            class_ids: (k,) the one class of each pair that is asked for; default: all of them.
+
+        Returns:
+            (k, 4) boxes_xyxy in pixels; (k, 1 + classes), or (k, 2) for one class.
+        """
+        level, y, x, anchor = self.grid.locate(pairs.prediction)
+        members = [(level == number).nonzero().flatten() for number in range(len(self.levels))]
+        parts = []
+        for raw, at in zip(self.levels, members, strict=True):
+            place = pairs.image[at], y[at], x[at], anchor[at]
+            if class_ids is None:
+                parts.append(raw[place])
+            else:  # many pairs: the other classes would be most of what is read
+                common = torch.arange(5, device=at.device).expand(len(at), -1)
+                channels = torch.cat((common, 5 + class_ids[at, None]), 1)
+                parts.append(raw[tuple(index[:, None] for index in place) + (channels,)])
+        order = torch.cat(members)
+        position = torch.empty_like(order)
+        position[order] = torch.arange(len(order), device=order.device)
+        values = torch.cat(parts)[position]
+        cells_xy = torch.stack((x, y), -1)
+        return self.head.decode_boxes(values[:, :4], level, cells_xy, anchor), values[:, 4:]
+
+    def objectness(self) -> Tensor:
+        """Return the logits of all predictions' objectness, (b, n)."""
+        return torch.cat([raw[..., 4].flatten(1) for raw in self.levels], 1)
+
+
+def make_assigner(settings: LossSettings) -> Assigner[AnchorGrid]:
+    """Return the assigner that the settings name."""
     by_ratio = RatioAssigner(settings.anchor_ratio)
-    assigners: dict[str, GridAssigner] = {
+    assigners: dict[str, Assigner[AnchorGrid]] = {
         "ratio": by_ratio,
         "simota": SimOtaAssigner(by_ratio),
         "aligned": AlignedAssigner(),
@@ -142,24 +198,8 @@ def make_assigner(settings: LossSettings) -> GridAssigner:
     return assigners[settings.assigner]
 
 
-def _predict(maps: list[Tensor], grid: Grid, pairs: Assignment) -> tuple[Tensor, Tensor]:
-    """Boxes, and logits of objectness and classes, at the pairs' predictions."""
-    chosen = _chosen(maps, grid, pairs)
-    return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
-
-
-def _chosen(maps: list[Tensor], grid: Grid, pairs: Assignment) -> Tensor:
-    """(k, 5 + classes) raw values at the pairs' predictions."""
-    level, y, x, anchor = grid.locate(pairs.prediction)
-    places = [(level == number).nonzero().flatten() for number in range(len(maps))]
-    parts = [
-        raw[pairs.image[at], y[at], x[at], anchor[at]] for raw, at in zip(maps, places, strict=True)
-    ]
-    return torch.cat(parts)[torch.cat(places).argsort()]
-
-
-def _shares(images: int, pairs: Assignment, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The images of all processes, and (k,) weights that turn a sum into one of the levels' means.
+def _shares(images: int, pairs: Assignment, grid: AnchorGrid) -> tuple[Tensor, Tensor]:
+    """Return the images of all processes, and (k,) weights that turn a sum into level means.
 
     The means are over the pairs of all processes.
     """

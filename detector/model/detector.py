@@ -55,8 +55,8 @@ class Definition:
 class SizedHead(Protocol):
     """A head whose boxes are made for maps of certain sizes."""
 
-    def check_maps(self, maps: Sequence[Tensor], /) -> None:
-        """Raise ValueError where its raw maps have other sizes."""
+    def check_sizes(self, raw_outputs: Sequence[Tensor], /) -> None:
+        """Raise ValueError where its raw outputs have other sizes."""
         ...
 
 
@@ -309,7 +309,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
             _check_map(output, row.channels, sides[source], row.stride / strides[source])
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
         elif isinstance(model.head, SizedHead):
-            model.head.check_maps(output)
+            model.head.check_sizes(output)
         done += 1
 
     try:
