@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from detector.assigners import (
 )
 from detector.heads.yolo import Detect
 from detector.losses.binary import BINARY_LOSSES
+from detector.losses.raw_predictions import RawPredictions
 from detector.settings import LossSettings
 from detector.structures.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.structures.samples import Targets
@@ -123,68 +124,6 @@ class YoloLoss:
         losses = self.objectness_loss(logits, target.view_as(logits))
         levels = zip(self.balance, losses.split(grid.counts, 1), grid.counts, strict=True)
         return torch.stack([balance * level.sum() / n for balance, level, n in levels]).sum()
-
-
-class RawPredictions:
-    """Raw outputs of a Detect head, read and decoded where an assigner or the loss asks for them.
-
-    Args:
-        head: decodes; gives anchors and strides.
-        raw_outputs: per level (b, anchors, h, w, 5 + classes).
-
-    Attributes:
-        grid: places of the predictions.
-    """
-
-    def __init__(self, head: Detect, raw_outputs: Sequence[Tensor]) -> None:
-        self.head = head
-        levels = [raw if raw.dtype == torch.float64 else raw.float() for raw in raw_outputs]
-        # In the memory order of a channels-last network: no gradient is copied into another one.
-        self.levels = [raw.permute(0, 2, 3, 1, 4) for raw in levels]  # (b, h, w, anchors, …)
-        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in self.levels]
-        self.grid = AnchorGrid(head.anchors_wh.to(levels[0].dtype), head.strides, sizes_hw)
-
-    def all_classes(self, pairs: Assignment) -> tuple[Tensor, Tensor]:
-        """Return (k, 4) boxes_xyxy in pixels and (k, classes) scores."""
-        boxes_xyxy, logits = self.read(pairs)
-        return boxes_xyxy, self.head.decode_scores(logits)
-
-    def one_class(self, pairs: Assignment, class_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (k, 4) boxes_xyxy in pixels and (k,) scores of (k,) classes."""
-        boxes_xyxy, logits = self.read(pairs, class_ids)
-        return boxes_xyxy, self.head.decode_scores(logits)[:, 0]
-
-    def read(self, pairs: Assignment, class_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return boxes, and logits of objectness and classes, with their gradients.
-
-        Args:
-            pairs: k of them.
-            class_ids: (k,) the one class of each pair that is asked for; default: all of them.
-
-        Returns:
-            (k, 4) boxes_xyxy in pixels; (k, 1 + classes), or (k, 2) for one class.
-        """
-        level, y, x, anchor = self.grid.locate(pairs.prediction)
-        members = [(level == number).nonzero().flatten() for number in range(len(self.levels))]
-        parts = []
-        for raw, at in zip(self.levels, members, strict=True):
-            place = pairs.image[at], y[at], x[at], anchor[at]
-            if class_ids is None:
-                parts.append(raw[place])
-            else:  # many pairs: the other classes would be most of what is read
-                common = torch.arange(5, device=at.device).expand(len(at), -1)
-                channels = torch.cat((common, 5 + class_ids[at, None]), 1)
-                parts.append(raw[tuple(index[:, None] for index in place) + (channels,)])
-        order = torch.cat(members)
-        position = torch.empty_like(order)
-        position[order] = torch.arange(len(order), device=order.device)
-        values = torch.cat(parts)[position]
-        cells_xy = torch.stack((x, y), -1)
-        return self.head.decode_boxes(values[:, :4], level, cells_xy, anchor), values[:, 4:]
-
-    def objectness(self) -> Tensor:
-        """Return the logits of all predictions' objectness, (b, n)."""
-        return torch.cat([raw[..., 4].flatten(1) for raw in self.levels], 1)
 
 
 def make_assigner(settings: LossSettings) -> Assigner[AnchorGrid]:

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from detector.assigners import AnchorGrid, Assignment, DecodedPredictions
+from detector.assigners import AnchorGrid, DecodedPredictions
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
-from detector.losses.yolo import RawPredictions
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
@@ -153,27 +152,6 @@ def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
     expected = slow_loss(loss, [m.detach() for m in raw_outputs], targets, smoothing)
     for name, value in expected.items():
         assert float(found[name].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), name
-
-
-@pytest.mark.parametrize("count", [0, 1, 300])
-def test_predictions_are_read_as_the_head_decodes_them(count: int):
-    """Single predictions, in any order and some twice, against all of them decoded at once."""
-    head, raw_outputs = make_loss().head, make_raw_outputs()
-    predictions = RawPredictions(head, raw_outputs)
-    sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in raw_outputs]
-    boxes_xyxy, scores = (by_cells(part, sizes_hw) for part in head.decode(raw_outputs))
-    generator = torch.Generator().manual_seed(0)
-    image, prediction, class_ids = (
-        torch.randint(0, high, (count,), generator=generator)
-        for high in (2, len(predictions.grid), 3)
-    )
-    pairs = Assignment(image, prediction, torch.zeros_like(image))
-    found_boxes, found_scores = predictions.all_classes(pairs)
-    assert torch.equal(found_boxes, boxes_xyxy[image, prediction])
-    assert torch.equal(found_scores, scores[image, prediction])
-    found_boxes, found_scores = predictions.one_class(pairs, class_ids)
-    assert torch.equal(found_boxes, boxes_xyxy[image, prediction])
-    assert torch.equal(found_scores, scores[image, prediction, class_ids])
 
 
 @pytest.mark.parametrize(
