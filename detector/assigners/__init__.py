@@ -1,18 +1,31 @@
-"""Which truth for which prediction: indices only, no loss, no model; one recipe a file."""
+"""Assigners decide which prediction answers for which target: indices only, one recipe a file."""
 
 from detector.assigners.aligned import AlignedAssigner
-from detector.assigners.grid import Assignment, Grid, GridAssigner
+from detector.assigners.assigner import (
+    Assigner,
+    CandidateRule,
+    DecodedPredictions,
+    Predictions,
+)
+from detector.assigners.assignment import Assignment
+from detector.assigners.candidates import inside_box, near_centre
+from detector.assigners.grid import AnchorGrid
 from detector.assigners.iou import IouAssigner, best_pairs
 from detector.assigners.ratio import RatioAssigner
 from detector.assigners.simota import SimOtaAssigner
 
 __all__ = [
     "AlignedAssigner",
+    "AnchorGrid",
+    "Assigner",
     "Assignment",
-    "Grid",
-    "GridAssigner",
+    "CandidateRule",
+    "DecodedPredictions",
     "IouAssigner",
+    "Predictions",
     "RatioAssigner",
     "SimOtaAssigner",
     "best_pairs",
+    "inside_box",
+    "near_centre",
 ]

@@ -10,11 +10,11 @@ from detector.structures.samples import Targets
 
 
 class IouAssigner:
-    """SSD's matching (arXiv 1512.02325, section 2.2).
+    """Match default boxes with targets as SSD does (arXiv 1512.02325, section 2.2).
 
-    A default box belongs to the truth that it overlaps most, if by an IoU of at least
-    ``threshold``. Before that, each truth gets the box that it overlaps most: the pairs are taken
-    best first, and a box goes to one truth only, so that two truths never share their only box.
+    A default box belongs to the target that it overlaps most, if by an IoU of at least
+    ``threshold``. Before that, each target gets the box that it overlaps most: the pairs are taken
+    best first, and a box goes to one target only, so that two targets never share their only box.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -35,19 +35,19 @@ class IouAssigner:
         for image in range(batch):
             index = (targets.image_index == image).nonzero().flatten()
             if len(index):
-                truths = targets.boxes_xyxy[index].to(default_xyxy.dtype)
-                match = self.match(pairwise_iou(truths, default_xyxy))
+                boxes_xyxy = targets.boxes_xyxy[index].to(default_xyxy.dtype)
+                match = self.match(pairwise_iou(boxes_xyxy, default_xyxy))
                 assigned[image] = torch.where(match >= 0, index[match], -1)
         return assigned
 
     def match(self, overlaps: Tensor) -> Tensor:
-        """(m, n) IoU of truths and boxes → (n,) index of the truth of each box, or −1."""
-        best, truth = overlaps.max(0)
-        truth = torch.where(best >= self.threshold, truth, -1)
+        """Return the target of each box, (n,), or −1, by (m, n) IoU of targets and boxes."""
+        best, target = overlaps.max(0)
+        target = torch.where(best >= self.threshold, target, -1)
         own_box = best_pairs(overlaps)
         has_box = (own_box >= 0).nonzero().flatten()
-        truth[own_box[has_box]] = has_box
-        return truth
+        target[own_box[has_box]] = has_box
+        return target
 
 
 def best_pairs(overlaps: Tensor) -> Tensor:

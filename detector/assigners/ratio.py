@@ -5,30 +5,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detector.assigners.grid import Assignment, Grid, Predict
+from detector.assigners.assigner import Predictions
+from detector.assigners.assignment import Assignment
+from detector.assigners.grid import AnchorGrid
 from detector.structures.boxes import xyxy_to_cxcywh
 from detector.structures.samples import Targets
 
 
 class RatioAssigner:
-    """Every anchor of about a truth's size, in the cells nearest to its centre.
+    """Give a target every anchor of about its size, in the cells nearest to its centre.
 
-    A truth belongs to every anchor that no side of it exceeds, or falls short of, by the factor
+    A target belongs to every anchor that no side of it exceeds, or falls short of, by the factor
     ``ratio``: max(w/w_a, w_a/w, h/h_a, h_a/h) < ratio. It is assigned in the cell that holds its
     centre and in the two cells next to it, the nearest one sideways and the nearest one up or
-    down, as far as they lie inside the map. A prediction may have several truths.
+    down, as far as they lie inside the level. A prediction may have several targets.
+
+    Args:
+        ratio: largest ratio of side lengths, exclusive.
     """
 
     def __init__(self, ratio: float = 4.0) -> None:
         self.ratio = ratio
 
-    def __call__(self, targets: Targets, grid: Grid, predict: Predict | None = None) -> Assignment:
-        """Assign a batch's targets; what the network predicts plays no part."""
+    def __call__(
+        self, targets: Targets, grid: AnchorGrid, predictions: Predictions | None = None
+    ) -> Assignment:
+        """Assign a batch's targets; predictions play no part, so that it is a candidate rule too.
+
+        See :class:`detector.assigners.assigner.Assigner`.
+        """
         boxes_cxcywh = xyxy_to_cxcywh(targets.boxes_xyxy.to(grid.anchors_wh.dtype))
         ratio = boxes_cxcywh[:, 2:] / grid.anchors_wh[:, :, None]  # (levels, anchors, m, 2)
         fits = torch.maximum(ratio, 1 / ratio).amax(-1) < self.ratio
         level, anchor, target = fits.nonzero(as_tuple=True)
-        centre_xy = boxes_cxcywh[target, :2] / grid.strides[level, None]
+        centre_xy = boxes_cxcywh[target, :2] / grid.level_strides[level, None]
         x, y, source = _nearest_cells(centre_xy, grid.sizes_hw[level])
         target = target[source]
         prediction = grid.index(level[source], y, x, anchor[source])
@@ -36,11 +46,11 @@ class RatioAssigner:
 
 
 def _nearest_cells(centre_xy: Tensor, sizes_hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns and rows of the cells that answer for some centre, and the index of that centre.
+    """Return columns and rows of the cells that answer for a centre, and the index of that centre.
 
     Args:
         centre_xy: (k, 2) in cells.
-        sizes_hw: (k, 2) of the map of each, cells.
+        sizes_hw: (k, 2) of the level of each, cells.
     """
     limit = (sizes_hw.flip(-1) - 1).to(centre_xy.dtype)
     home = torch.minimum(centre_xy.floor(), limit)

@@ -43,12 +43,12 @@ ENOUGH_RECALL = 0.98
 
 
 class Criterion(Protocol):
-    """Raw maps and targets → named losses, scalars that carry gradients; their sum is trained.
+    """Raw outputs and targets → named losses, scalars that carry gradients; their sum is trained.
 
     They are means over the batch's images.
     """
 
-    def __call__(self, maps: Any, targets: Targets) -> dict[str, Tensor]:
+    def __call__(self, raw_outputs: Any, targets: Targets) -> dict[str, Tensor]:
         """The losses of one batch."""
         ...
 

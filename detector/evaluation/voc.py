@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.structures.boxes_numpy import pairwise_iou
 from detector.structures.detections import Detections
 
 IOU = 0.5
@@ -124,7 +125,7 @@ def judge(
     for image_id in by_image.keys() & truth.keys():
         indices, objects = np.array(by_image[image_id]), truth[image_id]
         boxes_xywh = np.array([found[i]["bbox"] for i in indices])
-        overlaps = _pairwise_iou(_to_xyxy(boxes_xywh), objects.boxes_xyxy)
+        overlaps = pairwise_iou(_to_xyxy(boxes_xywh), objects.boxes_xyxy)
         owner = overlaps.argmax(1)
         claims = overlaps.max(1) >= IOU
         wrong[indices[claims & objects.difficult[owner]]] = False
@@ -178,12 +179,3 @@ def _by_class_and_image(
 
 def _to_xyxy(boxes_xywh: Floats) -> Floats:
     return np.concatenate((boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]), 1)
-
-
-def _pairwise_iou(a_xyxy: Floats, b_xyxy: Floats) -> Floats:
-    """(n, 4), (m, 4) → (n, m)."""
-    a, b = a_xyxy[:, None], b_xyxy[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.maximum(sides, 0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (a, b)]
-    return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, 1e-12))

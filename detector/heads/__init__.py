@@ -1,4 +1,4 @@
-"""Heads: raw maps out of ``forward``, boxes and scores out of ``decode``."""
+"""Heads: raw outputs out of ``forward``, boxes and scores out of ``decode``."""
 
 from detector.heads import classify, head, implicit, ssd, yolo
 

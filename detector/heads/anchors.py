@@ -14,38 +14,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.structures.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from detector.structures.points import grid_xy
 from detector.utils.errors import DetectorError
 
 
-def grid_xy(height: int, width: int, like: Tensor) -> Tensor:
-    """(h, w, 2): x and y of each cell's left top corner, in cells."""
-    y = torch.arange(height, device=like.device, dtype=like.dtype)
-    x = torch.arange(width, device=like.device, dtype=like.dtype)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-
-
-def decode_grid(raw: Tensor, anchors_wh: Tensor, stride: int) -> Tensor:
-    """Raw x, y, w, h of one level → boxes_xyxy in pixels.
+def decode_grid(raw: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int | Tensor) -> Tensor:
+    """Decode raw x, y, w, h into boxes_xyxy in pixels; shapes broadcast.
 
     xy = (2σ − 0.5 + cell) · stride, wh = (2σ)² · anchor.
 
     Args:
-        raw: (b, anchors, h, w, 4) logits.
-        anchors_wh: (anchors, 2) pixels.
-        stride: pixels per cell.
+        raw: (..., 4) logits.
+        cells_xy: (..., 2) cell of each box.
+        anchors_wh: (..., 2) anchor of each box, pixels.
+        stride: pixels per cell, of all boxes or (..., 1).
 
     Returns:
-        (b, anchors, h, w, 4).
+        (..., 4).
     """
     sigmoid = raw.sigmoid() * 2
-    cells = grid_xy(raw.shape[2], raw.shape[3], raw)
-    centre = (sigmoid[..., :2] - 0.5 + cells) * stride
-    half = sigmoid[..., 2:].square() * (anchors_wh.to(raw.dtype)[:, None, None] / 2)
+    centre = (sigmoid[..., :2] - 0.5 + cells_xy) * stride
+    half = sigmoid[..., 2:].square() * (anchors_wh / 2)
     return torch.cat((centre - half, centre + half), -1)
 
 
 def encode_grid(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int) -> Tensor:
-    """The inverse: the logits of which :func:`decode_grid` gives these boxes.
+    """Return the logits of which :func:`decode_grid` gives these boxes: the inverse.
 
     Args:
         boxes_xyxy: (n, 4) pixels, each centre within (−0.5, 1.5) cells of its cell, each side
@@ -68,7 +62,7 @@ MAX_LOG_SIDE = math.log(10_000)
 
 
 def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[tuple[float, float]]:
-    """Widths and heights of one level's default boxes (SSD, arXiv 1512.02325, section 2.2).
+    """Return widths and heights of one level's default boxes (SSD, arXiv 1512.02325, section 2.2).
 
     Args:
         sides: the level's own side and the next level's, s and s', pixels.
@@ -90,11 +84,11 @@ def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[t
 
 
 def default_boxes(sizes_wh: Tensor, size_hw: tuple[int, int], step: float) -> Tensor:
-    """One level's default boxes, centred on ((x + ½) · step, (y + ½) · step).
+    """Return one level's default boxes, centred on ((x + ½) · step, (y + ½) · step).
 
     Args:
         sizes_wh: (k, 2) pixels.
-        size_hw: of the map, cells.
+        size_hw: of the level, cells.
         step: pixels from one centre to the next.
 
     Returns:
@@ -109,7 +103,7 @@ def default_boxes(sizes_wh: Tensor, size_hw: tuple[int, int], step: float) -> Te
 
 
 def decode_offsets(offsets: Tensor, default_xyxy: Tensor, variances: tuple[float, float]) -> Tensor:
-    """Offsets from default boxes → boxes_xyxy (SSD, section 2.2, after Faster R-CNN).
+    """Decode offsets from default boxes into boxes_xyxy (SSD, section 2.2, after Faster R-CNN).
 
     centre = c + v₀ · offset · size, sides = size · exp(v₁ · offset), for a default box of centre
     c and that size; the exponent is at most ``MAX_LOG_SIDE``.
@@ -128,7 +122,7 @@ def decode_offsets(offsets: Tensor, default_xyxy: Tensor, variances: tuple[float
 def encode_offsets(
     boxes_xyxy: Tensor, default_xyxy: Tensor, variances: tuple[float, float]
 ) -> Tensor:
-    """The inverse: the offsets of which :func:`decode_offsets` gives these boxes.
+    """Return the offsets of which :func:`decode_offsets` gives these boxes: the inverse.
 
     Args:
         boxes_xyxy: (..., 4) pixels, with area.
@@ -142,7 +136,7 @@ def encode_offsets(
 
 
 def fit_anchors(sizes_wh: NDArray[np.float64], count: int, seed: int = 0) -> NDArray[np.float64]:
-    """k-means of box sizes, each side in units of its spread; anchors sorted by area.
+    """Fit anchors by k-means of box sizes, each side in units of its spread; sorted by area.
 
     Args:
         sizes_wh: (n, 2) pixels of the network's input.
@@ -203,7 +197,7 @@ def evolve_anchors(
 def agreement(
     sizes_wh: NDArray[np.float64], anchors_wh: NDArray[np.float64], ratio: float
 ) -> float:
-    """Mean over the boxes of what the best anchor has: min(w/w_a, w_a/w, h/h_a, h_a/h).
+    """Return the mean over the boxes of what the best anchor has: min(w/w_a, w_a/w, h/h_a, h_a/h).
 
     It is 0 where that is no match: not above 1 / ``ratio``.
     """
@@ -215,7 +209,7 @@ def agreement(
 def best_possible_recall(
     sizes_wh: NDArray[np.float64], anchors_wh: NDArray[np.float64], ratio: float
 ) -> float:
-    """Fraction of boxes that some anchor matches within the factor ``ratio`` on both sides."""
+    """Return the fraction of boxes that an anchor matches within ``ratio`` on both sides."""
     quotient = sizes_wh[:, None] / anchors_wh[None]
     worst = np.maximum(quotient, 1 / quotient).max(-1)
     return float((worst.min(1) < ratio).mean())

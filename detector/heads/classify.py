@@ -17,7 +17,7 @@ from detector.settings import TaskName
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 AUXILIARY = "auxiliary"
-"""Key of raw maps that exist in training only."""
+"""Key of raw outputs that exist in training only."""
 
 
 @register(head=True)
@@ -25,15 +25,15 @@ class Classify(Head):
     """Average pooling to ``pool`` × ``pool`` → hidden linear layers → linear.
 
     ``forward`` gives ``{"logits": (b, classes)}``, and under ``"auxiliary"`` the logits of the
-    auxiliary classifiers, one for each map that the row reads besides the first (RepVGGplus:
-    training only, loss = main + 0.1 × each; :meth:`fuse` drops them).
+    auxiliary classifiers, one for each of the features that the row reads besides the first
+    (RepVGGplus: training only, loss = main + 0.1 × each; :meth:`fuse` drops them).
 
     Args:
         nc: number of classes.
-        pool: side of the pooled map, cells (VGG: 7).
+        pool: side of the pooled features, cells (VGG: 7).
         hidden: widths of linear layers with ReLU (VGG: 4096, 4096).
         dropout: probability, before each linear layer but the first.
-        c_in: channels of each map.
+        c_in: channels of each of the features.
     """
 
     task: TaskName = "classify"
@@ -58,19 +58,19 @@ class Classify(Head):
 
     def forward(self, features: list[Tensor]) -> dict[str, Any]:
         """(b, c, h, w) of the last stage, and of stages with an auxiliary classifier → logits."""
-        maps: dict[str, Any] = {"logits": self.layers(features[0])}
+        raw_outputs: dict[str, Any] = {"logits": self.layers(features[0])}
         if len(self.auxiliary):
             pairs = zip(self.auxiliary, features[1:], strict=True)
-            maps[AUXILIARY] = [classifier(feature) for classifier, feature in pairs]
-        return maps
+            raw_outputs[AUXILIARY] = [classifier(feature) for classifier, feature in pairs]
+        return raw_outputs
 
-    def decode(self, maps: dict[str, Any]) -> Tensor:
-        """Raw maps → (b, classes) probabilities."""
-        return torch.softmax(maps["logits"], -1)
+    def decode(self, raw_outputs: dict[str, Any]) -> Tensor:
+        """Raw outputs → (b, classes) probabilities."""
+        return torch.softmax(raw_outputs["logits"], -1)
 
-    def inference_outputs(self, outputs: dict[str, Any]) -> dict[str, Any]:
+    def inference_outputs(self, raw_outputs: dict[str, Any]) -> dict[str, Any]:
         """Return the raw outputs without those of auxiliary classifiers."""
-        return {name: value for name, value in outputs.items() if name != AUXILIARY}
+        return {name: value for name, value in raw_outputs.items() if name != AUXILIARY}
 
     def fuse(self) -> Classify:
         """The same without auxiliary classifiers."""

@@ -46,15 +46,15 @@ class Head(nn.Module):
         """Anchors as (levels, anchors, 2) pixels; None for a head without."""
         return None
 
-    def check_outputs(self, outputs: Any) -> None:
+    def check_sizes(self, raw_outputs: Any) -> None:
         """Raise ValueError where raw outputs have sizes that the head's boxes are not made for."""
 
     def check_trainable(self) -> None:
         """Raise DetectorError while the head lacks something that training needs."""
 
-    def inference_outputs(self, outputs: Any) -> Any:
+    def inference_outputs(self, raw_outputs: Any) -> Any:
         """Return the raw outputs without those that exist in training only."""
-        return outputs
+        return raw_outputs
 
     def adapt(self, start: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
         """Take what fits in part of the start weights for this head, as with other classes.

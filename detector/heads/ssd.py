@@ -25,8 +25,8 @@ Pair = Annotated[Sequence[Positive], pydantic.Field(min_length=2, max_length=2)]
 class SSDHead(Head):
     """Two 3×3 convolutions per level, one for the offsets and one for the classes.
 
-    ``forward`` gives raw maps, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the last
-    axis is the offsets dx, dy, dw, dh, then the logits of the background and of each class.
+    ``forward`` gives raw outputs, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the
+    last axis is the offsets dx, dy, dw, dh, then the logits of the background and of each class.
     ``decode`` makes boxes of them. The background exists in here alone: its logit is the first,
     and no class number outside counts it.
 
@@ -89,20 +89,20 @@ class SSDHead(Head):
             nn.init.zeros_(conv.bias)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """(b, c, h, w) per level → raw maps (b, h, w, boxes, 4 + 1 + classes) per level."""
-        maps = []
+        """(b, c, h, w) per level → raw outputs (b, h, w, boxes, 4 + 1 + classes) per level."""
+        raw_outputs = []
         for feature, offsets, classes in zip(features, self.offsets, self.classes, strict=True):
             parts = [
                 conv(feature).permute(0, 2, 3, 1).unflatten(-1, (-1, width))
                 for conv, width in ((offsets, 4), (classes, 1 + self.nc))
             ]
-            maps.append(torch.cat(parts, -1))
-        return maps
+            raw_outputs.append(torch.cat(parts, -1))
+        return raw_outputs
 
-    def check_outputs(self, maps: Sequence[Tensor]) -> None:
+    def check_sizes(self, raw_outputs: Sequence[Tensor]) -> None:
         """Raise ValueError where a level's cells do not cover the input as its step says."""
         side = self.size_hw[0]
-        for level, (raw, step) in enumerate(zip(maps, self.steps, strict=True), 1):
+        for level, (raw, step) in enumerate(zip(raw_outputs, self.steps, strict=True), 1):
             cells = raw.shape[2]
             if abs(cells * step / side - 1) > MAX_UNCOVERED:
                 raise ValueError(
@@ -110,22 +110,23 @@ class SSDHead(Head):
                     f"the input has {side} pixels"
                 )
 
-    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.
+    def decode(self, raw_outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Raw outputs → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.
 
         Boxes are cut off at the input's border, so that their overlaps are those of what is seen.
         """
-        raw = torch.cat([level.flatten(1, 3) for level in maps], 1)
-        boxes_xyxy = decode_offsets(raw[..., :4], self.default_boxes(maps), self.variances)
+        raw = torch.cat([level.flatten(1, 3) for level in raw_outputs], 1)
+        default_xyxy = self.default_boxes(raw_outputs)
+        boxes_xyxy = decode_offsets(raw[..., :4], default_xyxy, self.variances)
         return clip_boxes(boxes_xyxy, self.size_hw), raw[..., 4:].softmax(-1)[..., 1:]
 
-    def default_boxes(self, maps: Sequence[Tensor]) -> Tensor:
-        """(n, 4) boxes_xyxy, pixels, in the order of the maps' predictions.
+    def default_boxes(self, raw_outputs: Sequence[Tensor]) -> Tensor:
+        """Return (n, 4) boxes_xyxy, pixels, in the order of the raw outputs' predictions.
 
-        They are computed in float64 and cast to the maps' type.
+        They are computed in float64 and cast to the raw outputs' type.
         """
         levels = [
             default_boxes(sizes, (raw.shape[1], raw.shape[2]), step)
-            for raw, sizes, step in zip(maps, self.sizes_wh, self.steps, strict=True)
+            for raw, sizes, step in zip(raw_outputs, self.sizes_wh, self.steps, strict=True)
         ]
-        return torch.cat(levels).to(maps[0].device, maps[0].dtype)
+        return torch.cat(levels).to(raw_outputs[0].device, raw_outputs[0].dtype)

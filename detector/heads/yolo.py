@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detector.heads.anchors import decode_grid
 from detector.heads.head import Adapted, Head
 from detector.registry import register
+from detector.structures.points import grid_xy
 from detector.utils.errors import DetectorError
 
 ANCHORS = "anchors_wh"
@@ -24,8 +25,9 @@ DEFAULT_ANCHOR_OF_STRIDE = 4.0
 class Detect(Head):
     """One 1×1 convolution per level.
 
-    ``forward`` gives raw maps, one per level, of shape (b, anchors, h, w, 5 + classes); the last
-    axis is x, y, w, h, objectness, then one logit per class. ``decode`` makes boxes of them.
+    ``forward`` gives raw outputs, one per level, of shape (b, anchors, h, w, 5 + classes); the last
+    axis is x, y, w, h, objectness, then one logit per class. ``decode`` makes boxes of them;
+    ``decode_boxes`` and ``decode_scores`` do so for single predictions.
 
     Args:
         nc: number of classes.
@@ -58,30 +60,51 @@ class Detect(Head):
 
     @staticmethod
     def make_conv(c_in: int, c_out: int) -> nn.Conv2d:
-        """The 1×1 convolution of a level."""
+        """Return the 1×1 convolution of a level."""
         return nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """(b, c, h, w) per level → raw maps (b, anchors, h, w, 5 + classes) per level."""
-        maps = []
+        """(b, c, h, w) per level → raw outputs (b, anchors, h, w, 5 + classes) per level."""
+        raw_outputs = []
         for conv, feature in zip(self.m, features, strict=True):
             b, _, h, w = feature.shape
             raw = conv(feature).view(b, self.anchors_wh.shape[1], 5 + self.nc, h, w)
-            maps.append(raw.permute(0, 1, 3, 4, 2))
-        return maps
+            raw_outputs.append(raw.permute(0, 1, 3, 4, 2))
+        return raw_outputs
 
-    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
+    def decode(self, raw_outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Raw outputs → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
         boxes, scores = [], []
-        for raw, anchors_wh, stride in zip(maps, self.anchors_wh, self.strides, strict=True):
-            boxes.append(decode_grid(raw[..., :4], anchors_wh, stride).flatten(1, 3))
-            probabilities = raw[..., 4:].sigmoid()
-            level_scores = probabilities[..., 1:] * probabilities[..., :1]
-            scores.append(level_scores.flatten(1, 3))
+        for raw, anchors_wh, stride in zip(raw_outputs, self.anchors_wh, self.strides, strict=True):
+            cells_xy = grid_xy(raw.shape[2], raw.shape[3], raw)
+            sizes_wh = anchors_wh.to(raw.dtype)[:, None, None]
+            boxes.append(decode_grid(raw[..., :4], cells_xy, sizes_wh, stride).flatten(1, 3))
+            scores.append(self.decode_scores(raw[..., 4:]).flatten(1, 3))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
 
+    def decode_boxes(self, raw: Tensor, level: Tensor, cells_xy: Tensor, anchor: Tensor) -> Tensor:
+        """Decode the boxes of k predictions, as :meth:`decode` does.
+
+        Args:
+            raw: (k, 4) raw x, y, w, h.
+            level: (k,) int64.
+            cells_xy: (k, 2) cell of each.
+            anchor: (k,) int64, the number of its anchor among the level's.
+
+        Returns:
+            (k, 4) boxes_xyxy in pixels of the input.
+        """
+        strides = torch.tensor(self.strides, device=raw.device)[level, None]
+        return decode_grid(raw, cells_xy, self.anchors_wh[level, anchor].to(raw.dtype), strides)
+
+    @staticmethod
+    def decode_scores(logits: Tensor) -> Tensor:
+        """Decode logits of objectness and classes: (..., 1 + classes) → (..., classes) scores."""
+        probabilities = logits.sigmoid()
+        return probabilities[..., 1:] * probabilities[..., :1]
+
     def initialise_biases(self) -> None:
-        """Prior of the focal-loss paper (arXiv 1708.02002, section 3.3), by stride.
+        """Start from the prior of the focal-loss paper (arXiv 1708.02002, section 3.3), by stride.
 
         Objectness starts as if 8 objects lay in an image of 640 pixels; classes at 0.6 shared.
         """
@@ -116,7 +139,7 @@ class Detect(Head):
         return Adapted({name: mixed for name, mixed in others.items() if mixed is not None})
 
     def with_boxes_of(self, start: Tensor, own: Tensor) -> Tensor | None:
-        """A level's weight or bias where only the number of classes differs.
+        """Return a level's weight or bias where only the number of classes differs.
 
         Boxes and objectness mean the same for any classes, so that training goes on from them.
 
@@ -150,7 +173,7 @@ class Detect(Head):
 
 
 def _anchor_table(anchors: int | list[list[float]], strides: Sequence[int]) -> Tensor:
-    """(levels, anchors, 2) widths and heights in pixels."""
+    """Return widths and heights in pixels, (levels, anchors, 2)."""
     if isinstance(anchors, int):
         if anchors < 1:
             raise ValueError(f"argument 'anchors': expected at least 1, found {anchors}")

@@ -1,4 +1,4 @@
-"""Named scalars from raw maps and assignments, one recipe a file."""
+"""Named scalars from raw outputs and assignments, one recipe a file."""
 
 from detector.losses.classify import ClassifyLoss
 from detector.losses.multibox import MultiBoxLoss

@@ -1,4 +1,4 @@
-"""Losses of yes-or-no answers: how far a logit is from a truth in 0..1."""
+"""Losses of yes-or-no answers: how far a logit is from a target in 0..1."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torchvision.ops import sigmoid_focal_loss
 from detector.settings import BinaryLossName
 
 BinaryLoss = Callable[[Tensor, Tensor], Tensor]
-"""Logits and truths of one shape → losses of that shape."""
+"""Logits and targets of one shape → losses of that shape."""
 
 
-def quality_focal_loss(logits: Tensor, truth: Tensor, beta: float = 2.0) -> Tensor:
-    """|y − σ|^β · BCE(σ, y), for truths y anywhere in 0..1 (arXiv 2006.04388, equation 5)."""
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    weight = (truth - logits.sigmoid()).abs().pow(beta)
+def quality_focal_loss(logits: Tensor, target: Tensor, beta: float = 2.0) -> Tensor:
+    """Return |y − σ|^β · BCE(σ, y), for y anywhere in 0..1 (arXiv 2006.04388, equation 5)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weight = (target - logits.sigmoid()).abs().pow(beta)
     return weight * entropy
 
 

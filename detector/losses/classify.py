@@ -27,20 +27,20 @@ class ClassifyLoss:
     def __init__(self, settings: LossSettings) -> None:
         self.label_smoothing = settings.label_smoothing
 
-    def __call__(self, maps: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch, means over its images.
+    def __call__(self, raw_outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of a batch, means over its images.
 
         Among several processes these are the images of all of them: each gets its part of the sum.
 
         Args:
-            maps: ``logits`` (b, classes), ``auxiliary`` a list of the same, or absent.
+            raw_outputs: ``logits`` (b, classes), ``auxiliary`` a list of the same, or absent.
             targets: one for each image, in the order of the images.
 
         Returns:
             ``loss_class``, and ``loss_auxiliary`` where there are auxiliary classifiers.
         """
-        losses = {"loss_class": self._entropy(maps["logits"], targets)}
-        parts = [self._entropy(logits, targets) for logits in maps.get(AUXILIARY, ())]
+        losses = {"loss_class": self._entropy(raw_outputs["logits"], targets)}
+        parts = [self._entropy(logits, targets) for logits in raw_outputs.get(AUXILIARY, ())]
         if parts:
             losses["loss_auxiliary"] = AUXILIARY_WEIGHT * torch.stack(parts).sum()
         return losses

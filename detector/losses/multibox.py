@@ -29,28 +29,28 @@ class MultiBoxLoss:
         self.assigner = IouAssigner()
         self.label_smoothing = settings.label_smoothing
 
-    def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch, over the number of its positive boxes (at least 1).
+    def __call__(self, raw_outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of a batch, over the number of its positive boxes (at least 1).
 
         Among several processes the number is that of all of them: each gets its part of the sum.
 
         Args:
-            maps: per level (b, h, w, boxes, 4 + 1 + classes).
+            raw_outputs: per level (b, h, w, boxes, 4 + 1 + classes).
             targets: of the batch.
 
         Returns:
             ``loss_box``, ``loss_class``: scalars that carry gradients.
         """
-        raw = torch.cat([level.flatten(1, 3) for level in maps], 1)
+        raw = torch.cat([level.flatten(1, 3) for level in raw_outputs], 1)
         raw = raw if raw.dtype == torch.float64 else raw.float()
-        default_xyxy = self.head.default_boxes(maps).to(raw.dtype)
+        default_xyxy = self.head.default_boxes(raw_outputs).to(raw.dtype)
         target = self.assigner(targets, default_xyxy, len(raw))
         positive = target >= 0
         count = total(positive.sum()).clamp(min=1)
 
-        truths = targets.boxes_xyxy[target[positive]].to(raw.dtype)
+        boxes_xyxy = targets.boxes_xyxy[target[positive]].to(raw.dtype)
         anchors = default_xyxy.expand(len(raw), -1, -1)[positive]
-        wanted = encode_offsets(truths, anchors, self.head.variances)
+        wanted = encode_offsets(boxes_xyxy, anchors, self.head.variances)
         box = F.smooth_l1_loss(raw[..., :4][positive], wanted, reduction="sum")
 
         class_ids = torch.zeros_like(target)  # 0 is the background
@@ -66,7 +66,7 @@ class MultiBoxLoss:
 
 
 def hard_negatives(losses: Tensor, positive: Tensor) -> Tensor:
-    """In each image, the boxes without a truth that have the largest losses, 3 a positive one.
+    """Return, in each image, the boxes without a target with the largest losses, 3 a positive one.
 
     An image without any positive box mines as if it had one.
 

@@ -1,23 +1,23 @@
-"""YOLOv5's loss: named scalars from raw maps and an assignment."""
+"""YOLOv5's loss: named scalars from raw outputs and an assignment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from detector.assigners import (
     AlignedAssigner,
+    AnchorGrid,
+    Assigner,
     Assignment,
-    Grid,
-    GridAssigner,
     RatioAssigner,
     SimOtaAssigner,
 )
 from detector.heads.yolo import Detect
 from detector.losses.binary import BINARY_LOSSES
+from detector.losses.raw_predictions import RawPredictions
 from detector.settings import YoloLossSettings
 from detector.structures.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.structures.samples import Targets
@@ -75,32 +75,28 @@ class YoloLoss:
         self.positive = 1 - settings.label_smoothing / 2
         self.negative = settings.label_smoothing / 2
 
-    def __call__(self, maps: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Losses of a batch: means over each level, added up.
+    def __call__(self, raw_outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Return the losses of a batch: means over each level, added up.
 
         Among several processes the batch is that of all of them: a process gets its part of the
         sum over the number of predictions in all.
 
         Args:
-            maps: per level (b, anchors, h, w, 5 + classes); b may be 0.
+            raw_outputs: per level (b, anchors, h, w, 5 + classes); b may be 0.
             targets: of the batch.
 
         Returns:
             ``loss_box``, ``loss_objectness``, ``loss_class``: scalars that carry gradients.
         """
-        maps = [raw if raw.dtype == torch.float64 else raw.float() for raw in maps]
-        # In the memory order of a channels-last network: no gradient is copied into another one.
-        maps = [raw.permute(0, 2, 3, 1, 4) for raw in maps]  # (b, h, w, anchors, 5 + classes)
-        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in maps]
-        grid = Grid(self.head.anchors_wh.to(maps[0].dtype), self.head.strides, sizes_hw)
-        pairs = self.assigner(targets, grid, partial(_predict, maps, grid))
-        chosen = _chosen(maps, grid, pairs)
-        truths_xyxy = targets.boxes_xyxy[pairs.target].to(chosen.dtype)
-        overlap = self.overlap(grid.decode(chosen[:, :4], pairs.prediction), truths_xyxy)
+        predictions = RawPredictions(self.head, raw_outputs)
+        grid = predictions.grid
+        pairs = self.assigner(targets, grid, predictions)
+        boxes_xyxy, logits = predictions.read(pairs)
+        overlap = self.overlap(boxes_xyxy, targets.boxes_xyxy[pairs.target].to(boxes_xyxy.dtype))
         quality = overlap.detach().clamp(min=0)
-        classes = self._class_losses(chosen[:, 5:], targets.class_ids[pairs.target], quality)
-        images, share = _shares(len(maps[0]), pairs, grid)
-        objectness = self._objectness(maps, grid, pairs, quality) / images
+        classes = self._class_losses(logits[:, 1:], targets.class_ids[pairs.target], quality)
+        images, share = _shares(len(raw_outputs[0]), pairs, grid)
+        objectness = self._objectness(predictions.objectness(), grid, pairs, quality) / images
         return {
             "loss_box": ((1 - overlap) * share).sum() * self.box_gain,
             "loss_objectness": objectness * self.objectness_gain,
@@ -112,29 +108,28 @@ class YoloLoss:
         if self.head.nc == 1:  # objectness says it all
             return logits.new_zeros(len(logits))
         wanted = self.positive * (quality if self.class_is_quality else torch.ones_like(quality))
-        truth = torch.full_like(logits, self.negative)
-        truth.scatter_(1, class_ids[:, None], wanted[:, None])
-        return self.class_loss(logits, truth).mean(-1)
+        target = torch.full_like(logits, self.negative)
+        target.scatter_(1, class_ids[:, None], wanted[:, None])
+        return self.class_loss(logits, target).mean(-1)
 
     def _objectness(
-        self, maps: list[Tensor], grid: Grid, pairs: Assignment, quality: Tensor
+        self, logits: Tensor, grid: AnchorGrid, pairs: Assignment, quality: Tensor
     ) -> Tensor:
-        """Against the quality; where truths share a prediction, against the largest one.
+        """Compare (b, n) logits with the quality; of targets that share a prediction, the largest.
 
         Means over each level of an image, added up over levels and images.
         """
-        logits = torch.cat([raw[..., 4].flatten(1) for raw in maps], 1)  # (b, n)
         index = pairs.image * len(grid) + pairs.prediction
-        truth = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
-        losses = self.objectness_loss(logits, truth.view_as(logits))
+        target = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
+        losses = self.objectness_loss(logits, target.view_as(logits))
         levels = zip(self.balance, losses.split(grid.counts, 1), grid.counts, strict=True)
         return torch.stack([balance * level.sum() / n for balance, level, n in levels]).sum()
 
 
-def make_assigner(settings: YoloLossSettings) -> GridAssigner:
-    """The assigner that the settings name."""
+def make_assigner(settings: YoloLossSettings) -> Assigner[AnchorGrid]:
+    """Return the assigner that the settings name."""
     by_ratio = RatioAssigner(settings.anchor_ratio)
-    assigners: dict[str, GridAssigner] = {
+    assigners: dict[str, Assigner[AnchorGrid]] = {
         "ratio": by_ratio,
         "simota": SimOtaAssigner(by_ratio),
         "aligned": AlignedAssigner(),
@@ -142,24 +137,8 @@ def make_assigner(settings: YoloLossSettings) -> GridAssigner:
     return assigners[settings.assigner]
 
 
-def _predict(maps: list[Tensor], grid: Grid, pairs: Assignment) -> tuple[Tensor, Tensor]:
-    """Boxes, and logits of objectness and classes, at the pairs' predictions."""
-    chosen = _chosen(maps, grid, pairs)
-    return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
-
-
-def _chosen(maps: list[Tensor], grid: Grid, pairs: Assignment) -> Tensor:
-    """(k, 5 + classes) raw values at the pairs' predictions."""
-    level, y, x, anchor = grid.locate(pairs.prediction)
-    places = [(level == number).nonzero().flatten() for number in range(len(maps))]
-    parts = [
-        raw[pairs.image[at], y[at], x[at], anchor[at]] for raw, at in zip(maps, places, strict=True)
-    ]
-    return torch.cat(parts)[torch.cat(places).argsort()]
-
-
-def _shares(images: int, pairs: Assignment, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The images of all processes, and (k,) weights that turn a sum into one of the levels' means.
+def _shares(images: int, pairs: Assignment, grid: AnchorGrid) -> tuple[Tensor, Tensor]:
+    """Return the images of all processes, and (k,) weights that turn a sum into level means.
 
     The means are over the pairs of all processes.
     """

@@ -313,7 +313,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
             _check_map(output, row.channels, sides[source], row.stride / strides[source])
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
         else:
-            hook(model.head, "check_outputs")(output)
+            hook(model.head, "check_sizes")(output)
         done += 1
 
     try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
-    """Corners → centre, width, height.
+    """Convert corners to centre, width, height.
 
     >>> xyxy_to_cxcywh(torch.tensor([10.0, 20.0, 30.0, 60.0]))
     tensor([20., 40., 20., 40.])
@@ -19,7 +19,7 @@ def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    """Centre, width, height → corners.
+    """Convert centre, width, height to corners.
 
     >>> cxcywh_to_xyxy(torch.tensor([20.0, 40.0, 20.0, 40.0]))
     tensor([10., 20., 30., 60.])
@@ -36,19 +36,17 @@ def clip(boxes_xyxy: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def area(boxes_xyxy: Tensor) -> Tensor:
-    """(..., 4) → (...), pixels²."""
+    """Return the areas of boxes: (..., 4) → (...), pixels²."""
     return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
 
 
 def iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
-    """Intersection over union of boxes pair by pair; shapes broadcast. 0 where both are empty."""
-    intersection = _intersection(boxes_a_xyxy, boxes_b_xyxy)
-    union = area(boxes_a_xyxy) + area(boxes_b_xyxy) - intersection
-    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+    """Return the IoU of boxes, pair by pair; shapes broadcast. 0 where both are empty."""
+    return _quotient(*_intersection_and_union(boxes_a_xyxy, boxes_b_xyxy))
 
 
 def pairwise_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
-    """(n, 4), (m, 4) → (n, m)."""
+    """Return the IoU of every box with every other: (n, 4), (m, 4) → (n, m)."""
     return iou(boxes_a_xyxy[:, None], boxes_b_xyxy[None])
 
 
@@ -57,10 +55,9 @@ def generalized_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-
 
     IoU − (C − union) / C, with C the area of the smallest box around both.
     """
-    intersection = _intersection(boxes_a_xyxy, boxes_b_xyxy)
-    union = area(boxes_a_xyxy) + area(boxes_b_xyxy) - intersection
+    intersection, union = _intersection_and_union(boxes_a_xyxy, boxes_b_xyxy)
     around = _hull(boxes_a_xyxy, boxes_b_xyxy).prod(-1)
-    return intersection / (union + eps) - (around - union) / (around + eps)
+    return _quotient(intersection, union) - (around - union) / (around + eps)
 
 
 def distance_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
@@ -113,24 +110,31 @@ def scylla_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) ->
 
 
 def _hull(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
-    """(..., 2) width and height of the smallest box around both."""
+    """Return width and height, (..., 2), of the smallest box around both."""
     left_top = torch.minimum(boxes_a_xyxy[..., :2], boxes_b_xyxy[..., :2])
     right_bottom = torch.maximum(boxes_a_xyxy[..., 2:], boxes_b_xyxy[..., 2:])
     return right_bottom - left_top
 
 
 def _offset(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
-    """(..., 2) from the centre of b to that of a."""
+    """Return the vector, (..., 2), from the centre of b to that of a."""
     return xyxy_to_cxcywh(boxes_a_xyxy)[..., :2] - xyxy_to_cxcywh(boxes_b_xyxy)[..., :2]
 
 
 def _size(boxes_xyxy: Tensor) -> Tensor:
-    """(..., 2) width and height."""
+    """Return width and height, (..., 2)."""
     return boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
 
 
-def _intersection(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
+def _intersection_and_union(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the areas of intersections and unions, (...) each, pixels²."""
     left_top = torch.maximum(boxes_a_xyxy[..., :2], boxes_b_xyxy[..., :2])
     right_bottom = torch.minimum(boxes_a_xyxy[..., 2:], boxes_b_xyxy[..., 2:])
-    sides: Tensor = (right_bottom - left_top).clamp(min=0)
-    return sides[..., 0] * sides[..., 1]
+    sides = (right_bottom - left_top).clamp(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    return intersection, area(boxes_a_xyxy) + area(boxes_b_xyxy) - intersection
+
+
+def _quotient(intersection: Tensor, union: Tensor) -> Tensor:
+    """Return intersection / union, 0 where both are 0."""
+    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)

@@ -65,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Targets:
-    """The truth of a batch.
+    """Targets of a batch: the boxes and classes that its predictions are compared with.
 
     Attributes:
         boxes_xyxy: (m, 4) float32, pixels of the network's input.

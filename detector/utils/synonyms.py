@@ -23,7 +23,7 @@ FLAG = re.compile(r"--(no-)?([a-z][a-z-]*)(?: (\S+))?")
 
 _OFF = ("false", "no", "off", "0")
 
-_FILE_DECIDES = "the weights file decides: detector export --precision fp16 writes weights of 16 bits"
+_FILE_DECIDES = "the weights file decides: detector export --precision fp16 halves it"
 _ONE_LOOK = "boxes are drawn in one way, with name and score, or not at all: --no-draw"
 _CLASSES = "classes and their names come from the data set, or are stored with the weights"
 

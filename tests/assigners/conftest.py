@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from detector.assigners import Assignment, Grid
+from detector.assigners import AnchorGrid, Assignment, DecodedPredictions
+from detector.heads.anchors import decode_grid
 from detector.structures.samples import Targets
 
 ANCHORS_WH = torch.tensor([[[8.0, 8.0], [12.0, 20.0]], [[30.0, 24.0], [40.0, 50.0]]])
@@ -16,7 +16,7 @@ STRIDES = [8, 16]
 SIZES_HW = [(8, 10), (4, 5)]
 """Of an image of 64×80 pixels."""
 CLASSES = 3
-GRID = Grid(ANCHORS_WH.double(), STRIDES, SIZES_HW)
+GRID = AnchorGrid(ANCHORS_WH.double(), STRIDES, SIZES_HW)
 
 
 def random_targets(count: int, seed: int = 0, images: int = 3, different: int = 1000) -> Targets:
@@ -38,14 +38,12 @@ def random_raw(seed: int = 0, images: int = 3, coarse: bool = False) -> Tensor:
     return raw.round() if coarse else raw
 
 
-def predictor(raw: Tensor) -> Callable[[Assignment], tuple[Tensor, Tensor]]:
-    """What an assigner asks, answered from raw values."""
-
-    def predict(pairs: Assignment) -> tuple[Tensor, Tensor]:
-        chosen = raw[pairs.image, pairs.prediction]
-        return GRID.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
-
-    return predict
+def decoded(raw: Tensor) -> DecodedPredictions:
+    """Boxes and scores of raw values, as an anchor-based head decodes them."""
+    level, y, x, anchor = GRID.locate(torch.arange(len(GRID)))
+    cells_xy, strides = torch.stack((x, y), 1), GRID.level_strides[level, None]
+    boxes_xyxy = decode_grid(raw[..., :4], cells_xy, GRID.anchors_wh[level, anchor], strides)
+    return DecodedPredictions(boxes_xyxy, raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid())
 
 
 def as_set(pairs: Assignment) -> set[tuple[int, int, int]]:
@@ -87,7 +85,7 @@ def all_places() -> list[tuple[int, int, int, int]]:
     ]
 
 
-def cheapest_truth(pairs: dict[tuple[int, int, int], Any]) -> set[tuple[int, int, int]]:
+def cheapest_target(pairs: dict[tuple[int, int, int], Any]) -> set[tuple[int, int, int]]:
     """Of the pairs of one prediction, the one with the smallest value; the first one of equals."""
     best: dict[tuple[int, int], tuple[Any, int]] = {}
     for (image, prediction, target), value in pairs.items():

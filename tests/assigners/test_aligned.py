@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detector.assigners import AlignedAssigner
-from detector.assigners.aligned import central_pairs
+from detector.assigners import AlignedAssigner, inside_box
 from detector.structures.samples import Targets
 from tests.assigners.conftest import (
     GRID,
     STRIDES,
     all_places,
     as_set,
-    cheapest_truth,
-    predictor,
+    cheapest_target,
+    decoded,
     random_raw,
     random_targets,
     slow_box,
@@ -37,11 +36,11 @@ def slow_candidates(targets: Targets) -> set[tuple[int, int, int]]:
 
 
 def slow_assignment(targets: Targets, raw: torch.Tensor, top: int) -> set[tuple[int, int, int]]:
-    """Truth by truth the best aligned; then each prediction to the truth it overlaps most."""
+    """Target by target the best aligned; then each prediction to the target it overlaps most."""
     measured: dict[int, list] = {}
     for image, prediction, target in slow_candidates(targets):
-        truth = targets.boxes_xyxy[target].tolist()
-        overlap = slow_iou(slow_box(raw, image, prediction), truth)
+        box = targets.boxes_xyxy[target].tolist()
+        overlap = slow_iou(slow_box(raw, image, prediction), box)
         objectness = float(raw[image, prediction, 4].sigmoid())
         own_class = float(raw[image, prediction, 5 + int(targets.class_ids[target])].sigmoid())
         alignment = objectness * own_class * overlap**6
@@ -52,21 +51,21 @@ def slow_assignment(targets: Targets, raw: torch.Tensor, top: int) -> set[tuple[
     for pairs in measured.values():
         for _, overlap, pair in sorted(pairs, reverse=True)[:top]:
             taken[pair] = -overlap
-    return cheapest_truth(taken)
+    return cheapest_target(taken)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 60])
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_to_a_loop(count: int, seed: int) -> None:
     targets, raw = random_targets(count, seed), random_raw(seed)
-    assert as_set(central_pairs(targets, GRID)) == slow_candidates(targets)
-    found = AlignedAssigner(top=4)(targets, GRID, predictor(raw))
+    assert as_set(inside_box(targets, GRID)) == slow_candidates(targets)
+    found = AlignedAssigner(top=4)(targets, GRID, decoded(raw))
     assert as_set(found) == slow_assignment(targets, raw, 4)
 
 
 def test_many_images() -> None:
     targets, raw = random_targets(80, images=16), random_raw(images=16)
-    found = as_set(AlignedAssigner()(targets, GRID, predictor(raw)))
+    found = as_set(AlignedAssigner()(targets, GRID, decoded(raw)))
     assert found == slow_assignment(targets, raw, 13)
     assert {image for image, _, _ in found} == set(targets.image_index.tolist())
 
@@ -78,14 +77,14 @@ def test_a_box_smaller_than_a_cell_has_its_own_cell() -> None:
         torch.tensor([0]),
         torch.tensor([0]),
     )
-    places = [all_places()[p] for p in central_pairs(targets, GRID).prediction.tolist()]
+    places = [all_places()[p] for p in inside_box(targets, GRID).prediction.tolist()]
     assert sorted(places) == [(0, 2, 2, 0), (0, 2, 2, 1), (1, 1, 1, 0), (1, 1, 1, 1)]
 
 
-def test_equal_truths_share_no_prediction() -> None:
+def test_equal_targets_share_no_prediction() -> None:
     """Each of five boxes four times, on predictions of whole logits: ties everywhere."""
     targets, raw = random_targets(20, images=1, different=5), random_raw(images=1, coarse=True)
-    found = AlignedAssigner()(targets, GRID, predictor(raw))
+    found = AlignedAssigner()(targets, GRID, decoded(raw))
     assert len({(i, p) for i, p, _ in as_set(found)}) == len(found)
     assert set(found.target.tolist()) == set(range(5))  # of equals the first one
 
@@ -98,12 +97,12 @@ def test_class_and_box_decide_together() -> None:
         torch.tensor([0]),
     )
     raw = torch.zeros(1, len(GRID), 8, dtype=torch.float64)
-    knows = all_places().index((0, 4, 4, 1))  # 12×20 around the truth: IoU 64 / 240
+    knows = all_places().index((0, 4, 4, 1))  # 12×20 around the target: IoU 64 / 240
     raw[0, :, 5 + 2] = -5
     raw[0, knows, 5 + 2] = 5
-    found = AlignedAssigner(beta=1.0, top=1)(targets, GRID, predictor(raw))
+    found = AlignedAssigner(beta=1.0, top=1)(targets, GRID, decoded(raw))
     # The 8×8 anchor gives the box exactly: 1 · σ(−5) = 0.007 against 0.267 · σ(5) = 0.265.
     assert found.prediction.tolist() == [knows]
-    found = AlignedAssigner(beta=6.0, top=1)(targets, GRID, predictor(raw))
+    found = AlignedAssigner(beta=6.0, top=1)(targets, GRID, decoded(raw))
     # 0.267⁶ = 0.00036 · 0.993 against 0.0067
     assert all_places()[int(found.prediction)] == (0, 4, 4, 0)

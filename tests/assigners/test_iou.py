@@ -25,29 +25,29 @@ def test_iou_matching_by_hand():
     assert found.tolist() == [[0, 0, -1, -1, -1], [-1] * 5]
 
 
-def test_a_truth_without_any_overlap_of_half_gets_its_best_box():
+def test_a_target_without_any_overlap_of_half_gets_its_best_box():
     defaults = torch.tensor([[0.0, 0, 10, 10], [0, 0, 100, 100]])
     assert IouAssigner()(ssd_targets([0, 0, 3, 3]), defaults, 1).tolist() == [[0, -1]]
 
 
-def test_a_box_belongs_to_the_truth_it_overlaps_most():
+def test_a_box_belongs_to_the_target_it_overlaps_most():
     defaults = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8]])
     targets = ssd_targets([0, 0, 10, 8], [0, 0, 10, 10])
     # the box in the middle: IoU 8/9 with the first, 9/10 with the second
     assert IouAssigner()(targets, defaults, 1).tolist() == [[1, 1, 0]]
 
 
-def test_truths_are_numbered_through_the_batch():
+def test_targets_are_numbered_through_the_batch():
     defaults = torch.tensor([[0.0, 0, 10, 10]])
     targets = ssd_targets([0, 0, 10, 10], [0, 0, 10, 9], image=[2, 0])
     assert IouAssigner()(targets, defaults, 3).tolist() == [[1], [-1], [0]]
 
 
-def test_two_truths_that_want_the_same_box():
+def test_two_targets_that_want_the_same_box():
     """The better one has it; the other takes what is left, whatever its IoU."""
     overlaps = torch.tensor([[0.6, 0.1, 0.0], [0.7, 0.2, 0.3]])
     assert best_pairs(overlaps).tolist() == [1, 0]
-    # The first truth's pair comes before the second's claim by IoU.
+    # The first target's pair comes before the second's claim by IoU.
     assert IouAssigner().match(overlaps).tolist() == [1, 0, -1]
 
 

@@ -1,8 +1,8 @@
-"""Matching of truths and anchors by side lengths, against hand-made cases and a slow loop."""
+"""Matching of targets and anchors by side lengths, against hand-made cases and a slow loop."""
 
 import torch
 
-from detector.assigners import Grid, RatioAssigner
+from detector.assigners import AnchorGrid, RatioAssigner
 from detector.structures.samples import Targets
 
 
@@ -14,7 +14,7 @@ def make_targets(*boxes_xyxy: list[float]) -> Targets:
 
 def assigned(targets, anchors, strides, sizes_hw, ratio=4.0) -> set[tuple[int, ...]]:
     """(image, level, anchor, row, column, target) of each pair; none occurs twice."""
-    grid = Grid(anchors, strides, sizes_hw)
+    grid = AnchorGrid(anchors, strides, sizes_hw)
     pairs = RatioAssigner(ratio)(targets, grid)
     level, y, x, anchor = grid.locate(pairs.prediction)
     fields = (pairs.image, level, anchor, y, x, pairs.target)
@@ -27,7 +27,7 @@ def test_no_target_gives_no_assignment():
     assert assigned(make_targets(), torch.ones(1, 3, 2), [8], [(4, 4)]) == set()
 
 
-def test_a_truth_goes_to_its_cell_and_the_two_nearest():
+def test_a_target_goes_to_its_cell_and_the_two_nearest():
     # centre (22, 13) px at stride 8 = (2.75, 1.625) cells: home (2, 1); x is beyond the middle
     # → (3, 1); so is y → (2, 2). Anchor 8×8 against the box of 8×6: ratios 1 and 8/6 < 4.
     targets = make_targets([18, 10, 26, 16])
@@ -35,14 +35,14 @@ def test_a_truth_goes_to_its_cell_and_the_two_nearest():
     assert found == {(0, 0, 0, 1, 2, 0), (0, 0, 0, 1, 3, 0), (0, 0, 0, 2, 2, 0)}
 
 
-def test_neighbours_outside_the_map_are_left_out():
+def test_neighbours_outside_the_level_are_left_out():
     # centre (2, 2) px at stride 8 = (.25, .25): the nearer neighbours are column −1 and row −1
     anchor = torch.tensor([[[4.0, 4.0]]])
     assert assigned(make_targets([0, 0, 4, 4]), anchor, [8], [(4, 4)]) == {(0, 0, 0, 0, 0, 0)}
 
 
 def test_a_centre_on_the_far_border_stays_inside():
-    # centre (32, 32) px at stride 8 = (4, 4), one past the last cell of a 4×4 map: the last cell is
+    # centre (32, 32) px at stride 8 = (4, 4), one past the last cell of a 4×4 level: that cell is
     # home; the distance from its corner is 1 ≥ .5, so the neighbours would be column 4 and row 4
     anchor = torch.tensor([[[4.0, 4.0]]])
     assert assigned(make_targets([30, 30, 34, 34]), anchor, [8], [(4, 4)]) == {(0, 0, 0, 3, 3, 0)}

@@ -20,27 +20,23 @@ from detector.heads.anchors import (
     encode_offsets,
     evolve_anchors,
     fit_anchors,
-    grid_xy,
 )
+from detector.structures.points import grid_xy
 from detector.utils.errors import DetectorError
-
-
-def test_grid_is_x_then_y() -> None:
-    grid = grid_xy(2, 3, torch.zeros(0))
-    assert grid.tolist() == [[[0, 0], [1, 0], [2, 0]], [[0, 1], [1, 1], [2, 1]]]
 
 
 def test_decode_by_hand() -> None:
     # Logits 0: σ = ½, so the centre is cell + ½ and the size is the anchor's.
-    raw = torch.zeros(1, 2, 2, 3, 4)
-    boxes = decode_grid(raw, torch.tensor([[16.0, 8.0], [4.0, 4.0]]), stride=8)
+    raw, cells_xy = torch.zeros(1, 2, 2, 3, 4), grid_xy(2, 3, torch.zeros(0))
+    anchors_wh = torch.tensor([[16.0, 8.0], [4.0, 4.0]])[:, None, None]
+    boxes = decode_grid(raw, cells_xy, anchors_wh, stride=8)
     assert boxes.shape == (1, 2, 2, 3, 4)
     # Cell (2, 1): centre (20, 12); anchor 16 × 8 → 12, 8, 28, 16.
     assert boxes[0, 0, 1, 2].tolist() == [12, 8, 28, 16]
     assert boxes[0, 1, 0, 0].tolist() == [2, 2, 6, 6]
     # σ(ln 3) = ¾: centre (1.5 − 0.5 + 0) · 8 = 8, width 1.5² · 16 = 36.
     raw[0, 0, 0, 0, 0] = raw[0, 0, 0, 0, 2] = np.log(3)
-    x1, _, x2, _ = decode_grid(raw, torch.tensor([[16.0, 8.0], [4.0, 4.0]]), 8)[0, 0, 0, 0]
+    x1, _, x2, _ = decode_grid(raw, cells_xy, anchors_wh, 8)[0, 0, 0, 0]
     assert (x1 + x2).item() / 2 == pytest.approx(8)
     assert (x2 - x1).item() == pytest.approx(36)
 
@@ -49,7 +45,8 @@ def test_range_of_decoding() -> None:
     """Centres reach half a cell beyond the cell, sizes four times the anchor."""
     anchor = torch.tensor([[10.0, 20.0]])
     for sign, centre, size in ((-1, -4, 0), (1, 12, 4)):  # (−0.5 + 0) · 8, (1.5 + 0) · 8
-        x1, y1, x2, y2 = decode_grid(torch.full((1, 1, 1, 1, 4), sign * 40.0), anchor, 8).flatten()
+        raw, cell = torch.full((1, 4), sign * 40.0), torch.zeros(1, 2)
+        x1, y1, x2, y2 = decode_grid(raw, cell, anchor, 8).flatten()
         assert (x1 + x2).item() / 2 == pytest.approx(centre, abs=1e-4)
         assert (x2 - x1).item() == pytest.approx(10 * size, abs=1e-4)
         assert (y2 - y1).item() == pytest.approx(20 * size, abs=1e-4)
@@ -66,12 +63,11 @@ def test_encode_inverts_decode(
     values: list[float], anchor: tuple[float, float], row: int, column: int, stride: int
 ) -> None:
     anchors_wh = torch.tensor([anchor], dtype=torch.float64)
-    raw = torch.zeros(1, 1, 5, 7, 4, dtype=torch.float64)
-    raw[0, 0, row, column] = torch.tensor(values, dtype=torch.float64)
-    box = decode_grid(raw, anchors_wh, stride)[0, 0, row, column]
+    raw = torch.tensor([values], dtype=torch.float64)
     cell = torch.tensor([[column, row]], dtype=torch.float64)
-    found = encode_grid(box[None], cell, anchors_wh, stride)
-    torch.testing.assert_close(found[0], raw[0, 0, row, column], rtol=1e-6, atol=1e-6)
+    box = decode_grid(raw, cell, anchors_wh, stride)
+    found = encode_grid(box, cell, anchors_wh, stride)
+    torch.testing.assert_close(found, raw, rtol=1e-6, atol=1e-6)
 
 
 def test_encode_of_none() -> None:

@@ -164,10 +164,10 @@ def test_levels_must_agree(values: dict, message: str):
 def test_steps_must_cover_the_input(side: int, message: str | None):
     maps = [torch.zeros(1, side, side, 4, 7)]
     if message is None:
-        head().check_outputs(maps)
+        head().check_sizes(maps)
     else:
         with pytest.raises(ValueError, match=f"^{message}$"):
-            head().check_outputs(maps)
+            head().check_sizes(maps)
 
 
 def test_another_input_size_with_the_old_steps(tmp_path: Path):

@@ -73,6 +73,19 @@ def test_decode_by_hand() -> None:
     assert scores[0, :4].max() < 1e-8
 
 
+def test_single_boxes_are_decoded_as_all_are() -> None:
+    """Anchor 1, row 3, column 2 of stride 16 is number 192 + 16 + 3 · 4 + 2 of the 64 pixels."""
+    detect = head(nc=2, anchors=ANCHORS)
+    raw_outputs = [torch.randn(2, 3, 64 // s, 64 // s, 7) for s in STRIDES]
+    boxes, scores = detect.decode(raw_outputs)
+    raw = raw_outputs[1][:, 1, 3, 2]
+    level, cells_xy, anchor = torch.tensor([1, 1]), torch.tensor([[2, 3]] * 2), torch.tensor([1, 1])
+    assert torch.equal(detect.decode_boxes(raw[:, :4], level, cells_xy, anchor), boxes[:, 222])
+    assert torch.equal(detect.decode_scores(raw[:, 4:]), scores[:, 222])
+    none = level[:0]
+    assert detect.decode_boxes(raw[:0, :4], none, cells_xy[:0], none).shape == (0, 4)
+
+
 def test_levels_come_one_after_the_other() -> None:
     detect = head(nc=1)
     maps = [torch.zeros(1, 3, 64 // s, 64 // s, 6) for s in STRIDES]

@@ -17,7 +17,7 @@ def test_shapes_are_kept(name: str):
 
 
 def test_by_hand():
-    # σ(0) = ½: BCE is ln 2 whatever the truth. Focal: 0.25 · ½² of it. Quality ¾: |¾ − ½|².
+    # σ(0) = ½: BCE is ln 2 whatever the target. Focal: 0.25 · ½² of it. Quality ¾: |¾ − ½|².
     logits = torch.zeros(1)
     one, quality = torch.ones(1), torch.full((1,), 0.75)
     assert float(BINARY_LOSSES["bce"](logits, quality)) == pytest.approx(math.log(2))

@@ -32,19 +32,21 @@ def test_label_smoothing():
 
 
 def test_a_tenth_of_each_auxiliary_classifier():
-    maps = {"logits": LOGITS, "auxiliary": [LOGITS, torch.zeros(2, 3)]}
-    losses = ClassifyLoss(LossSettings())(maps, targets(0, 1))
+    raw_outputs = {"logits": LOGITS, "auxiliary": [LOGITS, torch.zeros(2, 3)]}
+    losses = ClassifyLoss(LossSettings())(raw_outputs, targets(0, 1))
     # 0.1 · (2 ln 2 + ln 3)
     expected = 0.1 * (2 * math.log(2) + math.log(3))
     assert float(losses["loss_auxiliary"]) == pytest.approx(expected)
 
 
 def test_gradients_reach_every_classifier():
-    maps = {"logits": LOGITS.clone().requires_grad_(), "auxiliary": [torch.zeros(2, 3)]}
-    maps["auxiliary"][0].requires_grad_()
-    torch.stack(list(ClassifyLoss(LossSettings())(maps, targets(0, 1)).values())).sum().backward()
-    # softmax − truth, over two images; of the auxiliary a tenth of that
+    raw_outputs = {"logits": LOGITS.clone().requires_grad_(), "auxiliary": [torch.zeros(2, 3)]}
+    raw_outputs["auxiliary"][0].requires_grad_()
+    torch.stack(
+        list(ClassifyLoss(LossSettings())(raw_outputs, targets(0, 1)).values())
+    ).sum().backward()
+    # softmax − target, over two images; of the auxiliary a tenth of that
     expected = torch.tensor([[-1 / 2, 1 / 4, 1 / 4], [1 / 8, -7 / 8, 3 / 4]]) / 2
-    torch.testing.assert_close(maps["logits"].grad, expected)
+    torch.testing.assert_close(raw_outputs["logits"].grad, expected)
     expected = torch.tensor([[-2.0, 1, 1], [1, -2, 1]]) / 3 / 2 / 10
-    torch.testing.assert_close(maps["auxiliary"][0].grad, expected)
+    torch.testing.assert_close(raw_outputs["auxiliary"][0].grad, expected)

@@ -20,7 +20,7 @@ def make_loss(**settings: float) -> MultiBoxLoss:
     return MultiBoxLoss(head, LossSettings(**settings))
 
 
-def make_maps(batch: int, seed: int = 1) -> list[torch.Tensor]:
+def make_raw_outputs(batch: int, seed: int = 1) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.randn(
@@ -73,13 +73,13 @@ def slow_match(truths: list[list[float]], boxes: list[list[float]]) -> list[int]
     return match
 
 
-def slow_loss(maps: list[torch.Tensor], boxes: list[list[float]], targets: Targets):
+def slow_loss(raw_outputs: list[torch.Tensor], boxes: list[list[float]], targets: Targets):
     """Equations 1 to 3 with the facts' mining and normalisation, one box after the other."""
-    batch = maps[0].shape[0]
+    batch = raw_outputs[0].shape[0]
     box_loss = class_loss = 0.0
     positives = 0
     for image in range(batch):
-        raw = torch.cat([level[image].flatten(0, 2) for level in maps]).tolist()
+        raw = torch.cat([level[image].flatten(0, 2) for level in raw_outputs]).tolist()
         mine = [i for i in range(len(targets)) if int(targets.image_index[i]) == image]
         truths = [targets.boxes_xyxy[i].double().tolist() for i in mine]
         match = slow_match(truths, boxes)
@@ -112,10 +112,10 @@ def slow_loss(maps: list[torch.Tensor], boxes: list[list[float]], targets: Targe
 
 @pytest.mark.parametrize("counts", [[0], [1], [0, 0], [3, 0, 5], [100], [20, 1]], ids=str)
 def test_equal_to_a_slow_loop(counts: list[int]):
-    loss, maps, targets = make_loss(), make_maps(len(counts)), make_targets(counts)
-    boxes = loss.head.default_boxes(maps).tolist()
-    found = loss(maps, targets)
-    expected = slow_loss([m.detach() for m in maps], boxes, targets)
+    loss, raw_outputs, targets = make_loss(), make_raw_outputs(len(counts)), make_targets(counts)
+    boxes = loss.head.default_boxes(raw_outputs).tolist()
+    found = loss(raw_outputs, targets)
+    expected = slow_loss([m.detach() for m in raw_outputs], boxes, targets)
     for name, value in expected.items():
         assert float(found[name]) == pytest.approx(value, abs=1e-6), name
 
@@ -123,29 +123,31 @@ def test_equal_to_a_slow_loop(counts: list[int]):
 def test_ties_in_mining_change_nothing():
     """All logits equal: every background box has the loss ln 4."""
     loss, targets = make_loss(), make_targets([2])
-    maps = [torch.zeros(1, *size, k, 8) for size, k in zip(SIZES, BOXES, strict=True)]
+    raw_outputs = [torch.zeros(1, *size, k, 8) for size, k in zip(SIZES, BOXES, strict=True)]
     # positives + 3 negatives each, over the positives: 4 ln 4
-    assert float(loss(maps, targets)["loss_class"]) == pytest.approx(4 * math.log(4), rel=1e-6)
+    assert float(loss(raw_outputs, targets)["loss_class"]) == pytest.approx(
+        4 * math.log(4), rel=1e-6
+    )
 
 
 def test_two_truths_of_one_place_get_a_box_each():
     box = torch.tensor([[20.0, 20.0, 30.0, 30.0]] * 2)
     targets = Targets(box, torch.tensor([0, 1]), torch.zeros(2, dtype=torch.int64))
     loss = make_loss()
-    default = loss.head.default_boxes(make_maps(1))
+    default = loss.head.default_boxes(make_raw_outputs(1))
     match = loss.assigner(targets, default, 1)
     assert {0, 1} <= set(match.unique().tolist())
 
 
 def test_images_without_boxes_have_a_finite_loss_and_a_gradient():
-    maps = make_maps(2)
-    losses = make_loss()(maps, make_targets([0, 0]))
+    raw_outputs = make_raw_outputs(2)
+    losses = make_loss()(raw_outputs, make_targets([0, 0]))
     sum(losses.values()).backward()
     assert float(losses["loss_box"]) == 0
     assert float(losses["loss_class"]) > 0
-    assert all(torch.isfinite(m.grad).all() for m in maps)
+    assert all(torch.isfinite(m.grad).all() for m in raw_outputs)
     # 3 boxes of each image are mined
-    touched = sum(int((m.grad.abs().sum(-1) > 0).sum()) for m in maps)
+    touched = sum(int((m.grad.abs().sum(-1) > 0).sum()) for m in raw_outputs)
     assert touched == 6
 
 
@@ -153,12 +155,12 @@ def test_perfect_offsets_have_no_box_loss():
     """A truth that is a default box: all offsets are 0. No other box overlaps it wholly."""
     loss = make_loss()
     loss.assigner.threshold = 1.0
-    maps = [torch.zeros(1, *size, k, 8) for size, k in zip(SIZES, BOXES, strict=True)]
-    box = loss.head.default_boxes(maps)[200][None]
+    raw_outputs = [torch.zeros(1, *size, k, 8) for size, k in zip(SIZES, BOXES, strict=True)]
+    box = loss.head.default_boxes(raw_outputs)[200][None]
     targets = Targets(box, torch.tensor([1]), torch.tensor([0]))
-    assert float(loss(maps, targets)["loss_box"]) == 0
-    maps[0][0, 6, 2, 0, 0] = 3  # box 200 = (6 · 8 + 2) · 4: smooth L1 of 3 is 2.5
-    assert float(loss(maps, targets)["loss_box"]) == 2.5
+    assert float(loss(raw_outputs, targets)["loss_box"]) == 0
+    raw_outputs[0][0, 6, 2, 0, 0] = 3  # box 200 = (6 · 8 + 2) · 4: smooth L1 of 3 is 2.5
+    assert float(loss(raw_outputs, targets)["loss_box"]) == 2.5
 
 
 def test_hard_negatives_by_hand():

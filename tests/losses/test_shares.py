@@ -20,21 +20,21 @@ LOSSES = ("yolo", "multibox", "classify")
 
 
 def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
-    """A loss, and raw maps in float64 for it."""
+    """A loss, and raw outputs in float64 for it."""
     torch.manual_seed(0)
     if name == "yolo":
         head = Detect(CLASSES, [[8, 8, 16, 24], [24, 24, 48, 40]], [8, 8], [8, 16])
         shapes = [(IMAGES, 2, SIDE // s, SIDE // s, 5 + CLASSES) for s in (8, 16)]
-        return YoloLoss(head, YoloLossSettings(), SIDE), [maps(shape) for shape in shapes]
+        return YoloLoss(head, YoloLossSettings(), SIDE), [random_raw(shape) for shape in shapes]
     if name == "multibox":
         sides = [[10, 20], [20, 40]]
         ssd = SSDHead(CLASSES, sides, [[2], [2]], [8, 16], c_in=[8, 8], imgsz=SIDE)
         shapes = [(IMAGES, SIDE // s, SIDE // s, 4, 5 + CLASSES) for s in (8, 16)]
-        return MultiBoxLoss(ssd, LossSettings()), [maps(shape) for shape in shapes]
-    return ClassifyLoss(LossSettings()), [maps((IMAGES, CLASSES))]
+        return MultiBoxLoss(ssd, LossSettings()), [random_raw(shape) for shape in shapes]
+    return ClassifyLoss(LossSettings()), [random_raw((IMAGES, CLASSES))]
 
 
-def maps(shape: tuple[int, ...]) -> Tensor:
+def random_raw(shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
 
@@ -71,7 +71,7 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
     """5 images; of 7 processes two have none."""
     loss, raw = make(name)
     per_image = 1 if name == "classify" else 3
-    whole = loss(as_maps(name, raw), targets_of(range(IMAGES), per_image))
+    whole = loss(as_raw_outputs(name, raw), targets_of(range(IMAGES), per_image))
     expected = torch.autograd.grad(torch.stack(list(whole.values())).sum(), raw)
 
     total = FakeTotal()
@@ -79,10 +79,16 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
     shares = [range(rank, IMAGES, processes) for rank in range(processes)]
     for share in shares:
         total.parts.append([])
-        loss(as_maps(name, [level[list(share)] for level in raw]), targets_of(share, per_image))
+        loss(
+            as_raw_outputs(name, [level[list(share)] for level in raw]),
+            targets_of(share, per_image),
+        )
     total.sums = [torch.stack(parts).sum(0) for parts in zip(*total.parts, strict=True)]
     parts = [
-        loss(as_maps(name, [level[list(share)] for level in raw]), targets_of(share, per_image))
+        loss(
+            as_raw_outputs(name, [level[list(share)] for level in raw]),
+            targets_of(share, per_image),
+        )
         for share in shares
     ]
     for key, value in whole.items():
@@ -93,5 +99,5 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
 
 
-def as_maps(name: str, levels: list[Tensor]) -> Any:
+def as_raw_outputs(name: str, levels: list[Tensor]) -> Any:
     return {"logits": levels[0]} if name == "classify" else levels

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from detector.assigners import Assignment, Grid
+from detector.assigners import AnchorGrid, DecodedPredictions
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
 from detector.settings import YoloLossSettings
@@ -22,7 +22,7 @@ def make_loss(classes: int = 3, **settings: float | str) -> YoloLoss:
     return YoloLoss(head, YoloLossSettings(**settings), side=SIDE)
 
 
-def make_maps(classes: int = 3, batch: int = 2) -> list[torch.Tensor]:
+def make_raw_outputs(classes: int = 3, batch: int = 2) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [
         torch.randn(
@@ -47,9 +47,9 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def bce(logit: float, truth: float) -> float:
+def bce(logit: float, target: float) -> float:
     p = sigmoid(logit)
-    return -truth * math.log(p) - (1 - truth) * math.log(1 - p)
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
 
 
 def ciou(a: list[float], b: list[float]) -> float:
@@ -64,46 +64,56 @@ def ciou(a: list[float], b: list[float]) -> float:
     return iou - rho / (cw**2 + ch**2) - v * v / (1 - iou + v)
 
 
-def assigned(loss: YoloLoss, maps, targets: Targets) -> list[list[tuple[int, ...]]]:
-    """For each level: image, anchor, row, column, truth."""
-    grid = Grid(loss.head.anchors_wh, STRIDES, [(m.shape[2], m.shape[3]) for m in maps])
-    flat = torch.cat([m.permute(0, 2, 3, 1, 4).flatten(1, 3) for m in maps], 1)
+def by_cells(part: torch.Tensor, sizes_hw: list[tuple[int, int]]) -> torch.Tensor:
+    """Order predictions by level, row, column, anchor."""
+    levels = part.split([2 * height * width for height, width in sizes_hw], 1)
+    return torch.cat(
+        [
+            level.unflatten(1, (2, height, width)).movedim(1, 3).flatten(1, 3)
+            for level, (height, width) in zip(levels, sizes_hw, strict=True)
+        ],
+        1,
+    )
 
-    def predict(pairs: Assignment) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = flat[pairs.image, pairs.prediction]
-        return grid.decode(chosen[:, :4], pairs.prediction), chosen[:, 4:]
 
-    pairs = loss.assigner(targets, grid, predict)
+def assigned(loss: YoloLoss, raw_outputs, targets: Targets) -> list[list[tuple[int, ...]]]:
+    """For each level: image, anchor, row, column, target."""
+    sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in raw_outputs]
+    grid = AnchorGrid(loss.head.anchors_wh, STRIDES, sizes_hw)
+    boxes_xyxy, scores = loss.head.decode(raw_outputs)
+    # decode's order is level, anchor, row, column
+    in_order = [by_cells(part, sizes_hw) for part in (boxes_xyxy, scores)]
+    pairs = loss.assigner(targets, grid, DecodedPredictions(*in_order))
     level, y, x, anchor = grid.locate(pairs.prediction)
     fields = (pairs.image, anchor, y, x, pairs.target)
     found = list(zip(*(field.tolist() for field in fields), strict=True))
     return [[p for p, lv in zip(found, level.tolist(), strict=True) if lv == n] for n in (0, 1)]
 
 
-def focal(logit: float, truth: float) -> float:
-    """arXiv 1708.02002, equation 5, with α = 0.25 and γ = 2, linear in the truth."""
+def focal(logit: float, target: float) -> float:
+    """arXiv 1708.02002, equation 5, with α = 0.25 and γ = 2, linear in the target."""
     p = sigmoid(logit)
-    p_t = truth * p + (1 - truth) * (1 - p)
-    return (truth * 0.25 + (1 - truth) * 0.75) * (1 - p_t) ** 2 * bce(logit, truth)
+    p_t = target * p + (1 - target) * (1 - p)
+    return (target * 0.25 + (1 - target) * 0.75) * (1 - p_t) ** 2 * bce(logit, target)
 
 
-def quality_focal(logit: float, truth: float) -> float:
+def quality_focal(logit: float, target: float) -> float:
     """arXiv 2006.04388, equation 5, with β = 2."""
-    return (truth - sigmoid(logit)) ** 2 * bce(logit, truth)
+    return (target - sigmoid(logit)) ** 2 * bce(logit, target)
 
 
 FOCAL = {"focal": focal, "qfl": quality_focal}
 
 
 def slow_loss(
-    loss: YoloLoss, maps, targets: Targets, smoothing: float, answer=bce
+    loss: YoloLoss, raw_outputs, targets: Targets, smoothing: float, answer=bce
 ) -> dict[str, float]:
     """YOLOv5's formula (facts of the recipe) as plain loops in float64."""
     classes = loss.head.nc
-    pairs = assigned(loss, maps, targets)
+    pairs = assigned(loss, raw_outputs, targets)
     total = {"loss_box": 0.0, "loss_objectness": 0.0, "loss_class": 0.0}
-    for level, raw in enumerate(maps):
-        truth = torch.zeros(raw.shape[:4], dtype=torch.float64)
+    for level, raw in enumerate(raw_outputs):
+        target = torch.zeros(raw.shape[:4], dtype=torch.float64)
         box_terms, class_terms = [], []
         for i, a, y, x, t in pairs[level]:
             p = raw[i, a, y, x].double().tolist()
@@ -114,12 +124,12 @@ def slow_loss(
             box = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
             overlap = ciou(box, targets.boxes_xyxy[t].double().tolist())
             box_terms.append(1 - overlap)
-            truth[i, a, y, x] = max(float(truth[i, a, y, x]), overlap, 0.0)
+            target[i, a, y, x] = max(float(target[i, a, y, x]), overlap, 0.0)
             for c in range(classes):
                 wanted = 1 - smoothing / 2 if c == int(targets.class_ids[t]) else smoothing / 2
                 wanted *= max(overlap, 0.0) if answer is quality_focal else 1
                 class_terms.append(answer(p[5 + c], wanted))
-        cells = zip(raw[..., 4].flatten().tolist(), truth.flatten().tolist(), strict=True)
+        cells = zip(raw[..., 4].flatten().tolist(), target.flatten().tolist(), strict=True)
         objectness = [answer(logit, wanted) for logit, wanted in cells]
         # two levels: balance 4, 1; gains times 3 / 2; classes / 80; (64 / 640)²
         total["loss_objectness"] += (
@@ -137,9 +147,9 @@ def slow_loss(
 @pytest.mark.parametrize(("count", "smoothing"), [(0, 0.0), (1, 0.0), (40, 0.0), (40, 0.1)])
 def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
     loss = make_loss(label_smoothing=smoothing, assigner=assigner)
-    maps, targets = make_maps(), make_targets(count)
-    found = loss(maps, targets)
-    expected = slow_loss(loss, [m.detach() for m in maps], targets, smoothing)
+    raw_outputs, targets = make_raw_outputs(), make_targets(count)
+    found = loss(raw_outputs, targets)
+    expected = slow_loss(loss, [m.detach() for m in raw_outputs], targets, smoothing)
     for name, value in expected.items():
         assert float(found[name].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), name
 
@@ -155,20 +165,20 @@ def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
     ],
 )
 def test_weights_of_levels(levels: int, weight: float):
-    """Logits of 0 and no truth: each level's mean is ln 2, at 640 pixels with a gain of 1."""
+    """Logits of 0 and no target: each level's mean is ln 2, at 640 pixels with a gain of 1."""
     head = Detect(
         1, [[8.0, 8.0]] * levels, c_in=[4] * levels, strides=(8, 16, 32, 64, 128)[:levels]
     )
-    maps = [torch.zeros(1, 1, 3, 5, 6) for _ in range(levels)]
-    found = YoloLoss(head, YoloLossSettings(), side=640)(maps, make_targets(0))
+    raw_outputs = [torch.zeros(1, 1, 3, 5, 6) for _ in range(levels)]
+    found = YoloLoss(head, YoloLossSettings(), side=640)(raw_outputs, make_targets(0))
     assert float(found["loss_objectness"]) == pytest.approx(weight * math.log(2), rel=1e-6)
 
 
 def test_the_quality_that_objectness_learns_moves_no_box():
-    """YOLOv5 takes the overlap as a truth: its gradient ends there."""
-    maps, targets = make_maps(), make_targets(40)
-    make_loss()(maps, targets)["loss_objectness"].backward()
-    for raw in maps:
+    """YOLOv5 takes the overlap as a target: its gradient ends there."""
+    raw_outputs, targets = make_raw_outputs(), make_targets(40)
+    make_loss()(raw_outputs, targets)["loss_objectness"].backward()
+    for raw in raw_outputs:
         assert raw.grad is not None
         assert not raw.grad[..., :4].any()
         assert not raw.grad[..., 5:].any()
@@ -183,11 +193,11 @@ def test_more_levels_than_weights():
 
 @pytest.mark.parametrize("name", ["focal", "qfl"])
 def test_focal_losses_are_weighted_entropies(name: str):
-    """Against BCE of the same maps: each term times α_t (1 − p_t)², or |y − σ|²."""
-    maps, targets = make_maps(), make_targets(40)
+    """Against BCE of the same raw outputs: each term times α_t (1 − p_t)², or |y − σ|²."""
+    raw_outputs, targets = make_raw_outputs(), make_targets(40)
     loss = make_loss(class_loss=name, objectness_loss=name)
-    found = loss(maps, targets)
-    expected = slow_loss(loss, [m.detach() for m in maps], targets, 0.0, FOCAL[name])
+    found = loss(raw_outputs, targets)
+    expected = slow_loss(loss, [m.detach() for m in raw_outputs], targets, 0.0, FOCAL[name])
     for part, value in expected.items():
         assert float(found[part].detach()) == pytest.approx(value, rel=2e-5, abs=1e-7), part
 
@@ -207,15 +217,15 @@ def test_the_box_loss_is_one_minus_the_named_overlap():
 
 
 def test_an_image_without_boxes_has_a_finite_loss_and_a_gradient():
-    maps = make_maps()
-    losses = make_loss()(maps, make_targets(0))
+    raw_outputs = make_raw_outputs()
+    losses = make_loss()(raw_outputs, make_targets(0))
     sum(losses.values()).backward()
     assert float(losses["loss_box"]) == 0
-    assert all(torch.isfinite(m.grad).all() and m.grad.abs().sum() > 0 for m in maps)
+    assert all(torch.isfinite(m.grad).all() and m.grad.abs().sum() > 0 for m in raw_outputs)
 
 
 def test_one_class_needs_no_class_loss():
-    losses = make_loss(classes=1)(make_maps(classes=1), make_targets(20, classes=1))
+    losses = make_loss(classes=1)(make_raw_outputs(classes=1), make_targets(20, classes=1))
     assert float(losses["loss_class"]) == 0
 
 

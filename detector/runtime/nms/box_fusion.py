@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.runtime.nms.clusters import Float64, Indices, by_group, iou_with
+from detector.runtime.nms.clusters import Float64, Indices, by_group
 from detector.settings import NmsSettings
+from detector.structures.boxes_numpy import iou
 
 
 def fuse_boxes(
@@ -49,7 +50,7 @@ def _clusters(
     weights, counts = np.zeros(len(scores)), np.zeros(len(scores))
     first: list[int] = []
     for index, (box, score) in enumerate(zip(boxes_xyxy, scores, strict=True)):
-        overlaps = iou_with(box, means[: len(first)])
+        overlaps = iou(box, means[: len(first)])
         cluster = int(overlaps.argmax()) if first else 0
         if not first or overlaps[cluster] <= threshold:
             cluster = len(first)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from detector.runtime.nms.box_fusion import fuse_boxes
 from detector.runtime.nms.soft_nms import soft_nms
 from detector.settings import NmsSettings
+from detector.structures.boxes_numpy import area, intersection_and_union
 
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
@@ -57,9 +58,8 @@ def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indi
     by_group = np.argsort(groups, kind="stable")
     place = np.argsort(by_group)
     end = np.searchsorted(groups[by_group], groups, side="right")
-    corners = np.ascontiguousarray(boxes_xyxy[by_group].T)
-    left_top, right_bottom = corners[:2], corners[2:]
-    areas = (right_bottom[0] - left_top[0]) * (right_bottom[1] - left_top[1])
+    boxes = np.asfortranarray(boxes_xyxy[by_group])  # columns are read one by one
+    areas = area(boxes)
     threshold = np.float32(iou)
 
     alive = np.ones(len(groups), np.bool_)
@@ -72,11 +72,9 @@ def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indi
             if len(kept) == limit:
                 break
             rest = slice(here + 1, stop)
-            corner_a = np.maximum(left_top[:, rest], left_top[:, here : here + 1])
-            corner_b = np.minimum(right_bottom[:, rest], right_bottom[:, here : here + 1])
-            width, height = np.maximum(corner_b - corner_a, 0)
-            intersection = width * height
-            union = areas[here] + areas[rest] - intersection
+            intersection, union = intersection_and_union(
+                boxes[here], boxes[rest], areas[here], areas[rest]
+            )
             alive[rest] &= ~(intersection / union > threshold)
     return np.array(kept, np.int64)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detector.runtime.nms.clusters import Float64, Indices, by_group, iou_with
+from detector.runtime.nms.clusters import Float64, Indices, by_group
 from detector.settings import NmsSettings
+from detector.structures.boxes_numpy import iou
 
 Decay = Callable[[Float64], Float64]
 """(n,) IoU with a box that was taken → (n,) factors of the scores."""
@@ -45,12 +46,12 @@ def soft_nms(
 
 def linear(threshold: float) -> Decay:
     """The paper's first form: 1 − IoU from the threshold on, else 1."""
-    return lambda iou: np.where(iou >= threshold, 1 - iou, 1)
+    return lambda overlap: np.where(overlap >= threshold, 1 - overlap, 1)
 
 
 def gaussian(sigma: float) -> Decay:
     """The paper's second form: exp(−IoU² / σ), without a threshold."""
-    return lambda iou: np.exp(-np.square(iou) / sigma)
+    return lambda overlap: np.exp(-np.square(overlap) / sigma)
 
 
 def _taken(
@@ -64,6 +65,6 @@ def _taken(
         if scores[best] < confidence:
             break
         taken.append((float(scores[best]), best))
-        scores *= decay(iou_with(boxes_xyxy[best], boxes_xyxy))
+        scores *= decay(iou(boxes_xyxy[best], boxes_xyxy))
         scores[[index for _, index in taken]] = -1
     return taken

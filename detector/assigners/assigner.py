@@ -1,0 +1,79 @@
+"""Interfaces of assigners: points and decoded predictions in, pairs out; anchors are optional."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from detector.assigners.assignment import Assignment
+from detector.structures.points import Points
+from detector.structures.samples import Targets
+
+PointsT_contra = TypeVar("PointsT_contra", bound=Points, contravariant=True)
+"""The places that a rule understands: ``Points``, or an ``AnchorGrid`` for rules about anchors."""
+
+
+class Predictions(Protocol):
+    """A batch's predictions, decoded by the head where an assigner asks for them."""
+
+    def all_classes(self, pairs: Assignment) -> tuple[Tensor, Tensor]:
+        """Return (k, 4) boxes_xyxy in pixels and (k, classes) scores in 0..1."""
+        ...
+
+    def one_class(self, pairs: Assignment, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (k, 4) boxes_xyxy in pixels and (k,) scores of one class for each pair."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodedPredictions:
+    """Predictions of a head that decodes all of them at once.
+
+    Attributes:
+        boxes_xyxy: (b, n, 4) pixels of the network's input.
+        scores: (b, n, classes) in 0..1.
+    """
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+
+    def all_classes(self, pairs: Assignment) -> tuple[Tensor, Tensor]:
+        """Return boxes and the scores of all classes; see :class:`Predictions`."""
+        at = pairs.image, pairs.prediction
+        return self.boxes_xyxy[at], self.scores[at]
+
+    def one_class(self, pairs: Assignment, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes and the scores of (k,) classes; see :class:`Predictions`."""
+        at = pairs.image, pairs.prediction
+        return self.boxes_xyxy[at], self.scores[pairs.image, pairs.prediction, class_ids]
+
+
+class CandidateRule(Protocol[PointsT_contra]):
+    """Finds the predictions that may answer for each target, by their places alone."""
+
+    def __call__(self, targets: Targets, points: PointsT_contra, /) -> Assignment:
+        """Return the candidates of a batch's targets; no pair occurs twice.
+
+        Args:
+            targets: m boxes in pixels of the input.
+            points: where the predictions lie.
+        """
+        ...
+
+
+class Assigner(Protocol[PointsT_contra]):
+    """Assigns the targets of a batch to predictions."""
+
+    def __call__(
+        self, targets: Targets, points: PointsT_contra, predictions: Predictions, /
+    ) -> Assignment:
+        """Assign a batch's targets; no pair occurs twice.
+
+        Args:
+            targets: m boxes in pixels of the input.
+            points: where the predictions lie.
+            predictions: for assigners that look at boxes and scores.
+        """
+        ...

@@ -1,0 +1,82 @@
+"""Raw outputs of an anchor-based head as an assigner and the loss read them: pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detector.assigners import AnchorGrid, Assignment
+from detector.heads.yolo import Detect
+
+
+class RawPredictions:
+    """Raw outputs of a Detect head, read and decoded where an assigner or the loss asks for them.
+
+    Args:
+        head: decodes; gives anchors and strides.
+        raw_outputs: per level (b, anchors, h, w, 5 + classes).
+
+    Attributes:
+        grid: places of the predictions.
+    """
+
+    def __init__(self, head: Detect, raw_outputs: Sequence[Tensor]) -> None:
+        self.head = head
+        levels = [raw if raw.dtype == torch.float64 else raw.float() for raw in raw_outputs]
+        # In the memory order of a channels-last network: no gradient is copied into another one.
+        self.levels = [raw.permute(0, 2, 3, 1, 4) for raw in levels]  # (b, h, w, anchors, …)
+        sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in self.levels]
+        self.grid = AnchorGrid(head.anchors_wh.to(levels[0].dtype), head.strides, sizes_hw)
+
+    def all_classes(self, pairs: Assignment) -> tuple[Tensor, Tensor]:
+        """Return (k, 4) boxes_xyxy in pixels and (k, classes) scores."""
+        boxes_xyxy, logits = self.read(pairs)
+        return boxes_xyxy, self.head.decode_scores(logits)
+
+    def one_class(self, pairs: Assignment, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (k, 4) boxes_xyxy in pixels and (k,) scores of (k,) classes."""
+        boxes_xyxy, logits = self.read(pairs, class_ids)
+        return boxes_xyxy, self.head.decode_scores(logits)[:, 0]
+
+    def read(self, pairs: Assignment, class_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return boxes, and logits of objectness and classes, with their gradients.
+
+        Args:
+            pairs: k of them.
+            class_ids: (k,) the one class of each pair that is asked for; default: all of them.
+
+        Returns:
+            (k, 4) boxes_xyxy in pixels; (k, 1 + classes), or (k, 2) for one class.
+        """
+        level, y, x, anchor = self.grid.locate(pairs.prediction)
+        values = self._gather((pairs.image, y, x, anchor), level, class_ids)
+        cells_xy = torch.stack((x, y), -1)
+        return self.head.decode_boxes(values[:, :4], level, cells_xy, anchor), values[:, 4:]
+
+    def objectness(self) -> Tensor:
+        """Return the logits of all predictions' objectness, (b, n)."""
+        return torch.cat([raw[..., 4].flatten(1) for raw in self.levels], 1)
+
+    def _gather(self, place: tuple[Tensor, ...], level: Tensor, class_ids: Tensor | None) -> Tensor:
+        """Return (k, 5 + classes) raw values, or (k, 6) for one class each.
+
+        Args:
+            place: image, row, column and anchor, (k,) each.
+            level: (k,).
+            class_ids: (k,) or None.
+        """
+        members = [(level == number).nonzero().flatten() for number in range(len(self.levels))]
+        parts = []
+        for raw, at in zip(self.levels, members, strict=True):
+            index = [part[at] for part in place]
+            if class_ids is not None:  # of many pairs, the other classes would be most of the work
+                common = torch.arange(5, device=at.device).expand(len(at), -1)
+                channels = torch.cat((common, 5 + class_ids[at, None]), 1)
+                index = [*(part[:, None] for part in index), channels]
+            parts.append(raw[tuple(index)])
+        order = torch.cat(members)
+        position = torch.empty_like(order)
+        position[order] = torch.arange(len(order), device=order.device)
+        return torch.cat(parts)[position]
