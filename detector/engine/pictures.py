@@ -15,7 +15,6 @@ from detector.engine.plots import plot_confusion, plot_curves
 from detector.engine.run import Record
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.curves import confusion, precision_by_recall
-from detector.runtime.draw import draw
 from detector.settings import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
@@ -66,7 +65,7 @@ class ValidationPictures(Callback):
         data = self.start.val_set
         truth = with_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
         own = [result for result in results if result["image_id"] == sample.image_id]
-        found = draw(image, found_boxes(own, data.category_ids, data.names))
+        found = found_boxes(own, data.category_ids, data.names).draw(image)
         return np.concatenate((truth, found), axis=1)
 
 
@@ -105,7 +104,7 @@ def with_truth(
 ) -> Image:
     """A copy with the true boxes and their classes."""
     certain = np.ones(len(class_ids), np.float32)
-    return draw(image_rgb, Detections(boxes_xyxy, certain, class_ids, names), scores=False)
+    return Detections(boxes_xyxy, certain, class_ids, names).draw(image_rgb, scores=False)
 
 
 def found_boxes(

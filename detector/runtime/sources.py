@@ -129,7 +129,7 @@ def _find(source: str, path: Path, on_bad: OnBad | None, shard: Shard) -> Source
         return _single(source, path)
     if glob.has_magic(source):
         return _files(_matching(source), on_bad, shard)
-    raise _missing(path)
+    raise missing(path)
 
 
 def _single(source: str, path: Path) -> Source:
@@ -228,8 +228,8 @@ def _matching(pattern: str) -> list[str]:
     return names
 
 
-def _missing(path: Path) -> DetectorError:
-    """Name the first part of a path that does not exist, and the nearest name beside it."""
+def missing(path: Path) -> DetectorError:
+    """Return the error that names the first part of a path not to exist, and the nearest name."""
     parts = [*reversed(path.parents), path]
     for folder, part in pairwise(parts):
         if part.exists():

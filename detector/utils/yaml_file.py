@@ -48,7 +48,7 @@ class _OneLineErrors(ModelMetaclass):
 
     if not TYPE_CHECKING:  # else type checkers would no longer see the fields' own signature
 
-        def __call__(cls, *args: Any, **values: Any) -> Any:
+        def __call__(cls, *args: Any, **values: Any) -> Any:  # noqa: N805
             try:
                 return super().__call__(*args, **values)
             except pydantic.ValidationError as error:
