@@ -10,8 +10,6 @@ from detector.runtime.backends.exported import ExportedBackend
 from detector.settings import NmsSettings, ToolSettings
 
 BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt"}
-FILTERS = {"confidence", "max_detections", "classes"}
-"""What can be asked for after suppression too."""
 
 
 def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) -> None:
@@ -28,8 +26,7 @@ def note_unused(settings: ToolSettings, backend: Backend, asked: NmsSettings) ->
     if backend.task == "classify":
         note(settings, BOX_FLAGS, "a classifier has no boxes and does not use")
     elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:
-        unused = NmsSettings.model_fields.keys() - FILTERS | _past(asked, backend.card.nms)
-        note(settings, unused, "the file holds the suppression and does not use")
+        note(settings, backend.overruled(asked), "the file holds the suppression and does not use")
     elif asked.suppression != "soft-gaussian":
         note(settings, {"sigma"}, f"--suppression {asked.suppression} does not use")
 
@@ -42,15 +39,6 @@ def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
         for name, value in sorted(values.items())
         if name in settings.model_fields_set and value is not None and value is not False
     ]
-
-
-def _past(asked: NmsSettings, file: NmsSettings) -> set[str]:
-    """Filters that ask for boxes which the file has dropped already."""
-    past = {
-        "confidence": asked.confidence < file.confidence,
-        "max_detections": asked.max_detections > file.max_detections,
-    }
-    return {name for name, is_past in past.items() if is_past}
 
 
 def note(settings: ToolSettings, unused: Set[str], reason: str) -> None:
