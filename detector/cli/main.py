@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse
+from detector.cli.messages import messages_on_terminal
 from detector.utils import system
 from detector.utils.errors import DetectorError, Interrupted, nearest
 from detector.utils.yaml_file import write_text
@@ -108,7 +109,7 @@ def _run(name: str, words: list[str], program: str) -> int:
         name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
     tool = TOOLS[name]
     settings = parse(tool.settings, words, program)
-    with _quiet_beside_main():
+    with _quiet_beside_main(), messages_on_terminal():
         figures = _function(tool)(settings)
     if settings.json_file is not None and system.is_main():
         write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from detector.settings import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
 from detector.utils.opencv import Image, read_image, write_image
+
+logger = logging.getLogger(__name__)
 
 TRAINING_PICTURES = 3
 """Optimizer steps of a run whose examples are drawn: enough to see what is wrong with labels."""
@@ -84,7 +87,7 @@ class Curves(Callback):
 
     def on_end(self, history: Sequence[Record]) -> None:
         if not self.results:
-            print(
+            logger.info(
                 "no precision_recall.png, confusion.png: no boxes of the best epoch are known here"
             )
             return

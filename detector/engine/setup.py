@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import build_from_card, load
 from detector.weights.transfer import start_backbone_from, start_from, trainable_card, transfer
 
+logger = logging.getLogger(__name__)
+
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),
     *("cache", "cache_dir", "pictures", "tensorboard"),
@@ -54,7 +57,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     if flags.resume is not None:
         return _resumed(flags)
     settings, notes = resolve(flags)
-    print(*notes, sep="\n")
+    logger.info("\n".join(notes))
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None:
             trainable_card(weights)  # a typo shows before minutes of reading data
@@ -66,11 +69,11 @@ def prepare(flags: TrainSettings) -> Trainer:
     val_set.check_task(model.task)
     unused = sorted(task_of(model).unused & given_values(settings).keys())
     if unused:
-        print(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
+        logger.info(f"{type(model.head).__name__} does not use: {', '.join(unused)}")
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
-    print(*_recall_of_anchors(model, train_set, settings), sep="\n")
+    logger.info("\n".join(_recall_of_anchors(model, train_set, settings)))
     run = from_main(lambda: Run.create(settings))
-    print(f"run {run.folder}: {_described(settings, model, accelerator)}")
+    logger.info(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.callbacks += _watchers(settings, model)
     return trainer
@@ -91,9 +94,11 @@ def _resumed(flags: TrainSettings) -> Trainer:
     trainer.callbacks += _watchers(settings, model)
     progress = trainer.progress
     batch = f", batch {progress.batch}" if progress.batch else ""
-    print(f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}")
+    logger.info(
+        f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}"
+    )
     if settings.epochs != before.epochs:
-        print(_difference(before, trainer))
+        logger.info(_difference(before, trainer))
     run.write_settings(settings.model_copy(update=_values(before, THIS_TIME)))
     return trainer
 
@@ -158,7 +163,7 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
         skip_bad=settings.skip_bad,
         limit=settings.limit,
     )
-    print(*train_set.report, *val_set.report, sep="\n")
+    logger.info("\n".join([*train_set.report, *val_set.report]))
     return train_set, val_set
 
 
@@ -167,14 +172,14 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     if settings.cfg is not None:
         model = build(settings.cfg, names, settings.variant)
         if settings.weights is not None:
-            print(*start_from(model, settings.weights).lines(), sep="\n")
+            logger.info("\n".join(start_from(model, settings.weights).lines()))
     else:
         assert settings.weights is not None
         model = _continued(settings.weights, names)
     if settings.backbone_weights is not None:
-        print(*start_backbone_from(model, settings.backbone_weights).lines(), sep="\n")
+        logger.info("\n".join(start_backbone_from(model, settings.backbone_weights).lines()))
     elif settings.weights is None and not any(isinstance(m, BatchNorm2d) for m in model.modules()):
-        print(f"warning: {NO_NORMS}")
+        logger.warning(NO_NORMS)
     side = settings.imgsz or model.preprocess.size_hw[0]
     model.preprocess = model.preprocess.with_size(model.square_size(side))
     return model
@@ -186,7 +191,7 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     definition = start.definition
     model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
     model.preprocess = start.preprocess
-    print(*transfer(model, start.state_dict()).lines(), sep="\n")
+    logger.info("\n".join(transfer(model, start.state_dict()).lines()))
     return model
 
 
