@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from detector.utils import system
 
 
@@ -22,6 +20,8 @@ class _Terminal(logging.Handler):
         """Write one message, past the progress bars that are shown."""
         if not system.is_main():
             return
+        from tqdm import tqdm  # not for --help
+
         if record.levelno < logging.WARNING:
             tqdm.write(self.format(record), sys.stdout)
         else:
