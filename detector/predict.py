@@ -7,7 +7,7 @@ an ONNX file runs where torch is not installed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from detector.structures.images import ImageLike
 from detector.structures.preprocess import square_size
 from detector.utils import system
 from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.keywords import check_keywords
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,7 +81,8 @@ class Predictor:
         mode: Mode = "latency",
         **nms: Unpack[NmsOptions],
     ) -> None:
-        _check_names(nms)
+        known = (*PredictorSettings.model_fields, *NmsSettings.model_fields, "settings")
+        check_keywords(nms, known)
         self._weights = weights
         self._runtime = PredictorSettings(
             batch=batch,
@@ -165,14 +167,6 @@ class Predictor:
     def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Yield the prediction for each frame, together with its image and name."""
         return self._pipeline(frames)
-
-
-def _check_names(nms: Mapping[str, object]) -> None:
-    """Refuse keywords that are none of a Predictor's."""
-    for name in sorted(nms.keys() - NmsSettings.model_fields.keys()):
-        known = [*PredictorSettings.model_fields, *NmsSettings.model_fields, "settings"]
-        hint = nearest(name, known) or f"; known: {', '.join(known)}"
-        raise DetectorError(f"unknown keyword {name!r}{hint}")
 
 
 def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSettings:

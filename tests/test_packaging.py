@@ -73,7 +73,7 @@ def test_what_detects_with_an_exported_file_imports_without_torch() -> None:
         "    sys.modules[absent] = None\n"
         "import detector.runtime\n"
         "values = ['classification', 'detections', 'images', 'preprocess']\n"
-        "tools = 'drawing errors files image_header opencv system yaml_file'.split()\n"
+        "tools = 'drawing errors files image_header keywords opencv system yaml_file'.split()\n"
         "names = [f'detector.structures.{name}' for name in values]\n"
         "names += [f'detector.utils.{name}' for name in tools]\n"
         "walk = pkgutil.walk_packages(detector.runtime.__path__, 'detector.runtime.')\n"

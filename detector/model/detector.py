@@ -28,6 +28,7 @@ from detector.registry import contract
 from detector.settings import MEASURING, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess, square_size
 from detector.utils.errors import DetectorError, shown
+from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
 
 MIN_TELLING_SIDE = 16
@@ -192,6 +193,7 @@ def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
         return module([tensor.float() for tensor in inputs])
 
 
+@refuses_unknown_keywords
 def build(
     cfg: str | Path, classes: int | Sequence[str] | None = None, variant: str | None = None
 ) -> Detector:
