@@ -7,30 +7,48 @@ so detecting with an exported file never needs torch.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detector.engine.callbacks import Callback
     from detector.model.deploy import deploy
     from detector.model.detector import build
     from detector.predict import Predictor
     from detector.registry import register
+    from detector.settings import NmsSettings
     from detector.structures.detections import Detections
     from detector.utils.errors import DetectorError
     from detector.weights.checkpoint import load
 
 __version__ = "0.1.0"
 
-__all__ = ["Detections", "DetectorError", "Predictor", "build", "deploy", "load", "register"]
+__all__ = [
+    "Callback",
+    "Detections",
+    "DetectorError",
+    "NmsSettings",
+    "Predictor",
+    "build",
+    "deploy",
+    "load",
+    "register",
+]
 
 _HOMES = {
+    "Callback": "detector.engine.callbacks",
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
+    "NmsSettings": "detector.settings",
     "Predictor": "detector.predict",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
     "load": "detector.weights.checkpoint",
     "register": "detector.registry",
 }
+
+# Silent until a program asks for messages, with logging.basicConfig(level="INFO") say.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

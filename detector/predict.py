@@ -8,44 +8,63 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pydantic
+from typing import TYPE_CHECKING, Any, overload
 
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
-from detector.runtime.sources import Frame, open_source
-from detector.settings import Letterbox, Mode, NmsSettings, RuntimeSettings
+from detector.runtime.sources import Frame, frame_of, images_of, open_source
+from detector.settings import (
+    Letterbox,
+    Mode,
+    NmsOptions,
+    NmsSettings,
+    PredictorSettings,
+    RuntimeSettings,
+    class_numbers,
+)
+from detector.structures.images import ImageLike
 from detector.structures.preprocess import square_size
 from detector.utils import system
-from detector.utils.errors import DetectorError, nearest
-from detector.utils.opencv import Image
-from detector.utils.yaml_file import explain
+from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.keywords import check_keywords
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from detector.model.detector import Detector
 
 
 class Predictor:
     """Detects objects in images, folders and videos, or classifies them: the weights decide.
 
+    A Predictor of a file can be pickled, for other processes say: they open the file again.
+
     Args:
         weights: ``.safetensors``, ``.onnx``, ``.xml``, ``.pt2``, a foreign ``.pt``, or
             a built Detector.
-        settings: thresholds, or a function that makes them of the class names; the defaults suit
-            looking at pictures, not measuring AP.
+        settings: which boxes remain, or a function that makes them of the class names; the defaults
+            suit looking at pictures, not measuring AP.
         batch: images per forward pass; a file that fixes the number decides itself.
         device: ``auto``, ``cpu``, ``cuda``, …
         imgsz: side of the square input, where the file allows another than its own.
         letterbox: ``rectangle`` pads to the network's stride only, where the file allows it.
         threads: compute threads; default: one a core.
         mode: ``latency``, all threads on one batch, or ``throughput``, each on its own.
+        nms: the fields of :class:`NmsSettings` as keywords, beside ``settings`` or without:
+            ``confidence``, ``iou``, ``max_detections``, … ``classes`` may be given by name.
+
+    Raises:
+        DetectorError: there is no such file, or a value does not fit it; a misspelt keyword or
+            class, with the nearest name.
 
     Example:
-        >>> for detections in Predictor("best.safetensors")("images/"):  # doctest: +SKIP
+        >>> predictor = Predictor("best.safetensors", confidence=0.4)  # doctest: +SKIP
+        >>> detections = predictor.predict("bus.jpg")  # doctest: +SKIP
+        >>> for detections in predictor("images/"):  # doctest: +SKIP
         ...     print(detections.boxes_xyxy, detections.scores)
     """
 
@@ -60,17 +79,36 @@ class Predictor:
         letterbox: Letterbox = "square",
         threads: int | None = None,
         mode: Mode = "latency",
+        **nms: Unpack[NmsOptions],
     ) -> None:
-        runtime = _runtime(
-            device=device, imgsz=imgsz, letterbox=letterbox, threads=threads, mode=mode
+        known = (*PredictorSettings.model_fields, *NmsSettings.model_fields, "settings")
+        check_keywords(nms, known)
+        self._weights = weights
+        self._runtime = PredictorSettings(
+            batch=batch,
+            device=device,
+            imgsz=imgsz,
+            letterbox=letterbox,
+            threads=threads,
+            mode=mode,
         )
-        self.backend = open_backend(weights, runtime)
-        if callable(settings):
-            settings = settings(self.backend.names)
-        settings = settings or NmsSettings()
+        self.backend = open_backend(weights, self._runtime)
+        given = settings(self.backend.names) if callable(settings) else settings
+        self.settings = _nms_settings(given, dict(nms), self.backend)
         if isinstance(self.backend, ExportedBackend):
-            self.backend.check_asked(settings)
-        self._pipeline = Pipeline(self.backend, settings, batch, parallel_batches(runtime))
+            self.backend.check_asked(self.settings)
+        parallel = parallel_batches(self._runtime)
+        self._pipeline = Pipeline(self.backend, self.settings, self._runtime.batch, parallel)
+
+    def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
+        """Pickle the path and the settings; the file is opened anew where it is unpickled."""
+        if not isinstance(self._weights, (str, Path)):
+            raise DetectorError(
+                "a Predictor of a model in memory cannot be pickled; save the model, and open its "
+                "file"
+            )
+        path, runtime = Path(self._weights).absolute(), self._runtime.model_dump()
+        return partial(type(self), path, self.settings, **runtime), ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,28 +120,79 @@ class Predictor:
         """Milliseconds by phase, of everything predicted so far."""
         return self._pipeline.timing
 
-    def __call__(self, source: str | Path | Image) -> Iterator[Prediction]:
-        """Detections, or the classification, of each image of a source, in order.
+    @overload
+    def predict(
+        self, images: list[ImageLike] | tuple[ImageLike, ...], *, bgr: bool = False
+    ) -> list[Prediction]: ...
 
-        A source may be an RGB array.
+    @overload
+    def predict(self, images: ImageLike, *, bgr: bool = False) -> Prediction: ...
+
+    def predict(self, images: Any, *, bgr: bool = False) -> Prediction | list[Prediction]:
+        """Predict for one image, or for each of a list, at once.
+
+        Args:
+            images: a path, the bytes of an image file, a Pillow image, a numpy array (h, w, 3) or
+                grey (h, w) uint8, a torch tensor (3, h, w) uint8 or in 0..1; or a list of these,
+                of any sizes, which goes through the network in batches.
+            bgr: arrays are in OpenCV's order, blue first, not RGB. Other forms say it themselves.
+
+        Returns:
+            Detections, or the Classification; a list of them for a list.
+
+        Raises:
+            DetectorError: one is no image; says which.
+        """
+        if isinstance(images, (list, tuple)):
+            return [result.prediction for result in self.frames(images_of(images, bgr=bgr))]
+        (result,) = self.frames([frame_of(images, bgr=bgr)])
+        return result.prediction
+
+    def __call__(
+        self, source: ImageLike | list[ImageLike] | tuple[ImageLike, ...]
+    ) -> Iterator[Prediction]:
+        """Yield the prediction for each image of a source, in order, as they are asked for.
+
+        A source is a file, folder, glob pattern, video or stream, or what :meth:`predict` takes.
         """
         if isinstance(source, (str, Path)):
             frames: Iterable[Frame] = open_source(source)
+        elif isinstance(source, (list, tuple)):
+            frames = images_of(source)
         else:
-            frames = [Frame("image", None, 0, source)]
+            frames = [frame_of(source)]
         for result in self.frames(frames):
             yield result.prediction
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """The same for frames, each result together with its image and name."""
+        """Yield the prediction for each frame, together with its image and name."""
         return self._pipeline(frames)
 
 
-def _runtime(**values: Any) -> RuntimeSettings:
-    try:
-        return RuntimeSettings(**values)
-    except pydantic.ValidationError as error:
-        raise DetectorError(explain(RuntimeSettings, error.errors()[0])) from error
+def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSettings:
+    """Complete settings by keywords.
+
+    Raises:
+        DetectorError: a value is given twice, or means nothing to the network.
+    """
+    given = NmsSettings() if given is None else given
+    if not isinstance(given, NmsSettings):
+        raise DetectorError(f"settings: expected NmsSettings, found {shown(given)}")
+    for name in sorted(given.model_fields_set & nms.keys()):
+        raise DetectorError(
+            f"{name} is given twice: {shown(getattr(given, name))} in settings, "
+            f"{shown(nms[name])} as a keyword"
+        )
+    if nms.get("classes") is not None:
+        nms["classes"] = class_numbers(nms["classes"], backend.names)
+    settings = NmsSettings(**{**given.model_dump(exclude_unset=True), **nms})
+    if nms and backend.task == "classify":
+        raise DetectorError(f"a classifier has no boxes, found {', '.join(nms)}")
+    if isinstance(backend, ExportedBackend):
+        for name in sorted(backend.overruled(settings) & nms.keys()):
+            own = getattr(backend.card.nms, name)
+            raise backend.error(f"holds its NMS with {name} {own}, found {name} {nms[name]}")
+    return settings
 
 
 def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None = None) -> Backend:
@@ -114,6 +203,9 @@ def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None
     """
     runtime = runtime or RuntimeSettings()
     if not isinstance(weights, (str, Path)):
+        if not hasattr(weights, "preprocess"):
+            found = type(weights).__name__
+            raise DetectorError(f"weights: expected a file or a built Detector, found {found}")
         return _torch_backend(weights, runtime)
     path = Path(weights)
     if not path.is_file():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import pydantic
 from pydantic import Field
 
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.yaml_file import Strict
 
 TaskName = Literal["detect", "classify"]
@@ -66,6 +68,21 @@ class NmsSettings(SuppressionSettings):
     class_candidates: Count | None = Field(
         None, description="boxes of each class that enter the suppression, best first"
     )
+
+
+class NmsOptions(TypedDict, total=False):
+    """The fields of :class:`NmsSettings` as keyword arguments; classes by name, too."""
+
+    confidence: float
+    iou: float
+    max_detections: int
+    class_agnostic: bool
+    suppression: Suppression
+    sigma: float
+    multi_label: bool
+    classes: str | int | Iterable[str | int] | None
+    candidates: int
+    class_candidates: int | None
 
 
 MEASURING = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
@@ -283,6 +300,12 @@ class RuntimeSettings(Strict):
     )
 
 
+class PredictorSettings(RuntimeSettings):
+    """How a network is run on images, several at a time."""
+
+    batch: Count = Field(1, description="images per forward pass")
+
+
 class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     """Measure AP, or a classifier's accuracy."""
 
@@ -367,18 +390,41 @@ class DetectSettings(ToolSettings, RuntimeSettings, SuppressionSettings):
         """
         classes = None
         if self.classes is not None:
-            classes = tuple(_class_number(name, names) for name in self.classes)
+            classes = class_numbers(self.classes, names)
         flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
         return NmsSettings(classes=classes, **flags)
 
 
-def _class_number(name: str, names: tuple[str, ...]) -> int:
-    if name in names:
-        return names.index(name)
-    if name.isdecimal() and int(name) < len(names):
-        return int(name)
-    hint = nearest(name, names) or f"; the model has {len(names)} classes: {', '.join(names[:20])}"
-    raise DetectorError(f"unknown class {name!r}{hint}")
+def class_numbers(
+    classes: str | int | Iterable[str | int], names: tuple[str, ...]
+) -> tuple[int, ...]:
+    """Look up classes of a model, given by name or number; one may stand alone.
+
+    Raises:
+        DetectorError: a name is unknown; names the nearest one.
+
+    >>> class_numbers(["dog", 0], ("cat", "dog"))
+    (1, 0)
+    """
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        classes = [classes]
+    return tuple(_class_number(one, names) for one in classes)
+
+
+def _class_number(class_: Any, names: tuple[str, ...]) -> int:
+    if not isinstance(class_, str):
+        try:
+            return operator.index(class_)  # numpy's whole numbers, too
+        except TypeError:
+            message = f"classes: expected names or numbers, found {shown(class_)}"
+            raise DetectorError(message) from None
+    if class_ in names:
+        return names.index(class_)
+    if class_.isdecimal() and int(class_) < len(names):
+        return int(class_)
+    hint = nearest(class_, names)
+    hint = hint or f"; the model has {len(names)} classes: {', '.join(names[:20])}"
+    raise DetectorError(f"unknown class {class_!r}{hint}")
 
 
 class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):

@@ -1,10 +1,13 @@
 """The Python interface: build, load, deploy, and a Predictor that is the same for every file."""
 
+import multiprocessing
+import pickle
 import subprocess
 import sys
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import pytest
 import torch
 
 import detector
+from detector.cli import run_tool
 from detector.predict import open_backend
 from detector.runtime.sources import Frame
-from detector.settings import DetectSettings, NmsSettings
+from detector.settings import DetectSettings, NmsOptions, NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.preprocess import square_size
 from detector.utils.errors import DetectorError
@@ -131,8 +135,82 @@ def test_an_image_that_is_none(weights: Path):
     with pytest.raises(DetectorError) as caught:
         list(detector.Predictor(weights)(np.zeros((64, 64, 3), np.float32)))
     assert str(caught.value) == (
-        "an image is an (h, w, 3) uint8 RGB array, found float32 of shape (64, 64, 3)"
+        "expected a uint8 array of shape (h, w, 3) or (h, w), found float32 of shape (64, 64, 3)"
     )
+
+
+def test_predict_takes_an_image_in_every_form(weights: Path, finder_images: Path):
+    """Equal pixels give equal boxes, to the bit."""
+    pillow = pytest.importorskip("PIL.Image")
+    predictor = detector.Predictor(weights)
+    path = finder_images / "c.png"
+    image = read_image(path)
+    planes = torch.from_numpy(image).permute(2, 0, 1)
+    forms = [
+        path,
+        str(path),
+        path.read_bytes(),
+        pillow.open(path),
+        pillow.fromarray(image).convert("RGBA"),
+        image,
+        planes,
+        planes / 255,
+    ]
+    one = predictor.predict(path)
+    assert isinstance(one, detector.Detections)
+    assert one.found == ["red", "green"]
+    each = [predictor.predict(form) for form in forms]
+    each.append(predictor.predict(image[..., ::-1], bgr=True))
+    each += [found for form in forms for found in predictor(form)]  # lazily
+    for found in each:
+        np.testing.assert_array_equal(found.boxes_xyxy, one.boxes_xyxy)
+        np.testing.assert_array_equal(found.scores, one.scores)
+        np.testing.assert_array_equal(found.class_ids, one.class_ids)
+    for listed in (predictor.predict(forms), predictor.predict(tuple(forms))):
+        assert isinstance(listed, list)
+        assert_equal(listed, [one] * len(forms))
+
+
+def test_predict_a_list(weights: Path, noise, expected):
+    """Of any sizes, in batches; an empty one is one, too."""
+    predictor = detector.Predictor(weights, EVERYTHING, batch=2)
+    assert predictor.predict([]) == []
+    assert_equal(predictor.predict(noise), expected)
+    assert_equal(list(predictor(noise)), expected)
+    assert predictor.timing.images == 2 * len(noise)
+
+
+def test_predict_with_a_classifier():
+    model = detector.build("repvgg", classes=["cat", "dog"], variant="A0")
+    predictor = detector.Predictor(model, imgsz=32)
+    image = np.zeros((32, 32, 3), np.uint8)
+    found = predictor.predict(image)
+    assert sorted(found.class_ids.tolist()) == [0, 1]
+    assert [one.found for one in predictor.predict([image] * 2)] == [found.found] * 2
+    with pytest.raises(DetectorError, match=r"^a classifier has no boxes, found iou$"):
+        detector.Predictor(model, iou=0.5)
+
+
+def test_what_predict_refuses(finder: Path, finder_images: Path, tmp_path: Path):
+    predictor = detector.Predictor(finder)
+    (tmp_path / "clip.mp4").touch()
+    lost = finder_images / "a.pgn"
+    hint = "expected an image; loop over predictor(source) for folders and videos"
+    image = np.zeros((8, 8, 3), np.uint8)
+    expected = "expected a uint8 array of shape (h, w, 3) or (h, w)"
+    for images, message in (
+        (finder_images, f"{finder_images}: is a folder, {hint}"),
+        (tmp_path / "clip.mp4", f"{tmp_path / 'clip.mp4'}: is a video, {hint}"),
+        (lost, f"{lost}: no such file or folder; did you mean 'a.png'?"),
+        ([image, lost], f"{lost}: no such file or folder; did you mean 'a.png'?"),
+        (image[..., :2], f"{expected}, found uint8 of shape (8, 8, 2)"),
+        ([image, image[0, 0]], f"image 1: {expected}, found uint8 of shape (3,)"),
+        ([[image]], "image 0: expected an image as path, bytes of a file, numpy array, Pillow "
+         "image or torch tensor, found list"),
+    ):  # fmt: skip
+        with pytest.raises(DetectorError) as caught:
+            predictor.predict(images)
+        assert str(caught.value) == message
 
 
 def test_to_supervision(finder: Path, finder_images: Path):
@@ -216,9 +294,82 @@ def test_settings_by_the_names_of_the_classes(finder: Path, finder_images: Path)
     assert [len(detections) for detections in found] == [0, 1, 1, 0, 0]
 
 
+def test_settings_as_keywords(weights: Path, finder_images: Path):
+    """The third image has a red square of score 0.999973 and a green one of 0.986776."""
+
+    def found(**keywords: Any) -> list[str]:
+        return detector.Predictor(weights, **keywords).predict(finder_images / "c.png").found
+
+    assert found() == found(classes=None) == found(classes=["green", "red"]) == ["red", "green"]
+    assert found(classes="green") == found(classes=1) == found(classes=["1"]) == ["green"]
+    assert found(classes=[np.int64(0)], confidence=0.99) == ["red"]
+    assert found(settings=NmsSettings(confidence=0.99), classes=("red", "green")) == ["red"]
+    assert found(settings=lambda names: NmsSettings(max_detections=1), iou=0.5) == ["red"]
+    assert found(max_detections=1, confidence=1.0) == []
+
+
+def test_keywords_and_settings_are_one(finder: Path):
+    predictor = detector.Predictor(finder, NmsSettings(iou=0.6), confidence=0.1, classes=["green"])
+    assert predictor.settings == NmsSettings(iou=0.6, confidence=0.1, classes=(1,))
+    assert NmsOptions.__annotations__.keys() == NmsSettings.model_fields.keys()
+    assert detector.NmsSettings is NmsSettings
+
+
+def test_a_file_that_holds_its_nms(finder: Path, finder_images: Path, tmp_path: Path):
+    file = tmp_path / "finder.onnx"
+    words = ["--weights", finder, "--output", file, "--nms", "--confidence", "0.5"]
+    assert run_tool("export", list(map(str, words))) == 0
+    predictor = detector.Predictor(file, confidence=0.99, classes=["red", "green"])
+    assert predictor.predict(finder_images / "c.png").found == ["red"]
+    for keywords, message in (
+        ({"iou": 0.5}, "holds its NMS with iou 0.45, found iou 0.5"),
+        ({"confidence": 0.4}, "holds its NMS with confidence 0.5, found confidence 0.4"),
+    ):
+        with pytest.raises(DetectorError) as caught:
+            detector.Predictor(file, **keywords)
+        assert str(caught.value) == f"{file}: {message}"
+
+
+def test_a_predictor_is_pickled_by_its_path(
+    weights: Path, finder_images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A relative path, too, for a process that works in another folder."""
+    monkeypatch.chdir(weights.parent)
+    predictor = detector.Predictor(
+        weights.name, NmsSettings(iou=0.6), batch=2, classes=["green"], threads=1, device="cpu"
+    )
+    data = pickle.dumps(predictor)
+    assert len(data) < 2000
+    monkeypatch.chdir(finder_images)
+    copy = pickle.loads(data)
+    assert type(copy.backend) is type(predictor.backend)
+    assert copy.settings == predictor.settings
+    assert copy._runtime == predictor._runtime
+    assert_equal(copy.predict(["a.png", "c.png"]), predictor.predict(["a.png", "c.png"]))
+
+
+def test_a_predictor_in_another_process(finder_onnx: Path, finder_images: Path):
+    predictor = detector.Predictor(finder_onnx, confidence=0.99, threads=1)
+    images = [finder_images / "c.png", read_image(finder_images / "a.png")]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        assert_equal(pool.submit(predictor.predict, images).result(), predictor.predict(images))
+
+
+def test_a_predictor_of_a_model_is_not_pickled(finder: Path):
+    predictor = detector.Predictor(detector.load(finder))
+    message = (
+        "a Predictor of a model in memory cannot be pickled; save the model, and open its file"
+    )
+    with pytest.raises(DetectorError, match=f"^{message}$"):
+        pickle.dumps(predictor)
+
+
 def test_a_class_that_the_model_lacks(finder: Path):
     with pytest.raises(DetectorError, match="^class 2: the model has classes 0 to 1$"):
         detector.Predictor(finder, NmsSettings(classes=(2,)))
+    with pytest.raises(DetectorError, match="^class 2: the model has classes 0 to 1$"):
+        detector.Predictor(finder, classes=[0, 2])
 
 
 def test_timing(finder: Path, finder_images: Path):
@@ -312,12 +463,39 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
         ({"threads": 0}, "threads: expected at least 1, found 0"),
         ({"threads": 1025}, "threads: expected at most 1024, found 1025"),
         ({"mode": "fast"}, "mode: expected 'latency' or 'throughput', found 'fast'"),
+        ({"batch": 0}, "batch: expected at least 1, found 0"),
+        ({"confidence": 40}, "confidence: expected at most 1, found 40"),
+        ({"confidence": None}, "confidence: expected a number, found None"),
+        ({"conf": 0.4}, "unknown keyword 'conf'; did you mean 'confidence'?"),
+        ({"devise": "cpu"}, "unknown keyword 'devise'; did you mean 'device'?"),
+        (
+            {"half": True},
+            "unknown keyword 'half'; known: imgsz, letterbox, device, threads, mode, batch, "
+            "confidence, iou, max_detections, class_agnostic, suppression, sigma, multi_label, "
+            "classes, candidates, class_candidates, settings",
+        ),
+        ({"classes": ["gren"]}, "unknown class 'gren'; did you mean 'green'?"),
+        ({"classes": ["dog"]}, "unknown class 'dog'; the model has 2 classes: red, green"),
+        ({"classes": [0.5]}, "classes: expected names or numbers, found 0.5"),
+        ({"settings": 0.4}, "settings: expected NmsSettings, found 0.4"),
+        (
+            {"settings": NmsSettings(iou=0.6), "iou": 0.5},
+            "iou is given twice: 0.6 in settings, 0.5 as a keyword",
+        ),
     ],
 )
 def test_keywords_that_do_not_fit(keywords: dict[str, Any], message: str, finder: Path):
     with pytest.raises(DetectorError) as caught:
         detector.Predictor(finder, **keywords)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("weights", [None, 3, torch.nn.ReLU()])
+def test_what_are_no_weights(weights: Any):
+    found = type(weights).__name__
+    with pytest.raises(DetectorError) as caught:
+        detector.Predictor(weights)
+    assert str(caught.value) == f"weights: expected a file or a built Detector, found {found}"
 
 
 def test_the_model_stays_what_it_was(finder: Path, noise):

@@ -46,7 +46,7 @@ def parse(
         if value in ("", [""]):
             raise DetectorError(f"{flag_of(settings, name)}: the value is empty")
     try:
-        return settings(**values)
+        return settings.model_validate(values)
     except pydantic.ValidationError as error:
         raise DetectorError(_bad_value(settings, error.errors()[0])) from error
 

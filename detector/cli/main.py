@@ -18,6 +18,7 @@ from detector import __version__
 from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse
+from detector.cli.messages import messages_on_terminal
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 from detector.utils.yaml_file import write_text
@@ -118,7 +119,7 @@ def _run(name: str, words: list[str], program: str) -> int:
     tool = TOOLS[name]
     kind = _named(tool.settings_for)(words) if tool.settings_for else tool.settings
     settings = parse(kind, words, program, partial(synonyms.flag_hint, name))
-    with _quiet_beside_main():
+    with _quiet_beside_main(), messages_on_terminal():
         figures = _named(tool.function)(settings)
     if settings.json_file is not None and system.is_main():
         write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")

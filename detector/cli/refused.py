@@ -11,8 +11,6 @@ from detector.settings import NmsSettings, ToolSettings
 from detector.utils.errors import DetectorError
 
 BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt"}
-FILTERS = {"confidence", "max_detections", "classes"}
-"""What can be asked for after suppression too."""
 
 
 def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -> None:
@@ -29,8 +27,7 @@ def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -
     if backend.task == "classify":
         refuse(settings, BOX_FLAGS, "a classifier has no boxes")
     elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:
-        unused = NmsSettings.model_fields.keys() - FILTERS | _past(asked, backend.card.nms)
-        refuse(settings, unused, "the file holds its NMS, which does not change")
+        refuse(settings, backend.overruled(asked), "the file holds its NMS, which does not change")
     elif asked.suppression != "soft-gaussian":
         refuse(settings, {"sigma"}, f"--suppression {asked.suppression} has no such value")
 
@@ -49,15 +46,6 @@ def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
         for name, value in sorted(values.items())
         if name in settings.model_fields_set and value is not None and value is not False
     ]
-
-
-def _past(asked: NmsSettings, file: NmsSettings) -> set[str]:
-    """Filters that ask for boxes which the file has dropped already."""
-    past = {
-        "confidence": asked.confidence < file.confidence,
-        "max_detections": asked.max_detections > file.max_detections,
-    }
-    return {name for name, is_past in past.items() if is_past}
 
 
 def refuse(settings: ToolSettings, without_effect: Set[str], reason: str) -> None:

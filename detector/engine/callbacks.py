@@ -6,6 +6,7 @@ only, where it sees the same events whether there is one process or several.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
 from detector.settings import TrainSettings
 from detector.utils.system import peak_memory
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Results(Callback):
 
 
 class Terminal(Callback):
-    """A bar over the images of an epoch, and a line for each epoch."""
+    """A bar over the images of an epoch, and a message of each epoch."""
 
     def on_start(self, start: Start) -> None:
         self.start = start
@@ -173,13 +176,13 @@ class Terminal(Callback):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        tqdm.write(self.described(epoch))
+        logger.info(self.described(epoch))
         self.clock, self.images = time.perf_counter(), 0
 
     def on_end(self, history: Sequence[Record]) -> None:
         if len(history) < self.start.settings.epochs:
             patience = self.start.settings.patience
-            print(f"no better {self.start.monitor} for {patience} epochs: stopped")
+            logger.info(f"no better {self.start.monitor} for {patience} epochs: stopped")
 
     def described(self, epoch: Epoch) -> str:
         """One line for a person who watches."""

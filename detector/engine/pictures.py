@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,12 @@ from detector.engine.plots import plot_confusion, plot_curves
 from detector.engine.run import Record
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.curves import confusion, precision_by_recall
-from detector.runtime.draw import draw
 from detector.settings import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
 from detector.utils.opencv import Image, read_image, write_image
+
+logger = logging.getLogger(__name__)
 
 TRAINING_PICTURES = 3
 """Optimizer steps of a run whose examples are drawn: enough to see what is wrong with labels."""
@@ -66,7 +68,7 @@ class ValidationPictures(Callback):
         data = self.start.val_set
         truth = with_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
         own = [result for result in results if result["image_id"] == sample.image_id]
-        found = draw(image, found_boxes(own, data.category_ids, data.names))
+        found = found_boxes(own, data.category_ids, data.names).draw(image)
         return np.concatenate((truth, found), axis=1)
 
 
@@ -85,7 +87,7 @@ class Curves(Callback):
 
     def on_end(self, history: Sequence[Record]) -> None:
         if not self.results:
-            print(
+            logger.info(
                 "no precision_recall.png, confusion.png: no boxes of the best epoch are known here"
             )
             return
@@ -105,7 +107,7 @@ def with_truth(
 ) -> Image:
     """A copy with the true boxes and their classes."""
     certain = np.ones(len(class_ids), np.float32)
-    return draw(image_rgb, Detections(boxes_xyxy, certain, class_ids, names), scores=False)
+    return Detections(boxes_xyxy, certain, class_ids, names).draw(image_rgb, scores=False)
 
 
 def found_boxes(

@@ -23,7 +23,7 @@ from detector.settings import BUILT_IN_DATA, TrainSettings
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
-from detector.utils.yaml_file import Strict, YamlFile, explain, read_yaml, validate
+from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 from detector.weights.checkpoint import load
 from detector.weights.transfer import trainable_card
 
@@ -145,11 +145,7 @@ def train_settings(**values: Any) -> TrainSettings:
     Raises:
         DetectorError: a setting is unknown, or its value does not fit; one line.
     """
-    kind = class_for(values)
-    try:
-        return kind(**values)
-    except pydantic.ValidationError as error:
-        raise DetectorError(explain(kind, error.errors()[0])) from error
+    return class_for(values)(**values)
 
 
 def class_for(values: Mapping[str, Any]) -> type[TrainSettings]:
@@ -193,10 +189,7 @@ def _validated(kind: type[TrainSettings], values: Mapping[str, Any]) -> TrainSet
         elsewhere = "" if name in kind.model_fields else kind.elsewhere(name)
         if elsewhere:
             raise DetectorError(f"{name} {elsewhere}")
-    try:
-        return kind(**values)
-    except pydantic.ValidationError as error:
-        raise DetectorError(explain(kind, error.errors()[0])) from error
+    return kind(**values)
 
 
 def given_values(flags: TrainSettings) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from detector.utils.yaml_file import read_yaml
 from detector.weights.checkpoint import build_from_card, load
 from detector.weights.transfer import start_backbone_from, start_from, trainable_card, transfer
 
+logger = logging.getLogger(__name__)
+
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),
     *("cache", "cache_dir", "pictures", "tensorboard"),
@@ -51,7 +55,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     if flags.resume is not None:
         return _resumed(flags)
     settings, notes = resolve(flags)
-    print(*notes, sep="\n")
+    _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None:
             trainable_card(weights)  # a typo shows before minutes of reading data
@@ -62,12 +66,17 @@ def prepare(flags: TrainSettings) -> Trainer:
     train_set.check_task(model.task)
     val_set.check_task(model.task)
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
-    print(*task_of(type(model.head)).hints(model, train_set, settings), sep="\n")
+    _say(task_of(type(model.head)).hints(model, train_set, settings))
     run = from_main(lambda: Run.create(settings))
-    print(f"run {run.folder}: {_described(settings, model, accelerator)}")
+    logger.info(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.callbacks += _watchers(settings, model)
     return trainer
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        logger.info(line)
 
 
 def _resumed(flags: TrainSettings) -> Trainer:
@@ -77,7 +86,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     state = from_main(run.read_state)
     model = build_from_card(str(state.get("card")), run.resumed_from)
     before, notes = read_run_settings(file, type(model.head))
-    print(*notes, sep="\n")
+    _say(notes)
     settings = _resumed_settings(before, flags)
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
@@ -87,9 +96,11 @@ def _resumed(flags: TrainSettings) -> Trainer:
     trainer.callbacks += _watchers(settings, model)
     progress = trainer.progress
     batch = f", batch {progress.batch}" if progress.batch else ""
-    print(f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}")
+    logger.info(
+        f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}"
+    )
     if settings.epochs != before.epochs:
-        print(_difference(before, trainer))
+        logger.info(_difference(before, trainer))
     run.write_settings(settings.model_copy(update=_values(before, THIS_TIME)))
     return trainer
 
@@ -158,7 +169,7 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
         skip_bad=settings.skip_bad,
         limit=settings.limit,
     )
-    print(*train_set.report, *val_set.report, sep="\n")
+    _say([*train_set.report, *val_set.report])
     return train_set, val_set
 
 
@@ -167,14 +178,14 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     if settings.cfg is not None:
         model = build(settings.cfg, names, settings.variant)
         if settings.weights is not None:
-            print(*start_from(model, settings.weights).lines(), sep="\n")
+            _say(start_from(model, settings.weights).lines())
     else:
         assert settings.weights is not None
         model = _continued(settings.weights, names)
     if settings.backbone_weights is not None:
-        print(*start_backbone_from(model, settings.backbone_weights).lines(), sep="\n")
+        _say(start_backbone_from(model, settings.backbone_weights).lines())
     elif settings.weights is None and not any(isinstance(m, BatchNorm2d) for m in model.modules()):
-        print(f"warning: {NO_NORMS}")
+        logger.warning(NO_NORMS)
     side = settings.imgsz or model.preprocess.size_hw[0]
     model.preprocess = model.preprocess.with_size(model.square_size(side))
     return model
@@ -186,7 +197,7 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     definition = start.definition
     model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
     model.preprocess = start.preprocess
-    print(*transfer(model, start.state_dict()).lines(), sep="\n")
+    _say(transfer(model, start.state_dict()).lines())
     return model
 
 

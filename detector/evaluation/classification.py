@@ -63,7 +63,7 @@ class ClassificationEvaluator:
     def add(self, image_id: int, classification: Classification) -> None:
         """Take what was said of one image."""
         ids = [self.category_ids[i] for i in classification.class_ids]
-        self.results.append({"image_id": image_id, "category_ids": ids, **classification.to_json()})
+        self.results.append({"image_id": image_id, "category_ids": ids, **classification.to_dict()})
 
     def compute(self) -> ClassificationFigures:
         """Compare everything that was added with the truth; an image without a result is wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ from detector.data.dataset import DetectionDataset, open_dataset
 from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
 from detector.settings import BUILT_IN_DATA, DataSettings, NmsSettings, TaskName
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Named(Protocol):
 def open_labelled(
     settings: DataSettings, split: str, network: Named, metric: str | None = None
 ) -> Labelled:
-    """Read and check a split for a network; print what was found.
+    """Read and check a split for a network, and log what was found.
 
     Raises:
         DetectorError: as :func:`open_dataset`; the metric is not for what the network gives.
@@ -69,7 +72,8 @@ def open_labelled(
         skip_bad=settings.skip_bad,
         limit=settings.limit,
     )
-    print(*dataset.report, sep="\n")
+    for line in dataset.report:
+        logger.info(line)
     dataset.check_task(network.task)
     image_ids = [sample.image_id for sample in dataset.samples]
     evaluator = make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from detector.heads.head import hook
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
+from detector.utils.keywords import refuses_unknown_keywords
 
 TOLERANCE_FP64 = 1e-10
 TOLERANCE_FP32 = 1e-4
@@ -66,6 +67,7 @@ def fuse_modules(model: Detector) -> Detector:
 
 
 @torch.no_grad()
+@refuses_unknown_keywords
 def deploy(model: Detector, images: Sequence[Tensor] | None = None) -> tuple[Detector, Certificate]:
     """Fuse every block of a network and prove that nothing else changed.
 

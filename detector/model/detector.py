@@ -30,6 +30,7 @@ from detector.settings import NmsSettings, TaskName
 from detector.structures.class_names import class_name_problem
 from detector.structures.preprocess import Preprocess, square_size
 from detector.utils.errors import DetectorError, one_line, shown
+from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
 
 MIN_TELLING_SIDE = 16
@@ -196,6 +197,7 @@ def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
         return module([tensor.float() for tensor in inputs])
 
 
+@refuses_unknown_keywords
 def build(
     cfg: str | Path, classes: int | Sequence[str] | None = None, variant: str | None = None
 ) -> Detector:

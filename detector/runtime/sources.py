@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.runtime.shards import Shard
+from detector.structures.images import ImageLike, to_rgb
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, cv2, read_image
 
@@ -125,7 +126,7 @@ def _find(source: str, path: Path, on_bad: OnBad | None, shard: Shard) -> Source
         return _single(source, path)
     if glob.has_magic(source):
         return _files(_matching(source), on_bad, shard)
-    raise _missing(path)
+    raise missing(path)
 
 
 def _single(source: str, path: Path) -> Source:
@@ -224,8 +225,8 @@ def _matching(pattern: str) -> list[str]:
     return names
 
 
-def _missing(path: Path) -> DetectorError:
-    """Name the first part of a path that does not exist, and the nearest name beside it."""
+def missing(path: Path) -> DetectorError:
+    """Return the error that names the first part of a path not to exist, and the nearest name."""
     parts = [*reversed(path.parents), path]
     for folder, part in pairwise(parts):
         if part.exists():
@@ -300,7 +301,41 @@ def _stream_name(url: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem) or "stream"
 
 
-def images_of(images: Iterable[Image]) -> Iterator[Frame]:
-    """Frames of images that are in memory: (h, w, 3) uint8 RGB arrays."""
-    for index, image_rgb in enumerate(images):
-        yield Frame(f"image{index}", None, 0, image_rgb)
+def images_of(images: Iterable[ImageLike], *, bgr: bool = False) -> Iterator[Frame]:
+    """Yield a frame of each image, in any form that programs hold them in.
+
+    Raises:
+        DetectorError: one is no image; says which.
+    """
+    for index, image in enumerate(images):
+        try:
+            yield frame_of(image, f"image{index}", bgr=bgr)
+        except DetectorError as error:
+            if error.file is not None:
+                raise
+            raise DetectorError(f"image {index}: {error}") from error
+
+
+def frame_of(image: ImageLike, name: str = "image", *, bgr: bool = False) -> Frame:
+    """Return the frame of one image: a file's path, or what is in memory already.
+
+    Args:
+        image: as :func:`detector.structures.images.to_rgb` takes it.
+        name: what its results are called, unless it is a file.
+        bgr: arrays are in OpenCV's order, blue first.
+
+    Raises:
+        DetectorError: it is no image; of a missing file, names the nearest one.
+    """
+    if not isinstance(image, (str, Path)):
+        return Frame(name, None, 0, to_rgb(image, bgr=bgr))
+    path = Path(image)
+    if not path.exists():
+        raise missing(path)
+    if path.is_dir() or _is_video(path):
+        kind = "folder" if path.is_dir() else "video"
+        raise DetectorError(
+            f"is a {kind}, expected an image; loop over predictor(source) for folders and videos",
+            file=path,
+        )
+    return Frame(path.stem, path, 0, to_rgb(path))

@@ -13,13 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from detector.runtime.draw import caption, draw
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
-from detector.structures.detections import Detections
 from detector.utils.errors import DetectorError
 from detector.utils.files import atomic, write_text
-from detector.utils.opencv import Image, cv2, write_image
+from detector.utils.opencv import cv2, write_image
 
 KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Formats that pictures are written in; others become ``.jpg``."""
@@ -122,7 +120,7 @@ class ImageWriter(Writer):
     def _write(self, result: Result) -> None:
         suffix = result.path.suffix.lower() if result.path else ""
         suffix = suffix if suffix in KEPT_SUFFIXES else ".jpg"
-        image_rgb = _drawn(result) if self.drawn else result.image_rgb
+        image_rgb = result.prediction.draw(result.image_rgb) if self.drawn else result.image_rgb
         write_image(self.folder / f"{self._names.of(result.frame)}{suffix}", image_rgb)
 
 
@@ -144,7 +142,7 @@ class VideoWriter(Writer):
         if self._video is None or self._video.path != path:
             self._finish(failed=False)
             self._video = _Video(path, result)
-        image_rgb = _drawn(result) if self.drawn else result.image_rgb
+        image_rgb = result.prediction.draw(result.image_rgb) if self.drawn else result.image_rgb
         self._video.write(image_rgb)
 
     def _finish(self, failed: bool) -> None:
@@ -218,7 +216,7 @@ class JsonLinesWriter(Writer):
         }
         if frame.fps is not None:
             record["frame"] = frame.index
-        record |= result.prediction.to_json()
+        record |= result.prediction.to_dict()
         try:
             self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         except OSError as error:
@@ -237,12 +235,6 @@ class JsonLinesWriter(Writer):
 
     def _error(self, error: OSError) -> DetectorError:
         return DetectorError(f"cannot be written: {error.strerror or error}", file=self.path)
-
-
-def _drawn(result: Result) -> Image:
-    if isinstance(result.prediction, Detections):
-        return draw(result.image_rgb, result.prediction)
-    return caption(result.image_rgb, result.prediction)
 
 
 def _folder(folder: str | Path) -> Path:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detector.structures.images import ImageLike, to_rgb
+from detector.utils.drawing import draw_caption
+from detector.utils.opencv import Image
 
 TOP = 5
 """Classes that are kept of an image, the most probable ones."""
@@ -41,10 +46,26 @@ class Classification:
         """The name of the most probable class."""
         return [self.names[self.class_ids[0]]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists, with the class names spelt out."""
+    def draw(self, image: ImageLike) -> Image:
+        """Write the most probable class and its probability into the corner of a copy.
+
+        Args:
+            image: in any form that :func:`detector.structures.images.to_rgb` takes.
+
+        Returns:
+            (h, w, 3) uint8 RGB, a new image.
+        """
+        text = f"{self.found[0]} {self.scores[0]:.2f}"
+        return draw_caption(to_rgb(image), text, int(self.class_ids[0]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, with the class names spelt out."""
         return {
             "class_names": [self.names[i] for i in self.class_ids],
             "probabilities": [round(float(score), 6) for score in self.scores],
             "class_ids": self.class_ids.tolist(),
         }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)

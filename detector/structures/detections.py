@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.structures.images import ImageLike, to_rgb
+from detector.utils.drawing import draw_boxes
+from detector.utils.errors import DetectorError, nearest
+from detector.utils.files import write_text
+from detector.utils.opencv import Image
+from detector.utils.system import require
+
 if TYPE_CHECKING:
+    import pandas
     import supervision
+
+SUFFIXES = (".csv", ".json", ".txt")
+"""Formats that :meth:`Detections.save` writes."""
+
+Index = SupportsIndex | slice | Sequence[int] | Sequence[bool] | NDArray[Any]
+"""What chooses among boxes: a position, a slice, positions, or a mask."""
+
+
+class Detection(NamedTuple):
+    """One box of an image.
+
+    Attributes:
+        box_xyxy: (4,) float32, pixels of the original image.
+        score: in 0..1.
+        class_id: index into the names of the model's classes.
+        name: of the class.
+    """
+
+    box_xyxy: NDArray[np.float32]
+    score: float
+    class_id: int
+    name: str
 
 
 @dataclass(frozen=True)
 class Detections:
     """Boxes of one image, best score first.
+
+    As in numpy, ``len``, an index, a slice, a mask or an array of indices choose boxes; the result
+    is a copy and again ``Detections``, of a single box for a single index. A loop gives each box as
+    a :class:`Detection`.
+
+    Example:
+        >>> found = Detections(
+        ...     boxes_xyxy=np.float32([[10, 20, 30, 60], [0, 0, 100, 50]]),
+        ...     scores=np.float32([0.75, 0.25]),
+        ...     class_ids=np.int64([1, 0]),
+        ...     names=("cat", "dog"),
+        ... )
+        >>> [(name, score) for _, score, _, name in found]
+        [('dog', 0.75), ('cat', 0.25)]
+        >>> found[found.scores > 0.5].found
+        ['dog']
 
     Attributes:
         boxes_xyxy: (n, 4) float32, pixels of the original image.
@@ -50,27 +101,114 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __getitem__(self, index: Index) -> Detections:
+        """Return a copy of some of the boxes.
+
+        Raises:
+            IndexError: there are not so many boxes, or a mask has another length.
+            ValueError: positions in another order than the boxes', which is best score first.
+        """
+        rows = np.atleast_1d(np.arange(len(self))[_as_index(index)])
+        return Detections(
+            self.boxes_xyxy[rows], self.scores[rows], self.class_ids[rows], self.names
+        )
+
+    def __iter__(self) -> Iterator[Detection]:
+        """Each box by itself, the best one first."""
+        values = zip(
+            self.boxes_xyxy, self.scores.tolist(), self.class_ids.tolist(), self.found, strict=True
+        )
+        return (Detection(box.copy(), *rest) for box, *rest in values)
+
     @property
     def found(self) -> list[str]:
         """The class name of each box."""
         return [self.names[i] for i in self.class_ids]
 
-    def filter(self, mask: NDArray[np.bool_]) -> Detections:
-        """Only those boxes whose mask, (n,) bool, is true."""
-        return Detections(
-            self.boxes_xyxy[mask], self.scores[mask], self.class_ids[mask], self.names
-        )
+    def draw(self, image: ImageLike, scores: bool = True) -> Image:
+        """Draw boxes with class names and scores onto a copy; the best box comes on top.
+
+        Args:
+            image: the one that the boxes are of, in any form that
+                :func:`detector.structures.images.to_rgb` takes.
+            scores: write them, too.
+
+        Returns:
+            (h, w, 3) uint8 RGB, a new image.
+        """
+        texts = [
+            f"{name} {score:.2f}" if scores else name
+            for name, score in zip(self.found, self.scores.tolist(), strict=True)
+        ]
+        return draw_boxes(to_rgb(image), self.boxes_xyxy, self.class_ids, texts)
+
+    def crops(self, image: ImageLike) -> list[Image]:
+        """Cut each box out, best score first.
+
+        Args:
+            image: the one that the boxes are of, as :meth:`draw` takes it.
+
+        Returns:
+            A copy of each box's pixels, (h, w, 3) uint8 RGB: of every pixel that the box touches
+            inside the image, one at least.
+        """
+        image_rgb = to_rgb(image)
+        height, width = image_rgb.shape[:2]
+        limits = np.array([width, height])
+        starts = np.clip(np.floor(self.boxes_xyxy[:, :2]), 0, limits - 1).astype(int)
+        ends = np.clip(np.ceil(self.boxes_xyxy[:, 2:]), starts + 1, limits).astype(int)
+        return [
+            image_rgb[top:bottom, left:right].copy()
+            for (left, top), (right, bottom) in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+
+    def save(self, path: str | Path, size_hw: tuple[int, int] | None = None) -> None:
+        """Write the boxes into a file, whole or not at all; its suffix chooses the format.
+
+        Args:
+            path: ``.json`` as :meth:`to_dict`; ``.csv`` with a line a box, as :meth:`to_pandas`;
+                ``.txt`` as :meth:`to_yolo`, with scores.
+            size_hw: height and width of the image, pixels, of which ``.txt`` gives fractions.
+
+        Raises:
+            DetectorError: another suffix, no ``size_hw`` for ``.txt``, or nothing can be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in SUFFIXES:
+            hint = nearest(suffix, SUFFIXES) or f"; expected {', '.join(SUFFIXES)}"
+            raise DetectorError(f"no format has the suffix {suffix!r}{hint}", file=path)
+        if suffix == ".json":
+            write_text(path, f"{self.to_json()}\n")
+        elif suffix == ".csv":
+            write_text(path, self._to_csv())
+        elif size_hw is None:
+            raise DetectorError(
+                "YOLO's boxes are fractions of the image: give size_hw=(height, width)", file=path
+            )
+        else:
+            write_text(path, self.to_yolo(size_hw))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a row a box: x1, y1, x2, y2 in pixels, score, class_id, class_name.
+
+        Raises:
+            DetectorError: pandas is not installed.
+        """
+        return require("pandas").DataFrame(self._columns())
 
     def to_supervision(self) -> supervision.Detections:
-        """The same boxes for the ``supervision`` library, which has to be installed."""
-        import supervision
+        """Return the same boxes for the ``supervision`` library.
 
-        return supervision.Detections(
+        Raises:
+            DetectorError: it is not installed.
+        """
+        theirs: supervision.Detections = require("supervision").Detections(
             xyxy=self.boxes_xyxy.copy(),
             confidence=self.scores.copy(),
             class_id=self.class_ids.copy(),
             data={"class_name": np.array(self.found, dtype=str)},
         )
+        return theirs
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
         """COCO results: ``bbox`` is x, y, width, height in pixels."""
@@ -104,11 +242,55 @@ class Detections:
             lines.append(" ".join([str(int(class_id)), *(f"{value:.6f}" for value in values)]))
         return "".join(f"{line}\n" for line in lines)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists, with the class names spelt out."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, with the class names spelt out."""
         return {
             "boxes_xyxy": [[round(float(v), 3) for v in box] for box in self.boxes_xyxy],
             "scores": [round(float(score), 6) for score in self.scores],
             "class_ids": self.class_ids.tolist(),
             "class_names": self.found,
         }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON text.
+
+        Raises:
+            DetectorError: a number is not finite, for which JSON has no word.
+        """
+        try:
+            return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise DetectorError("a box or score is not a finite number") from error
+
+    def _columns(self) -> dict[str, Any]:
+        """The boxes as a table, by the names of its columns."""
+        sides = dict(zip(("x1", "y1", "x2", "y2"), self.boxes_xyxy.T.copy(), strict=True))
+        return {
+            **sides,
+            "score": self.scores.copy(),
+            "class_id": self.class_ids.copy(),
+            "class_name": self.found,
+        }
+
+    def _to_csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self._columns())
+        values = self.to_dict()
+        for box, *rest in zip(
+            values["boxes_xyxy"],
+            values["scores"],
+            values["class_ids"],
+            values["class_names"],
+            strict=True,
+        ):
+            writer.writerow([*box, *rest])
+        return text.getvalue()
+
+
+def _as_index(index: Index) -> Any:
+    """Return an index as numpy takes it; an empty list would be one of floating-point numbers."""
+    if isinstance(index, slice) or not np.ndim(index):  # type: ignore[arg-type]
+        return index
+    array = np.asarray(index)
+    return array if array.size else array.astype(bool if array.dtype == bool else int)

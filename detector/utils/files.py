@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from detector.utils.errors import DetectorError, MissingFileError, nearest
+from detector.utils.errors import DetectorError, MissingFileError, nearest, shown
 
 TEMPORARY = ".*.tmp*"
 """Pattern of what :func:`atomic` writes beside a file; a killed process leaves it behind."""
@@ -124,6 +124,17 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def as_path(value: str | Path, name: str) -> Path:
+    """Return a path, for an argument of that name.
+
+    Raises:
+        DetectorError: it is something else.
+    """
+    if not isinstance(value, (str, Path)):
+        raise DetectorError(f"{name}: expected a path, found {shown(value)}")
+    return Path(value)
+
+
 def find_file(
     path: str | Path, folder: Literal["cfg", "datasets"], beside: Path | None = None
 ) -> Path:
@@ -137,7 +148,7 @@ def find_file(
     Raises:
         DetectorError: there is no such file; names the nearest packaged one.
     """
-    path = Path(path)
+    path = as_path(path, folder)
     given = path if beside is None else beside / path
     with suppress(OSError):  # a name too long to be one
         if given.is_file():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
+
+from detector.utils.errors import DetectorError
 
 
 def rank() -> int:
@@ -59,3 +62,17 @@ def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def require(package: str) -> Any:
+    """Import a package that nothing here depends on, for a person who asks for what it does.
+
+    Raises:
+        DetectorError: it is not installed; says how to install it.
+    """
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:  # it is there, and lacks something itself
+            raise
+        raise DetectorError(f"{package} is not installed; run: pip install {package}") from error

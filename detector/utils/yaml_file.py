@@ -11,13 +11,18 @@ import typing
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 import yaml
 
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.files import atomic, find_file, read_text, write_text
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(pydantic.BaseModel)  # which has no public name
 
 __all__ = ["Strict", "YamlFile", "atomic", "find_file", "read_yaml", "validate", "write_text"]
 
@@ -38,8 +43,28 @@ Suggest = Callable[[str, Any], str]
 """From an unknown key and its value to how the error goes on, or to nothing."""
 
 
-class Strict(pydantic.BaseModel):
-    """Base of all settings: unknown keys are errors, and values do not change."""
+class _OneLineErrors(ModelMetaclass):
+    """Makes a call of a settings class raise one line in place of pydantic's several.
+
+    Only calls in Python come through here. What stands in a file, or inside other settings, is
+    validated by pydantic itself, whose errors :func:`validate` gives their file and line.
+    """
+
+    if not TYPE_CHECKING:  # else type checkers would no longer see the fields' own signature
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:  # noqa: N805
+            try:
+                return super().__call__(*args, **values)
+            except pydantic.ValidationError as error:
+                raise DetectorError(explain(cls, first_problem(error))) from None
+
+
+class Strict(pydantic.BaseModel, metaclass=_OneLineErrors):
+    """Base of all settings: unknown keys are errors, and values do not change.
+
+    Raises:
+        DetectorError: a value does not fit, or a key is unknown; names the nearest one.
+    """
 
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
@@ -220,9 +245,13 @@ def validate(
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
-        # A misspelt key comes before the key that it leaves missing.
-        problem = min(error.errors(), key=lambda problem: problem["type"] == "missing")
+        problem = first_problem(error)
         raise file.error(explain(model, problem, suggest), *at, *problem["loc"]) from error
+
+
+def first_problem(error: pydantic.ValidationError) -> Any:
+    """Return the problem to report: a misspelt key comes before the key that it leaves missing."""
+    return min(error.errors(), key=lambda problem: problem["type"] == "missing")
 
 
 _EXPECTED = {

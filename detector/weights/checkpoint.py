@@ -27,7 +27,8 @@ from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line
-from detector.utils.files import atomic
+from detector.utils.files import as_path, atomic
+from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
 from detector.weights.interop.ssd import is_ssd, load_ssd
 from detector.weights.interop.state_dict import read_state_dict
@@ -110,6 +111,7 @@ def build_from_card(text: str, path: Path) -> Detector:
     return model
 
 
+@refuses_unknown_keywords
 def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """Load a network with its weights, in eval mode.
 
@@ -120,7 +122,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     Raises:
         DetectorError: missing, damaged, of another kind, or the weights do not fit the network.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     _check_kind(path)
     model = _load_foreign(path) if _is_foreign(path) else _load_own(path)
     return model.eval().to(device)

@@ -60,21 +60,23 @@ def test_events(told):
     assert [record["epoch"] for record in events[-1]] == [1, 2]
 
 
-def test_early_stopping(told, capsys):
+def test_early_stopping(told, caplog):
     """The learning rate is too small for anything to become better after epoch 2."""
+    caplog.set_level("INFO", "detector")
     trainer, events = told(epochs=20, learning_rate=1e-9, val_interval=2, patience=3)
     # Best in 2; waited 2 epochs at 4, and 4, which is 3 or more, at 6.
     assert trainer.progress.best_epoch == 2
     assert [e.record["epoch"] for e in events if isinstance(e, Epoch)] == [1, 2, 3, 4, 5, 6]
-    assert capsys.readouterr().out.splitlines()[-1] == "no better AP for 3 epochs: stopped"
+    assert caplog.messages[-1] == "no better AP for 3 epochs: stopped"
     rows = list(csv.DictReader(trainer.run.results.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
 
 
-def test_a_figure_of_one_s_own(told, capsys):
+def test_a_figure_of_one_s_own(told, caplog):
+    caplog.set_level("INFO", "detector")
     trainer, _ = told(epochs=1, monitor="AR100")
     assert trainer.progress.best == trainer.progress.history[0]["AR100"]
-    assert "(best AR100 " in capsys.readouterr().out
+    assert "(best AR100 " in caplog.text
 
 
 def test_an_unknown_figure(start: Callable[..., Trainer]):

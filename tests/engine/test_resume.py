@@ -131,13 +131,14 @@ def test_the_tool_s_exit_code(start: Start, tmp_path: Path, monkeypatch, capfd):
 # -------------------------------------------------------------------------------- what it goes on
 
 
-def test_more_epochs_with_a_constant_learning_rate(start: Start, resume: Start, capsys):
+def test_more_epochs_with_a_constant_learning_rate(start: Start, resume: Start, caplog):
+    caplog.set_level("INFO", "detector")
     whole = start("whole", schedule="constant", val_interval=1)
     whole.fit()
     start("cut", schedule="constant", val_interval=1, epochs=2).fit()
     more = resume("cut", epochs=3)
     line = "3 epochs in place of 2: the same training as with --epochs 3 from the start"
-    assert line in capsys.readouterr().out.splitlines()
+    assert line in caplog.messages
     more.fit()
     assert digest(more) == digest(whole)
     assert resume("cut").settings.epochs == 3
@@ -151,14 +152,15 @@ def test_more_epochs_with_a_constant_learning_rate(start: Start, resume: Start, 
         ({"close_mixing": 1, "schedule": "constant"}, "mixed images"),
     ],
 )
-def test_more_epochs_that_differ(start: Start, resume: Start, capsys, values: dict, parts: str):
+def test_more_epochs_that_differ(start: Start, resume: Start, caplog, values: dict, parts: str):
+    caplog.set_level("INFO", "detector")
     start("run", epochs=2, **values).fit()
     trainer = resume("run", epochs=4)
     line = (
         "4 epochs in place of 2: not the training of --epochs 4 from the start, whose "
         f"{parts} would have been others until here"
     )
-    assert line in capsys.readouterr().out.splitlines()
+    assert line in caplog.messages
     # step 6 of 12, the rate of a schedule of 4 epochs, not the old one's end
     assert trainer.state.learning_rate == trainer.state.schedule(6)
     assert trainer.fit().epoch == 4

@@ -25,7 +25,6 @@ head:
   - [-1, 1, ConvAct, [16, 3, 2]]
   - [[2, 3], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2]], steps: [8, 16]}]
 """
-WARNING = f"warning: {NO_NORMS}"
 
 
 @pytest.fixture
@@ -36,34 +35,45 @@ def ssd_cfg(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def said(tiny_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    """A function that prepares a run, and returns the lines that it prints."""
+def said(
+    tiny_data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+):
+    """A function that prepares a run, and returns the lines that it logs; it prints nothing."""
 
     def said(**values: object) -> list[str]:
         where = {"data": str(tiny_data), "project": tmp_path / "runs", "device": "cpu"}
+        caplog.clear()
         capfd.readouterr()
-        prepare(train_settings(**where, **values))
-        return capfd.readouterr().out.splitlines()
+        with caplog.at_level("INFO", "detector"):
+            prepare(train_settings(**where, **values))
+        assert capfd.readouterr() == ("", "")
+        return "\n".join(caplog.messages).splitlines()
 
     return said
 
 
-def test_random_weights_without_batch_norm(said, ssd_cfg: Path, tiny_cfg: Path, tmp_path: Path):
-    assert said(cfg=str(ssd_cfg)).count(WARNING) == 1
-    assert WARNING not in said(cfg=str(tiny_cfg))
+def test_random_weights_without_batch_norm(
+    said, ssd_cfg: Path, tiny_cfg: Path, tmp_path: Path, caplog
+):
+    assert said(cfg=str(ssd_cfg)).count(NO_NORMS) == 1
+    assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [NO_NORMS]
+    assert NO_NORMS not in said(cfg=str(tiny_cfg))
     weights = tmp_path / "ssd.safetensors"
     save_weights(weights, build(ssd_cfg, 5))
     # The backbone's 3 convolutions; one more in the neck, 2 for each of the head's 2 levels.
     lines = said(cfg=str(ssd_cfg), backbone_weights=weights)
-    assert WARNING not in lines
+    assert NO_NORMS not in lines
     assert "start weights: 6 of 6 tensors taken" in lines
     assert "  not in the start weights: rows.4.offsets.0.weight" in lines
     lines = said(cfg=str(ssd_cfg), weights=weights)
-    assert WARNING not in lines
+    assert NO_NORMS not in lines
     # 4 boxes · (1 + classes); the offsets fit whatever the classes.
     assert "start weights: 12 of 16 tensors taken" in lines
     assert "  left rows.4.classes.0.weight: is 24×16×3×3, expected 12×16×3×3" in lines
-    assert WARNING not in said(weights=weights)
+    assert NO_NORMS not in said(weights=weights)
 
 
 def test_a_backbone_in_place_of_the_one_in_the_weights(said, ssd_cfg: Path, tmp_path: Path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector.structures.classification import Classification
+from detector.utils.drawing import class_colour, draw_caption
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -25,10 +26,22 @@ def test_all_of_fewer(count: int):
     assert found.class_ids.tolist() == list(range(count))
 
 
-def test_as_json():
+def test_as_dict_and_json():
     found = Classification.of(np.array([0.25, 0.75], np.float32), ("cät", "dog"))
-    assert json.loads(json.dumps(found.to_json())) == {
+    expected = {
         "class_names": ["dog", "cät"],
         "probabilities": [0.75, 0.25],
         "class_ids": [1, 0],
     }
+    assert found.to_dict() == expected
+    assert json.loads(found.to_json()) == expected
+    assert "cät" in found.to_json()
+
+
+def test_draw_writes_the_best_class_into_the_corner():
+    image = np.zeros((60, 200, 3), np.uint8)
+    found = Classification.of(np.array([0.25, 0.75], np.float32), ("cat", "dog"))
+    drawn = found.draw(image)
+    assert not image.any()
+    np.testing.assert_array_equal(drawn, draw_caption(image, "dog 0.75", 1))
+    assert tuple(drawn[1, 1]) == class_colour(1)

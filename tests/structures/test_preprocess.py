@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -208,18 +207,21 @@ def test_with_size_and_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "message"),
     [
-        {"size_hw": (0, 64)},
-        {"size_hw": (64, 10_000)},
-        {"size_hw": 64},
-        {"size_hw": (64, 64), "mode": "pad"},
-        {"size_hw": (64, 64), "crop_fraction": 0},
-        {"size_hw": (64, 64), "pad_value": 256},
-        {"size_hw": (64, 64), "scale_rgb": (0, 1, 1)},
-        {"size_hw": (64, 64), "mean": (0, 0, 0)},
+        ({}, "key 'size_hw' is missing"),
+        ({"size_hw": (0, 64)}, "size_hw.0: expected at least 8, found 0"),
+        ({"size_hw": (64, 10_000)}, "size_hw.1: expected at most 8192, found 10000"),
+        ({"size_hw": 64}, "size_hw: expected a list, found 64"),
+        ({"mode": "pad"}, "mode: expected 'letterbox', 'stretch' or 'crop', found 'pad'"),
+        ({"crop_fraction": 0}, "crop_fraction: expected more than 0, found 0"),
+        ({"pad_value": 256}, "pad_value: expected at most 255, found 256"),
+        ({"scale_rgb": (0, 1, 1)}, "scale_rgb.0: expected more than 0, found 0"),
+        ({"mean": (0, 0, 0)}, "unknown key 'mean'; did you mean 'mean_rgb'?"),
     ],
 )
-def test_bad_specification(values: dict[str, object]) -> None:
-    with pytest.raises(pydantic.ValidationError):
-        Preprocess(**values)
+def test_bad_specification(values: dict[str, object], message: str) -> None:
+    size = {"size_hw": (64, 64)} if values else {}
+    with pytest.raises(DetectorError) as caught:
+        Preprocess(**size | values)
+    assert str(caught.value) == message

@@ -270,3 +270,18 @@ def test_settings_do_not_change() -> None:
     settings = Settings(name="a")
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         settings.epochs = 3
+
+
+def test_settings_made_in_python_fail_in_one_line() -> None:
+    """What a file's values meet, without a file; nothing of pydantic's own several lines."""
+    for values, message in (
+        ({"name": "a", "epoch": 3}, "unknown key 'epoch'; did you mean 'epochs'?"),
+        ({"nane": "a"}, "unknown key 'nane'; did you mean 'name'?"),  # before the one that it lacks
+        ({}, "key 'name' is missing"),
+        ({"name": "a", "epochs": 0}, "epochs: expected at least 1, found 0"),
+        ({"name": "a", "inner": {"rat": 1}}, "unknown key 'inner.rat'; did you mean 'rate'?"),
+    ):
+        with pytest.raises(DetectorError) as caught:
+            Settings(**values)
+        assert str(caught.value) == message
+        assert caught.value.__suppress_context__  # a traceback shows this line alone

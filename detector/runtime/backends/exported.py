@@ -96,6 +96,22 @@ class ExportedBackend:
                 "some of those asked for by classes; export it without --class-agnostic"
             )
 
+    def overruled(self, settings: NmsSettings) -> set[str]:
+        """Return the names of settings that change nothing, since the file holds its own NMS.
+
+        Fewer boxes can be asked for afterwards: by a higher confidence, by a smaller number, by
+        class. Where the file leaves NMS to its caller, nothing is overruled.
+        """
+        held = self.card.nms
+        if held is None:
+            return set()
+        names = NmsSettings.model_fields.keys() - {"confidence", "max_detections", "classes"}
+        if settings.confidence < held.confidence:
+            names.add("confidence")
+        if settings.max_detections > held.max_detections:
+            names.add("max_detections")
+        return names
+
     def error(self, message: str) -> DetectorError:
         """An error about the file."""
         return DetectorError(message, file=self.path)

@@ -7,30 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.runtime.draw import class_colour, draw, line_width, text_colour
-from detector.structures.detections import Detections
+from detector.utils.drawing import (
+    class_colour,
+    draw_boxes,
+    draw_caption,
+    line_width,
+    text_colour,
+)
 
 
-def found(boxes, names=("cat",), class_ids=None):
-    n = len(boxes)
-    return Detections(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.linspace(0.9, 0.5, n).astype(np.float32),
-        np.array(class_ids or [0] * n, np.int64),
-        names,
-    )
+def draw(image, boxes, names=("cat",), class_ids=None):
+    class_ids = np.array(class_ids or [0] * len(boxes), np.int64)
+    texts = [f"{names[i]} 0.90" for i in class_ids]
+    return draw_boxes(image, np.array(boxes, np.float32).reshape(-1, 4), class_ids, texts)
 
 
 def test_no_box_gives_an_equal_copy():
     image = np.full((40, 60, 3), 7, np.uint8)
-    drawn = draw(image, Detections.empty(("cat",)))
+    drawn = draw(image, [])
     assert np.array_equal(drawn, image)
     assert not np.shares_memory(drawn, image)
 
 
 def test_a_box_is_drawn_in_its_classs_colour_and_the_image_stays():
     image = np.zeros((200, 300, 3), np.uint8)
-    drawn = draw(image, found([[50, 60, 250, 180]], ("cat", "dog"), [1]))
+    drawn = draw(image, [[50, 60, 250, 180]], ("cat", "dog"), [1])
     assert not image.any()
     assert tuple(drawn[120, 50]) == class_colour(1)
     assert tuple(drawn[180, 150]) == class_colour(1)
@@ -40,16 +41,16 @@ def test_a_box_is_drawn_in_its_classs_colour_and_the_image_stays():
 
 def test_the_label_stands_above_its_box_and_below_the_edge_where_there_is_no_room():
     image = np.zeros((200, 300, 3), np.uint8)
-    above = draw(image, found([[50, 100, 250, 180]]))
+    above = draw(image, [[50, 100, 250, 180]])
     assert above[85:98].any()
-    inside = draw(image, found([[50, 0, 250, 180]]))
+    inside = draw(image, [[50, 0, 250, 180]])
     assert inside[4:10, 60:80].any()
 
 
 def test_labels_of_two_boxes_in_one_place_do_not_hide_each_other():
     image = np.zeros((400, 600, 3), np.uint8)
     box = [100, 100, 400, 300]
-    drawn = draw(image, found([box, box], ("a", "b"), [0, 1]))
+    drawn = draw(image, [box, box], ("a", "b"), [0, 1])
     colours = {tuple(colour) for colour in drawn.reshape(-1, 3).tolist()}
     assert {class_colour(0), class_colour(1)} <= colours
     # Filled labels, not lines: whole blocks of each colour.
@@ -60,14 +61,23 @@ def test_labels_of_two_boxes_in_one_place_do_not_hide_each_other():
 def test_the_best_box_comes_on_top():
     image = np.zeros((400, 600, 3), np.uint8)
     box = [100, 100, 400, 300]
-    drawn = draw(image, found([box, box], ("a", "b"), [1, 0]))
+    drawn = draw(image, [box, box], ("a", "b"), [1, 0])
     assert tuple(drawn[300, 250]) == class_colour(1)
+
+
+def test_a_caption_is_one_label_in_the_corner():
+    image = np.zeros((200, 300, 3), np.uint8)
+    drawn = draw_caption(image, "dog 0.90", 1)
+    assert not image.any()
+    assert tuple(drawn[1, 1]) == class_colour(1)
+    assert not drawn[100:].any()
+    assert not drawn[:, 200:].any()
 
 
 def test_a_grey_view_of_memory_and_a_read_only_image():
     image = np.zeros((64, 64, 6), np.uint8)[:, :, ::2]
     image.flags.writeable = False
-    assert draw(image, found([[10, 10, 50, 50]])).any()
+    assert draw(image, [[10, 10, 50, 50]]).any()
 
 
 @given(
@@ -79,7 +89,7 @@ def test_a_grey_view_of_memory_and_a_read_only_image():
 )
 def test_any_size_and_any_box(height, width, corners):
     boxes = [[min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)] for x1, y1, x2, y2 in corners]
-    drawn = draw(np.zeros((height, width, 3), np.uint8), found(boxes, ("a long name of a class",)))
+    drawn = draw(np.zeros((height, width, 3), np.uint8), boxes, ("a long name of a class",))
     assert drawn.shape == (height, width, 3)
 
 

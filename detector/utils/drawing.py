@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.structures.classification import Classification
-from detector.structures.detections import Detections
 from detector.utils.opencv import Image, cv2
 
 Colour = tuple[int, int, int]
@@ -41,41 +40,41 @@ def line_width(size_hw: tuple[int, int]) -> int:
     return max(1, round(1 + 0.00125 * sum(size_hw)))
 
 
-def draw(image_rgb: Image, detections: Detections, scores: bool = True) -> Image:
-    """Draw boxes with class names and scores; the best box comes on top.
+def draw_boxes(
+    image_rgb: Image,
+    boxes_xyxy: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    texts: Sequence[str],
+) -> Image:
+    """Draw labelled boxes in the colours of their classes; the first box comes on top.
 
     Args:
         image_rgb: (h, w, 3) uint8; it stays as it is.
-        detections: boxes in pixels of this image.
-        scores: write them; a truth has none.
+        boxes_xyxy: (n, 4) pixels of this image.
+        class_ids: (n,), which choose the colours.
+        texts: n labels.
 
     Returns:
         (h, w, 3) uint8, a new image.
     """
     canvas: Image = np.array(image_rgb, np.uint8, order="C")
     size_hw = (canvas.shape[0], canvas.shape[1])
-    class_ids = detections.class_ids.tolist()
-    corners = detections.boxes_xyxy.round().astype(int).tolist()
-    texts = [
-        f"{detections.names[class_id]} {score:.2f}" if scores else detections.names[class_id]
-        for class_id, score in zip(class_ids, detections.scores.tolist(), strict=True)
-    ]
+    colours = [class_colour(class_id) for class_id in class_ids.tolist()]
+    corners = boxes_xyxy.round().astype(int).tolist()
     labels = _place_labels(texts, corners, size_hw)
-    for (x1, y1, x2, y2), class_id in zip(corners[::-1], class_ids[::-1], strict=True):
-        colour = class_colour(class_id)
+    for (x1, y1, x2, y2), colour in zip(corners[::-1], colours[::-1], strict=True):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line_width(size_hw), cv2.LINE_AA)
-    for label, class_id in zip(labels[::-1], class_ids[::-1], strict=True):
-        label.draw(canvas, class_colour(class_id))  # after all boxes: no line crosses a label
+    for label, colour in zip(labels[::-1], colours[::-1], strict=True):
+        label.draw(canvas, colour)  # after all boxes: no line crosses a label
     return canvas
 
 
-def caption(image_rgb: Image, classification: Classification) -> Image:
-    """Write the most probable class and its probability into the corner of a copy, (h, w, 3)."""
+def draw_caption(image_rgb: Image, text: str, class_id: int) -> Image:
+    """Write a line in the colour of a class into the corner of a copy, (h, w, 3) uint8."""
     canvas: Image = np.array(image_rgb, np.uint8, order="C")
     height, width = canvas.shape[:2]
-    text = f"{classification.found[0]} {classification.scores[0]:.2f}"
     (label,) = _place_labels([text], [[0, 0, width, height]], (height, width))
-    label.draw(canvas, class_colour(int(classification.class_ids[0])))
+    label.draw(canvas, class_colour(class_id))
     return canvas
 
 
@@ -105,7 +104,7 @@ class _Label:
 
 
 def _place_labels(
-    texts: list[str], corners: list[list[int]], size_hw: tuple[int, int]
+    texts: Sequence[str], corners: list[list[int]], size_hw: tuple[int, int]
 ) -> list[_Label]:
     """Where the labels go, best box first: they avoid each other as long as there is room."""
     height, width = size_hw
