@@ -11,7 +11,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detector.api import (
+        ModelInfo,
+        list_models,
+        save,
+        train,
+        validate,
+    )
     from detector.engine.callbacks import Callback
+    from detector.engine.tasks import register_task
+    from detector.engine.training import TrainingResult
+    from detector.export.request import export
     from detector.model.deploy import deploy
     from detector.model.detector import build
     from detector.predict import Predictor
@@ -27,24 +37,39 @@ __all__ = [
     "Callback",
     "Detections",
     "DetectorError",
+    "ModelInfo",
     "NmsSettings",
     "Predictor",
+    "TrainingResult",
     "build",
     "deploy",
+    "export",
+    "list_models",
     "load",
     "register",
+    "register_task",
+    "save",
+    "train",
+    "validate",
 ]
 
 _HOMES = {
     "Callback": "detector.engine.callbacks",
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
+    "ModelInfo": "detector.api",
     "NmsSettings": "detector.settings",
     "Predictor": "detector.predict",
+    "TrainingResult": "detector.engine.training",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
+    "list_models": "detector.api",
     "load": "detector.weights.checkpoint",
     "register": "detector.registry",
+    "register_task": "detector.engine.tasks",
+    "save": "detector.api",
+    "train": "detector.api",
+    "validate": "detector.api",
 }
 
 # Silent until a program asks for messages, with logging.basicConfig(level="INFO") say.
@@ -52,6 +77,8 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
+    if name == "export":  # the room, which can be called
+        return importlib.import_module("detector.export")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -190,7 +190,7 @@ def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSetti
         raise DetectorError(f"a classifier has no boxes, found {', '.join(nms)}")
     if isinstance(backend, ExportedBackend):
         for name in sorted(backend.overruled(settings) & nms.keys()):
-            own = getattr(backend.card.nms, name)
+            own = getattr(backend.metadata.nms, name)
             raise backend.error(f"holds its NMS with {name} {own}, found {name} {nms[name]}")
     return settings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
@@ -29,7 +29,7 @@ PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
 BUILT_IN_DATA = "datasets/shapes.yaml"
 """The set that is used where nobody names one: drawn, without a download."""
 
-Suppression = Literal["nms", "soft-linear", "soft-gaussian", "fusion"]
+NmsMethod = Literal["nms", "soft-linear", "soft-gaussian", "fusion"]
 Letterbox = Literal["square", "rectangle"]
 Mode = Literal["latency", "throughput"]
 
@@ -46,22 +46,24 @@ Count = Annotated[int, Field(ge=1)]
 ImageSide = Annotated[int, Field(ge=32, le=8192)]
 
 
-class SuppressionSettings(Strict):
+class BasicNmsSettings(Strict):
     """Which of the boxes remain."""
 
     confidence: Fraction = Field(0.25, description="lowest score that is kept")
     iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
     max_detections: Count = Field(300, description="boxes per image, the best ones")
     class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
-    suppression: Suppression = Field(
+    nms_method: NmsMethod = Field(
         "nms", description="drop all but the best, or lower their scores, or fuse boxes"
     )
     sigma: Positive = Field(0.5, description="of soft-gaussian: the larger, the softer")
     multi_label: bool = Field(False, description="a box may carry several classes")
 
 
-class NmsSettings(SuppressionSettings):
+class NmsSettings(BasicNmsSettings):
     """Which boxes remain after decoding. There is no time limit."""
+
+    earlier_names: ClassVar[Mapping[str, str]] = {"suppression": "nms_method"}
 
     classes: tuple[int, ...] | None = Field(None, description="class numbers to keep")
     candidates: Count = Field(30_000, description="boxes that enter the suppression, best first")
@@ -77,7 +79,7 @@ class NmsOptions(TypedDict, total=False):
     iou: float
     max_detections: int
     class_agnostic: bool
-    suppression: Suppression
+    nms_method: NmsMethod
     sigma: float
     multi_label: bool
     classes: str | int | Iterable[str | int] | None
@@ -85,7 +87,7 @@ class NmsOptions(TypedDict, total=False):
     class_candidates: int | None
 
 
-MEASURING = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
+EVAL_NMS = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
 """As COCO evaluation is customarily run: a low threshold, several classes a box."""
 
 
@@ -193,7 +195,7 @@ class OptimizerSettings(Strict):
 class ToolSettings(Strict):
     """What every tool takes."""
 
-    json_file: Path | None = Field(None, alias="json", description="write the figures here")
+    json_file: Path | None = Field(None, alias="json", description="write the metrics here")
     debug: bool = Field(False, description="show the traceback of an error")
 
     model_config = pydantic.ConfigDict(validate_by_alias=True, validate_by_name=True)
@@ -261,10 +263,10 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
         1, description="epochs between validations; the last always has one"
     )
     monitor: str | None = Field(
-        None, description="figure that chooses the best epoch; default: AP, or a classifier's top1"
+        None, description="metric that chooses the best epoch; default: AP, or a classifier's top1"
     )
     patience: Count | None = Field(
-        None, description="stop after so many epochs without a better figure"
+        None, description="stop after so many epochs without a better metric"
     )
     save_minutes: NonNegative = Field(
         10.0, description="minutes between checkpoints within an epoch; 0: after each step"
@@ -272,7 +274,7 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     pictures: bool = Field(
         True, description="draw training examples, validation images, and curves of the best epoch"
     )
-    tensorboard: bool = Field(False, description="write losses and figures for TensorBoard")
+    tensorboard: bool = Field(False, description="write losses and metrics for TensorBoard")
     project: Path = Field(Path("runs/train"), description="folder of runs")
     name: str | None = Field(None, description="the run's folder; default: the next free number")
     resume: str | None = Field(
@@ -306,10 +308,9 @@ class PredictorSettings(RuntimeSettings):
     batch: Count = Field(1, description="images per forward pass")
 
 
-class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
-    """Measure AP, or a classifier's accuracy."""
+class EvaluationSettings(DataSettings, RuntimeSettings):
+    """What is measured, and how."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     split: str = Field("val", description="split to measure on")
     metric: Literal["coco", "voc07", "voc10", "accuracy"] | None = Field(
         None,
@@ -331,7 +332,7 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     class_agnostic: bool | None = Field(
         None, description="boxes of different classes suppress too; default: the model's, no"
     )
-    suppression: Suppression | None = Field(
+    nms_method: NmsMethod | None = Field(
         None, description="of boxes that overlap, see detect; default: the model's, nms"
     )
     sigma: Positive | None = Field(
@@ -340,10 +341,22 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
     multi_label: bool | None = Field(
         None, description="a box may carry several classes; default: the model's, yes for YOLO's"
     )
+
+    def nms(self, eval_nms: NmsSettings = EVAL_NMS) -> NmsSettings:
+        """The model's own thresholds for measuring, with those of the flags in their place."""
+        flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
+        given = {name: value for name, value in flags.items() if value is not None}
+        return eval_nms.model_copy(update=given)
+
+
+class ValSettings(EvaluationSettings, ToolSettings):
+    """Measure AP, or a classifier's accuracy."""
+
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
     certificate: bool = Field(
         False,
         description="check an exported file against the certificate beside it; with --data also "
-        "the figures",
+        "the metrics",
     )
     save_predictions: Path | None = Field(
         None, description="write all boxes here as COCO JSON, or the best classes of each image"
@@ -357,14 +370,8 @@ class ValSettings(ToolSettings, DataSettings, RuntimeSettings):
         "or COCO JSON",
     )
 
-    def nms(self, measuring: NmsSettings = MEASURING) -> NmsSettings:
-        """The model's own thresholds for measuring, with those of the flags in their place."""
-        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
-        given = {name: value for name, value in flags.items() if value is not None}
-        return measuring.model_copy(update=given)
 
-
-class DetectSettings(ToolSettings, RuntimeSettings, SuppressionSettings):
+class DetectSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
     """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
@@ -391,7 +398,7 @@ class DetectSettings(ToolSettings, RuntimeSettings, SuppressionSettings):
         classes = None
         if self.classes is not None:
             classes = class_numbers(self.classes, names)
-        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
+        flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
         return NmsSettings(classes=classes, **flags)
 
 
@@ -427,10 +434,9 @@ def _class_number(class_: Any, names: tuple[str, ...]) -> int:
     raise DetectorError(f"unknown class {class_!r}{hint}")
 
 
-class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
-    """Fuse, write, reload, compare, certify."""
+class ExportedFileSettings(DataSettings, BasicNmsSettings):
+    """How the exported file is to be, and what it is compared on."""
 
-    weights: Path = Field(description=".safetensors or a foreign .pt")
     format: FormatName = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
@@ -448,8 +454,14 @@ class ExportSettings(ToolSettings, DataSettings, SuppressionSettings):
         """The suppression that the file is to hold."""
         if not self.nms:
             return None
-        flags = {name: getattr(self, name) for name in SuppressionSettings.model_fields}
+        flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
         return NmsSettings(**flags)
+
+
+class ExportSettings(ExportedFileSettings, ToolSettings):
+    """Fuse, write, reload, compare, certify."""
+
+    weights: Path = Field(description=".safetensors or a foreign .pt")
 
 
 class InfoSettings(ToolSettings):

@@ -13,7 +13,7 @@ from torch import nn
 from detector.cli import run_tool
 from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
-from detector.export import export
+from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy
 from detector.model.detector import Detector, build
@@ -99,9 +99,9 @@ def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
     model.preprocess = model.preprocess.with_size((HEADS[cfg], HEADS[cfg]))
     settle_batch_norms(model)
     save_weights(tmp_path / "a.safetensors", model)
-    report = export(load(tmp_path / "a.safetensors"), "onnx", tmp_path / "a")
+    report = export_model(load(tmp_path / "a.safetensors"), "onnx", tmp_path / "a")
     assert report.proof.findings.images > 0
     words = ["--weights", str(report.path), "--data", str(tiny_data)]
-    assert run_tool("val", [*words, "--json", str(tmp_path / "figures.json")]) == 0
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert 0 <= figures["AP"] < 0.1  # nothing was learnt
+    assert run_tool("val", [*words, "--json", str(tmp_path / "metrics.json")]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 <= metrics["AP"] < 0.1  # nothing was learnt

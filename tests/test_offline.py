@@ -125,16 +125,16 @@ def test_detect_without_torch(
     exported: str, finder_images: Path, tmp_path: Path, request: pytest.FixtureRequest
 ):
     """The whole command on a file where torch cannot be imported and no socket be made."""
-    figures = tmp_path / "figures.json"
+    metrics = tmp_path / "metrics.json"
     done = run_tools(
         NO_SOCKETS + NO_TORCH,
         ["detect", "--weights", request.getfixturevalue(exported), "--source", finder_images]
         + ["--output", tmp_path / "out", "--txt", "--jsonl", "--classes", "red,green"]
-        + ["--json", figures],
+        + ["--json", metrics],
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("5 images: 3 red, 2 green\n")
-    assert json.loads(figures.read_text())["counts"] == {"red": 3, "green": 2}
+    assert json.loads(metrics.read_text())["counts"] == {"red": 3, "green": 2}
     out = tmp_path / "out"
     assert len(list(out.glob("*.png"))) == len(list((out / "labels").glob("*.txt"))) == 5
     assert len((out / "detections.jsonl").read_text().splitlines()) == 5

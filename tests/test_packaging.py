@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLIC_NAMES = {
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
+    "ModelInfo": "detector.api",
     "Predictor": "detector.predict",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
@@ -27,6 +28,12 @@ PUBLIC_NAMES = {
     "NmsSettings": "detector.settings",
     "load": "detector.weights.checkpoint",
     "register": "detector.registry",
+    "register_task": "detector.engine.tasks",
+    "TrainingResult": "detector.engine.training",
+    "train": "detector.api",
+    "validate": "detector.api",
+    "save": "detector.api",
+    "list_models": "detector.api",
 }
 
 
@@ -86,7 +93,8 @@ def test_what_detects_with_an_exported_file_imports_without_torch() -> None:
 
 
 def test_public_names() -> None:
-    assert set(detector.__all__) == set(PUBLIC_NAMES)
+    assert set(detector.__all__) == {*PUBLIC_NAMES, "export"}
+    assert callable(detector.export)  # the room of that name
     assert set(PUBLIC_NAMES) <= set(dir(detector))
     for name, home in PUBLIC_NAMES.items():
         assert getattr(detector, name).__module__ == home, name

@@ -471,7 +471,7 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
         (
             {"half": True},
             "unknown keyword 'half'; known: imgsz, letterbox, device, threads, mode, batch, "
-            "confidence, iou, max_detections, class_agnostic, suppression, sigma, multi_label, "
+            "confidence, iou, max_detections, class_agnostic, nms_method, sigma, multi_label, "
             "classes, candidates, class_candidates, settings",
         ),
         ({"classes": ["gren"]}, "unknown class 'gren'; did you mean 'green'?"),

@@ -32,7 +32,7 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
         f"{settings.rounds} rounds"
     )
     mixed = torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16")
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for variant in VARIANTS:
         networks = _networks(variant)
         for batch in BATCHES:
@@ -41,8 +41,8 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
             runs = {name: forward(network, images) for name, network in networks.items()}
             name = f"RepVGG-{variant}, batch {batch}"
             with mixed:
-                figures[name] = _report(name, interleaved(runs, settings.rounds))
-    return figures
+                metrics[name] = _report(name, interleaved(runs, settings.rounds))
+    return metrics
 
 
 def _networks(variant: str) -> dict[str, nn.Module]:

@@ -22,8 +22,9 @@ from detector.benchmarks.settings import DetectBenchmarkSettings, Runner
 from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
 from detector.data.formats.shapes import draw_image
-from detector.evaluation.labelled import Labelled, open_labelled
-from detector.export import Options, export
+from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_set
+from detector.export.options import Options
+from detector.export.run import export_model
 from detector.model.cost import cost
 from detector.model.deploy import deploy
 from detector.model.detector import Detector
@@ -39,14 +40,14 @@ MATRIX_SIDE = 2048
 
 
 def benchmark(settings: DetectBenchmarkSettings) -> dict[str, Any]:
-    """Measure all configurations in turns; print a table and return the figures."""
+    """Measure all configurations in turns; print a table and return the metrics."""
     model = _model(settings)
     with tempfile.TemporaryDirectory() as folder:
         source = settings.source or _drawn_images(Path(folder) / "images", settings.images)
         configured = list(_configured(settings, model, source, Path(folder)))
         peaks = _measure(settings, configured)
         if settings.data is not None:
-            _measure_ap(configured, open_labelled(settings, settings.split, model))
+            _measure_ap(configured, open_evaluation_set(settings, settings.split, model))
         print(printed(configured, peaks))
         if settings.plot is not None:
             plot(configured, settings.plot)
@@ -132,7 +133,7 @@ def _written(model: Detector, fused: Detector, runner: Runner, dynamic: bool, fo
     if runner == "pytorch" or runner == "fused":  # noqa: PLR1714 (mypy narrows this form only)
         save_weights(path, model if runner == "pytorch" else fused)
         return path
-    return export(model, runner, path.with_suffix(""), options=Options(dynamic=dynamic)).path
+    return export_model(model, runner, path.with_suffix(""), options=Options(dynamic=dynamic)).path
 
 
 def _matrix_product_flops(threads: int) -> float:
@@ -144,13 +145,13 @@ def _matrix_product_flops(threads: int) -> float:
     return 2 * MATRIX_SIDE**3 / (time.perf_counter() - start)
 
 
-def _measure_ap(configured: list[Configured], labelled: Labelled) -> None:
-    """The first figure of the task, once for each file."""
+def _measure_ap(configured: list[Configured], labelled: EvaluationSet) -> None:
+    """The first metric of the task, once for each file."""
     found: dict[Path, float] = {}
     for one in configured:
         path = one.configuration.weights
         if path not in found:
             backend = open_backend(path, RuntimeSettings(device="cpu"))
-            figures = labelled.measure(backend, backend.measuring, batch=1)
-            found[path] = next(iter(figures.summary.values()))
+            metrics = labelled.measure(backend, backend.eval_nms, batch=1)
+            found[path] = next(iter(metrics.summary.values()))
         one.ap = found[path]

@@ -17,7 +17,7 @@ from torchvision.models.detection import ssd300_vgg16
 from detector.benchmarks.settings import SsdBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
 from detector.data.formats.shapes import draw_image
-from detector.export import export
+from detector.export.run import export_model
 from detector.model.detector import build
 from detector.predict import Predictor
 from detector.utils.opencv import Image
@@ -47,13 +47,13 @@ def benchmark(settings: SsdBenchmarkSettings) -> dict[str, Any]:
 
     print("\nSSD300, VGG16, 90 classes, image to boxes, ms")
     compare = partial(_compare, run_theirs, image, settings.rounds)
-    figures = {"PyTorch": compare(Predictor(ours, ours.measuring, device="cpu"))}
+    metrics = {"PyTorch": compare(Predictor(ours, ours.eval_nms, device="cpu"))}
     with tempfile.TemporaryDirectory() as folder:
         # After PyTorch's turns: idle threads of ONNX Runtime keep a core busy for a while.
-        report = export(ours, "onnx", Path(folder) / "ssd.onnx")
-        predictor = Predictor(report.path, ours.measuring, device="cpu")
-        figures["ONNX Runtime"] = compare(predictor)
-    return figures
+        report = export_model(ours, "onnx", Path(folder) / "ssd.onnx")
+        predictor = Predictor(report.path, ours.eval_nms, device="cpu")
+        metrics["ONNX Runtime"] = compare(predictor)
+    return metrics
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""Costs of networks side by side, as trained and as deployed: a table, figures, a plot."""
+"""Costs of networks side by side, as trained and as deployed: a table, values, a plot."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def network_cost(
     return NetworkCost(name, train, deployed)
 
 
-def figures(network: NetworkCost) -> dict[str, Any]:
+def metrics(network: NetworkCost) -> dict[str, Any]:
     """Everything as numbers, for JSON."""
     train, deployed = network.train, network.deployed
     found: dict[str, Any] = {

@@ -7,6 +7,7 @@ import inspect
 import json
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -69,7 +70,7 @@ def flag_of(settings: type[Strict], name: str) -> str:
 def written_out(settings: Strict) -> str:
     """The flags that were given, as one would type them."""
     kind, words = type(settings), []
-    for name in kind.model_fields:
+    for name in chain.from_iterable(names for _, names in _by_class(kind)):
         if name in settings.model_fields_set:
             value, flag = getattr(settings, name), flag_of(kind, name)
             if isinstance(value, bool):

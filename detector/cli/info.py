@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from detector.cli.costs import NetworkCost, figures, network_cost, plot, table
+from detector.cli.costs import NetworkCost, metrics, network_cost, plot, table
 from detector.model.cost import RowCost
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.lint import lint
@@ -32,13 +32,13 @@ def info(settings: InfoSettings) -> dict[str, Any]:
     if settings.plot is not None:
         plot([network, *others], settings.plot)
     return {
-        **figures(network),
+        **metrics(network),
         "rows": [
-            _row_figures(raw, row)
+            _row_metrics(raw, row)
             for raw, row in zip(model_file.rows, network.train.cost.rows, strict=True)
         ],
         "warnings": warnings,
-        "compared": [{"name": other.name, **figures(other)} for other in others],
+        "compared": [{"name": other.name, **metrics(other)} for other in others],
     }
 
 
@@ -110,7 +110,7 @@ def _brief(value: object) -> str:
     return f"{len(value)} lists" if isinstance(value, list) and nested else str(value)
 
 
-def _row_figures(raw: RawRow, row: RowCost) -> dict[str, Any]:
+def _row_metrics(raw: RawRow, row: RowCost) -> dict[str, Any]:
     shapes = [list(shape) for shape in row.shapes]
     return {
         "index": row.index,

@@ -120,9 +120,9 @@ def _run(name: str, words: list[str], program: str) -> int:
     kind = _named(tool.settings_for)(words) if tool.settings_for else tool.settings
     settings = parse(kind, words, program, partial(synonyms.flag_hint, name))
     with _quiet_beside_main(), messages_on_terminal():
-        figures = _named(tool.function)(settings)
+        metrics = _named(tool.function)(settings)
     if settings.json_file is not None and system.is_main():
-        write_text(settings.json_file, json.dumps(figures, indent=1) + "\n")
+        write_text(settings.json_file, json.dumps(metrics, indent=1) + "\n")
     return 0
 
 

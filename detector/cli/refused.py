@@ -26,10 +26,10 @@ def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -
         note_batch(settings, own)
     if backend.task == "classify":
         refuse(settings, BOX_FLAGS, "a classifier has no boxes")
-    elif isinstance(backend, ExportedBackend) and backend.card.nms is not None:
+    elif isinstance(backend, ExportedBackend) and backend.metadata.nms is not None:
         refuse(settings, backend.overruled(asked), "the file holds its NMS, which does not change")
-    elif asked.suppression != "soft-gaussian":
-        refuse(settings, {"sigma"}, f"--suppression {asked.suppression} has no such value")
+    elif asked.nms_method != "soft-gaussian":
+        refuse(settings, {"sigma"}, f"--nms-method {asked.nms_method} has no such value")
 
 
 def note_batch(settings: ToolSettings, own: int | None) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from detector.cli.flags import given_values
-from detector.engine.callbacks import shown_figures
+from detector.engine.callbacks import shown_metrics
 from detector.engine.recipe import class_for
-from detector.engine.setup import prepare
+from detector.engine.training import run_training
 from detector.settings import TrainSettings
 
 
@@ -21,20 +21,17 @@ def settings_for(words: Sequence[str]) -> type[TrainSettings]:
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:
-    """Train or go on with a run; returns the best and the last epoch's figures."""
-    trainer = prepare(settings)
-    progress = trainer.fit()
-    trainer.accelerator.end_training()  # leaves the other processes, where there are any
-    run = trainer.run
-    history = {int(record["epoch"]): record for record in progress.history}
-    print(f"trained {progress.epoch} epochs in {progress.seconds:.0f} s")
-    best = shown_figures(history[progress.best_epoch], trainer.task.figures)
-    print(f"best {best} in epoch {progress.best_epoch}: {run.best}")
-    print(f"next: python tools/detect.py --weights {run.best} --source IMAGES")
+    """Train or go on with a run; returns the best and the last epoch's metrics."""
+    result = run_training(settings)
+    best = next(one for one in result.history if one["epoch"] == result.best_epoch)
+    print(f"trained {len(result.history)} epochs in {result.seconds:.0f} s")
+    shown = shown_metrics(best, result.main_metrics)
+    print(f"best {shown} in epoch {result.best_epoch}: {result.best}")
+    print(f"next: python tools/detect.py --weights {result.best} --source IMAGES")
     return {
-        "best": history[progress.best_epoch],
-        "last": history[progress.epoch],
-        "seconds": progress.seconds,
-        "run": str(run.folder),
-        "weights": str(run.best),
+        "best": best,
+        "last": result.history[-1],
+        "seconds": result.seconds,
+        "run": str(result.folder),
+        "weights": str(result.best),
     }

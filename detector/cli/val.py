@@ -9,19 +9,19 @@ from typing import Any
 from tabulate import tabulate
 
 from detector.cli.refused import check_effect, given
+from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_set
 from detector.evaluation.inputs import dump_inputs
-from detector.evaluation.labelled import Labelled, open_labelled
 from detector.evaluation.returned import ReturnedOutputs, read_results
-from detector.evaluation.run import Figures
+from detector.evaluation.run import Metrics
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Certificate, Measured
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.certified import check_certificate
-from detector.settings import SuppressionSettings, ValSettings
+from detector.settings import BasicNmsSettings, ValSettings
 from detector.utils import system
-from detector.utils.collectives import joined
+from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import write_text
 
@@ -33,23 +33,23 @@ EXCLUDED = {
 
 
 def val(settings: ValSettings) -> dict[str, Any]:
-    """Measure, print, and return the figures, also those per class.
+    """Measure, print, and return the metrics, also those per class.
 
     Processes that ``torchrun`` starts share the images.
     """
-    with joined():
+    with init_process_group():
         return _val(settings)
 
 
 def _val(settings: ValSettings) -> dict[str, Any]:
     _check_flags(settings)
     backend = open_backend(settings.weights, settings)
-    check_effect(settings, backend, settings.nms(backend.measuring))
+    check_effect(settings, backend, settings.nms(backend.eval_nms))
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
         return {"certificate": certificate.model_dump(mode="json")}
-    expected = _figures(certificate) if certificate is not None else None
-    labelled = open_labelled(settings, settings.split, backend, settings.metric)
+    expected = _metrics(certificate) if certificate is not None else None
+    labelled = open_evaluation_set(settings, settings.split, backend, settings.metric)
     images = len(labelled.dataset.samples)
     if expected is not None:
         _check_same_images(expected, labelled)
@@ -58,13 +58,13 @@ def _val(settings: ValSettings) -> dict[str, Any]:
             dump_inputs(settings.dump_inputs, labelled.dataset.samples, backend)
         print(f"inputs of {images} images: {settings.dump_inputs}")
         return {"images": images}
-    figures = _measure(settings, labelled, backend)
+    metrics = _measure(settings, labelled, backend)
     if settings.save_predictions is not None and system.is_main():
         write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
-    print(report(figures, images))
+    print(report(metrics, images))
     if certificate is not None and expected is not None:
-        _compare(figures, expected, tolerance_of(certificate.precision).metric)
-    return figures.to_dict()
+        _compare(metrics, expected, tolerance_of(certificate.precision).metric)
+    return metrics.to_dict()
 
 
 def _check_flags(settings: ValSettings) -> None:
@@ -80,35 +80,35 @@ def _check_flags(settings: ValSettings) -> None:
     if settings.certificate and settings.data is None and settings.save_predictions is not None:
         raise DetectorError("--save-predictions beside --certificate needs --data")
     if settings.predictions is not None and settings.predictions.suffix == ".json":
-        unused = given(settings, SuppressionSettings.model_fields)
+        unused = given(settings, BasicNmsSettings.model_fields)
         if unused:
             raise DetectorError(
                 f"{unused[0]} does not go with a .json of --predictions, which is scored as it is"
             )
 
 
-def report(figures: Figures, images: int) -> str:
-    """The figures as text; a dash where there is no truth to measure on."""
+def report(metrics: Metrics, images: int) -> str:
+    """The metrics as text; a dash where there is no truth to measure on."""
     summary = tabulate(
-        [[_shown(value) for value in figures.summary.values()]],
-        list(figures.summary),
+        [[_shown(value) for value in metrics.summary.values()]],
+        list(metrics.summary),
         disable_numparse=True,
     )
     classes = tabulate(
-        [[name, _shown(value)] for name, value in figures.per_class.items()],
-        ["class", figures.per_class_title],
+        [[name, _shown(value)] for name, value in metrics.per_class.items()],
+        ["class", metrics.per_class_title],
         disable_numparse=True,
     )
-    return f"{classes}\n\n{figures.title} on {images} images\n{summary}"
+    return f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
 
 
 def _shown(value: float) -> str:
     return "–" if value < 0 else f"{value:.4f}"
 
 
-def _measure(settings: ValSettings, labelled: Labelled, backend: Backend) -> Figures:
-    """The figures of the network, or of what another machine computed."""
-    thresholds = settings.nms(backend.measuring)
+def _measure(settings: ValSettings, labelled: EvaluationSet, backend: Backend) -> Metrics:
+    """The metrics of the network, or of what another machine computed."""
+    thresholds = settings.nms(backend.eval_nms)
     if settings.predictions is None:
         return labelled.measure(backend, thresholds, settings.batch, parallel_batches(settings))
     if system.world_size() > 1:
@@ -121,8 +121,8 @@ def _measure(settings: ValSettings, labelled: Labelled, backend: Backend) -> Fig
     evaluator.results = read_results(
         settings.predictions, backend, image_ids, labelled.dataset.category_ids
     )
-    figures: Figures = evaluator.compute()
-    return figures
+    metrics: Metrics = evaluator.compute()
+    return metrics
 
 
 def _certificate(backend: Backend) -> Certificate:
@@ -134,28 +134,28 @@ def _certificate(backend: Backend) -> Certificate:
     return certificate
 
 
-def _figures(certificate: Certificate) -> Measured:
-    """The figures that a certificate has."""
+def _metrics(certificate: Certificate) -> Measured:
+    """The metrics that a certificate has."""
     if certificate.measured is None:
-        raise DetectorError("the certificate has no figures: none were measured at the export")
+        raise DetectorError("the certificate has no metrics: none were measured at the export")
     return certificate.measured
 
 
-def _check_same_images(measured: Measured, labelled: Labelled) -> None:
+def _check_same_images(measured: Measured, labelled: EvaluationSet) -> None:
     """Whether the data are those of the certificate, wherever they lie on this machine."""
     images = len(labelled.dataset.samples)
     certified = (Path(measured.data).stem, measured.split, measured.images)
     if certified != (Path(labelled.data).stem, labelled.split, images):
         raise DetectorError(
-            f"the certificate has figures of {measured.images} images of split {measured.split!r} "
+            f"the certificate has metrics of {measured.images} images of split {measured.split!r} "
             f"of {measured.data}, found {images} of {labelled.split!r} of {labelled.data}"
         )
 
 
-def _compare(figures: Figures, measured: Measured, tolerance: float) -> None:
-    """Whether the figures are those of the certificate."""
+def _compare(metrics: Metrics, measured: Measured, tolerance: float) -> None:
+    """Whether the metrics are those of the certificate."""
     name, _, expected = measured.main
-    found = figures.summary.get(name, -1.0)
+    found = metrics.summary.get(name, -1.0)
     if not abs(found - expected) <= tolerance:
         raise DetectorError(f"{name} is {found:.4f}, the certificate says {expected:.4f}")
     print(f"{name} is that of the certificate, {expected:.4f}")

@@ -1,1 +1,1 @@
-"""Labelled images: definitions, readers, the check before training, transforms, the loader."""
+"""EvaluationSet images: definitions, readers, the check before training, transforms, the loader."""

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.data.formats.problems import Problem
-from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
+from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW
 from detector.structures.samples import Sample
 from detector.utils import system
 from detector.utils.errors import DetectorError
@@ -53,7 +53,7 @@ class Checked:
         self.counts += other.counts
 
 
-def check_images(images: Sequence[LabelledImage], title: str = "images") -> Checked:
+def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> Checked:
     """Check images and their labels in threads; results are in the order of the images.
 
     An image with a problem that spoils it gives no sample; a bad row is left out of its sample.
@@ -81,7 +81,7 @@ def check_images(images: Sequence[LabelledImage], title: str = "images") -> Chec
     return result
 
 
-def check_image(image: LabelledImage) -> Checked:
+def check_image(image: AnnotatedImage) -> Checked:
     """Decode one image and check its labels."""
     try:
         height, width = read_image(image.path).shape[:2]
@@ -95,7 +95,7 @@ def check_image(image: LabelledImage) -> Checked:
 
 
 def clean(
-    image: LabelledImage, labels: Labels, size_hw: SizeHW
+    image: AnnotatedImage, labels: Labels, size_hw: SizeHW
 ) -> tuple[Sample, list[Problem], Counter[str]]:
     """Turn rows into a sample: clip, drop what is empty or twice there, report the rest."""
     problems: list[Problem] = []

@@ -16,7 +16,7 @@ from detector.data.formats import classes, coco, voc, yolo
 from detector.data.formats.definition import load_definition
 from detector.data.formats.names import describe, match_names
 from detector.data.formats.problems import Problem, problems_error
-from detector.data.formats.rows import LabelledImage, image_files
+from detector.data.formats.rows import AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.settings import TaskName
 from detector.structures.samples import Sample
@@ -105,7 +105,7 @@ class DetectionDataset:
 
         From the annotation file where there is one: its own image and category ids, areas and
         crowd flags, and the boxes that training leaves out. It holds all of the data's classes,
-        whatever classes a model knows, so that the figures are those that anybody gets with the
+        whatever classes a model knows, so that the metrics are those that anybody gets with the
         same annotations.
         """
         if self.annotation_file is not None:
@@ -197,7 +197,7 @@ class _Found:
     ``json`` is the annotation file if the split consists of exactly one.
     """
 
-    images: list[LabelledImage]
+    images: list[AnnotatedImage]
     problems: list[Problem] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     json: coco.CocoFile | None = None
@@ -227,7 +227,7 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _Found:
 
 def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _Found:
     file = coco.read_file(root / str(place.annotations))
-    images, problems = coco.labelled_images(file, root / (place.images or ""), names)
+    images, problems = coco.annotated_images(file, root / (place.images or ""), names)
     return _Found(_part(images, place), problems, json=file)
 
 
@@ -239,7 +239,7 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _Found:
     else:
         paths, problems = voc.listed_images(root / place.image_set, folder)
     annotations = root / str(place.annotations)
-    images, unclear = voc.labelled_images(_part(paths, place), folder, annotations, names)
+    images, unclear = voc.annotated_images(_part(paths, place), folder, annotations, names)
     return _Found(images, problems + unclear)
 
 
@@ -254,7 +254,7 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:
         paths = image_files(folder)
         stray = yolo.labels_without_image(paths, labels, folder)
         counts = Counter({"label files without an image": stray})
-    images = yolo.labelled_images(_part(paths, place), len(names), folder, labels)
+    images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
     unclear = yolo.sharing_images(paths, folder, labels)
     problems = [unclear[image.path] for image in images if image.path in unclear]
     return _Found([image for image in images if image.path not in unclear], problems, counts)

@@ -1,1 +1,1 @@
-"""Training: settings in, checkpoints and figures out."""
+"""Training: settings in, checkpoints and metrics out."""

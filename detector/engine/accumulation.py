@@ -14,7 +14,7 @@ from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import Criterion
 from detector.structures.samples import Batch
-from detector.utils.collectives import several, total
+from detector.utils.collectives import all_reduce_sum, is_distributed
 from detector.utils.errors import DetectorError
 
 
@@ -78,7 +78,7 @@ class Accumulation:
                 for name, value in self._add(share, images).items():
                     sums[name] = sums.get(name, 0.0) + value
         parameters = dict(self.state.raw_model.named_parameters())
-        if several():
+        if is_distributed():
             check_all_used(parameters)
         norm = self.accelerator.clip_grad_norm_(parameters.values(), self.clip_norm)
         # Where half precision has a scaler, that one skips the step and scales less from then on.
@@ -102,7 +102,7 @@ class Accumulation:
         """The losses of all processes together; in the same message they agree whether to stop."""
         parts = torch.stack([part.detach() for part in losses.values()])
         asked = parts.new_tensor([float(self.stop.is_asked)])
-        *values, stops = total(torch.cat((parts, asked))).tolist()
+        *values, stops = all_reduce_sum(torch.cat((parts, asked))).tolist()
         self.stop_is_agreed = stops > 0
         if not all(map(math.isfinite, values)):
             shown = ", ".join(f"{name} {value}" for name, value in zip(losses, values, strict=True))

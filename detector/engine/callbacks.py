@@ -36,8 +36,8 @@ class Start:
         settings: of the run.
         train_set: training examples by key.
         val_set: the images that are validated.
-        figures: names of the task's figures, the main one first.
-        monitor: name of the figure that chooses the best epoch.
+        metrics: names of the task's metrics, the main one first.
+        monitor: name of the metric that chooses the best epoch.
         images: that an epoch shows; more than there are, where some are repeated.
         step: optimizer steps that are done, of a run that goes on.
     """
@@ -46,7 +46,7 @@ class Start:
     settings: TrainSettings
     train_set: TrainingSet
     val_set: DetectionDataset
-    figures: tuple[str, ...]
+    metrics: tuple[str, ...]
     monitor: str
     images: int
     step: int = 0
@@ -78,9 +78,9 @@ class Epoch:
     """An epoch is done and saved.
 
     Attributes:
-        record: its number, losses, learning rate, figures where it was validated, seconds.
+        record: its number, losses, learning rate, metrics where it was validated, seconds.
         history: the records of all epochs so far.
-        best: the best value so far of the figure that chooses the best epoch.
+        best: the best value so far of the metric that chooses the best epoch.
         best_epoch: that epoch's number; 0 before the first validation.
         results: what the evaluator was given of each validation image, as COCO has it; empty
             where the epoch was not validated.
@@ -139,13 +139,13 @@ class Results(Callback):
         self.run = run
 
     def on_start(self, start: Start) -> None:
-        self.figures = start.figures
+        self.metrics = start.metrics
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.run.write_results(epoch.history)
 
     def on_end(self, history: Sequence[Record]) -> None:
-        plot_results(history, self.figures, self.run.plot)
+        plot_results(history, self.metrics, self.run.plot)
 
 
 class Terminal(Callback):
@@ -190,7 +190,7 @@ class Terminal(Callback):
         losses = [f"{k.removeprefix('loss_')} {v:.3f}" for k, v in record.items() if "loss" in k]
         line = f"epoch {record['epoch']}/{self.start.settings.epochs}: {', '.join(losses)}"
         if monitor in record:
-            line += f", {shown_figures(record, self.start.figures)}"
+            line += f", {shown_metrics(record, self.start.metrics)}"
             line += f" (best {monitor} {epoch.best:.4f} in epoch {epoch.best_epoch})"
         return f"{line}; {record['seconds']:.0f} s, {self.speed(epoch)}"
 
@@ -210,6 +210,6 @@ def memory() -> str:
     return held
 
 
-def shown_figures(record: Record, figures: Sequence[str]) -> str:
-    """The task's figures in a validated epoch, for people."""
-    return ", ".join(f"{name} {record[name]:.4f}" for name in figures)
+def shown_metrics(record: Record, metrics: Sequence[str]) -> str:
+    """The task's metrics in a validated epoch, for people."""
+    return ", ".join(f"{name} {record[name]:.4f}" for name in metrics)

@@ -25,7 +25,7 @@ from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
 from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 from detector.weights.checkpoint import load
-from detector.weights.transfer import trainable_card
+from detector.weights.transfer import trainable_metadata
 
 NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")
 
@@ -129,7 +129,7 @@ def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
     if chosen.get("weights") is None:
         return None
     weights = Path(chosen["weights"])
-    card = trainable_card(weights)
+    card = trainable_metadata(weights)
     if card is None:
         return type(load(weights).head)
     file = YamlFile(Path(card.model_path), card.model)

@@ -32,7 +32,7 @@ from detector.weights.checkpoint import (
 )
 
 Record = dict[str, float]
-"""One epoch: its number, losses, figures, learning rate, seconds."""
+"""One epoch: its number, losses, metrics, learning rate, seconds."""
 
 
 class Run:
@@ -141,7 +141,7 @@ class Run:
         if system.is_main():
             save_weights(path, model, training)
 
-    def how_to_go_on(self) -> str:
+    def resume_hint(self) -> str:
         """The command for a person, as far as there is a checkpoint."""
         if not self.state.is_file():
             return "there is no checkpoint yet to go on from"

@@ -29,8 +29,8 @@ from detector.utils import system
 from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import read_yaml
-from detector.weights.checkpoint import build_from_card, load
-from detector.weights.transfer import start_backbone_from, start_from, trainable_card, transfer
+from detector.weights.checkpoint import build_from_metadata, load
+from detector.weights.transfer import start_backbone_from, start_from, trainable_metadata, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None:
-            trainable_card(weights)  # a typo shows before minutes of reading data
+            trainable_metadata(weights)  # a typo shows before minutes of reading data
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
@@ -84,7 +84,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     run = Run.find(flags.resume, flags.project)
     file = read_yaml(run.settings)
     state = from_main(run.read_state)
-    model = build_from_card(str(state.get("card")), run.resumed_from)
+    model = build_from_metadata(str(state.get("card")), run.resumed_from)
     before, notes = read_run_settings(file, type(model.head))
     _say(notes)
     settings = _resumed_settings(before, flags)

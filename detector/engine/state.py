@@ -17,7 +17,7 @@ from detector.engine.optim import Schedule, make_average, make_optimizer, set_le
 from detector.engine.run import Record
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
-from detector.weights.checkpoint import card_of
+from detector.weights.checkpoint import metadata_of
 
 
 class TrainingState:
@@ -103,7 +103,7 @@ class TrainingState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
         return {
-            "card": card_of(self.raw_model).model_dump_json(),
+            "card": metadata_of(self.raw_model).model_dump_json(),
             "progress": asdict(self.progress),
             "model": self.raw_model.state_dict(),
             "average": self.average.state_dict(),
@@ -136,7 +136,7 @@ class Progress:
         skipped: steps that were skipped.
         skipped_in_a_row: how many of the last steps were.
         seconds: of the whole epochs.
-        best: the highest figure so far of those that choose the best epoch.
+        best: the highest metric so far of those that choose the best epoch.
         best_epoch: its number, from 1; 0 before the first validation.
         history: one record a whole epoch.
     """
@@ -167,12 +167,12 @@ class Progress:
         for name, value in losses.items():
             self.totals[name] = self.totals.get(name, 0.0) + value
 
-    def finish_epoch(self, learning_rate: float, figures: Mapping[str, float]) -> Record:
-        """Close the present epoch with its record: mean losses, learning rate, figures."""
+    def finish_epoch(self, learning_rate: float, metrics: Mapping[str, float]) -> Record:
+        """Close the present epoch with its record: mean losses, learning rate, metrics."""
         self.epoch += 1
         record: Record = {"epoch": self.epoch}
         record |= {name: total / self.counted for name, total in self.totals.items()}
-        record |= {"learning_rate": learning_rate, **figures, "seconds": self.epoch_seconds}
+        record |= {"learning_rate": learning_rate, **metrics, "seconds": self.epoch_seconds}
         self.seconds += self.epoch_seconds
         self.history.append(record)
         self.batch, self.counted, self.totals, self.epoch_seconds = 0, 0, {}, 0.0

@@ -74,7 +74,7 @@ class Task:
         criterion: model, settings → loss.
         evaluator: COCO truth, category ids by class, image ids → evaluator.
         loader: training images with their transforms, as batches for that preprocessing.
-        figures: those of the evaluator that are printed and drawn; the first, the higher the
+        metrics: those of the evaluator that are printed and drawn; the first, the higher the
             better, chooses the best epoch.
         adds_up: whether an optimizer step takes the sum of the losses of its images, as YOLOv5's
             learning rates expect, or their mean.
@@ -88,7 +88,7 @@ class Task:
     criterion: Callable[[Detector, Any], Criterion]
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
     loader: Callable[[DetectionDataset, Preprocess, Any], Any]
-    figures: tuple[str, ...] = ("AP", "AP50")
+    metrics: tuple[str, ...] = ("AP", "AP50")
     adds_up: bool = False
     settings: type[Strict] = AugmentSettings
     resize: Callable[[Detector, Any], Resize] = _keep_size
@@ -230,7 +230,7 @@ register_task(
         criterion=_classify_criterion,
         evaluator=ClassificationEvaluator,
         loader=partial(training_loader, augmentation=ClassAugment),
-        figures=("top1", "top5"),
+        metrics=("top1", "top5"),
         settings=ClassifyTraining,
     ),
 )

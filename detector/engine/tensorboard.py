@@ -1,4 +1,4 @@
-"""Losses, learning rate and figures for TensorBoard."""
+"""Losses, learning rate and metrics for TensorBoard."""
 
 from __future__ import annotations
 

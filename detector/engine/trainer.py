@@ -24,13 +24,13 @@ from detector.engine.run import Run, provenance
 from detector.engine.state import Progress, TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import task_of
-from detector.evaluation.run import Figures, evaluate
+from detector.evaluation.run import Metrics, evaluate
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
 from detector.settings import TrainSettings, ValSettings
 from detector.structures.samples import Batch
 from detector.utils import system
-from detector.utils.collectives import copy_from_main, several
+from detector.utils.collectives import copy_from_main, is_distributed
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
@@ -67,7 +67,7 @@ class Trainer:
         callbacks: who is told of the events, in this order; add to them before :meth:`fit`.
 
     Raises:
-        DetectorError: ``monitor`` names no figure of the task.
+        DetectorError: ``monitor`` names no metric of the task.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class Trainer:
         self.evaluator = self.task.evaluator(
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
-        self.monitor = settings.monitor or self.task.figures[0]
-        check_figure(self.monitor, self.evaluator.figures)
+        self.monitor = settings.monitor or self.task.metrics[0]
+        check_metric(self.monitor, self.evaluator.metrics)
         workers = settings.workers
         if workers is None:
             workers = default_workers(accelerator.device)
@@ -217,16 +217,16 @@ class Trainer:
         try:
             with self.stop.at_once():
                 due = self.is_validated(progress.epoch + 1)
-                figures = self.validate() if due else None
+                metrics = self.validate() if due else None
         except BaseException:
             self.save_in_need()
             raise
         progress.epoch_seconds += time.perf_counter() - start
-        summary = {} if figures is None else figures.summary
+        summary = {} if metrics is None else metrics.summary
         record = progress.finish_epoch(self.state.schedule(progress.step - 1), summary)
-        self.save_weights(figures)
+        self.save_weights(metrics)
         self.save()
-        results = [] if figures is None else self.evaluator.results
+        results = [] if metrics is None else self.evaluator.results
         return Epoch(record, progress.history, progress.best, progress.best_epoch, results)
 
     # ------------------------------------------------------------------------------- validation
@@ -235,44 +235,44 @@ class Trainer:
         """Every ``val_interval`` epochs, and after the last one."""
         return epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
 
-    def validate(self) -> Figures:
-        """Figures of the averaged weights, the way ``tools/val.py`` measures it.
+    def validate(self) -> Metrics:
+        """Metrics of the averaged weights, the way ``tools/val.py`` measures it.
 
         Raises:
-            DetectorError: the images have no truth for the figure that chooses the best epoch.
+            DetectorError: the images have no truth for the metric that chooses the best epoch.
         """
         model = self.state.averaged_model
         copy_from_main(model.buffers())  # batch norm's are averages of each process's own
         backend = TorchBackend(model, self.accelerator.device)
         self.evaluator.reset()
-        figures: Figures = evaluate(
+        metrics: Metrics = evaluate(
             backend,
             self.datasets[1].samples,
             self.evaluator,
-            backend.measuring,
+            backend.eval_nms,
             VALIDATION_BATCH,
         )
-        if figures.summary[self.monitor] < 0:  # with nothing found it is 0, without truth −1
+        if metrics.summary[self.monitor] < 0:  # with nothing found it is 0, without truth −1
             split = self.datasets[1].split
             raise DetectorError(
                 f"--monitor {self.monitor}: split {split!r} has nothing to measure it on"
             )
-        return figures
+        return metrics
 
     # ------------------------------------------------------------------------------ checkpoints
 
-    def save_weights(self, figures: Figures | None) -> None:
-        """Write ``last``, and ``best`` where its figure is higher than in any epoch before.
+    def save_weights(self, metrics: Metrics | None) -> None:
+        """Write ``last``, and ``best`` where its metric is higher than in any epoch before.
 
         Or where all have been 0: of networks that find nothing yet, the one trained longest.
         """
         progress, model = self.progress, self.state.averaged_model
         training: dict[str, Any] = {"epoch": progress.epoch, **self.provenance}
-        if figures is not None:
-            figure = figures.summary[self.monitor]
-            if figure > progress.best or figure == progress.best == 0:
-                progress.best, progress.best_epoch = figure, progress.epoch
-                card = training | {"figures": figures.to_dict()}
+        if metrics is not None:
+            metric = metrics.summary[self.monitor]
+            if metric > progress.best or metric == progress.best == 0:
+                progress.best, progress.best_epoch = metric, progress.epoch
+                card = training | {"metrics": metrics.to_dict()}
                 self.run.save_weights(self.run.best, model, card)
         self.run.save_weights(self.run.last, model, training)
 
@@ -282,7 +282,7 @@ class Trainer:
         Raises:
             Interrupted: when asked to stop.
         """
-        if self.accumulation.stop_is_agreed if several() else self.stop.is_asked:
+        if self.accumulation.stop_is_agreed if is_distributed() else self.stop.is_asked:
             self.save()
             self.accelerator.wait_for_everyone()
             raise self.stop.interruption()
@@ -325,7 +325,7 @@ class Trainer:
             settings=self.settings,
             train_set=self.loader.dataset,
             val_set=self.datasets[1],
-            figures=self.task.figures,
+            metrics=self.task.metrics,
             images=self.loader.batch_sampler.length,
             monitor=self.monitor,
             step=self.progress.step,
@@ -340,18 +340,18 @@ class Trainer:
         images = ", ".join(paths[:MAX_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
         return DetectorError(
             f"{problem}, in epoch {self.progress.epoch + 1}; a lower --learning-rate may help, "
-            f"--skip-nonfinite goes on without such steps; {self.run.how_to_go_on()}; "
+            f"--skip-nonfinite goes on without such steps; {self.run.resume_hint()}; "
             f"images of the step: {images}"
         )
 
     def explain(self, error: BaseException) -> None:
         """Raise what a person should read in place of an error of the loop, where there is such."""
-        if several() and any(words in str(error) for words in LOST):
+        if is_distributed() and any(words in str(error) for words in LOST):
             # Asked to stop or not: the launcher's signal to those that are left may come first.
             lost = f"another process of this run was lost ({one_line(error)})"
-            raise DetectorError(f"{lost}; {self.run.how_to_go_on()}") from error
+            raise DetectorError(f"{lost}; {self.run.resume_hint()}") from error
         if self.stop.is_asked:  # a signal to all processes ends the loader's workers, too
-            raise self.stop.interruption(f"stopped; {self.run.how_to_go_on()}") from None
+            raise self.stop.interruption(f"stopped; {self.run.resume_hint()}") from None
 
 
 def seed_step(seed: int, step: int) -> None:
@@ -364,8 +364,8 @@ def seed_step(seed: int, step: int) -> None:
     set_seed(int(sequence.generate_state(1)[0]))
 
 
-def check_figure(name: str, known: Sequence[str]) -> None:
-    """Raise DetectorError unless it is one of the evaluator's figures."""
+def check_metric(name: str, known: Sequence[str]) -> None:
+    """Raise DetectorError unless it is one of the evaluator's metrics."""
     if name not in known:
         hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
-        raise DetectorError(f"--monitor {name}: no such figure{hint}")
+        raise DetectorError(f"--monitor {name}: no such metric{hint}")

@@ -1,1 +1,1 @@
-"""How good a model is, by the library that defines the figure."""
+"""How good a model is, by the library that defines the metric."""

@@ -12,10 +12,10 @@ from detector.structures.classification import Classification
 
 
 @dataclass(frozen=True)
-class ClassificationFigures:
+class ClassificationMetrics:
     """``top1`` and ``top5`` over all images, and top-1 of each class's, as fractions.
 
-    A figure is −1 where there is no image to measure it on. With up to five classes ``top5`` is 1.
+    A metric is −1 where there is no image to measure it on. With up to five classes ``top5`` is 1.
     """
 
     summary: dict[str, float]
@@ -38,7 +38,7 @@ class ClassificationEvaluator:
         image_ids: the images to count.
     """
 
-    figures = ("top1", "top5")
+    metrics = ("top1", "top5")
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ClassificationEvaluator:
         ids = [self.category_ids[i] for i in classification.class_ids]
         self.results.append({"image_id": image_id, "category_ids": ids, **classification.to_dict()})
 
-    def compute(self) -> ClassificationFigures:
+    def compute(self) -> ClassificationMetrics:
         """Compare everything that was added with the truth; an image without a result is wrong."""
         best = {result["image_id"]: result["category_ids"] for result in self.results}
         first = {i: truth in best.get(i, ())[:1] for i, truth in self._truth.items()}
@@ -75,7 +75,7 @@ class ClassificationEvaluator:
             for number, name in self._names.items()
         }
         summary = {"top1": _mean(list(first.values())), "top5": _mean(five)}
-        return ClassificationFigures(summary, per_class)
+        return ClassificationMetrics(summary, per_class)
 
 
 def _mean(right: Sequence[bool]) -> float:

@@ -14,15 +14,15 @@ from pycocotools.cocoeval import COCOeval
 
 from detector.structures.detections import Detections
 
-FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 @dataclass(frozen=True)
-class CocoFigures:
-    """The twelve COCO figures, as fractions, and AP per class.
+class CocoMetrics:
+    """The twelve COCO metrics, as fractions, and AP per class.
 
-    A figure is −1 where there is no truth to measure it on (no small objects, say).
+    A metric is −1 where there is no truth to measure it on (no small objects, say).
     """
 
     summary: dict[str, float]
@@ -33,7 +33,7 @@ class CocoFigures:
 
     @property
     def ap(self) -> float:
-        """AP at IoU .50:.05:.95, the main figure."""
+        """AP at IoU .50:.05:.95, the main metric."""
         return self.summary["AP"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class CocoEvaluator:
         image_ids: the images to count; an image without boxes counts too.
     """
 
-    figures = FIGURES + RECALLS
+    metrics = METRIC_NAMES + RECALLS
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class CocoEvaluator:
         """The name in the truth."""
         return str(self._truth.cats[category_id]["name"])
 
-    def compute(self) -> CocoFigures:
+    def compute(self) -> CocoMetrics:
         """Compare everything that was added with the truth."""
         evaluation = self.evaluation()
         with contextlib.redirect_stdout(io.StringIO()):
@@ -91,7 +91,7 @@ class CocoEvaluator:
             valid = precision[:, :, k][precision[:, :, k] > -1]
             name = self.category_name(category_id)
             per_class[name] = float(valid.mean()) if valid.size else -1.0
-        return CocoFigures(dict(zip(FIGURES + RECALLS, stats, strict=True)), per_class)
+        return CocoMetrics(dict(zip(METRIC_NAMES + RECALLS, stats, strict=True)), per_class)
 
     def evaluation(
         self, by_class: bool = True, iou: float | None = None, confidence: float = 0.0

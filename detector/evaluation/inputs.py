@@ -118,7 +118,7 @@ def dump_inputs(folder: Path, samples: Sequence[Sample], backend: Backend) -> No
                 offset_xy=placement.offset_xy,
             )
         )
-    card = backend.card if isinstance(backend, ExportedBackend) else None
+    card = backend.metadata if isinstance(backend, ExportedBackend) else None
     listed = InputList(
         input=INPUT,
         outputs=tuple(card.outputs if card else OUTPUTS[backend.task]),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
-from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED, Arrays, Backend, KeptBoxes
+from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays, Backend, KeptBoxes
 from detector.runtime.backends.exported import kept_by_file
 from detector.runtime.backends.outputs import checked
 from detector.runtime.nms.nms import nms
@@ -53,7 +53,7 @@ class ReturnedOutputs:
         self.task = backend.task
         self.names = backend.names
         self.preprocess = listed.preprocess
-        self.measuring = backend.measuring
+        self.eval_nms = backend.eval_nms
         self._outputs = self._each(path, [sample.image_id for sample in samples])
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
@@ -62,7 +62,7 @@ class ReturnedOutputs:
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
         """Apply NMS; outputs of three arrays have been through one already."""
-        apply: Any = kept_by_file if len(outputs) == len(SUPPRESSED) else nms
+        apply: Any = kept_by_file if len(outputs) == len(OUTPUTS_AFTER_NMS) else nms
         kept: KeptBoxes = apply(*outputs, settings)
         return kept
 
@@ -76,7 +76,7 @@ class ReturnedOutputs:
     def _of_file(self, file: Path, images: int) -> Iterator[Arrays]:
         """The outputs of so many images, each as a batch of one."""
         with stored_arrays(file) as arrays:
-            outputs = SUPPRESSED if "class_ids" in arrays else OUTPUTS[self.task]
+            outputs = OUTPUTS_AFTER_NMS if "class_ids" in arrays else OUTPUTS[self.task]
             shapes = {
                 name: _shape_of_one(name, arrays, len(dimensions), images, file)
                 for name, dimensions in outputs.items()

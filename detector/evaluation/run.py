@@ -15,22 +15,22 @@ from detector.runtime.sources import Frame
 from detector.settings import NmsSettings, TaskName
 from detector.structures.samples import Sample
 from detector.utils import system
-from detector.utils.collectives import gathered
+from detector.utils.collectives import all_gather
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image
 
 
-class Figures(Protocol):
+class Metrics(Protocol):
     """How good a model is on some images."""
 
     @property
     def summary(self) -> dict[str, float]:
-        """Figures of everything together; −1 where there is no truth to measure on."""
+        """Metrics of everything together; −1 where there is no truth to measure on."""
         ...
 
     @property
     def per_class(self) -> dict[str, float]:
-        """One figure by class name."""
+        """One metric by class name."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class Figures(Protocol):
 
     @property
     def per_class_title(self) -> str:
-        """What the figure of a class is called."""
+        """What the metric of a class is called."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,10 +48,10 @@ class Figures(Protocol):
         ...
 
 
-Figures_co = TypeVar("Figures_co", bound=Figures, covariant=True)
+Metrics_co = TypeVar("Metrics_co", bound=Metrics, covariant=True)
 
 
-class Evaluator(Protocol[Figures_co]):
+class Evaluator(Protocol[Metrics_co]):
     """Collects what was found in each image and compares it with the truth.
 
     Attributes:
@@ -61,8 +61,8 @@ class Evaluator(Protocol[Figures_co]):
     results: list[dict[str, Any]]
 
     @property
-    def figures(self) -> tuple[str, ...]:
-        """Names of the figures in the summary."""
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics in the summary."""
         ...
 
     def reset(self) -> None:
@@ -73,7 +73,7 @@ class Evaluator(Protocol[Figures_co]):
         """Take the prediction for one image."""
         ...
 
-    def compute(self) -> Figures_co:
+    def compute(self) -> Metrics_co:
         """Compare everything that was added with the truth."""
         ...
 
@@ -107,20 +107,20 @@ def choose_metric(task: TaskName, name: str | None) -> Callable[..., Evaluator[A
 def evaluate(
     backend: Backend,
     samples: Sequence[Sample],
-    evaluator: Evaluator[Figures_co],
+    evaluator: Evaluator[Metrics_co],
     settings: NmsSettings,
     batch: int,
     parallel: int = 1,
-) -> Figures_co:
+) -> Metrics_co:
     """Predict for every image, at its original size, and compare with the truth.
 
-    Several processes share the images, and each one gets the figures of all of them.
+    Several processes share the images, and each one gets the metrics of all of them.
     """
     pipeline = Pipeline(backend, settings, batch, parallel)
     share = range(system.rank(), len(samples), system.world_size())
     results = pipeline(_frames([samples[index] for index in share]))
     found = {i: result.prediction for i, result in zip(share, results, strict=True)}
-    merged = {index: one for part in gathered(found) for index, one in part.items()}
+    merged = {index: one for part in all_gather(found) for index, one in part.items()}
     for index, sample in enumerate(samples):
         evaluator.add(sample.image_id, merged[index])
     return evaluator.compute()

@@ -28,7 +28,7 @@ VocMetric = Literal["voc07", "voc10"]
 
 
 @dataclass(frozen=True)
-class VocFigures:
+class VocMetrics:
     """Mean AP over the classes, and AP per class, as fractions; −1 where there is no truth."""
 
     summary: dict[str, float]
@@ -61,7 +61,7 @@ class VocEvaluator:
         metric: ``voc07`` (11 points) or ``voc10`` (area).
     """
 
-    figures = ("mAP",)
+    metrics = ("mAP",)
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class VocEvaluator:
         """Take the boxes of one image."""
         self.results.extend(detections.to_coco(image_id, self.category_ids))
 
-    def compute(self) -> VocFigures:
+    def compute(self) -> VocMetrics:
         """Compare everything that was added with the truth."""
         found: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for result in self.results:
@@ -96,7 +96,7 @@ class VocEvaluator:
         measured = [ap for ap in per_class.values() if ap >= 0]
         mean = float(np.mean(measured)) if measured else -1.0
         how = "11 points (VOC2007)" if self.metric == "voc07" else "area (VOC2010)"
-        return VocFigures({"mAP": mean}, per_class, f"Pascal VOC AP at IoU {IOU}, {how}")
+        return VocMetrics({"mAP": mean}, per_class, f"Pascal VOC AP at IoU {IOU}, {how}")
 
     def _class_ap(self, truth: dict[int, _Truth], found: list[dict[str, Any]]) -> float:
         objects = sum(int((~one.difficult).sum()) for one in truth.values())

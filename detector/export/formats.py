@@ -14,7 +14,7 @@ from detector.export.openvino import convert_openvino
 from detector.export.options import Options, Save
 from detector.export.proof.nms_check import Parts
 from detector.export.pt2.backend import Pt2Backend, convert_pt2
-from detector.runtime.backends.backend import ModelCard
+from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend, weights_of
@@ -38,7 +38,7 @@ class FileFormat:
     """
 
     suffix: str
-    convert: Callable[[ExportedProgram, ModelCard, Options], Save]
+    convert: Callable[[ExportedProgram, ModelMetadata, Options], Save]
     open: Callable[[Path], ExportedBackend]
     libraries: tuple[str, ...]
     beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()

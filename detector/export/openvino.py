@@ -11,13 +11,13 @@ from torch.export import ExportedProgram
 
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
-from detector.runtime.backends.backend import ModelCard
+from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.openvino import import_openvino, reason_of, weights_of
 from detector.runtime.backends.seal import seal
 from detector.utils.errors import DetectorError
 
 
-def convert_openvino(program: ExportedProgram, card: ModelCard, options: Options) -> Save:
+def convert_openvino(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
     """Convert a traced program to an ``.xml`` and the ``.bin`` beside it.
 
     Raises:

@@ -15,10 +15,10 @@ from detector.export.formats import format_for
 from detector.export.options import Options
 from detector.export.program import trace
 from detector.export.proof.certify import certify
-from detector.export.proof.proof import Candidate, LabelledImages, Proof, prove
+from detector.export.proof.proof import Candidate, EvaluationImages, Proof, prove
 from detector.model import deploy
 from detector.model.detector import Detector
-from detector.runtime.backends.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.certificate import Certificate
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_path, certificate_text
@@ -70,7 +70,7 @@ class ExportReport:
         }
 
 
-def export(
+def export_model(
     model: Detector,
     format: FormatName,
     output: str | Path,
@@ -78,7 +78,7 @@ def export(
     *,
     size_hw: tuple[int, int] | None = None,
     options: Options = PLAIN,
-    labelled: LabelledImages | None = None,
+    evaluation: EvaluationImages | None = None,
     command: str = "",
 ) -> ExportReport:
     """Write a network as a file that needs neither its model file nor its source code.
@@ -93,7 +93,7 @@ def export(
             or of any size that a dynamic file takes.
         size_hw: of the input, pixels; default: the network's own.
         options: how the file is to be.
-        labelled: images to measure AP on, before and after.
+        evaluation: images to measure AP on, before and after.
         command: for the certificate.
 
     Raises:
@@ -112,7 +112,7 @@ def export(
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
         save(written[0], _metadata(card))
         parts = form.parts(written[0]) if form.parts and options.nms else None
-        proof = prove(candidate, form.open(written[0]), parts, options.precision, labelled)
+        proof = prove(candidate, form.open(written[0]), parts, options.precision, evaluation)
         certificate = certify(candidate, proof, form.libraries, options.precision, command)
         certified = card.model_copy(update={"certificate": certificate})
         save(written[0], _metadata(certified))
@@ -121,12 +121,12 @@ def export(
     return ExportReport(path, candidate.fusing, proof, certificate)
 
 
-def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelCard:
-    return ModelCard(
+def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelMetadata:
+    return ModelMetadata(
         names=model.names,
         preprocess=model.preprocess.with_size(size_hw),
         version=__version__,
-        measuring=model.measuring,
+        eval_nms=model.eval_nms,
         stride=model.max_stride,
         task=model.task,
         nms=options.nms,
@@ -134,11 +134,11 @@ def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelC
     )
 
 
-def _metadata(card: ModelCard) -> dict[str, str]:
+def _metadata(card: ModelMetadata) -> dict[str, str]:
     return {METADATA_KEY: card.to_json(), SEAL_KEY: UNSEALED}
 
 
-def _check(model: Detector, card: ModelCard, images: Sequence[Tensor], dynamic: bool) -> None:
+def _check(model: Detector, card: ModelMetadata, images: Sequence[Tensor], dynamic: bool) -> None:
     """Whether what is asked for can be had, before anything is done."""
     size_hw = card.preprocess.size_hw
     model.check_size(size_hw)

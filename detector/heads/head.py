@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detector.settings import MEASURING, NmsSettings, TaskName
+from detector.settings import EVAL_NMS, NmsSettings, TaskName
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Head(nn.Module):
     task: TaskName = "detect"
     """What the network gives for an image."""
 
-    measured_with: NmsSettings = MEASURING
+    eval_nms: NmsSettings = EVAL_NMS
     """NMS settings for measuring AP."""
 
     @property

@@ -41,7 +41,7 @@ class SSDHead(Head):
         imgsz: side of the square input, pixels; the default boxes are meant for it alone.
     """
 
-    measured_with = NmsSettings(
+    eval_nms = NmsSettings(
         confidence=0.01,
         iou=0.45,
         max_detections=200,

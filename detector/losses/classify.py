@@ -11,7 +11,7 @@ from torch import Tensor
 from detector.heads.classify import AUXILIARY
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
-from detector.utils.collectives import total
+from detector.utils.collectives import all_reduce_sum
 
 AUXILIARY_WEIGHT = 0.1
 """Of RepVGGplus."""
@@ -50,4 +50,4 @@ class ClassifyLoss:
         entropy = F.cross_entropy(
             logits, targets.class_ids, reduction="sum", label_smoothing=self.label_smoothing
         )
-        return entropy / total(entropy.new_tensor(len(logits)))
+        return entropy / all_reduce_sum(entropy.new_tensor(len(logits)))

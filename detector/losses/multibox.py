@@ -11,7 +11,7 @@ from detector.heads.anchors import encode_offsets
 from detector.heads.ssd import SSDHead
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
-from detector.utils.collectives import total
+from detector.utils.collectives import all_reduce_sum
 
 NEGATIVES_PER_POSITIVE = 3
 
@@ -46,7 +46,7 @@ class MultiBoxLoss:
         default_xyxy = self.head.default_boxes(raw_outputs).to(raw.dtype)
         target = self.assigner(targets, default_xyxy, len(raw))
         positive = target >= 0
-        count = total(positive.sum()).clamp(min=1)
+        count = all_reduce_sum(positive.sum()).clamp(min=1)
 
         boxes_xyxy = targets.boxes_xyxy[target[positive]].to(raw.dtype)
         anchors = default_xyxy.expand(len(raw), -1, -1)[positive]

@@ -21,7 +21,7 @@ from detector.losses.raw_predictions import RawPredictions
 from detector.settings import YoloLossSettings
 from detector.structures.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.structures.samples import Targets
-from detector.utils.collectives import total
+from detector.utils.collectives import all_reduce_sum
 from detector.utils.errors import DetectorError
 
 REFERENCE_CLASSES, REFERENCE_SIDE, REFERENCE_LEVELS = 80, 640, 3
@@ -144,5 +144,5 @@ def _shares(images: int, pairs: Assignment, grid: AnchorGrid) -> tuple[Tensor, T
     """
     level = grid.locate(pairs.prediction)[0]
     own = level.bincount(minlength=len(grid.counts)).to(grid.anchors_wh.dtype)
-    counts = total(torch.cat((own.new_tensor([images]), own))).clamp(min=1)
+    counts = all_reduce_sum(torch.cat((own.new_tensor([images]), own))).clamp(min=1)
     return counts[0], 1 / counts[1:][level]

@@ -93,9 +93,9 @@ class Detector(nn.Module):
         return found
 
     @property
-    def measuring(self) -> NmsSettings:
-        """Thresholds to measure AP with: the head's ``measured_with``, or YOLO's customary ones."""
-        found: NmsSettings = hook(self.head, "measured_with")
+    def eval_nms(self) -> NmsSettings:
+        """Thresholds to measure AP with: the head's ``eval_nms``, or YOLO's customary ones."""
+        found: NmsSettings = hook(self.head, "eval_nms")
         return found
 
     @property

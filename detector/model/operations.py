@@ -54,7 +54,7 @@ class OperationLog(TorchDispatchMode):
         """Bytes that are kept before the first operation and after each one.
 
         Kept is what an operation has made and a later one reads: neither weights nor the input.
-        This is how RepVGG's paper counts (arXiv 2101.03697, section 3.2 and figure 3): a residual
+        This is how RepVGG's paper counts (arXiv 2101.03697, section 3.2 and metric 3): a residual
         block keeps twice its input, a plain convolution once.
         """
         changes = [0] * (self.operations + 2)

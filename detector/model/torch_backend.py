@@ -45,7 +45,7 @@ class TorchBackend:
         self.task = model.task
         self._names = model.names
         self.preprocess = preprocess or model.preprocess
-        self.measuring = model.measuring
+        self.eval_nms = model.eval_nms
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,11 +110,11 @@ def use_threads(count: int | None) -> None:
 
 def nms(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> tuple[Boxes, Scores, Indices]:
     """Keep the best boxes of one image; see :func:`detector.runtime.nms.nms.nms`."""
-    return numpy_nms(boxes_xyxy, scores, settings, suppress)
+    return numpy_nms(boxes_xyxy, scores, settings, greedy_nms)
 
 
-def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
-    """As :func:`detector.runtime.nms.nms.suppress`, group by group in torchvision."""
+def greedy_nms(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
+    """As :func:`detector.runtime.nms.nms.greedy_nms`, group by group in torchvision."""
     threshold = float(np.float32(iou))
     falling = torch.arange(len(groups), 0, -1, dtype=torch.float32)  # the order is settled
     kept = []

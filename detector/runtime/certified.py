@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pydantic
 
-from detector.runtime.backends.backend import ModelCard
+from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.certificate import Certificate, Sha256
 from detector.runtime.backends.exported import ExportedBackend
 from detector.utils.errors import DetectorError
@@ -23,11 +23,13 @@ class CertificateFile(Strict):
 
     Attributes:
         files: SHA-256 of the exported file and of those that belong to it, by suffix.
-        card: as it stands in the file too.
+        metadata: as it stands in the file too.
     """
 
+    earlier_names: ClassVar[Mapping[str, str]] = {"card": "metadata"}
+
     files: dict[Suffix, Sha256]
-    card: ModelCard
+    metadata: ModelMetadata
 
 
 def certificate_path(path: Path) -> Path:
@@ -39,10 +41,10 @@ def certificate_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.certificate.json")
 
 
-def certificate_text(card: ModelCard, files: Iterable[Path]) -> str:
+def certificate_text(card: ModelMetadata, files: Iterable[Path]) -> str:
     """The content for a card and the files as they are written."""
     digests = {path.suffix: _sha256(path) for path in files}
-    return CertificateFile(files=digests, card=card).model_dump_json(indent=1) + "\n"
+    return CertificateFile(files=digests, metadata=card).model_dump_json(indent=1) + "\n"
 
 
 def check_certificate(backend: ExportedBackend) -> Certificate:
@@ -62,8 +64,8 @@ def check_certificate(backend: ExportedBackend) -> Certificate:
             raise DetectorError(
                 f"has SHA-256 {found[:12]}…, its certificate says {digest[:12]}…", file=part
             )
-    certificate = content.card.certificate
-    if certificate is None or content.card != backend.card:
+    certificate = content.metadata.certificate
+    if certificate is None or content.metadata != backend.metadata:
         raise DetectorError("does not say what the certificate in the file says", file=path)
     return certificate
 

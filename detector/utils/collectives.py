@@ -19,23 +19,23 @@ from detector.utils.system import is_main, world_size
 T = TypeVar("T")
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether there are others to talk to."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def total(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """Sum over all processes, element by element; without gradients."""
-    if not several():
+    if not is_distributed():
         return values.detach()
     summed = values.detach().clone()
     dist.all_reduce(summed)
     return summed
 
 
-def gathered(part: T) -> list[T]:
+def all_gather(part: T) -> list[T]:
     """The part of each process, in all of them."""
-    if not several():
+    if not is_distributed():
         return [part]
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, part)
@@ -48,7 +48,7 @@ def from_main(make: Callable[[], T]) -> T:
     Raises:
         DetectorError: the one that ``make`` raised, in every process.
     """
-    if not several():
+    if not is_distributed():
         return make()
     made: list[Any] = [None]
     if is_main():
@@ -64,13 +64,13 @@ def from_main(make: Callable[[], T]) -> T:
 
 def copy_from_main(tensors: Iterable[Tensor]) -> None:
     """Overwrite the tensors with those of the main process."""
-    if several():
+    if is_distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def init_process_group() -> Iterator[None]:
     """Join the other processes that ``torchrun`` started, if it did; on CPUs and by gloo.
 
     Each one takes the accelerator of its number on its machine, where there are any.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -69,6 +69,16 @@ class Strict(pydantic.BaseModel, metaclass=_OneLineErrors):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    earlier_names: ClassVar[Mapping[str, str]] = {}
+    """Keys as files of earlier versions have them → as they are named now."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _rename_earlier_keys(cls, values: Any) -> Any:
+        if not cls.earlier_names or not isinstance(values, dict):
+            return values
+        return {cls.earlier_names.get(key, key): value for key, value in values.items()}
 
     @classmethod
     def elsewhere(cls, name: str, spell: Callable[[str], str] = str) -> str:

@@ -41,7 +41,7 @@ CARD_KEY, CHECKSUM_KEY = "detector", "crc32"
 MAX_HEADER_BYTES = 1 << 24
 
 
-class Card(Strict):
+class CheckpointMetadata(Strict):
     """What a weights file says about itself."""
 
     format: Literal[1] = 1
@@ -64,12 +64,12 @@ def save_weights(
     Args:
         path: ends in ``.safetensors``.
         model: its weights are written in float32.
-        training: epoch, figures: anything that JSON can say.
+        training: epoch, metrics: anything that JSON can say.
 
     Raises:
         DetectorError: it cannot be written, or reads differently; what was there before stays.
     """
-    card = card_of(model, training).model_dump_json()
+    card = metadata_of(model, training).model_dump_json()
     tensors = {name: _portable(tensor) for name, tensor in model.state_dict().items()}
     metadata = {CARD_KEY: card, CHECKSUM_KEY: _checksum(card, tensors)}
     with atomic(path) as temporary:
@@ -77,10 +77,10 @@ def save_weights(
         _check_sum(*_open(temporary), temporary)
 
 
-def card_of(model: Detector, training: Mapping[str, Any] | None = None) -> Card:
+def metadata_of(model: Detector, training: Mapping[str, Any] | None = None) -> CheckpointMetadata:
     """What there is to say about a network: all that it can be built from, without weights."""
     definition = model.definition
-    return Card(
+    return CheckpointMetadata(
         version=__version__,
         task=model.task,
         model=definition.text,
@@ -93,7 +93,7 @@ def card_of(model: Detector, training: Mapping[str, Any] | None = None) -> Card:
     )
 
 
-def build_from_card(text: str, path: Path) -> Detector:
+def build_from_metadata(text: str, path: Path) -> Detector:
     """The network of a card in JSON, which stands in the file ``path``, with random weights.
 
     Raises:
@@ -128,13 +128,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     return model.eval().to(device)
 
 
-def read_card(path: str | Path) -> Card:
+def read_metadata(path: str | Path) -> CheckpointMetadata:
     """What a ``.safetensors`` file says about itself; the weights stay on disk."""
     metadata, _ = _open(Path(path), weights=False)
     return _card(_card_text(metadata, Path(path)), Path(path))
 
 
-def find_card(path: str | Path) -> Card | None:
+def find_metadata(path: str | Path) -> CheckpointMetadata | None:
     """What a weights file says about itself; nothing, if it was not saved here.
 
     Raises:
@@ -254,7 +254,7 @@ def _load_own(path: Path) -> Detector:
     metadata, tensors = _open(path)
     text = _card_text(metadata, path)
     _check_sum(metadata, tensors, path)
-    model = build_from_card(text, path)
+    model = build_from_metadata(text, path)
     _load_strictly(model, tensors, path)
     return model
 
@@ -292,11 +292,11 @@ def _card_text(metadata: Mapping[str, str], path: Path) -> str:
     return text
 
 
-def _card(text: str, path: Path) -> Card:
+def _card(text: str, path: Path) -> CheckpointMetadata:
     try:
-        return Card.model_validate_json(text)
+        return CheckpointMetadata.model_validate_json(text)
     except pydantic.ValidationError as error:
-        problem = explain(Card, error.errors()[0])
+        problem = explain(CheckpointMetadata, error.errors()[0])
         raise DetectorError(f"{CARD_KEY!r} metadata: {problem}", file=path) from error
 
 

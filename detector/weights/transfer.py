@@ -13,7 +13,7 @@ from torch import Tensor
 from detector.heads.head import Adapted, hook
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
-from detector.weights.checkpoint import Card, find_card, read_state, shape_of
+from detector.weights.checkpoint import CheckpointMetadata, find_metadata, read_state, shape_of
 from detector.weights.interop.blocks import backbone_rows
 from detector.weights.interop.layouts import with_our_names
 from detector.weights.interop.own import fit_weights
@@ -78,13 +78,13 @@ def start_backbone_from(model: Detector, path: Path) -> TransferReport:
         return transfer(model, {n: t for n, t in state.items() if _row(n) in {None, *backbone}})
 
 
-def trainable_card(path: Path) -> Card | None:
+def trainable_metadata(path: Path) -> CheckpointMetadata | None:
     """What start weights say about themselves; nothing, if they were not saved here.
 
     Raises:
         DetectorError: there is no such file of weights, or they are deployed.
     """
-    card = find_card(path)
+    card = find_metadata(path)
     if card is not None and card.deployed:
         raise DetectorError(
             "is deployed: its branches and batch norms are fused and cannot be trained; "
@@ -96,7 +96,7 @@ def trainable_card(path: Path) -> Card | None:
 
 def _read(model: Detector, path: Path) -> dict[str, Tensor]:
     """The tensors of a file; those of ours for the network's input."""
-    card = trainable_card(path)
+    card = trainable_metadata(path)
     state = read_state(path)
     return state if card is None else fit_weights(state, card.preprocess, model)
 

@@ -1,4 +1,4 @@
-"""Figures of ``benchmark detect`` from runs that are made up, by hand."""
+"""Metrics of ``benchmark detect`` from runs that are made up, by hand."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_table_comparison_and_picture(tmp_path):
     ratio = "OpenVINO, batch 1, 2 thr.: 0.40 × the time of PyTorch, as trained, batch 1, 2 thr."
     assert text.splitlines()[-1] == ratio
     assert "matrix product: 100 GFLOP/s on 2 threads" in text
-    figures = to_dict(rows, {2: 1e11})
-    assert figures["comparison"] == [ratio]
+    metrics = to_dict(rows, {2: 1e11})
+    assert metrics["comparison"] == [ratio]
     # 10⁹ operations in 50 ms of 10¹¹ a second.
-    assert figures["configurations"][0]["peak_share"] == pytest.approx(0.2)
+    assert metrics["configurations"][0]["peak_share"] == pytest.approx(0.2)
     plot(rows, tmp_path / "plot.png")
     assert read_image(tmp_path / "plot.png").shape[2] == 3

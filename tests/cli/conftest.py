@@ -15,12 +15,12 @@ from detector.cli import run_tool
 
 @dataclass(frozen=True)
 class Ran:
-    """Exit code, both streams, and the figures of ``--json`` (empty after an error)."""
+    """Exit code, both streams, and the metrics of ``--json`` (empty after an error)."""
 
     code: int
     out: str
     err: str
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]
     """A function that runs a tool with flags; whatever a flag is, it is written as text."""
 
     def run(tool: str, *words: object) -> Ran:
-        figures = tmp_path / "figures.json"
-        figures.unlink(missing_ok=True)
+        metrics = tmp_path / "metrics.json"
+        metrics.unlink(missing_ok=True)
         capfd.readouterr()
-        code = run_tool(tool, [*map(str, words), "--json", str(figures)])
+        code = run_tool(tool, [*map(str, words), "--json", str(metrics)])
         out, err = capfd.readouterr()
-        return Ran(code, out, err, json.loads(figures.read_text()) if code == 0 else {})
+        return Ran(code, out, err, json.loads(metrics.read_text()) if code == 0 else {})
 
     return run
 

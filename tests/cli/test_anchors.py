@@ -51,28 +51,28 @@ def test_fit(run: Run, cfg: Path, data: Path):
     assert ran.code == 0
     # Letterboxed to 200 pixels the images are twice as large: means of 20, 22 and of 80, 82 by 40,
     # moved by a pixel at most to what agrees best.
-    assert np.abs(np.subtract(ran.figures["anchors"], [[21, 21], [81, 40]])).max() <= 1
+    assert np.abs(np.subtract(ran.metrics["anchors"], [[21, 21], [81, 40]])).max() <= 1
     # The file's 4×4 and 8×8 are within 4 times of the small ones (22 / 8 < 4), not of the others.
-    assert ran.figures["recall_before"] == 0.5
-    assert ran.figures["recall_after"] == 1.0
+    assert ran.metrics["recall_before"] == 0.5
+    assert ran.metrics["recall_after"] == 1.0
     lines = ran.out.splitlines()
     assert lines[-2] == "boxes 8; best possible recall: file 0.5000, fitted 1.0000"
-    assert lines[-1] == f"anchors: {ran.figures['anchors']}"
+    assert lines[-1] == f"anchors: {ran.metrics['anchors']}"
 
 
 def test_the_printed_line_goes_into_the_file(run: Run, cfg: Path, data: Path):
     line = run("anchors", "--cfg", cfg, "--data", data, "--imgsz", 200).out.splitlines()[-1]
     cfg.write_text(MODEL.replace("anchors: [[4, 4], [8, 8]]", line))
     again = run("anchors", "--cfg", cfg, "--data", data, "--imgsz", 200)
-    assert again.figures["recall_before"] == again.figures["recall_after"] == 1.0
+    assert again.metrics["recall_before"] == again.metrics["recall_after"] == 1.0
 
 
 def test_a_count_of_anchors(run: Run, cfg: Path, data: Path):
     """While the file gives only their number, nothing is known of recall before."""
     cfg.write_text(MODEL.replace("anchors: [[4, 4], [8, 8]]", "anchors: 1"))
     ran = run("anchors", "--cfg", cfg, "--data", data, "--imgsz", 200)
-    assert np.shape(ran.figures["anchors"]) == (2, 2)
-    assert ran.figures["recall_after"] == 1.0
+    assert np.shape(ran.metrics["anchors"]) == (2, 2)
+    assert ran.metrics["recall_after"] == 1.0
 
 
 def test_errors(fails: Run, cfg: Path, data: Path, tmp_path: Path):

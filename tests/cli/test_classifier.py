@@ -16,7 +16,7 @@ from detector.export.formats import FORMATS
 from detector.model.deploy import deploy
 from detector.predict import Predictor, open_backend
 from detector.utils.opencv import read_image, write_image
-from detector.weights.checkpoint import load, read_card, save_weights
+from detector.weights.checkpoint import load, read_metadata, save_weights
 
 Run = Callable[..., Any]
 
@@ -87,10 +87,10 @@ def test_files_of_a_run(weights: Path):
     header, *rows = (folder / "results.csv").read_text().splitlines()
     assert header == "epoch,loss_class,loss_auxiliary,learning_rate,top1,top5,seconds"
     assert len(rows) == 2
-    card = read_card(weights)
+    card = read_metadata(weights)
     assert (card.task, card.names, card.preprocess.mode) == ("classify", ("green", "red"), "crop")
     best = max(float(row.split(",")[4]) for row in rows)
-    assert card.training["figures"]["top1"] == pytest.approx(best)
+    assert card.training["metrics"]["top1"] == pytest.approx(best)
 
 
 def test_what_training_prints(run: Run, cfg: Path, folder: Path, tmp_path: Path):
@@ -108,7 +108,7 @@ def test_what_training_prints(run: Run, cfg: Path, folder: Path, tmp_path: Path)
     assert "class names are those of the folders, sorted" in lines
     assert f"split 'train' of {folder}: 12 images, from class folders" in lines
     assert "classes: 0 green, 1 red" in lines
-    top1 = f"{ran.figures['best']['top1']:.4f}"
+    top1 = f"{ran.metrics['best']['top1']:.4f}"
     assert any(f"top1 {top1}, top5 1.0000 (best top1 {top1} in epoch 1)" in one for one in lines)
     assert any(line.startswith(f"best top1 {top1}, top5 1.0000 in epoch 1: ") for line in lines)
 
@@ -117,20 +117,20 @@ def test_val(run: Run, weights: Path, folder: Path, tmp_path: Path):
     predictions = tmp_path / "predictions.json"
     ran = run("val", "--weights", weights, "--data", folder, "--save-predictions", predictions)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.figures.keys() == {"top1", "top5", "per_class"}
-    assert ran.figures["top5"] == 1
+    assert ran.metrics.keys() == {"top1", "top5", "per_class"}
+    assert ran.metrics["top5"] == 1
     found = json.loads(predictions.read_text())
     assert len(found) == 12
     # The first six images are green, category 1.
     right = [result["category_ids"][0] == 1 + (n >= 6) for n, result in enumerate(found)]
-    assert ran.figures["top1"] == pytest.approx(np.mean(right))
-    assert ran.figures["per_class"] == {
+    assert ran.metrics["top1"] == pytest.approx(np.mean(right))
+    assert ran.metrics["per_class"] == {
         "green": pytest.approx(np.mean(right[:6])),
         "red": pytest.approx(np.mean(right[6:])),
     }
     lines = ran.out.splitlines()
     assert "accuracy on 12 images" in lines
-    assert lines[-1].split() == [f"{ran.figures['top1']:.4f}", "1.0000"]
+    assert lines[-1].split() == [f"{ran.metrics['top1']:.4f}", "1.0000"]
 
 
 def test_deployed_and_exported_give_the_same(
@@ -138,9 +138,9 @@ def test_deployed_and_exported_give_the_same(
 ):
     deployed = tmp_path / "deployed.safetensors"
     save_weights(deployed, deploy(load(weights))[0])
-    expected = run("val", "--weights", weights, "--data", folder).figures
-    assert run("val", "--weights", deployed, "--data", folder).figures == expected
-    assert run("val", "--weights", exported, "--data", folder).figures == expected
+    expected = run("val", "--weights", weights, "--data", folder).metrics
+    assert run("val", "--weights", deployed, "--data", folder).metrics == expected
+    assert run("val", "--weights", exported, "--data", folder).metrics == expected
 
 
 def test_scores_of_another_machine_give_the_same(
@@ -149,7 +149,7 @@ def test_scores_of_another_machine_give_the_same(
     """As arrays, as a list of scores, and as a list of best classes."""
     words = ("--weights", exported, "--data", folder)
     saved, inputs = tmp_path / "saved.json", tmp_path / "inputs"
-    expected = run("val", *words, "--save-predictions", saved).figures
+    expected = run("val", *words, "--save-predictions", saved).metrics
     run("val", *words, "--dump-inputs", inputs)
     listed = json.loads((inputs / "inputs.json").read_text())
     assert listed["outputs"] == ["probabilities"]
@@ -165,7 +165,7 @@ def test_scores_of_another_machine_give_the_same(
     ]
     scores.write_text(json.dumps(rows))
     for file in (saved, tmp_path / "all.npz", scores):
-        assert run("val", *words, "--predictions", file).figures == expected
+        assert run("val", *words, "--predictions", file).metrics == expected
     scores.write_text(json.dumps([{"image_id": 1, "scores": [1]}]))
     assert fails("val", *words, "--predictions", scores) == (
         f"{scores}: image_id 1 has 1 scores, expected 2, or category_ids"
@@ -187,7 +187,7 @@ def test_detect(run: Run, exported: Path, folder: Path, tmp_path: Path):
     assert (ran.code, ran.err) == (2, message)
     ran = run("detect", *words, "--jsonl")
     assert (ran.code, ran.err) == (0, "")
-    assert sum(ran.figures["counts"].values()) == 6
+    assert sum(ran.metrics["counts"].values()) == 6
     assert not (tmp_path / "labels").exists()
     records = [json.loads(line) for line in (tmp_path / "detections.jsonl").open()]
     assert len(records) == 6
@@ -209,7 +209,7 @@ def test_a_list_with_names_of_a_file(run: Run, weights: Path, folder: Path, tmp_
     (tmp_path / "set.yaml").write_text("names: names.txt\nval: val_label.txt\n")
     ran = run("val", "--weights", weights, "--data", tmp_path / "set.yaml")
     expected = run("val", "--weights", weights, "--data", folder)
-    assert ran.figures == expected.figures
+    assert ran.metrics == expected.metrics
     assert "2 classes matched by name, data → model: red → 1, green → 0" in ran.out.splitlines()
 
 
@@ -271,7 +271,7 @@ def test_resume(run: Run, cfg: Path, folder: Path, tmp_path: Path):
     trainer.fit()
     ran = run("train", "--resume", "last", "--project", tmp_path)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.figures["last"]["epoch"] == 2
+    assert ran.metrics["last"]["epoch"] == 2
 
 
 WITHOUT_TORCH = """

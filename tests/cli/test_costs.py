@@ -1,4 +1,4 @@
-"""Costs side by side: the lines of the table, the figures, the picture."""
+"""Costs side by side: the lines of the table, the metrics, the picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.cli.costs import COLUMNS, MEASURED_COLUMNS, figures, network_cost, plot, table
+from detector.cli.costs import COLUMNS, MEASURED_COLUMNS, metrics, network_cost, plot, table
 from detector.model.detector import Detector, build
 from detector.utils.opencv import read_image
 
@@ -16,9 +16,9 @@ def model() -> Detector:
     return build("yolov5_repvgg", 1, "n")
 
 
-def test_table_and_figures(model: Detector) -> None:
+def test_table_and_metrics(model: Detector) -> None:
     network = network_cost("small", model, (64, 128), rounds=None)
-    found = figures(network)
+    found = metrics(network)
     lines = table([network, network]).splitlines()
     assert [line.split()[:3] for line in lines[2::2]] == [["small", "at", "64×128"]] * 2
     assert lines[3] == lines[5]
@@ -39,7 +39,7 @@ def test_table_and_figures(model: Detector) -> None:
 
 def test_measured(model: Detector) -> None:
     network = network_cost("small", model, (64, 64), rounds=2)
-    found = figures(network)
+    found = metrics(network)
     assert 0 < found["ms"] < 60_000
     # two operations a multiply-add, each millisecond
     assert found["flops_per_second"] == pytest.approx(2 * found["macs"] / found["ms"] * 1000)

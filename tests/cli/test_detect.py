@@ -51,9 +51,9 @@ def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path
     words = ("--weights", finder, "--source", finder_images, "--output", tmp_path / "out")
     ran = run("detect", *words, "--txt", "--jsonl")
     assert ran.code == 0
-    assert ran.figures.pop("ms_per_image").keys() == {"decode", "preprocess", "network", "nms"}
-    assert ran.figures.pop("wall_ms_per_image") > 0
-    assert ran.figures == {
+    assert ran.metrics.pop("ms_per_image").keys() == {"decode", "preprocess", "network", "nms"}
+    assert ran.metrics.pop("wall_ms_per_image") > 0
+    assert ran.metrics == {
         "images": 5,
         "skipped": 0,
         "counts": {"red": 3, "green": 2},
@@ -97,7 +97,7 @@ def test_every_kind_of_file_finds_the_same(
     file = request.getfixturevalue(weights)
     words = ("--weights", file, "--source", finder_images, "--batch", batch, "--no-draw")
     ran = run("detect", *words, "--jsonl", "--output", tmp_path)
-    assert ran.figures["counts"] == {"red": 3, "green": 2}
+    assert ran.metrics["counts"] == {"red": 3, "green": 2}
     check_boxes(tmp_path / "detections.jsonl")
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".png"] == []
 
@@ -123,7 +123,7 @@ def test_what_is_kept(
 ):
     where = ("--weights", finder, "--source", finder_images, "--no-draw", "--output", tmp_path)
     ran = run("detect", *where, *words)
-    assert ran.figures["counts"] == counts
+    assert ran.metrics["counts"] == counts
     assert ran.out.startswith("5 images: " + ("" if counts else "nothing\n"))
     assert "results:" not in ran.out
 
@@ -132,9 +132,9 @@ def test_overlap(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
     """At a low confidence the second anchor's boxes appear; IoU and classes decide how many."""
     where = ("--weights", finder, "--source", finder_images / "e.png", "--no-draw")
     few = ("--confidence", "0.001", "--output", tmp_path)
-    every = run("detect", *where, *few, "--iou", "1").figures["counts"]
+    every = run("detect", *where, *few, "--iou", "1").metrics["counts"]
     assert sum(every.values()) == 16  # one a cell
-    some = run("detect", *where, *few, "--iou", "0.3").figures["counts"]
+    some = run("detect", *where, *few, "--iou", "0.3").metrics["counts"]
     assert 0 < sum(some.values()) < 16
 
 
@@ -142,7 +142,7 @@ def test_another_size(run: Run, finder: Path, tmp_path: Path, finder_images: Pat
     """At 128 pixels the squares of ``d`` (32 pixels, no longer halved) fill four cells."""
     where = ("--weights", finder, "--source", finder_images / "d.png", "--no-draw")
     ran = run("detect", *where, "--imgsz", 128, "--output", tmp_path)
-    assert ran.figures["counts"] == {"red": 4}
+    assert ran.metrics["counts"] == {"red": 4}
 
 
 def test_sources(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
@@ -154,7 +154,7 @@ def test_sources(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
         (listed, 2),
     ):
         words = ("--weights", finder, "--source", source, "--no-draw", "--output", tmp_path)
-        assert run("detect", *words).figures["images"] == images
+        assert run("detect", *words).metrics["images"] == images
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
@@ -179,7 +179,7 @@ def test_parts_make_up_the_whole(run: Run, finder: Path, finder_images: Path, tm
     for number in (3, 1, 2):  # whichever ends last puts the lines together
         ran = run("detect", *words, tmp_path / "parts", "--shard", f"{number}/3")
         assert ran.out.startswith(f"shard {number}/3: ")
-        counts.append(ran.figures["images"])
+        counts.append(ran.metrics["images"])
         merged = (tmp_path / "parts" / "detections.jsonl").exists()
         assert merged == (number == 2)
     assert counts == [3, 2, 2]
@@ -191,7 +191,7 @@ def test_parts_under_torchrun(
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
     words = ("--weights", finder_onnx, "--source", finder_images, "--jsonl", "--output", tmp_path)
-    for rank in ("1", "0"):  # the main process alone prints, and writes figures
+    for rank in ("1", "0"):  # the main process alone prints, and writes metrics
         monkeypatch.setenv("RANK", rank)
         assert run_tool("detect", [str(word) for word in (*words, "--no-draw")]) == 0
     check_boxes(tmp_path / "detections.jsonl")
@@ -206,7 +206,7 @@ def test_other_suppressions(run: Run, finder: Path, finder_images: Path, tmp_pat
     """Nothing overlaps: fusion and Soft-NMS find what the plain one finds."""
     words = ("--weights", finder, "--source", finder_images, "--no-draw", "--jsonl", "--output")
     for kind in ("soft-linear", "soft-gaussian", "fusion"):
-        assert run("detect", *words, tmp_path, "--suppression", kind).code == 0
+        assert run("detect", *words, tmp_path, "--nms-method", kind).code == 0
         check_boxes(tmp_path / "detections.jsonl")
 
 
@@ -232,8 +232,8 @@ def test_a_broken_image_is_passed_over(run: Run, finder: Path, one_broken: Path,
     out = tmp_path / "out"
     words = ("--weights", finder, "--source", one_broken, "--output", out, "--jsonl")
     ran = run("detect", *words, "--skip-bad")
-    assert (ran.code, ran.figures["images"], ran.figures["skipped"]) == (0, 2, 1)
-    assert ran.figures["counts"] == {"red": 2, "green": 1}
+    assert (ran.code, ran.metrics["images"], ran.metrics["skipped"]) == (0, 2, 1)
+    assert ran.metrics["counts"] == {"red": 2, "green": 1}
     warning = f"warning: {one_broken / 'b.png'}: is not an image that OpenCV can decode"
     assert ran.err == f"{warning}\n"
     assert "1 unreadable images passed over\n" in ran.out

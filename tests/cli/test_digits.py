@@ -47,9 +47,9 @@ def test_digits(run: Callable[..., Any], tmp_path: Path) -> None:
     assert run("train", *words, *data, "--project", tmp_path, "--name", "run").code == 0
     best, deployed = tmp_path / "run" / "best.safetensors", tmp_path / "deployed.safetensors"
     save_weights(deployed, deploy(load(best))[0])
-    onnx = run("export", "--weights", best, "--format", "onnx", "--dynamic").figures["path"]
+    onnx = run("export", "--weights", best, "--format", "onnx", "--dynamic").metrics["path"]
     found = [
-        run("val", "--weights", weights, *data, "--split", "test").figures["top1"]
+        run("val", "--weights", weights, *data, "--split", "test").metrics["top1"]
         for weights in (best, deployed, onnx)
     ]
     assert found[0] >= 0.97

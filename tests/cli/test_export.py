@@ -1,4 +1,4 @@
-"""``export``: the file, its figures, and every reason why there is none."""
+"""``export``: the file, its metrics, and every reason why there is none."""
 
 import json
 import os
@@ -17,17 +17,17 @@ Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize("exported", ["finder_onnx", "finder_pt2"])
-def test_figures(exported: str, request: pytest.FixtureRequest):
+def test_metrics(exported: str, request: pytest.FixtureRequest):
     file: Path = request.getfixturevalue(exported)
-    figures = json.loads((file.parent / "export.json").read_text())
-    assert figures["path"] == str(file)  # the suffix was added
+    metrics = json.loads((file.parent / "export.json").read_text())
+    assert metrics["path"] == str(file)  # the suffix was added
     assert file.is_file()
-    assert figures["max_abs_diff"] == max(figures["max_box_diff_px"], figures["max_score_diff"])
+    assert metrics["max_abs_diff"] == max(metrics["max_box_diff_px"], metrics["max_score_diff"])
     # Float32 at 64 pixels has steps of 7.6e-6; a sigmoid's approximation errs by about 1e-6.
-    assert figures["max_box_diff_px"] < 1e-3
-    assert figures["max_score_diff"] < 1e-5
-    assert figures["ms_before"] > 0
-    assert figures["ms_after"] > 0
+    assert metrics["max_box_diff_px"] < 1e-3
+    assert metrics["max_score_diff"] < 1e-5
+    assert metrics["ms_before"] > 0
+    assert metrics["ms_after"] > 0
     beside = f"{file.name}.certificate.json"
     assert {path.name for path in file.parent.iterdir()} == {file.name, beside, "export.json"}
 
@@ -55,11 +55,11 @@ def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
     weights = tmp_path / "best.safetensors"
     weights.write_bytes(finder.read_bytes())
     ran = run("export", "--weights", weights, "--format", "pt2", "--imgsz", 96)
-    assert ran.figures["path"] == str(tmp_path / "best.pt2")
+    assert ran.metrics["path"] == str(tmp_path / "best.pt2")
     assert Pt2Backend(tmp_path / "best.pt2").preprocess.size_hw == (96, 96)
     assert ran.out.startswith(f"{tmp_path / 'best.pt2'}: fused 4 blocks, ")
     # 4 drawn images and random ones
-    assert ran.figures["images"] > 4
+    assert ran.metrics["images"] > 4
     assert "largest difference on " in ran.out
     assert " ms per image before, " in ran.out
 
@@ -75,8 +75,8 @@ def test_thresholds_without_suppression(run: Run, finder: Path, tmp_path: Path):
 def test_real_images(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
     """No more than four images of a source are compared; one is enough."""
     words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m.pt2", "--source")
-    without = run("export", *words, finder_images / "a.png").figures["images"] - 1
-    assert run("export", *words, finder_images).figures["images"] == without + 4
+    without = run("export", *words, finder_images / "a.png").metrics["images"] - 1
+    assert run("export", *words, finder_images).metrics["images"] == without + 4
 
 
 def test_sizes_of_real_images(
@@ -89,7 +89,7 @@ def test_sizes_of_real_images(
         compared.append([tuple(one.shape) for one in arguments[3]])
         raise DetectorError("enough")
 
-    monkeypatch.setattr("detector.cli.export.export_model", export)
+    monkeypatch.setattr("detector.export.request.export_model", export)
     words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m")
     for more in ((), ("--dynamic",), ("--dynamic", "--source", finder_images)):
         assert run("export", *words, *more).code == 2

@@ -61,7 +61,7 @@ def test_help_of_defaults(monkeypatch, capsys):
         "  --draw, --no-draw  draw (default: True)\n"
         "\n"
         "What others take too:\n"
-        "  --json PATH        figures; default: nowhere\n"
+        "  --json PATH        metrics; default: nowhere\n"
         "  --side INT         pixels (default: none)\n"
     )
 
@@ -72,7 +72,7 @@ class Base(Strict):
     And more about it.
     """
 
-    json_file: Path | None = Field(None, alias="json", description="figures; default: nowhere")
+    json_file: Path | None = Field(None, alias="json", description="metrics; default: nowhere")
     side: Annotated[int, Field(ge=32)] | None = Field(None, description="pixels")
 
 

@@ -36,18 +36,18 @@ def cfg(tmp_path: Path) -> Path:
     return file
 
 
-def test_figures(cfg: Path) -> None:
-    figures = info(InfoSettings(cfg=str(cfg)))
-    assert json.loads(json.dumps(figures)) == figures
+def test_metrics(cfg: Path) -> None:
+    metrics = info(InfoSettings(cfg=str(cfg)))
+    assert json.loads(json.dumps(metrics)) == metrics
     # Row 0: 16·3·(9 + 1) + 4·16; row 1, twice: 16·16·(9 + 1) + 6·16; head: 2 · (16·18 + 18).
     head = 2 * (16 * 18 + 18)
-    assert figures["train_params"] == 544 + 2 * 2656 + head
+    assert metrics["train_params"] == 544 + 2 * 2656 + head
     # A fused block is one kernel and one bias.
-    assert figures["deploy_params"] == (16 * 27 + 16) + 2 * (16 * 16 * 9 + 16) + head
-    assert figures["macs"] == sum(row["macs"] for row in figures["rows"])
-    assert figures["macs"] - figures["deploy_macs"] == 32 * 32 * 16 * (3 + 2 * 16)  # 1×1 branches
-    assert figures["size_hw"] == [64, 64]
-    assert figures["rows"][1] == {
+    assert metrics["deploy_params"] == (16 * 27 + 16) + 2 * (16 * 16 * 9 + 16) + head
+    assert metrics["macs"] == sum(row["macs"] for row in metrics["rows"])
+    assert metrics["macs"] - metrics["deploy_macs"] == 32 * 32 * 16 * (3 + 2 * 16)  # 1×1 branches
+    assert metrics["size_hw"] == [64, 64]
+    assert metrics["rows"][1] == {
         "index": 1,
         "from": -1,
         "number": 2,
@@ -61,10 +61,10 @@ def test_figures(cfg: Path) -> None:
         "memory_access": 2 * (2 * 32 * 32 * (16 + 16) + 16 * 16 * (9 + 1)),
         "peak_activation_bytes": 3 * 32 * 32 * 16 * 4,  # input and two of three branches
     }
-    assert figures["rows"][3]["from"] == [-1, 1]
-    assert figures["rows"][3]["shape"] == [[2, 16, 16, 9], [2, 32, 32, 9]]
-    assert figures["rows"][3]["stride"] is None
-    assert figures["warnings"] == [
+    assert metrics["rows"][3]["from"] == [-1, 1]
+    assert metrics["rows"][3]["shape"] == [[2, 16, 16, 9], [2, 32, 32, 9]]
+    assert metrics["rows"][3]["stride"] is None
+    assert metrics["warnings"] == [
         f"{cfg}:1: depth_multiple is missing: 1",
         f"{cfg}:1: width_multiple is missing: 1",
         f"{cfg}:5: anchors run against the strides: larger at stride 2 than at 4",
@@ -73,27 +73,27 @@ def test_figures(cfg: Path) -> None:
 
 
 def test_print(cfg: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures = info(InfoSettings(cfg=str(cfg), imgsz=128, classes=2))
+    metrics = info(InfoSettings(cfg=str(cfg), imgsz=128, classes=2))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(cfg)
     assert lines[1].split() == " ".join(COLUMNS).split()
     assert lines[4].split() == [
         *("1", "-1", "2", "RepVGGBlock", "c_out=16", "16×64×64", "2", "5,312"),
-        f"{figures['rows'][1]['macs']:,}",
+        f"{metrics['rows'][1]['macs']:,}",
         f"{3 * 64 * 64 * 16 * 4 / 1e6:.3f}",
     ]
     assert lines[6].split()[-5:-1] == ["2×32×32×7", "2×64×64×7", "476", "1,146,880"]
     (totals,) = (line for line in lines if line.split()[:1] == ["deployed"])
-    assert totals.split()[1] == f"{figures['deploy_params']:,}"
+    assert totals.split()[1] == f"{metrics['deploy_params']:,}"
     assert [line for line in lines if line.startswith("warning: ")] == [
-        f"warning: {warning}" for warning in figures["warnings"]
+        f"warning: {warning}" for warning in metrics["warnings"]
     ]
 
 
 def test_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = info(InfoSettings(cfg="yolov5_repvgg", variant="n", imgsz=64))
+    metrics = info(InfoSettings(cfg="yolov5_repvgg", variant="n", imgsz=64))
     assert capsys.readouterr().out.splitlines()[0].endswith("yolov5_repvgg.yaml, variant n")
-    assert figures["rows"][7]["shape"] == [128, 2, 2]
+    assert metrics["rows"][7]["shape"] == [128, 2, 2]
 
 
 def test_named_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,14 +103,14 @@ def test_named_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     family.write_text(f"variants: {{a: {{}}}}\n{TEXT[backbone:head]}head: []\n")
     naming = "backbone: {cfg: family.yaml, variant: a}\n"
     file.write_text(f"{TEXT[:backbone]}{naming}{TEXT[head:]}".replace("[-1, 1], 1", "[-1, P1], 1"))
-    figures = info(InfoSettings(cfg=str(file)))
+    metrics = info(InfoSettings(cfg=str(file)))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{file}, backbone of {family}, variant a"
-    assert [row["module"] for row in figures["rows"][:2]] == ["RepVGGBlock"] * 2
+    assert [row["module"] for row in metrics["rows"][:2]] == ["RepVGGBlock"] * 2
     assert lines[6].split()[1:3] == ["[-1,", "P1]"]
     text = "row 1 (RepVGGBlock) is P1/2, the comment says P2/4"
-    assert figures["warnings"][0] == f"{family}:4: {text}"
-    assert all(warning.startswith(f"{file}:") for warning in figures["warnings"][1:])
+    assert metrics["warnings"][0] == f"{family}:4: {text}"
+    assert all(warning.startswith(f"{file}:") for warning in metrics["warnings"][1:])
 
 
 def test_size_between_strides(cfg: Path) -> None:
@@ -123,7 +123,7 @@ def test_size_between_strides(cfg: Path) -> None:
 
 
 def test_compared(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Further files with and without a variant, at one size, in the table, figures and picture."""
+    """Further files with and without a variant, at one size, in the table, metrics and picture."""
     found = info(
         InfoSettings(
             cfg=str(cfg),

@@ -226,7 +226,7 @@ def test_interruption_from_the_keyboard(monkeypatch, capsys):
 
 def test_figures_are_written_as_json(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(MODULE, "_named", lambda _: lambda settings: {"macs": 7})
-    file = tmp_path / "new" / "figures.json"
+    file = tmp_path / "new" / "metrics.json"
     assert run_tool("info", ["--cfg", "c", "--json", str(file)]) == 0
     assert file.read_text() == '{\n "macs": 7\n}\n'
     assert run_tool("info", ["--cfg", "c", "--json", str(tmp_path)]) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detector.cli.refused import check_effect, given
-from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import DetectSettings, NmsSettings, ToolSettings, ValSettings
 from detector.utils.errors import DetectorError
@@ -21,7 +21,7 @@ HELD = "the file holds its NMS, which does not change"
 def file_with_suppression() -> ExportedBackend:
     card = CARD.model_copy(update={"nms": FILE})
     inputs = {INPUT: (None, 3, None, None)}
-    return ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(SUPPRESSED, ()))
+    return ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
 
 
 def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
@@ -53,12 +53,12 @@ def test_a_file_that_decides(flags, line):
     ("flags", "line"),
     [
         ({}, ""),
-        ({"sigma": 3}, "--sigma: --suppression nms has no such value; leave it out"),
+        ({"sigma": 3}, "--sigma: --nms-method nms has no such value; leave it out"),
         (
-            {"sigma": 3, "suppression": "fusion"},
-            "--sigma: --suppression fusion has no such value; leave it out",
+            {"sigma": 3, "nms_method": "fusion"},
+            "--sigma: --nms-method fusion has no such value; leave it out",
         ),
-        ({"sigma": 3, "suppression": "soft-gaussian"}, ""),
+        ({"sigma": 3, "nms_method": "soft-gaussian"}, ""),
     ],
 )
 def test_sigma(flags, line):

@@ -18,28 +18,28 @@ def test_a_run(run: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     ran = run("train", *words, "--imgsz", 96, "--learning-rate", 0.05)
     assert ran.code == 0
     folder = tmp_path / "1"
-    figures = ran.figures
-    assert figures["run"] == str(folder)
-    assert figures["weights"] == str(folder / "best.safetensors")
-    assert figures["last"]["epoch"] == 2
-    assert figures["best"]["epoch"] in (1, 2)
-    assert figures["best"]["AP"] >= figures["last"]["AP"]
-    assert 0 < figures["last"]["seconds"] < figures["seconds"]
+    metrics = ran.metrics
+    assert metrics["run"] == str(folder)
+    assert metrics["weights"] == str(folder / "best.safetensors")
+    assert metrics["last"]["epoch"] == 2
+    assert metrics["best"]["epoch"] in (1, 2)
+    assert metrics["best"]["AP"] >= metrics["last"]["AP"]
+    assert 0 < metrics["last"]["seconds"] < metrics["seconds"]
     rows = list(csv.DictReader((folder / "results.csv").open()))
-    assert figures["last"]["loss_box"] == pytest.approx(float(rows[-1]["loss_box"]))
+    assert metrics["last"]["loss_box"] == pytest.approx(float(rows[-1]["loss_box"]))
     assert "5,060 parameters, 2 classes, 96×96 px, 2 epochs, batch 4, sgd" in ran.out
     assert f"next: python tools/detect.py --weights {folder / 'best.safetensors'}" in ran.out
     model = load(folder / "best.safetensors")
     assert (model.names, model.preprocess.size_hw) == (("red", "green"), (96, 96))
     again = run("train", *words)
-    assert again.figures["run"] == str(tmp_path / "2")
+    assert again.metrics["run"] == str(tmp_path / "2")
 
 
 def test_resume(run: Run, fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     where = ("--cfg", tiny_cfg, "--data", tiny_data, "--project", tmp_path, "--name", "run")
     assert run("train", *where, *FEW).code == 0
     ran = run("train", "--resume", tmp_path / "run")
-    assert (ran.code, ran.figures["last"]["epoch"]) == (0, 2)  # there was nothing left to do
+    assert (ran.code, ran.metrics["last"]["epoch"]) == (0, 2)  # there was nothing left to do
     assert "goes on after epoch 2 of 2" in ran.out
     assert fails("train", "--resume", tmp_path / "run", "--epochs", 1) == (
         "--epochs 1 does not go with --resume: the run was started with 2"

@@ -1,4 +1,4 @@
-"""``val``: COCO's and VOC's figures on images where all is found, and where some is not."""
+"""``val``: COCO's and VOC's metrics on images where all is found, and where some is not."""
 
 import json
 import shutil
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from detector.heads.yolo import Detect
-from detector.settings import MEASURING, NmsSettings, SuppressionSettings, ValSettings
+from detector.settings import EVAL_NMS, BasicNmsSettings, NmsSettings, ValSettings
 
 Run = Callable[..., Any]
-FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -23,12 +23,12 @@ def test_everything_is_found(
     file = request.getfixturevalue(weights)
     ran = run("val", "--weights", file, "--data", finder_data)
     assert (ran.code, ran.err) == (0, "")
-    assert list(ran.figures) == [*FIGURES, *RECALLS, "per_class"]
-    per_class = ran.figures.pop("per_class")
+    assert list(ran.metrics) == [*METRIC_NAMES, *RECALLS, "per_class"]
+    per_class = ran.metrics.pop("per_class")
     assert per_class == {"red": pytest.approx(1), "green": pytest.approx(1)}
     # Squares of 16 pixels are small (below 32²), the one of 32 is of middle size; none is large.
     none = {"APl": -1, "ARl": -1}
-    assert ran.figures == pytest.approx(dict.fromkeys(ran.figures, 1) | none)
+    assert ran.metrics == pytest.approx(dict.fromkeys(ran.metrics, 1) | none)
     lines = ran.out.splitlines()
     assert lines[0] == f"split 'val' of {finder_data}: 5 images, 5 boxes, from YOLO txt"
     assert lines[1] == "2 classes matched by name, data → model: red → 0, green → 1"
@@ -59,7 +59,7 @@ def test_predictions_as_coco_json(run: Run, finder: Path, finder_data: Path, tmp
     # eight of the points 0, 0.1, …, 1, and three quarters of the area.
     [("voc07", 8 / 11, "11 points (VOC2007)"), ("voc10", 3 / 4, "area (VOC2010)")],
 )
-def test_voc_figures(
+def test_voc_metrics(
     metric: str,
     red: float,
     how: str,
@@ -78,7 +78,7 @@ def test_voc_figures(
     ran = run("val", *words, "--metric", metric, "--confidence", 0.5)
     assert (ran.code, ran.err) == (0, "")
     mean = (red + 1) / 2
-    assert ran.figures == {
+    assert ran.metrics == {
         "mAP": pytest.approx(mean),
         "per_class": {"red": pytest.approx(red), "green": pytest.approx(1)},
     }
@@ -110,7 +110,7 @@ def test_an_object_that_is_difficult_in_voc_xml(run: Run, finder: Path, finder_i
         "val: {images: JPEGImages, annotations: Annotations, image_set: val.txt}\n"
     )
     ran = run("val", "--weights", finder, "--data", definition, "--metric", "voc07")
-    assert ran.figures == {"mAP": pytest.approx(1), "per_class": {"red": -1, "green": 1}}
+    assert ran.metrics == {"mAP": pytest.approx(1), "per_class": {"red": -1, "green": 1}}
     assert ["red", "–"] in [line.split() for line in ran.out.splitlines()]
 
 
@@ -122,11 +122,11 @@ def test_a_metric_that_is_none(fails: Run, finder: Path, finder_data: Path):
 
 def test_thresholds_are_the_models_own_unless_given():
     own = NmsSettings(confidence=0.01, iou=0.45, max_detections=200, class_candidates=400)
-    assert ValSettings(weights="x").nms() == MEASURING
+    assert ValSettings(weights="x").nms() == EVAL_NMS
     assert ValSettings(weights="x").nms(own) == own
     given = {"confidence": 0.0, "iou": 0.0, "max_detections": 1}
-    given |= {"class_agnostic": True, "suppression": "fusion", "sigma": 2.0, "multi_label": False}
-    assert given.keys() == SuppressionSettings.model_fields.keys()
+    given |= {"class_agnostic": True, "nms_method": "fusion", "sigma": 2.0, "multi_label": False}
+    assert given.keys() == BasicNmsSettings.model_fields.keys()
     for name, value in given.items():
         expected = {**own.model_dump(), name: value}
         assert ValSettings(weights="x", **{name: value}).nms(own).model_dump() == expected
@@ -147,8 +147,8 @@ def test_the_heads_thresholds_are_what_measures(
     customary = scores()
     assert len(customary) > 5
     assert min(customary) < 0.03
-    own = MEASURING.model_copy(update={"confidence": 0.5})
-    monkeypatch.setattr(Detect, "measured_with", own, raising=False)
+    own = EVAL_NMS.model_copy(update={"confidence": 0.5})
+    monkeypatch.setattr(Detect, "eval_nms", own, raising=False)
     assert min(scores()) > 0.98
     assert len(scores()) == 5
     assert scores("--confidence", 0.001) == customary
@@ -171,14 +171,14 @@ def test_classes_are_matched_by_name(run: Run, finder: Path, other_names: Callab
     """Exchanged names: each square is called by the other's colour, so nothing is right."""
     ran = run("val", "--weights", finder, "--data", other_names("[green, red]"))
     assert "data → model: green → 1, red → 0" in ran.out
-    assert ran.figures["AP50"] < 0.1
+    assert ran.metrics["AP50"] < 0.1
 
 
 def test_a_class_that_the_model_lacks(run: Run, finder: Path, other_names: Callable[[str], Path]):
     ran = run("val", "--weights", finder, "--data", other_names("[red, blue]"))
     assert "not among the model's classes, their objects count as missed: blue (2)" in ran.out
-    assert ran.figures["per_class"] == {"red": pytest.approx(1), "blue": 0}
-    assert ran.figures["AP"] == pytest.approx(0.5)
+    assert ran.metrics["per_class"] == {"red": pytest.approx(1), "blue": 0}
+    assert ran.metrics["AP"] == pytest.approx(0.5)
 
 
 def test_no_class_in_common(fails: Run, finder: Path, other_names: Callable[[str], Path]):
@@ -192,9 +192,9 @@ def test_batches_and_sizes_change_nothing(run: Run, finder: Path, finder_pt2: Pa
     for weights in (finder, finder_pt2):
         for batch in (1, 2, 16):
             ran = run("val", "--weights", weights, "--data", finder_data, "--batch", batch)
-            assert ran.figures["AP"] == pytest.approx(1)
+            assert ran.metrics["AP"] == pytest.approx(1)
         small = run("val", "--weights", weights, "--data", finder_data, "--imgsz", 32)
-        assert small.figures["AP"] < 0.1
+        assert small.metrics["AP"] < 0.1
 
 
 def test_sizes_that_do_not_fit(fails: Run, finder: Path, finder_onnx: Path, finder_data: Path):
@@ -231,7 +231,7 @@ def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_p
 
 def test_splits_and_roots(run: Run, fails: Run, finder: Path, finder_data: Path, tmp_path: Path):
     words = ("--weights", finder, "--data", finder_data)
-    assert run("val", *words, "--split", "train").figures["AP"] == pytest.approx(1)
+    assert run("val", *words, "--split", "train").metrics["AP"] == pytest.approx(1)
     message = fails("val", *words, "--split", "trian")
     assert message == f"{finder_data}: no split 'trian'; did you mean 'train'?"
     assert f"the folder {tmp_path / 'x'} does not exist" in fails(
@@ -271,7 +271,7 @@ def test_problems_passed_over(run: Run, finder: Path, spoilt: Path):
     assert ran.code == 0
     # a's first label, c's two; b's square is found but no longer labelled.
     assert ": 4 images, 3 boxes, " in ran.out
-    assert ran.figures["per_class"]["red"] == pytest.approx(1)
+    assert ran.metrics["per_class"]["red"] == pytest.approx(1)
 
 
 def test_weights_that_are_none(fails: Run, finder_data: Path, tmp_path: Path):
@@ -293,7 +293,7 @@ def test_predictions_that_cannot_be_written(fails, finder, finder_data, tmp_path
 
 def test_a_certificate_that_holds(run: Run, fails: Run, finder_pt2: Path, finder: Path):
     ran = run("val", "--weights", finder_pt2, "--certificate")
-    certificate = ran.figures["certificate"]
+    certificate = ran.metrics["certificate"]
     digest = certificate["weights_sha256"]
     assert ran.out == f"{finder_pt2}: as it was exported, from weights {digest[:12]}…\n"
     command = certificate["command"]
@@ -310,9 +310,9 @@ def test_figures_of_a_certificate(
     """Exported with data, and measured again: on the same, on fewer, with other thresholds."""
     words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m")
     ran = run("export", *words, "--data", finder_data)
-    final = ran.figures["certificate"]["final"]
+    final = ran.metrics["certificate"]["after_nms"]
     assert (final["boxes"] > 100, final["unmatched"]) == (True, 0)
-    measured = ran.figures["certificate"]["measured"]
+    measured = ran.metrics["certificate"]["measured"]
     assert measured["before"] == measured["after"]
     assert measured["after"]["AP"] == pytest.approx(1)
     assert "AP on 5 images: 1.0000 → 1.0000" in ran.out
@@ -320,7 +320,7 @@ def test_figures_of_a_certificate(
     ran = run("val", *words)
     assert ran.out.endswith("AP is that of the certificate, 1.0000\n")
     assert fails("val", *words, "--limit", 3) == (
-        f"the certificate has figures of 5 images of split 'val' of {finder_data}, "
+        f"the certificate has metrics of 5 images of split 'val' of {finder_data}, "
         f"found 3 of 'val' of {finder_data}"
     )
     other = finder_data.with_name("circles.yaml")
@@ -334,10 +334,10 @@ def test_figures_of_a_certificate(
     assert message.endswith(", the certificate says 1.0000")
 
 
-def test_data_for_a_certificate_without_figures(fails: Run, finder_pt2: Path, tmp_path: Path):
+def test_data_for_a_certificate_without_metrics(fails: Run, finder_pt2: Path, tmp_path: Path):
     """It says so before the data are looked at."""
     assert fails("val", "--weights", finder_pt2, "--certificate", "--data", tmp_path / "none") == (
-        "the certificate has no figures: none were measured at the export"
+        "the certificate has no metrics: none were measured at the export"
     )
 
 

@@ -20,7 +20,7 @@ def dumped(run: Run, finder_onnx: Path, finder_data: Path, tmp_path: Path) -> Pa
     """The finder's inputs."""
     folder = tmp_path / "inputs"
     ran = run("val", "--weights", finder_onnx, "--data", finder_data, "--dump-inputs", folder)
-    assert ran.figures == {"images": 5}
+    assert ran.metrics == {"images": 5}
     return folder
 
 
@@ -58,7 +58,7 @@ def test_the_dumped_inputs(dumped: Path):
     assert (array[0, :, 0, 0] == np.float32(114 / 255)).all()
 
 
-def test_outputs_of_another_machine_give_the_same_figures(
+def test_outputs_of_another_machine_give_the_same_metrics(
     run: Run, finder_onnx: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
 ):
     """A file for each image, and one for all; the list of the inputs lies beside them."""
@@ -73,27 +73,27 @@ def test_outputs_of_another_machine_give_the_same_figures(
     np.savez(tmp_path / "all.npz", **stacked)
     words = ("--weights", finder_onnx, "--data", finder_data, "--max-detections", 3)
     expected = run("val", *words)
-    assert expected.figures["AP"] == pytest.approx(1)
+    assert expected.metrics["AP"] == pytest.approx(1)
     for returned in ("each", "all.npz"):
         ran = run("val", *words, "--predictions", tmp_path / returned)
-        assert ran.figures == expected.figures
+        assert ran.metrics == expected.metrics
         assert ran.out == expected.out
 
 
-def test_boxes_of_another_machine_give_the_same_figures(
+def test_boxes_of_another_machine_give_the_same_metrics(
     run: Run, finder: Path, finder_data: Path, tmp_path: Path
 ):
     words = ("--weights", finder, "--data", finder_data)
     file = tmp_path / "boxes.json"
     expected = run("val", *words, "--save-predictions", file)
-    assert run("val", *words, "--predictions", file).figures == expected.figures
+    assert run("val", *words, "--predictions", file).metrics == expected.metrics
     boxes = json.loads(file.read_text())
     foreign = [box | {"id": 7, "area": 0.5, "segmentation": []} for box in boxes]
     file.write_text(json.dumps(foreign))
-    assert run("val", *words, "--predictions", file).figures == expected.figures
+    assert run("val", *words, "--predictions", file).metrics == expected.metrics
     kept = [box for box in boxes if box["image_id"] != 2]  # the only green square but one
     file.write_text(json.dumps(kept))
-    assert run("val", *words, "--predictions", file).figures["per_class"]["green"] < 0.6
+    assert run("val", *words, "--predictions", file).metrics["per_class"]["green"] < 0.6
 
 
 @pytest.mark.parametrize(
@@ -137,15 +137,15 @@ def test_sizes_are_those_of_the_list(run: Run, finder_pt2: Path, finder_data: Pa
     """d, 64×128 pixels, is an input of its own size; without the flags it would be half that."""
     words = ("--weights", finder_pt2, "--data", finder_data)
     sizes = ("--imgsz", 128, "--letterbox", "rectangle")
-    expected = run("val", *words, *sizes).figures
-    assert expected["AP"] != pytest.approx(run("val", *words).figures["AP"])
+    expected = run("val", *words, *sizes).metrics
+    assert expected["AP"] != pytest.approx(run("val", *words).metrics["AP"])
     run("val", *words, *sizes, "--dump-inputs", tmp_path)
     backend = open_backend(finder_pt2)
     for file in tmp_path.glob("*.npy"):
         boxes_xyxy, scores = backend(np.load(file))
         np.savez(file.with_suffix(".npz"), boxes_xyxy=boxes_xyxy, scores=scores)
     assert np.load(tmp_path / "4.npy").shape == (1, 3, 64, 128)
-    assert run("val", *words, "--predictions", tmp_path).figures == expected
+    assert run("val", *words, "--predictions", tmp_path).metrics == expected
 
 
 def test_outputs_that_are_none(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from detector.data.check import Box, check_image, check_images, clean
 from detector.data.formats import yolo
 from detector.data.formats.problems import Problem
-from detector.data.formats.rows import LabelledImage, LabelRow, Labels
+from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels
 from detector.structures.samples import Sample
 
 SIZE_HW = (20, 40)
@@ -23,7 +23,7 @@ FILE = Path("a.txt")
 
 def cleaned(*boxes: Box) -> tuple[Sample, list[Problem], Counter[str]]:
     rows = [LabelRow(0, box, line) for line, box in enumerate(boxes, 1)]
-    image = LabelledImage(Path("a.png"), 7, lambda size_hw: Labels(FILE))
+    image = AnnotatedImage(Path("a.png"), 7, lambda size_hw: Labels(FILE))
     return clean(image, Labels(FILE, rows), SIZE_HW)
 
 
@@ -69,7 +69,7 @@ def test_duplicates_are_dropped_once_each() -> None:
 
 def test_equal_boxes_of_two_classes_are_two_objects() -> None:
     rows = [LabelRow(class_id, (1, 2, 3, 4)) for class_id in (0, 1)]
-    image = LabelledImage(Path("a.png"), 1, lambda size_hw: Labels(FILE))
+    image = AnnotatedImage(Path("a.png"), 1, lambda size_hw: Labels(FILE))
     sample, _, counts = clean(image, Labels(FILE, rows), SIZE_HW)
     assert sample.class_ids.tolist() == [0, 1]
     assert not counts
@@ -96,7 +96,7 @@ def test_flags_and_areas_stay_with_their_boxes() -> None:
         LabelRow(1, (1, 2, 3, 6), crowd=True, area=3.5),
         LabelRow(0, (-10, 0, 10, 10), difficult=True),
     ]
-    image = LabelledImage(Path("a.png"), 1, lambda size_hw: Labels(FILE))
+    image = AnnotatedImage(Path("a.png"), 1, lambda size_hw: Labels(FILE))
     sample, _, _ = clean(image, Labels(FILE, rows), SIZE_HW)
     assert sample.class_ids.tolist() == [1, 0]
     assert sample.crowd.tolist() == [True, False]
@@ -116,8 +116,8 @@ def test_any_rows_give_boxes_inside_the_image(boxes) -> None:
     assert np.all((x1 >= 0) & (y1 >= 0) & (x2 <= 40) & (y2 <= 20) & (x1 < x2) & (y1 < y2))
 
 
-def labelled(path: Path, labels: Path) -> LabelledImage:
-    return LabelledImage(path, 1, partial(yolo.read_labels, labels, class_count=2))
+def labelled(path: Path, labels: Path) -> AnnotatedImage:
+    return AnnotatedImage(path, 1, partial(yolo.read_labels, labels, class_count=2))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_results_are_in_the_order_of_the_images(tmp_path: Path, make_image) -> N
     images = []
     for number in range(12):
         path = make_image(f"{number}.png", (10 + number, 20))
-        images.append(LabelledImage(path, number, lambda size_hw: Labels(FILE)))
+        images.append(AnnotatedImage(path, number, lambda size_hw: Labels(FILE)))
     checked = check_images(images)
     assert [sample.image_id for sample in checked.samples] == list(range(12))
     assert [sample.size_hw[0] for sample in checked.samples] == list(range(10, 22))

@@ -79,9 +79,9 @@ def test_a_figure_of_one_s_own(told, caplog):
     assert "(best AR100 " in caplog.text
 
 
-def test_an_unknown_figure(start: Callable[..., Trainer]):
+def test_an_unknown_metric(start: Callable[..., Trainer]):
     with pytest.raises(
-        DetectorError, match=r"^--monitor ar10: no such figure; did you mean 'AR10'"
+        DetectorError, match=r"^--monitor ar10: no such metric; did you mean 'AR10'"
     ):
         start("run", monitor="ar10")
 
@@ -95,7 +95,7 @@ def test_a_figure_without_truth(start: Callable[..., Trainer]):
 
 
 @pytest.mark.parametrize(
-    ("figures", "best_epoch"),
+    ("metrics", "best_epoch"),
     [
         ((0.0, 0.0, 0.0), 3),  # of networks that find nothing the last one; patience does not end
         ((0.0, 0.5, 0.0), 2),  # one that finds nothing any more is no better
@@ -105,17 +105,17 @@ def test_a_figure_without_truth(start: Callable[..., Trainer]):
 def test_the_best_epoch(
     start: Callable[..., Trainer],
     monkeypatch: pytest.MonkeyPatch,
-    figures: Sequence[float],
+    metrics: Sequence[float],
     best_epoch: int,
 ):
-    patience = 2 if any(figures) else 1
+    patience = 2 if any(metrics) else 1
     trainer = start("run", epochs=3, val_interval=1, patience=patience)
-    found = iter(figures)
+    found = iter(metrics)
 
     def validate() -> SimpleNamespace:
-        summary = dict.fromkeys(trainer.evaluator.figures, next(found))
+        summary = dict.fromkeys(trainer.evaluator.metrics, next(found))
         return SimpleNamespace(summary=summary, to_dict=dict)
 
     monkeypatch.setattr(trainer, "validate", validate)
     trainer.fit()
-    assert (trainer.progress.best, trainer.progress.best_epoch) == (max(figures), best_epoch)
+    assert (trainer.progress.best, trainer.progress.best_epoch) == (max(metrics), best_epoch)

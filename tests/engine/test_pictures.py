@@ -29,7 +29,7 @@ def start(tiny_data: Path, tmp_path: Path) -> Start:
         settings=TrainSettings(),
         train_set=TrainingSet(data.samples, Preprocess(size_hw=(64, 64)), None),
         val_set=data,
-        figures=("AP", "AP50"),
+        metrics=("AP", "AP50"),
         monitor="AP",
         images=8,
     )

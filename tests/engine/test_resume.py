@@ -17,7 +17,7 @@ from detector.cli import run_tool
 from detector.engine.callbacks import Terminal
 from detector.engine.trainer import Trainer
 from detector.utils.errors import DetectorError, Interrupted
-from detector.weights.checkpoint import load, load_training_state, read_card
+from detector.weights.checkpoint import load, load_training_state, read_metadata
 from tests.engine.conftest import AfterStep, digest
 
 Start = Callable[..., Trainer]
@@ -63,7 +63,7 @@ def test_all_commands_are_kept(start: Start, resume: Start, monkeypatch: pytest.
     resume("run").fit()
     commands = ["train.py --cfg a.yaml", "train.py --resume"]
     assert json.loads(whole.run.provenance.read_text())["commands"] == commands
-    assert read_card(whole.run.last).training["commands"] == commands
+    assert read_metadata(whole.run.last).training["commands"] == commands
 
 
 def test_workers_change_nothing(start: Start):

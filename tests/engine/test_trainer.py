@@ -14,7 +14,7 @@ from detector.engine.setup import prepare
 from detector.model.detector import build
 from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
-from detector.weights.checkpoint import load, read_card, save_weights
+from detector.weights.checkpoint import load, read_metadata, save_weights
 
 
 def settings(cfg: Path | None, data: Path, project: Path, **values: object) -> TrainSettings:
@@ -58,12 +58,12 @@ def test_it_learns(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
 
 
 def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
-    figures = tmp_path / "train.json"
+    metrics = tmp_path / "train.json"
     code = run_tool(
         "train",
         [
             *("--cfg", str(tiny_cfg), "--data", str(tiny_data), "--project", str(tmp_path)),
-            *("--epochs", "2", "--batch", "4", "--name", "run", "--json", str(figures)),
+            *("--epochs", "2", "--batch", "4", "--name", "run", "--json", str(metrics)),
         ],
     )
     assert code == 0
@@ -85,12 +85,12 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     ]
     rows = list(csv.DictReader((run / "results.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    written = json.loads(figures.read_text())
+    written = json.loads(metrics.read_text())
     assert written["last"]["epoch"] == 2
     assert written["best"]["AP"] == pytest.approx(max(float(row["AP"]) for row in rows), abs=1e-6)
     assert written["seconds"] > 0
     assert load(run / "best.safetensors").names == ("red", "green")
-    kept = read_card(run / "best.safetensors").training
+    kept = read_metadata(run / "best.safetensors").training
     assert kept["settings"]["epochs"] == 2
     written = json.loads((run / "provenance.json").read_text())
     assert {name: kept[name] for name in written} == written
@@ -100,10 +100,10 @@ def test_files_of_a_run(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
 def test_the_saved_best_measures_what_was_logged(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     trainer = prepare(settings(tiny_cfg, tiny_data, tmp_path, epochs=3, learning_rate=0.05))
     progress = trainer.fit()
-    figures = tmp_path / "val.json"
-    words = ["--weights", str(trainer.run.best), "--data", str(tiny_data), "--json", str(figures)]
+    metrics = tmp_path / "val.json"
+    words = ["--weights", str(trainer.run.best), "--data", str(tiny_data), "--json", str(metrics)]
     assert run_tool("val", words) == 0
-    assert json.loads(figures.read_text())["AP"] == pytest.approx(progress.best, abs=1e-6)
+    assert json.loads(metrics.read_text())["AP"] == pytest.approx(progress.best, abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_cfg: Path, tiny_data: Path, tmp_path: Path):

@@ -35,9 +35,9 @@ def ranked(*order: int, names: tuple[str, ...] = NAMES) -> Classification:
 
 
 def test_no_image():
-    figures = evaluator().compute()
-    assert figures.summary == {"top1": -1, "top5": -1}
-    assert figures.per_class == dict.fromkeys(NAMES, -1)
+    metrics = evaluator().compute()
+    assert metrics.summary == {"top1": -1, "top5": -1}
+    assert metrics.per_class == dict.fromkeys(NAMES, -1)
 
 
 def test_by_hand():
@@ -46,10 +46,10 @@ def test_by_hand():
     found.add(2, ranked(1, 2, 3, 4, 0, 5))  # fifth
     found.add(3, ranked(1, 0, 2, 3, 4, 5))  # right
     found.add(4, ranked(0, 1, 2, 3, 4, 5))  # sixth
-    figures = found.compute()
-    assert figures.summary == {"top1": 0.5, "top5": 0.75}
-    assert figures.per_class == {"a": 0.5, "b": 1, "c": -1, "d": -1, "e": -1, "f": 0}
-    assert figures.to_dict() == {**figures.summary, "per_class": figures.per_class}
+    metrics = found.compute()
+    assert metrics.summary == {"top1": 0.5, "top5": 0.75}
+    assert metrics.per_class == {"a": 0.5, "b": 1, "c": -1, "d": -1, "e": -1, "f": 0}
+    assert metrics.to_dict() == {**metrics.summary, "per_class": metrics.per_class}
     assert json.loads(json.dumps(found.results))[1]["category_ids"] == [2, 3, 4, 5, 1]
 
 

@@ -54,9 +54,9 @@ def test_perfect_detections_have_ap_one():
     e = evaluator()
     e.add(7, detections((10, 10, 50, 50, 0.9, 1)))
     e.add(9, detections((20, 20, 60, 60, 0.8, 1)))
-    figures = e.compute()
-    assert figures.ap == pytest.approx(1.0)
-    assert figures.per_class == {"cat": -1.0, "dog": pytest.approx(1.0)}
+    metrics = e.compute()
+    assert metrics.ap == pytest.approx(1.0)
+    assert metrics.per_class == {"cat": -1.0, "dog": pytest.approx(1.0)}
 
 
 def test_one_of_two_found_has_half_the_recall():
@@ -71,10 +71,10 @@ def test_a_shifted_box_counts_at_the_thresholds_that_it_reaches():
     # shift by 8 of 40: overlap 32·40, union 48·40, IoU .667: thresholds .50 .55 .60 .65 of ten
     e.add(7, detections((18, 10, 58, 50, 0.9, 1)))
     e.add(9, detections((28, 20, 68, 60, 0.8, 1)))
-    figures = e.compute()
-    assert figures.ap == pytest.approx(0.4)
-    assert figures.summary["AP50"] == pytest.approx(1.0)
-    assert figures.summary["AP75"] == pytest.approx(0.0)
+    metrics = e.compute()
+    assert metrics.ap == pytest.approx(0.4)
+    assert metrics.summary["AP50"] == pytest.approx(1.0)
+    assert metrics.summary["AP75"] == pytest.approx(0.0)
 
 
 def test_a_wrong_class_counts_as_missed():
@@ -86,9 +86,9 @@ def test_a_wrong_class_counts_as_missed():
 
 def test_no_detections_at_all():
     e = evaluator()
-    figures = e.compute()
-    assert figures.ap == 0.0
-    assert set(figures.summary) == {
+    metrics = e.compute()
+    assert metrics.ap == 0.0
+    assert set(metrics.summary) == {
         *("AP", "AP50", "AP75", "APs", "APm", "APl"),
         *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
     }

@@ -10,7 +10,7 @@ import pytest
 
 from detector.evaluation.inputs import InputList, dump_inputs
 from detector.evaluation.returned import ReturnedOutputs
-from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
@@ -23,7 +23,7 @@ IMAGE = np.zeros((1, 3, *SIZE_HW), np.float32)
 
 
 class Network(FakeBackend):
-    measuring = NmsSettings()
+    eval_nms = NmsSettings()
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_file_that_holds_the_suppression(tmp_path: Path, samples: list[Sample]
     """The list has the names of what such a file gives."""
     card = CARD.model_copy(update={"nms": NmsSettings()})
     inputs = {INPUT: (None, 3, None, None)}
-    file = ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(SUPPRESSED, ()))
+    file = ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
     dump_inputs(tmp_path / "back", samples, file)
     assert InputList.read(tmp_path / "back").outputs == ("boxes_xyxy", "scores", "class_ids")
 

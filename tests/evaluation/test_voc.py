@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.evaluation.voc import VocEvaluator, VocFigures
+from detector.evaluation.voc import VocEvaluator, VocMetrics
 from detector.structures.detections import Detections
 
 NAMES = ("cat", "dog", "owl")
@@ -47,7 +47,7 @@ def evaluator(
 
 def measure(
     metric: str, objects: list[dict[str, Any]], found: list[tuple[Any, ...]], **options: Any
-) -> VocFigures:
+) -> VocMetrics:
     """``found``: box, score, and if they are not 7 and 0, image id and class."""
     e = evaluator(objects, metric, **options)
     rows = [(*row, *(7, 0)[len(row) - 2 :]) for row in found]
@@ -161,17 +161,17 @@ def test_classes_are_judged_apart_and_one_without_truth_is_not_in_the_mean(metri
     truth = [object_at(SQUARE), object_at(SQUARE, 9, 1), object_at(SQUARE, 9, 2, difficult=1)]
     # The dog's place is found as a cat, after the cat itself; the only owl is difficult.
     found = [(SQUARE, 0.9, 7, 0), (SQUARE, 0.8, 9, 0), (SQUARE, 0.9, 7, 2)]
-    figures = measure(metric, truth, found)
-    assert figures.per_class == {"cat": 1, "dog": 0, "owl": -1}
-    assert figures.summary == {"mAP": 1 / 2}
+    metrics = measure(metric, truth, found)
+    assert metrics.per_class == {"cat": 1, "dog": 0, "owl": -1}
+    assert metrics.summary == {"mAP": 1 / 2}
 
 
 @METRICS
 @pytest.mark.parametrize(("objects", "expected"), [([], -1), ([object_at(SQUARE)], 0)])
 def test_no_detections_at_all(metric: str, objects: list[dict[str, Any]], expected: int):
-    figures = measure(metric, objects, [])
-    assert figures.per_class == {"cat": expected, "dog": -1, "owl": -1}
-    assert figures.summary == {"mAP": expected}
+    metrics = measure(metric, objects, [])
+    assert metrics.per_class == {"cat": expected, "dog": -1, "owl": -1}
+    assert metrics.summary == {"mAP": expected}
 
 
 @METRICS
@@ -199,9 +199,9 @@ def test_reset_forgets_boxes_and_keeps_the_truth():
     ("metric", "how"), [("voc07", "11 points (VOC2007)"), ("voc10", "area (VOC2010)")]
 )
 def test_figures_say_what_they_are_and_can_be_written_as_json(metric: str, how: str):
-    figures = measure(metric, [object_at(SQUARE)], [])
-    assert figures.title == f"Pascal VOC AP at IoU 0.5, {how}"
-    assert json.loads(json.dumps(figures.to_dict())) == {
+    metrics = measure(metric, [object_at(SQUARE)], [])
+    assert metrics.title == f"Pascal VOC AP at IoU 0.5, {how}"
+    assert json.loads(json.dumps(metrics.to_dict())) == {
         "mAP": 0,
         "per_class": {"cat": 0, "dog": -1, "owl": -1},
     }
@@ -297,14 +297,14 @@ def test_equals_the_development_kit(metric: str, seed: int, objects: int, detect
     # Image by image, as the evaluator is given them.
     found.sort(key=lambda row: (IMAGE_IDS.index(row[2]), -row[1]))
 
-    figures = measure(metric, truth, found)
+    metrics = measure(metric, truth, found)
     expected = {}
     for class_id, name in enumerate(NAMES):
         of_class = [one for one in truth if one["category_id"] == CATEGORY_IDS[class_id]]
         count = sum(not (one["difficult"] or one["iscrowd"]) for one in of_class)
         judgements = kit_judgements(of_class, [row for row in found if row[3] == class_id])
         expected[name] = kit_ap(metric, judgements, count) if count else -1.0
-    assert figures.per_class == pytest.approx(expected, abs=1e-12)
+    assert metrics.per_class == pytest.approx(expected, abs=1e-12)
     measured = [ap for ap in expected.values() if ap >= 0]
     mean = sum(measured) / len(measured) if measured else -1
-    assert figures.summary["mAP"] == pytest.approx(mean, abs=1e-12)
+    assert metrics.summary["mAP"] == pytest.approx(mean, abs=1e-12)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.export import ExportReport, Options, export
 from detector.export.formats import FORMATS
+from detector.export.options import Options
+from detector.export.run import ExportReport, export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
@@ -61,7 +62,7 @@ def export_once(
         path = tmp_path_factory.mktemp("exported") / "model"
         opset = 18 if dynamic else 17
         options = Options(dynamic=bool(dynamic), opset=opset)
-        return export(network, name, path, [images], options=options)
+        return export_model(network, name, path, [images], options=options)
 
     return run
 

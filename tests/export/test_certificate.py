@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.export import ExportReport, LabelledImages, Options, export
 from detector.export.formats import FORMATS
+from detector.export.options import Options
 from detector.export.proof.certify import weights_sha256
+from detector.export.proof.proof import EvaluationImages
+from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
@@ -41,9 +43,9 @@ def test_what_it_says(exported: ExportReport, network: Detector):
     assert certificate.fusing.fp32 < 1e-5
     findings = exported.proof.findings
     assert certificate.images == findings.images
-    assert certificate.whole.boxes_px == findings.whole.boxes_px
+    assert certificate.before_nms.boxes_px == findings.before_nms.boxes_px
     assert 0 <= certificate.exported.boxes_px < 1e-3
-    assert certificate.final.unmatched == 0
+    assert certificate.after_nms.unmatched == 0
     assert certificate.versions["torch"] == metadata.version("torch")
     assert certificate.measured is None
 
@@ -51,8 +53,8 @@ def test_what_it_says(exported: ExportReport, network: Detector):
 def test_it_lies_beside_the_file_and_in_it(exported: ExportReport):
     content = json.loads(certificate_path(exported.path).read_text())
     backend = open_file(exported.path)
-    assert backend.card.certificate == exported.certificate == check_certificate(backend)
-    assert content["card"] == backend.card.model_dump(mode="json")
+    assert backend.metadata.certificate == exported.certificate == check_certificate(backend)
+    assert content["metadata"] == backend.metadata.model_dump(mode="json")
     for suffix, digest in content["files"].items():
         data = exported.path.with_suffix(suffix).read_bytes()
         assert digest == hashlib.sha256(data).hexdigest()
@@ -110,23 +112,23 @@ def test_certificates_that_do_not_hold(copied: Path, network: Detector):
     assert fails(copied) == f"{beside}: no certificate: No such file or directory"
 
 
-def labelled(before: float, after: float, seen: list[object]) -> LabelledImages:
-    """Data on which the network, and then the file, have these figures; notes what was measured."""
-    figures = iter([before, after])
+def evaluation(before: float, after: float, seen: list[object]) -> EvaluationImages:
+    """Data on which the network, and then the file, have these metrics; notes what was measured."""
+    metrics = iter([before, after])
 
     def measure(backend: Backend, *_: object) -> dict[str, float]:
         seen.append((type(backend).__name__, backend.preprocess.size_hw))
-        return {"AP": next(figures), "AP50": 0.5}
+        return {"AP": next(metrics), "AP50": 0.5}
 
-    return LabelledImages("data.yaml", "val", 7, measure)
+    return EvaluationImages("data.yaml", "val", 7, measure)
 
 
 def test_ap_before_and_after(network: Detector, tmp_path: Path):
     """Both are measured with the file's preprocessing."""
     seen: list[object] = []
-    data = labelled(0.3, 0.3009, seen)
-    report = export(
-        network, "pt2", tmp_path / "a", size_hw=(32, 96), labelled=data, command="tools/x.py"
+    data = evaluation(0.3, 0.3009, seen)
+    report = export_model(
+        network, "pt2", tmp_path / "a", size_hw=(32, 96), evaluation=data, command="tools/x.py"
     )
     measured = report.certificate.measured
     assert (measured.data, measured.split, measured.images) == ("data.yaml", "val", 7)
@@ -141,7 +143,7 @@ def test_ap_that_moved_leaves_no_file(network: Detector, tmp_path: Path):
     with pytest.raises(
         DetectorError, match=r"AP 0\.3000 → 0\.2980, allowed are ±0\.001; nothing was written$"
     ):
-        export(network, "pt2", tmp_path / "a", labelled=labelled(0.3, 0.298, []))
+        export_model(network, "pt2", tmp_path / "a", evaluation=evaluation(0.3, 0.298, []))
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +163,7 @@ def test_an_interrupted_export_of_two_files(
 
     monkeypatch.setattr("detector.export.run.prove", stop)
     with pytest.raises(KeyboardInterrupt):
-        export(network, "openvino", tmp_path / "a" / "model", options=Options(opset=17))
+        export_model(network, "openvino", tmp_path / "a" / "model", options=Options(opset=17))
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
 
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from detector.cli import run_tool
-from detector.cli.export import prepared
-from detector.export import Options, export
 from detector.export.formats import FORMATS
-from detector.export.proof.comparison import as_taken, compare, compare_final
+from detector.export.options import Options
+from detector.export.proof.comparison import as_taken, compare, compare_after_nms
 from detector.export.proof.verify import eager
+from detector.export.request import prepared
+from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build
 from detector.runtime.backends.precision import tolerance_of
@@ -61,13 +62,22 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
     images = shared / "data" / "coco128" / "images" / "val2017"
     sizes = CONFIGURATIONS[cfg]
     with_real_statistics(model, real_batches(model, images, sizes[0]))
-    report = export(model, form, tmp_path / "m", size_hw=sizes[0], options=Options(dynamic=True))
+    report = export_model(
+        model, form, tmp_path / "m", size_hw=sizes[0], options=Options(dynamic=True)
+    )
     backend = FORMATS[form].open(report.path)
     for size_hw in sizes:
         batches = real_batches(model, images, size_hw)
         taken = as_taken(batches, backend.batch_size)
         found = compare(eager(model), backend, taken, "detect")
-        final = compare_final(eager(model), backend, batches, FP32)
+        final = compare_after_nms(
+            eager(model),
+            backend,
+            backend.postprocess,
+            backend.eval_nms,
+            as_taken(batches, backend.batch_size),
+            FP32,
+        )
         print(cfg, form, size_hw, found.described(), "; final", final.described())
         assert found.boxes_px <= BOX_PX
         assert found.scores <= SCORE
@@ -80,9 +90,9 @@ def test_yolov5n_has_one_ap_in_every_format(form: str, shared: Path, tmp_path: P
     words = ["--weights", shared / "weights" / "yolov5n_coco.pt", "--format", form]
     words += ["--data", "coco128", "--data-root", shared / "data" / "coco128"]
     words += ["--source", shared / "data" / "coco128" / "images" / "val2017"]
-    words += ["--output", tmp_path / "m", "--json", tmp_path / "figures.json"]
+    words += ["--output", tmp_path / "m", "--json", tmp_path / "metrics.json"]
     assert run_tool("export", [str(word) for word in words]) == 0
-    certificate = json.loads((tmp_path / "figures.json").read_text())["certificate"]
+    certificate = json.loads((tmp_path / "metrics.json").read_text())["certificate"]
     print(form, certificate)
     assert certificate["measured"]["before"]["AP"] == pytest.approx(0.3353, abs=0.001)
     assert certificate["measured"]["after"]["AP"] == pytest.approx(0.3353, abs=0.001)

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from detector import __version__
-from detector.export import ExportReport, export, program
+from detector.export import program
 from detector.export.formats import FORMATS
 from detector.export.options import Options, Save
 from detector.export.pt2.backend import Pt2Backend
+from detector.export.run import ExportReport, export_model
 from detector.layers.conv import Conv
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Backend
@@ -97,13 +98,13 @@ def test_the_file_says_what_it_is(exported: ExportReport):
 
 def test_the_report(exported: ExportReport):
     assert exported.fusing.fused_blocks == 10
-    figures = exported.to_dict()
-    assert 0 < figures["max_abs_diff"] < 1e-2
-    assert figures["path"] == str(exported.path)
-    assert figures["ms_before"] > 0 < figures["ms_after"]
+    metrics = exported.to_dict()
+    assert 0 < metrics["max_abs_diff"] < 1e-2
+    assert metrics["path"] == str(exported.path)
+    assert metrics["ms_before"] > 0 < metrics["ms_after"]
     # One random batch of the size, split for a file of batch 1; two more where sizes are open.
     expected = 2 + 2 + 3 if is_dynamic(exported) else 1 + 3
-    assert figures["images"] == expected
+    assert metrics["images"] == expected
     assert len(exported.lines()) == 3
 
 
@@ -146,7 +147,7 @@ def test_the_suffix(given: str, form: str, expected: str):
 
 
 def test_another_input_size(network: Detector, tmp_path: Path, rng: np.random.Generator):
-    report = export(network, "pt2", tmp_path / "a", size_hw=(32, 96))
+    report = export_model(network, "pt2", tmp_path / "a", size_hw=(32, 96))
     backend = Pt2Backend(report.path)
     assert backend.preprocess.size_hw == (32, 96)
     assert max(differences(network, backend, rng.random((1, 3, 32, 96), np.float32))) <= 1e-5
@@ -154,14 +155,14 @@ def test_another_input_size(network: Detector, tmp_path: Path, rng: np.random.Ge
 
 def test_sizes_are_checked_before_anything_is_done(network: Detector, tmp_path: Path):
     with pytest.raises(DetectorError, match="input size 62×64 is not a multiple of the network's"):
-        export(network, "onnx", tmp_path / "a", size_hw=(62, 64))
+        export_model(network, "onnx", tmp_path / "a", size_hw=(62, 64))
     with pytest.raises(
         DetectorError, match=r"have shape \(1, 3, 32, 32\), expected \(b, 3, 64, 64\)"
     ):
-        export(network, "onnx", tmp_path / "a", [torch.zeros(1, 3, 32, 32)])
+        export_model(network, "onnx", tmp_path / "a", [torch.zeros(1, 3, 32, 32)])
     images = [torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 30, 32)]
     with pytest.raises(DetectorError, match="input size 30×32 is not a multiple of the network's"):
-        export(network, "onnx", tmp_path / "a", images, options=Options(dynamic=True))
+        export_model(network, "onnx", tmp_path / "a", images, options=Options(dynamic=True))
     assert not list(tmp_path.iterdir())
 
 
@@ -179,7 +180,7 @@ def test_a_program_that_is_wrong_leaves_no_file(
     old = tmp_path / "a.pt2"
     old.write_bytes(b"old")
     with pytest.raises(DetectorError, match=r"scores by 1\.00e-03, .*; nothing was written$"):
-        export(network, "pt2", tmp_path / "a")
+        export_model(network, "pt2", tmp_path / "a")
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -197,7 +198,7 @@ def test_a_fuse_that_is_wrong_leaves_no_file(
 
     monkeypatch.setattr(Conv, "fuse", wrong)
     with pytest.raises(DetectorError, match="block 'rows"):
-        export(network, "pt2", tmp_path / "a")
+        export_model(network, "pt2", tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 
@@ -220,7 +221,7 @@ def test_a_file_with_other_weights_is_not_left(
         changed.head.m[0].bias[4] += 0.1
     # The largest score is about 8e-5; 10 % of it are more than 1e-4 of it + 1e-6.
     with pytest.raises(DetectorError, match="the exported file differs from the network: scores"):
-        export(changed, "onnx", tmp_path / "a")
+        export_model(changed, "onnx", tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 
@@ -250,6 +251,6 @@ def test_a_network_that_cannot_be_traced(network: Detector, tmp_path: Path):
     model = copy.deepcopy(network)
     model.rows[2] = torch.nn.Sequential(model.rows[2], Data())
     with pytest.raises(DetectorError, match="^the network cannot be traced: ") as caught:
-        export(model, "pt2", tmp_path / "a")
+        export_model(model, "pt2", tmp_path / "a")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.export import Options, export
 from detector.export.formats import FORMATS
+from detector.export.options import Options
+from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy
 from detector.model.detector import Detector, build_model_file
@@ -49,10 +50,10 @@ def test_deploy(ssd: Detector):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path, rng):
-    report = export(ssd, form, tmp_path / "ssd", options=Options(dynamic=True))
+    report = export_model(ssd, form, tmp_path / "ssd", options=Options(dynamic=True))
     backend = open_backend(report.path)
     assert backend.preprocess == ssd.preprocess
-    assert backend.measuring == ssd.measuring
+    assert backend.eval_nms == ssd.eval_nms
     assert (backend.batch_size, backend.dynamic_size) == (None, False)
     image = rng.integers(0, 255, (50, 120, 3)).astype(np.uint8)
     (expected,), (found,) = Predictor(ssd)(image), Predictor(report.path)(image)
@@ -68,7 +69,7 @@ def test_the_file_gives_the_same_boxes(ssd: Detector, form: str, tmp_path: Path,
 def test_another_size(ssd: Detector, tmp_path: Path):
     message = "^input size 64×64: the network takes 68×68 only, its default boxes are made for it$"
     with pytest.raises(DetectorError, match=message):
-        export(ssd, "onnx", tmp_path / "ssd", size_hw=(64, 64))
+        export_model(ssd, "onnx", tmp_path / "ssd", size_hw=(64, 64))
     with pytest.raises(DetectorError, match=message):
         open_backend(ssd, RuntimeSettings(imgsz=64))
     assert list(tmp_path.iterdir()) == []

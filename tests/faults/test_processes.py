@@ -1,4 +1,4 @@
-"""``torchrun`` with two processes beside one: equal weights, figures, events; one that dies."""
+"""``torchrun`` with two processes beside one: equal weights, metrics, events; one that dies."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_two_train_as_one(words, start, tmp_path: Path, nominal_batch: str):
 def test_two_measure_as_one(start, finder: Path, finder_data: Path, tmp_path: Path):
     found = {}
     for name, launcher in (("alone", ()), ("both", TORCHRUN)):
-        files = [str(tmp_path / f"{name}.{what}") for what in ("figures", "predictions")]
+        files = [str(tmp_path / f"{name}.{what}") for what in ("metrics", "predictions")]
         words = ("--weights", str(finder), "--data", str(finder_data), "--device", "cpu")
         process = start(
             *launcher, "tools/val.py", *words, "--json", files[0], "--save-predictions", files[1]
@@ -179,11 +179,11 @@ def test_unused_weights_are_named():
 def test_the_others_are_quiet(finder: Path, finder_images: Path, monkeypatch, capsys):
     """Of several processes the main one prints; an error says whose it is."""
     monkeypatch.setenv("RANK", "1")
-    figures = finder_images.parent / "figures.json"
-    words = ["--cfg", "cfg/yolov5n.yaml", "--json", str(figures)]
+    metrics = finder_images.parent / "metrics.json"
+    words = ["--cfg", "cfg/yolov5n.yaml", "--json", str(metrics)]
     assert run_tool("info", words) == 0
     assert capsys.readouterr().out == ""
-    assert not figures.exists()
+    assert not metrics.exists()
     assert run_tool("info", ["--cfg", "yolo5n"]) == 2
     message = "error: process 1: yolo5n: no such file; did you mean 'yolov5n'?\n"
     assert capsys.readouterr().err == message

@@ -1,4 +1,4 @@
-"""Parameters, multiply-adds and memory, against the published figures and by hand."""
+"""Parameters, multiply-adds and memory, against the published metrics and by hand."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_deployed_blocks_keep_one_map() -> None:
 
 @pytest.mark.parametrize(("shortcut", "maps"), [(False, 1), (True, 2)])
 def test_a_residual_block_keeps_twice_its_input(shortcut: bool, maps: int) -> None:
-    """RepVGG's paper, figure 3."""
+    """RepVGG's paper, metric 3."""
     model = build_text(f"""
 nc: 1
 imgsz: 32

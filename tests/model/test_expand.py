@@ -11,7 +11,7 @@ from detector.model.detector import Definition, Detector, build, rebuild
 from detector.model.model_file import check_model_file, read_model_file
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
-from detector.weights.checkpoint import load, read_card, save_weights
+from detector.weights.checkpoint import load, read_metadata, save_weights
 
 FAMILY = """
 activation: ReLU
@@ -131,7 +131,7 @@ def test_weights_need_no_family_file(naming: Path, tmp_path: Path, then: str) ->
         (tmp_path / "family.yaml").write_text("backbone: 0")
     found = load(tmp_path / "a.safetensors")
     assert found.definition == model.definition
-    assert read_card(tmp_path / "a.safetensors").variant == "two"
+    assert read_metadata(tmp_path / "a.safetensors").variant == "two"
     images = torch.rand(1, 3, 64, 96)
     for a, b in zip(found(images), model(images), strict=True):
         assert torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""Suppression by torchvision equals the one in numpy, to the last bit."""
+"""NmsMethod by torchvision equals the one in numpy, to the last bit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_candidates_of_each_class_by_hand():
         classes=st.sampled_from([None, (0,), (0, 2)]),
         candidates=st.sampled_from([1, 50, 30_000]),
         class_agnostic=st.booleans(),
-        suppression=st.sampled_from(["nms", "nms", "soft-gaussian", "fusion"]),
+        nms_method=st.sampled_from(["nms", "nms", "soft-gaussian", "fusion"]),
         class_candidates=st.sampled_from([None, 1, 10, 400]),
     ),
 )

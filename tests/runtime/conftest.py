@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
@@ -24,7 +24,7 @@ BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [40, 8, 60, 24]], np.float32)
 # (3, 2) scores of an image of brightness 1; the network multiplies them with the brightness.
 SCORES = np.array([[0.9, 0.1], [0.8, 0.1], [0.2, 0.7]], np.float32)
 
-CARD = ModelCard(names=NAMES, preprocess=Preprocess(size_hw=SIZE_HW), version="1.0")
+CARD = ModelMetadata(names=NAMES, preprocess=Preprocess(size_hw=SIZE_HW), version="1.0")
 
 
 def grey(level: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:

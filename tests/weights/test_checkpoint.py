@@ -21,7 +21,7 @@ from detector.weights.checkpoint import (
     MAX_HEADER_BYTES,
     load,
     load_training_state,
-    read_card,
+    read_metadata,
     read_state,
     save_training_state,
     save_weights,
@@ -72,7 +72,7 @@ def equal(a: Detector, b: Detector) -> bool:
 def test_what_is_saved_comes_back(model: Detector, tmp_path: Path):
     model.preprocess = Preprocess(size_hw=(96, 128), mode="stretch", mean_rgb=(1, 2, 3))
     path = tmp_path / "best.safetensors"
-    save_weights(path, model, {"epoch": 7, "figures": {"AP": 0.5}})
+    save_weights(path, model, {"epoch": 7, "metrics": {"AP": 0.5}})
     found = load(path)
     assert equal(found, model)
     assert found.definition == model.definition
@@ -83,9 +83,9 @@ def test_what_is_saved_comes_back(model: Detector, tmp_path: Path):
     images = torch.rand(1, 3, 32, 64)
     for a, b in zip(found(images), model.eval()(images), strict=True):
         assert torch.equal(a, b)
-    card = read_card(path)
+    card = read_metadata(path)
     assert (card.version, card.task, card.variant) == (__version__, "detect", "narrow")
-    assert card.training == {"epoch": 7, "figures": {"AP": 0.5}}
+    assert card.training == {"epoch": 7, "metrics": {"AP": 0.5}}
 
 
 def test_saving_leaves_the_network_as_it_is_and_writes_float32(tmp_path: Path):
@@ -105,7 +105,7 @@ def test_a_deployed_network(model: Detector, tmp_path: Path):
     found = load(tmp_path / "a.safetensors")
     assert found.deployed
     assert equal(found, fused)
-    assert read_card(tmp_path / "a.safetensors").deployed
+    assert read_metadata(tmp_path / "a.safetensors").deployed
 
 
 def test_anchors_that_were_fitted_need_no_second_fitting(tmp_path: Path):

@@ -15,7 +15,7 @@ from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import class_number
 from detector.data.formats.problems import Problem
 from detector.data.formats.rows import (
-    LabelledImage,
+    AnnotatedImage,
     LabelRow,
     Labels,
     SizeHW,
@@ -27,7 +27,7 @@ from detector.data.formats.rows import (
 from detector.utils.errors import nearest, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
 
-Found = tuple[list[LabelledImage], list[Problem]]
+Found = tuple[list[AnnotatedImage], list[Problem]]
 
 
 def images_in_folders(folder: Path, names: Sequence[str]) -> Found:
@@ -64,7 +64,7 @@ def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Found
         folder: where images are that do not lie beside the list.
         names: class names.
     """
-    images: list[LabelledImage] = []
+    images: list[AnnotatedImage] = []
     problems: list[Problem] = []
     for line, text, label in _rows(list_file):
         class_id = _class_number(label, names)
@@ -135,8 +135,8 @@ def _rows(list_file: Path) -> Iterator[tuple[int, str, str]]:
 
 def _labelled(
     path: Path, number: int, file: Path, class_id: int, line: int | None = None
-) -> LabelledImage:
-    return LabelledImage(path, number, partial(_whole_image, file, class_id, line))
+) -> AnnotatedImage:
+    return AnnotatedImage(path, number, partial(_whole_image, file, class_id, line))
 
 
 def _whole_image(file: Path, class_id: int, line: int | None, size_hw: SizeHW) -> Labels:

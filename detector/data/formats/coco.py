@@ -13,7 +13,7 @@ from typing import Any
 
 from detector.data.formats.names import match_names
 from detector.data.formats.problems import Problem, other_size
-from detector.data.formats.rows import LabelledImage, LabelRow, Labels, SizeHW
+from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.files import read_limited
 
@@ -84,9 +84,9 @@ def _without_groups(
     ]
 
 
-def labelled_images(
+def annotated_images(
     file: CocoFile, folder: Path, names: Sequence[str]
-) -> tuple[list[LabelledImage], list[Problem]]:
+) -> tuple[list[AnnotatedImage], list[Problem]]:
     """The images of an annotation file with their rows, and problems of the file as a whole."""
     category_names = [category["name"] for category in file.categories]
     matches = match_names(category_names, names)
@@ -104,7 +104,7 @@ def labelled_images(
             what = f"{_title(annotation)}: image_id {image_id!r} is not among the images"
             problems.append(Problem(file.path, what))
     images = [
-        LabelledImage(
+        AnnotatedImage(
             folder / image["file_name"],
             image["id"],
             partial(

@@ -134,10 +134,10 @@ def _place(file: YamlFile, value: Any, root: Path, *keys: str | int) -> Split:
 def _bare_place(path: str, root: Path) -> Split:
     """What a path without a word about its format is: a list or a folder, of either task."""
     if path.endswith(".txt"):
-        is_labelled = classes.is_list(root / path)
-        return Split(class_list=path) if is_labelled else Split(list_file=path)
-    is_labelled = classes.is_folder(root / path) and not _has_yolo_labels(root / path)
-    return Split(class_folders=path) if is_labelled else Split(images=path)
+        has_labels = classes.is_list(root / path)
+        return Split(class_list=path) if has_labels else Split(list_file=path)
+    has_labels = classes.is_folder(root / path) and not _has_yolo_labels(root / path)
+    return Split(class_folders=path) if has_labels else Split(images=path)
 
 
 def _has_yolo_labels(folder: Path) -> bool:

@@ -54,7 +54,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class AnnotatedImage:
     """An image file and the way to its labels, which need the image's size."""
 
     path: Path

@@ -14,7 +14,7 @@ from detector.data.formats.folders import files_below
 from detector.data.formats.pairing import Match, Pairing, path_below
 from detector.data.formats.problems import Problem, other_size
 from detector.data.formats.rows import (
-    LabelledImage,
+    AnnotatedImage,
     LabelRow,
     Labels,
     SizeHW,
@@ -51,9 +51,9 @@ class Node:
         return None if child is None else child.text.strip()
 
 
-def labelled_images(
+def annotated_images(
     images: Sequence[Path], folder: Path, annotations: Path, names: Sequence[str]
-) -> tuple[list[LabelledImage], list[Problem]]:
+) -> tuple[list[AnnotatedImage], list[Problem]]:
     """Pair images with XML files; where it is not clear which go together, the image is a problem.
 
     Args:
@@ -77,7 +77,7 @@ def labelled_images(
             f"{images[0].stem}.xml",
             file=annotations,
         )
-    labelled: list[LabelledImage] = []
+    labelled: list[AnnotatedImage] = []
     problems: list[Problem] = []
     for number, (image, match) in enumerate(zip(images, matches, strict=True), 1):
         own = annotations / f"{path_below(folder, image)}.xml"
@@ -86,7 +86,7 @@ def labelled_images(
             problems.append(Problem(image, what, spoils_image=True))
         else:
             read = partial(read_labels, match.file or own, class_ids=class_ids)
-            labelled.append(LabelledImage(image, number, read))
+            labelled.append(AnnotatedImage(image, number, read))
     return labelled, problems
 
 

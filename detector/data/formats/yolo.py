@@ -15,7 +15,7 @@ from pathlib import Path
 from detector.data.formats.names import class_number
 from detector.data.formats.problems import Problem
 from detector.data.formats.rows import (
-    LabelledImage,
+    AnnotatedImage,
     LabelRow,
     Labels,
     SizeHW,
@@ -33,12 +33,12 @@ BOX_COLUMNS = 5
 MIN_POLYGON_COLUMNS = 7
 
 
-def labelled_images(
+def annotated_images(
     images: Sequence[Path],
     class_count: int,
     folder: Path | None = None,
     labels: Path | None = None,
-) -> list[LabelledImage]:
+) -> list[AnnotatedImage]:
     """Pair images with their label files.
 
     Args:
@@ -58,7 +58,7 @@ def labelled_images(
             file=folder or images[0].parent,
         )
     return [
-        LabelledImage(image, number, partial(read_labels, file, class_count=class_count))
+        AnnotatedImage(image, number, partial(read_labels, file, class_count=class_count))
         for number, (image, file) in enumerate(zip(images, files, strict=True), 1)
     ]
 

@@ -10,11 +10,11 @@ import torch
 from torch.export import ExportedProgram
 
 from detector.export.onnx.fp16 import store_as_fp16
-from detector.export.onnx.nms import NETWORK_OUTPUTS, with_suppression
+from detector.export.onnx.nms import NETWORK_OUTPUTS, with_nms
 from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
 from detector.export.program import quiet
-from detector.runtime.backends.backend import OUTPUTS, ModelCard
+from detector.runtime.backends.backend import OUTPUTS, ModelMetadata
 from detector.runtime.backends.exported import INPUT
 from detector.runtime.backends.seal import seal
 from detector.utils.errors import DetectorError, one_line
@@ -24,7 +24,7 @@ MAX_BYTES = (1 << 31) - 1
 """Of a file of the format (protocol buffers)."""
 
 
-def convert_onnx(program: ExportedProgram, card: ModelCard, options: Options) -> Save:
+def convert_onnx(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
     """Convert a traced program to an ONNX file.
 
     Raises:
@@ -42,7 +42,7 @@ def convert_onnx(program: ExportedProgram, card: ModelCard, options: Options) ->
     return save
 
 
-def onnx_model(program: ExportedProgram, card: ModelCard, options: Options) -> Any:
+def onnx_model(program: ExportedProgram, card: ModelMetadata, options: Options) -> Any:
     """A traced program as an onnx.ModelProto.
 
     Raises:
@@ -58,7 +58,7 @@ def onnx_model(program: ExportedProgram, card: ModelCard, options: Options) -> A
         ) from error
     proto = _exported(program, card, options.opset)
     if options.nms is not None:
-        proto = with_suppression(proto, options.nms, len(card.names))
+        proto = with_nms(proto, options.nms, len(card.names))
     if options.precision == "fp16":
         store_as_fp16(proto)
     _tidy(proto, card)
@@ -68,7 +68,7 @@ def onnx_model(program: ExportedProgram, card: ModelCard, options: Options) -> A
     return proto
 
 
-def _exported(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
+def _exported(program: ExportedProgram, card: ModelMetadata, opset: int) -> Any:
     outputs = OUTPUTS[card.task] if card.nms is None else NETWORK_OUTPUTS
     try:
         with quiet():
@@ -91,7 +91,7 @@ def _exported(program: ExportedProgram, card: ModelCard, opset: int) -> Any:
     return proto
 
 
-def _tidy(proto: Any, card: ModelCard) -> None:
+def _tidy(proto: Any, card: ModelMetadata) -> None:
     """Name the open dimensions, take out where the source code lay."""
     graph = proto.graph
     _name_dimensions(graph.input[0], ("batch", "", "height", "width"))

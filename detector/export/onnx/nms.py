@@ -1,4 +1,4 @@
-"""Suppression inside an ONNX file, by the rule that ``detector.runtime.nms.nms`` states.
+"""NmsMethod inside an ONNX file, by the rule that ``detector.runtime.nms.nms`` states.
 
 ONNX's NonMaxSuppression computes the IoU as torchvision does and keeps a box whose IoU equals the
 threshold, so the boxes are the same. It gives one list of (image, class, box) for all images. Here
@@ -17,7 +17,7 @@ from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
 
 NETWORK_OUTPUTS = ("network_boxes", "network_scores")
-"""What the network's own outputs are called in a file with suppression."""
+"""What the network's own outputs are called in a file with NMS."""
 
 _HEAD = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
@@ -56,7 +56,7 @@ _BEST_OF_MANY = """
   best_classes = Mod(places, classes)
 """
 
-_SUPPRESS = """
+_GREEDY = """
   selected = NonMaxSuppression(boxes, by_group, limit, iou, below_confidence)
   index = Gather<axis = 1>(selected, columns)
   selected_scores = GatherND(candidate_scores, index)
@@ -80,8 +80,8 @@ _TAIL = """
 """
 
 
-def with_suppression(proto: Any, settings: NmsSettings, classes: int) -> Any:
-    """Append suppression to a network.
+def with_nms(proto: Any, settings: NmsSettings, classes: int) -> Any:
+    """Append NMS to a network.
 
     Args:
         proto: an onnx.ModelProto whose outputs are ``NETWORK_OUTPUTS``.
@@ -116,14 +116,14 @@ def with_suppression(proto: Any, settings: NmsSettings, classes: int) -> Any:
 
 
 def _text(settings: NmsSettings, opset: int, ir_version: int) -> str:
-    if settings.suppression != "nms":
-        raise DetectorError(f"a file's suppression is 'nms', found {settings.suppression!r}")
+    if settings.nms_method != "nms":
+        raise DetectorError(f"a file's NMS method is 'nms', found {settings.nms_method!r}")
     if settings.multi_label and settings.class_agnostic:
-        raise DetectorError("a file's suppression is of one label a box, or within each class")
+        raise DetectorError("a file's NMS is of one label a box, or within each class")
     if settings.multi_label:
-        parts = [_HEAD, _MANY_LABELS, _SUPPRESS, _BEST_OF_MANY, _TAIL]
+        parts = [_HEAD, _MANY_LABELS, _GREEDY, _BEST_OF_MANY, _TAIL]
     else:
-        parts = [_HEAD, _ONE_LABEL, _SUPPRESS, _BEST, _TAIL]
+        parts = [_HEAD, _ONE_LABEL, _GREEDY, _BEST, _TAIL]
     groups = _OF_ANY_CLASS if settings.class_agnostic else _OF_ONE_CLASS
     return "".join(parts).format(ir_version=ir_version, opset=opset, groups=groups.strip())
 

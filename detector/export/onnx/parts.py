@@ -1,7 +1,7 @@
-"""An ONNX file with suppression, taken apart again: what its network gives never leaves it whole.
+"""An ONNX file with NMS, taken apart again: what its network gives never leaves it whole.
 
-Suppression drops nearly all of what a network computes, and of one that is not trained all of it.
-So the file's own network and its own suppression are also compared each by itself.
+NmsMethod drops nearly all of what a network computes, and of one that is not trained all of it.
+So the file's own network and its own NMS are also compared each by itself.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from detector.export.onnx.nms import NETWORK_OUTPUTS
 from detector.export.proof.comparison import Run
 from detector.export.proof.nms_check import Parts
-from detector.runtime.backends.backend import SUPPRESSED, Arrays
+from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS, Arrays
 from detector.runtime.backends.exported import INPUT
 from detector.runtime.backends.onnx import open_session
 
 
 def onnx_parts(path: Path) -> Parts:
-    """Both parts of a file that :func:`detector.export.onnx.nms.with_suppression` made."""
+    """Both parts of a file that :func:`detector.export.onnx.nms.with_nms` made."""
     import onnx
     from onnx import TensorProto, helper, utils
 
@@ -37,7 +37,7 @@ def onnx_parts(path: Path) -> Parts:
 
     return Parts(
         network=part([INPUT], NETWORK_OUTPUTS),
-        suppression=part(NETWORK_OUTPUTS, list(SUPPRESSED)),
+        nms=part(NETWORK_OUTPUTS, list(OUTPUTS_AFTER_NMS)),
     )
 
 

@@ -7,11 +7,16 @@ import json
 import platform
 from collections.abc import Iterable
 
-from detector.export.proof.comparison import Comparison, FinalComparison
+from detector.export.proof.comparison import Comparison, ComparisonAfterNms
 from detector.export.proof.proof import Candidate, Proof
 from detector.model import deploy
 from detector.model.detector import Detector
-from detector.runtime.backends.certificate import Certificate, Difference, FinalDifference, Fusing
+from detector.runtime.backends.certificate import (
+    Certificate,
+    Difference,
+    DifferenceAfterNms,
+    Fusing,
+)
 from detector.settings import PrecisionName
 from detector.utils.system import installed_versions
 
@@ -39,8 +44,8 @@ def certify(
         weights_sha256=weights_sha256(candidate.original),
         fusing=_fusing(candidate.fusing),
         exported=_difference(findings.exported),
-        whole=_difference(findings.whole),
-        final=_final(findings.final),
+        before_nms=_difference(findings.before_nms),
+        after_nms=_after_nms(findings.after_nms),
         images=findings.images,
         precision=precision,
         measured=proof.measured,
@@ -65,10 +70,10 @@ def _difference(found: Comparison) -> Difference:
     return Difference(boxes_px=found.boxes_px, scores=found.scores)
 
 
-def _final(found: FinalComparison | None) -> FinalDifference | None:
+def _after_nms(found: ComparisonAfterNms | None) -> DifferenceAfterNms | None:
     if found is None:
         return None
-    return FinalDifference(
+    return DifferenceAfterNms(
         boxes_px=found.boxes_px,
         scores=found.scores,
         boxes=found.boxes,

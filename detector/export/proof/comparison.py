@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import OUTPUTS
+from detector.runtime.backends.backend import OUTPUTS, KeptBoxes
 from detector.runtime.backends.backend import Arrays as Outputs
-from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
-from detector.settings import TaskName
+from detector.settings import NmsSettings, TaskName
 from detector.utils.errors import DetectorError
 
 Images = NDArray[np.float32]
 Run = Callable[..., Outputs]
 """What computes: arrays, of a whole network normalised images (b, 3, h, w), → its outputs."""
 
+Postprocess = Callable[[Outputs, NmsSettings], KeptBoxes]
+"""One image's outputs, and the settings → its boxes after NMS."""
 
 SCORE_ROUNDING = 1e-6
 """Of runtimes whose sigmoid is an approximation, exact to about 1e-7."""
@@ -129,7 +130,7 @@ def _worse(a: float, b: float) -> float:
 
 
 @dataclass(frozen=True)
-class FinalComparison:
+class ComparisonAfterNms:
     """How far a file's boxes lie from the network's, after suppression.
 
     Attributes:
@@ -153,42 +154,56 @@ class FinalComparison:
             f"{self.unmatched} without counterpart"
         )
 
+    @property
+    def unmatched_share(self) -> float:
+        """Fraction of the boxes of both that have no counterpart."""
+        return self.unmatched / max(self.total, 1)
+
     def check(self, tolerance: Tolerance) -> None:
         """Raise where too many boxes have no counterpart."""
-        if self.unmatched > tolerance.unmatched * self.total:
+        if self.unmatched_share > tolerance.unmatched:
             raise DetectorError(
                 f"the exported file differs from the network: {self.unmatched} of {self.total} "
-                f"boxes after suppression have no counterpart, allowed are "
+                f"boxes after NMS have no counterpart, allowed are "
                 f"{tolerance.unmatched:.0%}; nothing was written"
             )
 
 
-def compare_final(
+def compare_after_nms(
     reference: Run,
-    backend: ExportedBackend,
+    run: Run,
+    postprocess: Postprocess,
+    settings: NmsSettings,
     batches: Sequence[Images],
     tolerance: Tolerance,
-) -> FinalComparison:
-    """Compare the boxes that suppression leaves of either, with the file's own thresholds.
+) -> ComparisonAfterNms:
+    """Compare the boxes that NMS leaves of what two forms of a network give.
 
     Two boxes are counterparts if they have the same class and differ by no more than the tolerance:
-    suppression compares numbers, so that the last digit of one may decide about another box.
+    NMS compares numbers, so that the last digit of one may decide about another box.
+
+    Args:
+        reference: gives boxes and scores before NMS.
+        run: what is compared with it.
+        postprocess: makes boxes after NMS of one image's part of what ``run`` gives.
+        settings: of NMS.
+        batches: normalised images, as both take them.
+        tolerance: of boxes and scores.
     """
-    settings = backend.measuring
     boxes_px = scores = 0.0
     count = unmatched = total = 0
-    for images in as_taken(batches, backend.batch_size):
-        expected, found = reference(images), backend(images)
+    for images in batches:
+        expected, found = reference(images), run(images)
         for index in range(len(images)):
             ours = nms(expected[0][index], expected[1][index], settings)
-            its = backend.postprocess(tuple(part[index] for part in found), settings)
+            its = postprocess(tuple(part[index] for part in found), settings)
             pairs, distance, difference = _counterparts(ours, its, tolerance)
             boxes_px = max(boxes_px, float(distance[pairs].max(initial=0)))
             scores = max(scores, float(difference[pairs].max(initial=0)))
             unmatched += int((~pairs.any(1)).sum() + (~pairs.any(0)).sum())
             count += len(ours[1])
             total += len(ours[1]) + len(its[1])
-    return FinalComparison(boxes_px, scores, count, unmatched, total)
+    return ComparisonAfterNms(boxes_px, scores, count, unmatched, total)
 
 
 def _counterparts(

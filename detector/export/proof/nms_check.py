@@ -1,4 +1,4 @@
-"""A file's suppression compared with ours, by itself.
+"""A file's NMS compared with ours, by itself.
 
 What a network finds in a few images may be next to nothing, and then the suppression behind it has
 nothing to do. So boxes are drawn for it: groups that overlap about as much as the threshold asks.
@@ -34,15 +34,15 @@ class Parts:
 
     Attributes:
         network: (b, 3, h, w) images → what stands before the suppression.
-        suppression: boxes_xyxy (b, n, 4), scores (b, n, classes) → what the file gives.
+        nms: boxes_xyxy (b, n, 4), scores (b, n, classes) → what the file gives.
     """
 
     network: Run
-    suppression: Run
+    nms: Run
 
 
-def check_suppression(parts: Parts, settings: NmsSettings, images: Images) -> None:
-    """Compare a file's suppression with ours on drawn boxes, as many as the network gives.
+def check_nms(parts: Parts, settings: NmsSettings, images: Images) -> None:
+    """Compare a file's NMS with ours on drawn boxes, as many as the network gives.
 
     Once on so few groups that all that is left is kept, once on many.
 
@@ -58,14 +58,14 @@ def check_suppression(parts: Parts, settings: NmsSettings, images: Images) -> No
             for _ in range(batch)
         ]
         boxes_xyxy, scores = (np.stack(part) for part in zip(*drawn, strict=True))
-        found = parts.suppression(boxes_xyxy, scores)
+        found = parts.nms(boxes_xyxy, scores)
         for index in range(batch):
             ours: Outputs = nms(boxes_xyxy[index], scores[index], settings)
             rows = [part[index] for part in found]
             its: Outputs = kept_by_file(rows[0], rows[1], rows[2], settings)
             if not all(map(np.array_equal, ours, its)):
                 raise DetectorError(
-                    f"the exported file's suppression keeps {len(its[1])} drawn boxes, "
+                    f"the exported file's NMS keeps {len(its[1])} drawn boxes, "
                     f"detector.runtime.nms.nms other {len(ours[1])}; nothing was written"
                 )
 

@@ -24,7 +24,7 @@ from detector.utils.errors import DetectorError
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class EvaluationImages:
     """What AP, or accuracy, is measured on.
 
     Attributes:
@@ -98,7 +98,7 @@ def prove(
     backend: ExportedBackend,
     parts: Parts | None,
     precision: PrecisionName,
-    labelled: LabelledImages | None,
+    evaluation: EvaluationImages | None,
 ) -> Proof:
     """Compare a file with the network that it came from.
 
@@ -107,7 +107,7 @@ def prove(
         backend: runs the file.
         parts: of a file that holds the suppression.
         precision: of its weights.
-        labelled: images to measure on.
+        evaluation: images to measure on.
 
     Raises:
         DetectorError: a difference is past its tolerance.
@@ -118,7 +118,7 @@ def prove(
         size_hw, backend.stride, backend.batch_size, backend.dynamic_size
     )
     batches += [np.ascontiguousarray(batch.numpy()) for batch in candidate.images]
-    findings = verify.find_differences(
+    findings = verify.compare_outputs(
         candidate.original,
         candidate.fused,
         backend,
@@ -127,8 +127,8 @@ def prove(
         tolerance,
     )
     measured = None
-    if labelled is not None:
-        measured = _measure(candidate.original, backend, tolerance.metric, labelled)
+    if evaluation is not None:
+        measured = _measure(candidate.original, backend, tolerance.metric, evaluation)
     runs = (verify.eager(candidate.original), backend)
     ms_before, ms_after = verify.milliseconds(runs, size_hw)
     images = batches[0][: backend.batch_size]
@@ -136,17 +136,17 @@ def prove(
 
 
 def _measure(
-    original: Detector, backend: ExportedBackend, allowed: float, labelled: LabelledImages
+    original: Detector, backend: ExportedBackend, allowed: float, evaluation: EvaluationImages
 ) -> Measured:
     """Measure before and after; the main metric may move by what is allowed."""
-    settings = backend.measuring
+    settings = backend.eval_nms
     eager = TorchBackend(copy.deepcopy(original), preprocess=backend.preprocess)
     measured = Measured(
-        data=labelled.data,
-        split=labelled.split,
-        images=labelled.images,
-        before=labelled.measure(eager, settings),
-        after=labelled.measure(backend, settings),
+        data=evaluation.data,
+        split=evaluation.split,
+        images=evaluation.images,
+        before=evaluation.measure(eager, settings),
+        after=evaluation.measure(backend, settings),
     )
     name, before, after = measured.main
     if not abs(after - before) <= allowed:

@@ -26,7 +26,7 @@ from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, shown
 
 MAX_JSON_BYTES = 1 << 26
-MAX_CARD_BYTES = 1 << 24
+MAX_METADATA_BYTES = 1 << 24
 
 CARD = "extra/detector"
 GRAPH = "models/model.json"
@@ -118,7 +118,7 @@ def _part(archive: Archive, name: str) -> bytes:
     if name in FORMAT:
         return archive.read(name, 64)
     if name == CARD:
-        return archive.read(name, MAX_CARD_BYTES)
+        return archive.read(name, MAX_METADATA_BYTES)
     if name == EXAMPLE:
         return b""  # a pickle; the program runs without
     if name == GRAPH:

@@ -16,14 +16,14 @@ from detector.export.options import Options, Save
 from detector.export.program import quiet
 from detector.export.pt2.archive import clean
 from detector.model.torch_backend import nms
-from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
 
 
-def convert_pt2(program: ExportedProgram, card: ModelCard, options: Options) -> Save:
+def convert_pt2(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
     """Write a traced program, without example inputs and traces of the source code.
 
     Raises:
@@ -64,7 +64,7 @@ class Pt2Backend(ExportedBackend):
         check_seal(path)
         content, card_text = clean(path)
         metadata = {METADATA_KEY: card_text} if card_text else {}
-        card = ModelCard.from_metadata(metadata, path)
+        card = ModelMetadata.from_metadata(metadata, path)
         self.device = torch.device(device)
         try:
             program = _load(content, self.device)
@@ -89,7 +89,7 @@ class Pt2Backend(ExportedBackend):
             shape = "×".join(map(str, images.shape))
             raise self.error(f"does not run on input of {shape}: {one_line(error)}") from error
 
-    def suppress(
+    def apply_nms(
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
     ) -> KeptBoxes:
         """Apply NMS by torchvision, which is here already."""

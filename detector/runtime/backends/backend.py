@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 import pydantic
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector import __version__
 from detector.runtime.backends.certificate import Certificate, with_precision
-from detector.settings import MEASURING, NmsSettings, PrecisionName, TaskName
+from detector.settings import EVAL_NMS, NmsSettings, PrecisionName, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, explain
@@ -34,7 +34,7 @@ OUTPUTS: dict[TaskName, dict[str, tuple[str, ...]]] = {
 }
 """By task the outputs' names with those of their dimensions."""
 
-SUPPRESSED = {
+OUTPUTS_AFTER_NMS = {
     "boxes_xyxy": ("batch", "detections", ""),
     "scores": ("batch", "detections"),
     "class_ids": ("batch", "detections"),
@@ -61,7 +61,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def measuring(self) -> NmsSettings:
+    def eval_nms(self) -> NmsSettings:
         """Thresholds to measure AP with."""
         ...
 
@@ -98,14 +98,14 @@ class Backend(Protocol):
         ...
 
 
-class ModelCard(Strict):
+class ModelMetadata(Strict):
     """What an exported file says about itself: enough to use it without its model file.
 
     Attributes:
         names: of the classes.
         preprocess: how an image becomes the network's input.
         version: of this product, which wrote the file.
-        measuring: thresholds to measure AP with.
+        eval_nms: thresholds to measure AP with.
         stride: the largest one, pixels.
         task: what the file gives.
         nms: the suppression that the file holds, if it does.
@@ -113,10 +113,12 @@ class ModelCard(Strict):
         certificate: what was measured when it was written.
     """
 
+    earlier_names: ClassVar[Mapping[str, str]] = {"measuring": "eval_nms"}
+
     names: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
     preprocess: Preprocess
     version: str
-    measuring: NmsSettings = MEASURING
+    eval_nms: NmsSettings = EVAL_NMS
     stride: Annotated[int, pydantic.Field(ge=1)] = 1
     task: TaskName = "detect"
     nms: NmsSettings | None = None
@@ -135,7 +137,7 @@ class ModelCard(Strict):
         return {**fields, "precision": certificate["precision"], "certificate": certificate}
 
     @pydantic.model_validator(mode="after")
-    def _one_precision(self) -> ModelCard:
+    def _one_precision(self) -> ModelMetadata:
         if self.certificate is not None and self.certificate.precision != self.precision:
             raise ValueError(
                 f"precision is {self.precision}, its certificate's is {self.certificate.precision}"
@@ -145,14 +147,14 @@ class ModelCard(Strict):
     @property
     def outputs(self) -> dict[str, tuple[str, ...]]:
         """The file's outputs, with the names of their dimensions."""
-        return OUTPUTS[self.task] if self.nms is None else SUPPRESSED
+        return OUTPUTS[self.task] if self.nms is None else OUTPUTS_AFTER_NMS
 
     def to_json(self) -> str:
         """The text that stands under ``METADATA_KEY``."""
         return self.model_dump_json()
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], file: str | Path) -> ModelCard:
+    def from_metadata(cls, metadata: Mapping[str, str], file: str | Path) -> ModelMetadata:
         """Find and check the card in a file's metadata.
 
         Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 
@@ -33,12 +34,12 @@ class Difference(Strict):
     scores: float
 
 
-class FinalDifference(Difference):
-    """The same of the boxes that suppression leaves.
+class DifferenceAfterNms(Difference):
+    """Largest differences of the boxes that NMS leaves.
 
     Attributes:
         boxes: how many the network as it was trained has.
-        unmatched: how many of either have no counterpart of the same class. Suppression compares
+        unmatched: how many of either have no counterpart of the same class. NMS compares
             numbers, so the last digit may decide about a box.
     """
 
@@ -47,7 +48,7 @@ class FinalDifference(Difference):
 
 
 class Measured(Strict):
-    """Figures on labelled images, by name, the main one first."""
+    """Metrics on labelled images, by name, the main one first."""
 
     data: str
     split: str
@@ -57,7 +58,7 @@ class Measured(Strict):
 
     @property
     def main(self) -> tuple[str, float, float]:
-        """The main figure's name, and its value before and after."""
+        """The main metric's name, and its value before and after."""
         name = next(iter(self.before))
         return name, self.before[name], self.after[name]
 
@@ -68,9 +69,9 @@ class Certificate(Strict):
     Attributes:
         weights_sha256: of the tensors that were exported, as they were trained.
         fusing: train form → fused.
-        exported: fused → file, before suppression.
-        whole: train form → file, before suppression.
-        final: train form → file, after suppression; None for a classifier.
+        exported: fused → file, before NMS.
+        before_nms: train form → file, before NMS.
+        after_nms: train form → file, after NMS; None for a classifier.
         images: number of images compared, random ones and real ones.
         precision: of the file's weights, which decides the tolerances.
         measured: AP or accuracy, where data were given.
@@ -78,11 +79,13 @@ class Certificate(Strict):
         command: that wrote the file.
     """
 
+    earlier_names: ClassVar[Mapping[str, str]] = {"whole": "before_nms", "final": "after_nms"}
+
     weights_sha256: Sha256
     fusing: Fusing
     exported: Difference
-    whole: Difference
-    final: FinalDifference | None
+    before_nms: Difference
+    after_nms: DifferenceAfterNms | None
     images: int
     precision: PrecisionName = "fp32"
     measured: Measured | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelCard
+from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.outputs import checked
 from detector.runtime.nms.nms import best_first, nms
 from detector.settings import NmsSettings, TaskName
@@ -38,15 +38,19 @@ class ExportedBackend:
     """
 
     def __init__(
-        self, path: Path, card: ModelCard, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]
+        self,
+        path: Path,
+        card: ModelMetadata,
+        inputs: Mapping[str, Shape],
+        outputs: Mapping[str, Shape],
     ) -> None:
         self.path = path
         self.task: TaskName = card.task
         self.names: tuple[str, ...] = card.names
         self.preprocess: Preprocess = card.preprocess
-        self.measuring: NmsSettings = card.nms or card.measuring
+        self.eval_nms: NmsSettings = card.nms or card.eval_nms
         self.stride: int = card.stride
-        self.card = card
+        self.metadata = card
         self.output_names = tuple(card.outputs)
         self.batch_size, *size_hw = self._check_input(inputs)
         self.dynamic_size: bool = None in size_hw
@@ -61,7 +65,7 @@ class ExportedBackend:
         """
         outputs = self.run(images)
         try:
-            return checked(outputs, self.card.outputs, len(images), len(self.names))
+            return checked(outputs, self.metadata.outputs, len(images), len(self.names))
         except DetectorError as error:
             raise self.error(str(error)) from error
 
@@ -71,13 +75,13 @@ class ExportedBackend:
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
         """Apply NMS, or select from the boxes of a file that holds it; see :class:`Backend`."""
-        if self.card.nms is not None:
+        if self.metadata.nms is not None:
             boxes_xyxy, scores, class_ids = outputs
             return kept_by_file(boxes_xyxy, scores, class_ids, settings)
         boxes_xyxy, scores = outputs
-        return self.suppress(boxes_xyxy, scores, settings)
+        return self.apply_nms(boxes_xyxy, scores, settings)
 
-    def suppress(
+    def apply_nms(
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
     ) -> KeptBoxes:
         """Apply NMS to (n, 4) boxes and (n, classes) scores."""
@@ -89,7 +93,7 @@ class ExportedBackend:
         Raises:
             DetectorError: some classes are asked for, but the file lets all suppress each other.
         """
-        held = self.card.nms
+        held = self.metadata.nms
         if settings.classes is not None and held is not None and held.class_agnostic:
             raise self.error(
                 "its suppression is class-agnostic, so that boxes of other classes have suppressed "
@@ -102,7 +106,7 @@ class ExportedBackend:
         Fewer boxes can be asked for afterwards: by a higher confidence, by a smaller number, by
         class. Where the file leaves NMS to its caller, nothing is overruled.
         """
-        held = self.card.nms
+        held = self.metadata.nms
         if held is None:
             return set()
         names = NmsSettings.model_fields.keys() - {"confidence", "max_detections", "classes"}
@@ -135,7 +139,7 @@ class ExportedBackend:
     def _check_outputs(self, outputs: Mapping[str, Shape]) -> None:
         if not set(self.output_names) <= outputs.keys():
             raise self.error(f"outputs are {_list(outputs)}, expected {_list(self.output_names)}")
-        for name, dimensions in self.card.outputs.items():
+        for name, dimensions in self.metadata.outputs.items():
             shape = outputs[name]
             if shape and len(shape) != len(dimensions):
                 raise self.error(

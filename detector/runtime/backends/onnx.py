@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import Arrays, ModelCard
+from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.seal import check_seal
 from detector.utils.errors import DetectorError, one_line
@@ -42,7 +42,7 @@ class OnnxBackend(ExportedBackend):
             raise DetectorError("has weights in other files, which no seal covers", file=path)
         self._session = open_session(path, path, threads, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        card = ModelCard.from_metadata(metadata, path)
+        card = ModelMetadata.from_metadata(metadata, path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(path, card, _shapes(inputs), _shapes(outputs))
         if inputs[0].type != _FLOAT32:

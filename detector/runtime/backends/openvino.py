@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.seal import check_seal
 from detector.utils.errors import DetectorError, one_line
@@ -109,10 +109,10 @@ def _read(core: Any, path: Path) -> Any:
         raise DetectorError(message, file=path) from error
 
 
-def _card(model: Any, path: Path) -> ModelCard:
+def _card(model: Any, path: Path) -> ModelMetadata:
     key = METADATA_KEY
     text = model.get_rt_info(key).value if model.has_rt_info(key) else None
-    return ModelCard.from_metadata({key: text} if isinstance(text, str) else {}, path)
+    return ModelMetadata.from_metadata({key: text} if isinstance(text, str) else {}, path)
 
 
 def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:

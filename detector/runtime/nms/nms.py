@@ -7,7 +7,7 @@ The rule:
    ``confidence`` and whose class is among ``classes``, if those are given.
 2. **Order.** By score, best first; equal scores by box, then by class. The first ``candidates``
    go on; of these, the first ``class_candidates`` of each class, if that is given.
-3. **Suppression.** In that order, a candidate is kept unless its IoU with one that was kept, of
+3. **NmsMethod.** In that order, a candidate is kept unless its IoU with one that was kept, of
    the same class (of any class with ``class_agnostic``), is greater than ``iou``.
 4. **Limit.** The first ``max_detections`` of the kept ones are the result.
 
@@ -34,15 +34,15 @@ from detector.structures.boxes_numpy import area, intersection_and_union
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int64]
-Suppress = Callable[[Boxes, Indices, float, int], Indices]
+GreedyNms = Callable[[Boxes, Indices, float, int], Indices]
 Nms = Callable[..., tuple[Boxes, Scores, Indices]]
 """One image's outputs, and the settings → boxes, scores, class_ids; see :func:`nms`."""
 
 FIRST_LOOK = 4
-"""Suppression begins with this many candidates for each detection that may come out."""
+"""NmsMethod begins with this many candidates for each detection that may come out."""
 
 
-def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
+def greedy_nms(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
     """Indices of the first ``limit`` boxes that no better box of their group suppresses.
 
     Args:
@@ -80,7 +80,7 @@ def suppress(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indi
 
 
 def nms(
-    boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings, suppress: Suppress = suppress
+    boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings, greedy_nms: GreedyNms = greedy_nms
 ) -> tuple[Boxes, Scores, Indices]:
     """Keep the best boxes of one image.
 
@@ -88,7 +88,7 @@ def nms(
         boxes_xyxy: (n, 4) float32, pixels, finite.
         scores: (n, classes) float32; a NaN is no candidate.
         settings: thresholds and limits.
-        suppress: what takes the third step.
+        greedy_nms: what takes the third step.
 
     Returns:
         boxes (k, 4), scores (k,) descending, class_ids (k,): float32, float32, int64.
@@ -107,11 +107,11 @@ def nms(
     box_index, class_ids = np.divmod(flat, max(scores.shape[1], 1))
     boxes, values = boxes_xyxy[box_index], scores.ravel()[flat]
     groups = np.zeros_like(class_ids) if settings.class_agnostic else class_ids
-    if settings.suppression == "nms":
-        kept = _first_kept(suppress, boxes, groups, settings)
+    if settings.nms_method == "nms":
+        kept = _first_kept(greedy_nms, boxes, groups, settings)
         return boxes[kept], values[kept], class_ids[kept]
     exact = boxes.astype(np.float64), values.astype(np.float64)
-    if settings.suppression == "fusion":
+    if settings.nms_method == "fusion":
         means, means_of_scores, kept = fuse_boxes(*exact, groups, settings)
         return np.float32(means), np.float32(means_of_scores), class_ids[kept]
     kept, lowered = soft_nms(*exact, groups, settings)
@@ -155,7 +155,7 @@ def first_of_each(class_ids: Indices, count: int) -> Indices:
 
 
 def _first_kept(
-    suppress: Suppress, boxes_xyxy: Boxes, groups: Indices, settings: NmsSettings
+    greedy_nms: GreedyNms, boxes_xyxy: Boxes, groups: Indices, settings: NmsSettings
 ) -> Indices:
     """Suppress no more than is needed: whether a box is kept depends on the better ones alone.
 
@@ -165,7 +165,7 @@ def _first_kept(
     limit = settings.max_detections
     seen = FIRST_LOOK * limit
     while True:
-        kept = suppress(boxes_xyxy[:seen], groups[:seen], settings.iou, limit)
+        kept = greedy_nms(boxes_xyxy[:seen], groups[:seen], settings.iou, limit)
         if len(kept) == limit or seen >= len(groups):
             return kept
         seen *= FIRST_LOOK

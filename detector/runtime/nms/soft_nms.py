@@ -28,7 +28,7 @@ def soft_nms(
     Returns:
         (k,) indices by lowered score, best first, and (k,) those scores; equal ones by index.
     """
-    if settings.suppression == "soft-linear":
+    if settings.nms_method == "soft-linear":
         decay = linear(settings.iou)
     else:
         decay = gaussian(settings.sigma)
@@ -57,7 +57,7 @@ def gaussian(sigma: float) -> Decay:
 def _taken(
     boxes_xyxy: Float64, scores: Float64, decay: Decay, confidence: float, limit: int
 ) -> list[tuple[float, int]]:
-    """Take the best box and lower the others' scores, again and again (the paper's figure 2)."""
+    """Take the best box and lower the others' scores, again and again (the paper's metric 2)."""
     scores = scores.copy()
     taken: list[tuple[float, int]] = []
     while len(taken) < min(limit, len(scores)):

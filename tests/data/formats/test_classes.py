@@ -14,13 +14,13 @@ from detector.data.formats.classes import (
     is_list,
     list_names,
 )
-from detector.data.formats.rows import LabelledImage
+from detector.data.formats.rows import AnnotatedImage
 from detector.utils.errors import DetectorError
 
 NAMES = ("cat", "dog")
 
 
-def kinds(images: list[LabelledImage]) -> dict[str, int]:
+def kinds(images: list[AnnotatedImage]) -> dict[str, int]:
     """Class numbers by file name; the object is the whole of a 20×40 image."""
     found = {}
     for image in images:

@@ -57,7 +57,7 @@ def test_a_group_of_its_own_name(tmp_path: Path) -> None:
 
 
 def test_rows(tmp_path: Path) -> None:
-    images, problems = coco.labelled_images(read(tmp_path), tmp_path, ["dog", "cat"])
+    images, problems = coco.annotated_images(read(tmp_path), tmp_path, ["dog", "cat"])
     assert not problems
     assert [(image.image_id, image.path.name) for image in images] == [(10, "a.jpg"), (4, "b.jpg")]
     first, second = images[0].read_labels((20, 40)).rows
@@ -97,7 +97,7 @@ def test_category_ids_follow_the_names(tmp_path: Path) -> None:
 def test_bad_annotations(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     annotations = [{**CONTENT["annotations"][0], **change}]
     file = read(tmp_path, annotations=annotations)
-    images, _ = coco.labelled_images(file, tmp_path, ["dog", "cat"])
+    images, _ = coco.annotated_images(file, tmp_path, ["dog", "cat"])
     labels = images[0].read_labels((20, 40))
     assert not labels.rows
     (problem,) = labels.problems
@@ -112,7 +112,7 @@ def test_annotations_of_unknown_images_and_unnamed_categories(tmp_path: Path) ->
         {"id": 3, "image_id": 10, "category_id": 3, "bbox": [1, 1, 1, 1]},
     ]
     file = read(tmp_path, annotations=annotations)
-    images, problems = coco.labelled_images(file, tmp_path, ["cat", "dogs"])
+    images, problems = coco.annotated_images(file, tmp_path, ["cat", "dogs"])
     assert [problem.what for problem in problems] == [
         "category 'dog' (3 annotations) is not among the names; did you mean 'dogs'?",
         "annotation 1: image_id 99 is not among the images",
@@ -124,7 +124,7 @@ def test_annotations_of_unknown_images_and_unnamed_categories(tmp_path: Path) ->
 
 
 def test_another_size_than_stated(tmp_path: Path) -> None:
-    images, _ = coco.labelled_images(read(tmp_path), tmp_path, ["dog", "cat"])
+    images, _ = coco.annotated_images(read(tmp_path), tmp_path, ["dog", "cat"])
     (problem,) = images[0].read_labels((40, 80)).problems
     assert problem.what == "a.jpg: labels are of an image of 40×20 pixels, found 80×40"
     assert problem.spoils_image
@@ -133,7 +133,7 @@ def test_another_size_than_stated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("height", [None, 0, "20", [20]])
 def test_a_size_that_is_none(tmp_path: Path, height: Any) -> None:
     file = read(tmp_path, images=[{**CONTENT["images"][0], "height": height}])
-    images, _ = coco.labelled_images(file, tmp_path, ["dog", "cat"])
+    images, _ = coco.annotated_images(file, tmp_path, ["dog", "cat"])
     assert not images[0].read_labels((40, 80)).problems
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from detector.data.formats.voc import (
     MAX_XML_BYTES,
+    annotated_images,
     class_names,
     is_annotation,
-    labelled_images,
     listed_images,
     read_labels,
     read_xml,
@@ -207,7 +207,7 @@ def test_listed_images_in_folders(
 def paired(folder: Path, asked: str) -> tuple[list[Path], list[str]]:
     """The label files of the images that are asked for, and the problems."""
     asked_for = [folder / "pics" / name for name in asked.split()]
-    images, problems = labelled_images(asked_for, folder / "pics", folder / "marks", ["cat"])
+    images, problems = annotated_images(asked_for, folder / "pics", folder / "marks", ["cat"])
     assert all(problem.spoils_image for problem in problems)
     files = [image.read_labels((20, 40)).file.relative_to(folder) for image in images]
     return files, [str(problem) for problem in problems]

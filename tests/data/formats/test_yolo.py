@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from detector.data.formats.yolo import (
     MAX_LABEL_BYTES,
+    annotated_images,
     label_path,
-    labelled_images,
     labels_without_image,
     largest_class,
     listed_images,
@@ -187,7 +187,7 @@ def test_listed_images(tmp_path: Path) -> None:
 def test_not_one_label_file(tmp_path: Path) -> None:
     images = [tmp_path / "images/a.jpg", tmp_path / "images/b.jpg"]
     with pytest.raises(DetectorError) as caught:
-        labelled_images(images, 2)
+        annotated_images(images, 2)
     assert caught.value.message == (
         "not one of 2 images has a label file; "
         f"the first was looked for at {tmp_path / 'labels/a.txt'}"

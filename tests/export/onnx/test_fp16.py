@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from detector.export import ExportReport, Options, export
 from detector.export.formats import FORMATS
 from detector.export.onnx.fp16 import store_as_fp16
+from detector.export.options import Options
+from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 
@@ -47,12 +48,12 @@ def test_a_file(
     network: Detector, export_once: Callable[[str], ExportReport], form: str, tmp_path: Path
 ):
     whole = export_once(form)
-    small = export(network, form, tmp_path / "small", options=Options(precision="fp16"))
+    small = export_model(network, form, tmp_path / "small", options=Options(precision="fp16"))
     assert small.certificate.precision == "fp16"
-    assert FORMATS[form].open(small.path).card.precision == "fp16"
+    assert FORMATS[form].open(small.path).metadata.precision == "fp16"
     assert whole.certificate.precision == "fp32"
-    difference = small.certificate.whole.boxes_px
-    assert whole.certificate.whole.boxes_px * 3 < difference < 0.1
+    difference = small.certificate.before_nms.boxes_px
+    assert whole.certificate.before_nms.boxes_px * 3 < difference < 0.1
     weights_of = FORMATS[form].files
     sizes = [weights_of(report.path)[-1].stat().st_size for report in (small, whole)]
     assert sizes[0] < sizes[1]
@@ -62,5 +63,5 @@ def test_a_format_that_cannot_be_written_in_it(network: Detector, tmp_path: Path
     with pytest.raises(
         DetectorError, match="^--precision fp16 is not for --format pt2; use onnx or openvino$"
     ):
-        export(network, "pt2", tmp_path / "a", options=Options(precision="fp16"))
+        export_model(network, "pt2", tmp_path / "a", options=Options(precision="fp16"))
     assert not list(tmp_path.iterdir())

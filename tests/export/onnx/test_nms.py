@@ -1,4 +1,4 @@
-"""Suppression inside an ONNX file: the boxes of ``detector.runtime.nms.nms``, to the last bit."""
+"""NmsMethod inside an ONNX file: the boxes of ``detector.runtime.nms.nms``, to the last bit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 import torch
 from onnx import parser
 
-from detector.export import Options, export
-from detector.export.onnx.nms import with_suppression
+from detector.export.onnx.nms import with_nms
 from detector.export.onnx.parts import onnx_parts
-from detector.export.proof.verify import find_differences
+from detector.export.options import Options
+from detector.export.proof.verify import compare_outputs
+from detector.export.run import export_model
 from detector.model.detector import Detector
 from detector.predict import Predictor, open_backend
 from detector.runtime.backends.backend import METADATA_KEY
@@ -49,7 +50,7 @@ SETTINGS = [
 
 
 def session(settings: NmsSettings, opset: int = 18) -> onnxruntime.InferenceSession:
-    proto = with_suppression(parser.parse_model(NETWORK.format(opset=opset)), settings, 3)
+    proto = with_nms(parser.parse_model(NETWORK.format(opset=opset)), settings, 3)
     onnx.checker.check_model(proto)
     return onnxruntime.InferenceSession(proto.SerializeToString())
 
@@ -99,8 +100,8 @@ def test_what_onnx_cannot_do():
     both = NmsSettings(multi_label=True, class_agnostic=True)
     with pytest.raises(DetectorError, match="of one label a box, or within each class$"):
         session(both)
-    with pytest.raises(DetectorError, match="^a file's suppression is 'nms', found 'fusion'$"):
-        session(NmsSettings(suppression="fusion"))
+    with pytest.raises(DetectorError, match="^a file's NMS method is 'nms', found 'fusion'$"):
+        session(NmsSettings(nms_method="fusion"))
 
 
 def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generator):
@@ -112,13 +113,13 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
             convolution.bias.zero_()
     settings = NmsSettings(confidence=0.3, iou=0.5, max_detections=50)
     options = Options(dynamic=True, nms=settings)
-    report = export(model, "onnx", tmp_path / "a", options=options)
-    whole = report.certificate.whole
+    report = export_model(model, "onnx", tmp_path / "a", options=options)
+    whole = report.certificate.before_nms
     assert 0 < whole.boxes_px < 1e-3
     assert 0 < whole.scores < 1e-5
-    assert report.proof.findings.final.unmatched == 0
+    assert report.proof.findings.after_nms.unmatched == 0
     backend = open_backend(report.path)
-    assert (backend.measuring, backend.card.nms) == (settings, settings)
+    assert (backend.eval_nms, backend.metadata.nms) == (settings, settings)
     *_, class_ids = onnx.load(report.path).graph.output
     names = [dimension.dim_param for dimension in class_ids.type.tensor_type.shape.dim]
     assert names == ["batch", "detections"]
@@ -137,8 +138,8 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
 def silent(network: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of which nobody sees a box: the network's best score is about 8e-5."""
     path = tmp_path_factory.mktemp("silent") / "a.onnx"
-    report = export(network, "onnx", path, options=Options(nms=NmsSettings()))
-    assert report.certificate.final.boxes == 0
+    report = export_model(network, "onnx", path, options=Options(nms=NmsSettings()))
+    assert report.certificate.after_nms.boxes == 0
     return path
 
 
@@ -154,7 +155,7 @@ def compare_changed(
     seal(path)
     batches = [np.zeros((1, 3, 64, 64), np.float32)]
     parts, tolerance = onnx_parts(path), tolerance_of("fp32")
-    find_differences(network, network, OnnxBackend(path), parts, batches, tolerance)
+    compare_outputs(network, network, OnnxBackend(path), parts, batches, tolerance)
 
 
 def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_path: Path):
@@ -179,7 +180,7 @@ def test_another_suppression_than_was_asked_for(network: Detector, silent: Path,
         iou = next(tensor for tensor in graph.initializer if tensor.name == "nms/iou")
         iou.CopyFrom(onnx.numpy_helper.from_array(np.array([0.46], np.float32), iou.name))
 
-    with pytest.raises(DetectorError, match=r"^the exported file's suppression keeps \d+ drawn"):
+    with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ drawn"):
         compare_changed(network, silent, tmp_path / "a.onnx", loosen)
 
 
@@ -187,4 +188,4 @@ def test_where_it_has_no_place(network: Detector, tmp_path: Path):
     options = Options(nms=NmsSettings())
     for form in ("pt2", "openvino"):
         with pytest.raises(DetectorError, match=f"^--nms is not for --format {form}; use onnx$"):
-            export(network, form, tmp_path / "a", options=options)
+            export_model(network, form, tmp_path / "a", options=options)

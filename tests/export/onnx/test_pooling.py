@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.export import Options, export
 from detector.export.onnx.pooling import adaptive_average_pool
+from detector.export.options import Options
+from detector.export.run import export_model
 from detector.model.detector import build_model_file
 from detector.model.model_file import check_model_file
 from detector.predict import Predictor
@@ -49,7 +50,7 @@ def test_a_dynamic_classifier(format: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     file = YamlFile(Path("a.yaml"), CLASSIFIER)
     model = build_model_file(check_model_file(file)).eval()
-    path = export(model, format, tmp_path / "a", options=Options(dynamic=True)).path
+    path = export_model(model, format, tmp_path / "a", options=Options(dynamic=True)).path
     backend = Predictor(path, device="cpu").backend
     for size_hw in ((4, 4), (28, 28), (40, 36), (60, 4), (64, 128)):
         images = np.random.default_rng(0).random((2, 3, *size_hw), np.float32)

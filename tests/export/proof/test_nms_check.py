@@ -11,7 +11,7 @@ from detector.export.proof.nms_check import (
     GROUP,
     NEAR,
     Parts,
-    check_suppression,
+    check_nms,
     drawn_boxes,
 )
 from detector.runtime.backends.backend import Arrays
@@ -47,13 +47,11 @@ def parts_of(settings: NmsSettings, count: int, classes: int) -> Parts:
 @pytest.mark.parametrize(("count", "classes"), [(252, 3), (25_200, 20), (25_200, 80)])
 def test_another_threshold(count: int, classes: int, iou_threshold: float) -> None:
     wanted = NmsSettings(confidence=0.25, iou=iou_threshold)
-    check_suppression(parts_of(wanted, count, classes), wanted, IMAGES)
+    check_nms(parts_of(wanted, count, classes), wanted, IMAGES)
     for other in (iou_threshold - 0.01, iou_threshold + 0.01, 1.0):
         wrong = wanted.model_copy(update={"iou": other})
-        with pytest.raises(
-            DetectorError, match=r"^the exported file's suppression keeps \d+ drawn"
-        ):
-            check_suppression(parts_of(wrong, count, classes), wanted, IMAGES)
+        with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ drawn"):
+            check_nms(parts_of(wrong, count, classes), wanted, IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +60,8 @@ def test_another_threshold(count: int, classes: int, iou_threshold: float) -> No
 def test_another_setting(change: dict[str, object]) -> None:
     wanted = NmsSettings(confidence=0.25, iou=0.45, max_detections=300)
     wrong = wanted.model_copy(update=change)
-    with pytest.raises(DetectorError, match=r"^the exported file's suppression keeps "):
-        check_suppression(parts_of(wrong, 25_200, 80), wanted, IMAGES)
+    with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps "):
+        check_nms(parts_of(wrong, 25_200, 80), wanted, IMAGES)
 
 
 def test_groups_overlap_as_the_threshold_asks() -> None:

@@ -7,17 +7,17 @@ import json
 import pytest
 
 from detector import __version__
-from detector.runtime.backends.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 
-CARD = ModelCard(
+CARD = ModelMetadata(
     names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version=__version__
 )
 
 
-def read(text: str) -> ModelCard:
-    return ModelCard.from_metadata({METADATA_KEY: text}, "x.onnx")
+def read(text: str) -> ModelMetadata:
+    return ModelMetadata.from_metadata({METADATA_KEY: text}, "x.onnx")
 
 
 def test_a_card_comes_back_from_its_text():
@@ -28,7 +28,7 @@ def test_a_card_comes_back_from_its_text():
 
 def test_a_foreign_file_has_none():
     with pytest.raises(DetectorError) as caught:
-        ModelCard.from_metadata({"author": "someone"}, "x.onnx")
+        ModelMetadata.from_metadata({"author": "someone"}, "x.onnx")
     assert str(caught.value) == (
         "x.onnx: no 'detector' metadata (class names, preprocessing): "
         "not a file that tools/export.py wrote"

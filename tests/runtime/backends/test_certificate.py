@@ -7,7 +7,7 @@ import json
 import pydantic
 import pytest
 
-from detector.runtime.backends.backend import METADATA_KEY, ModelCard
+from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.certificate import Certificate
 from detector.utils.errors import DetectorError
 
@@ -30,29 +30,29 @@ def earlier(field: str) -> str:
     return EARLIER % ("0" * 64, field)
 
 
-def read_card(text: str) -> ModelCard:
-    return ModelCard.from_metadata({METADATA_KEY: text}, "x.onnx")
+def read_metadata(text: str) -> ModelMetadata:
+    return ModelMetadata.from_metadata({METADATA_KEY: text}, "x.onnx")
 
 
 @pytest.mark.parametrize(("field", "precision"), HALVES)
 def test_a_certificate_of_an_earlier_version(field, precision):
     found = Certificate.model_validate_json(earlier(field))
     assert found.precision == precision
-    assert (found.images, found.whole.boxes_px) == (6, 0.002)
+    assert (found.images, found.before_nms.boxes_px) == (6, 0.002)
     assert "half" not in found.model_dump()
     assert Certificate.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize(("field", "precision"), HALVES)
 def test_a_card_of_an_earlier_version(field, precision):
-    card = read_card(CARD % earlier(field))
+    card = read_metadata(CARD % earlier(field))
     assert card.precision == precision
     assert card.certificate == Certificate.model_validate_json(earlier(field))
-    assert read_card(card.to_json()) == card
+    assert read_metadata(card.to_json()) == card
 
 
 def test_a_card_without_a_certificate():
-    assert read_card(CARD % "null").precision == "fp32"
+    assert read_metadata(CARD % "null").precision == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def test_a_certificate_that_is_wrong(field, message):
     with pytest.raises(pydantic.ValidationError):
         Certificate.model_validate_json(earlier(field))
     with pytest.raises(DetectorError) as caught:
-        read_card(CARD % earlier(field))
+        read_metadata(CARD % earlier(field))
     assert message in str(caught.value).replace("certificate.", "")
     assert "\n" not in str(caught.value)
 
 
 def test_a_card_that_contradicts_its_certificate():
-    content = json.loads(read_card(CARD % earlier('"half": true, ')).to_json())
+    content = json.loads(read_metadata(CARD % earlier('"half": true, ')).to_json())
     with pytest.raises(DetectorError) as caught:
-        read_card(json.dumps({**content, "precision": "fp32"}))
+        read_metadata(json.dumps({**content, "precision": "fp32"}))
     assert str(caught.value) == (
         "x.onnx: 'detector' metadata: precision is fp32, its certificate's is fp16; "
         "written by version 0.0.9, this is 0.1.0"

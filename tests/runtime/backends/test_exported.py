@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.runtime.backends.backend import SUPPRESSED
+from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend, kept_by_file
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
@@ -42,7 +42,9 @@ def open_with() -> Callable[..., ExportedBackend]:
     def make(**settings: object) -> ExportedBackend:
         card = CARD.model_copy(update={"nms": NmsSettings(**settings)})
         shape = (None, 3, None, None)
-        return ExportedBackend(Path("x"), card, {INPUT: shape}, dict.fromkeys(SUPPRESSED, ()))
+        return ExportedBackend(
+            Path("x"), card, {INPUT: shape}, dict.fromkeys(OUTPUTS_AFTER_NMS, ())
+        )
 
     return make
 

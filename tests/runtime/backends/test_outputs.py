@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.runtime.backends.backend import OUTPUTS, SUPPRESSED
+from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS
 from detector.runtime.backends.outputs import checked
 from detector.utils.errors import DetectorError
 
@@ -17,7 +17,7 @@ CLASS_IDS = np.array([[-1, 0, 4]] * 2, np.int32)
 def test_types():
     boxes, scores = checked([BOXES, SCORES], OUTPUTS["detect"], 2, 5)
     assert boxes.dtype == scores.dtype == np.float32
-    *_, class_ids = checked([BOXES, ROWS, CLASS_IDS], SUPPRESSED, 2, 5)
+    *_, class_ids = checked([BOXES, ROWS, CLASS_IDS], OUTPUTS_AFTER_NMS, 2, 5)
     assert class_ids.dtype == np.int64
     assert class_ids.tolist() == CLASS_IDS.tolist()
     empty = checked([BOXES[:, :0], SCORES[:, :0]], OUTPUTS["detect"], 2, 5)
@@ -43,7 +43,7 @@ def test_types():
 )  # fmt: skip
 def test_outputs_that_are_none(arrays: list[np.ndarray], message: str):
     with pytest.raises(DetectorError) as caught:
-        checked(arrays, SUPPRESSED, 2, 5)
+        checked(arrays, OUTPUTS_AFTER_NMS, 2, 5)
     assert str(caught.value) == message
 
 

@@ -14,7 +14,7 @@ from tests.runtime.nms.test_soft_nms import iou, run
 
 
 def fused(boxes, scores, **options):
-    return run(boxes, scores, suppression="fusion", **options)
+    return run(boxes, scores, nms_method="fusion", **options)
 
 
 def test_no_box_at_all():

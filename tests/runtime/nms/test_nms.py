@@ -1,4 +1,4 @@
-"""Suppression in numpy: hand-computed cases, the order, the limits, equality with torchvision."""
+"""NmsMethod in numpy: hand-computed cases, the order, the limits, equality with torchvision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.runtime.nms.nms import best_first, first_of_each, nms, suppress
+from detector.runtime.nms.nms import best_first, first_of_each, greedy_nms, nms
 from detector.settings import NmsSettings
 
 # Three boxes in a row. IoU(a, b) = 50 / (100 + 100 - 50) = 1/3; b and c the same; a and c apart.
@@ -221,7 +221,7 @@ def random_boxes(rng, count, grid):
 def test_suppress_is_the_definition(seed, count, classes, iou, limit, grid):
     rng = np.random.default_rng(seed)
     boxes, groups = random_boxes(rng, count, grid), rng.integers(0, classes, count)
-    assert suppress(boxes, groups, iou, limit).tolist() == loop(boxes, groups, iou, limit)
+    assert greedy_nms(boxes, groups, iou, limit).tolist() == loop(boxes, groups, iou, limit)
 
 
 @settings(max_examples=40, deadline=None)

@@ -25,28 +25,28 @@ def run(boxes, scores, **options):
     return found.tolist(), values.tolist(), class_ids.tolist()
 
 
-@pytest.mark.parametrize("suppression", ["soft-linear", "soft-gaussian"])
-def test_no_box_at_all(suppression):
-    assert run([], np.zeros((0, 2)), suppression=suppression) == ([], [], [])
+@pytest.mark.parametrize("nms_method", ["soft-linear", "soft-gaussian"])
+def test_no_box_at_all(nms_method):
+    assert run([], np.zeros((0, 2)), nms_method=nms_method) == ([], [], [])
 
 
 def test_linear_by_hand():
     # IoU(a, b) = IoU(b, c) = 1/3, a and c apart. a stays at 0.9; b falls to 0.8 · 2/3 = 0.5333,
     # behind c; c, at 0.7, lowers b once more, to 0.3556.
-    options = {"suppression": "soft-linear", "iou": 0.3, "confidence": 0.3}
+    options = {"nms_method": "soft-linear", "iou": 0.3, "confidence": 0.3}
     boxes, scores, _ = run([A, B, C], [[0.9], [0.8], [0.7]], **options)
     assert boxes == [A, C, B]
     assert scores == pytest.approx([0.9, 0.7, 0.8 * 4 / 9])
 
 
 def test_linear_leaves_small_overlaps_alone():
-    options = {"suppression": "soft-linear", "iou": 0.4}
+    options = {"nms_method": "soft-linear", "iou": 0.4}
     assert run([A, B], [[0.9], [0.8]], **options)[1] == pytest.approx([0.9, 0.8])
 
 
 def test_gaussian_by_hand():
     # exp(−(1/3)² / 0.5) = 0.8007: b falls to 0.6406, behind c, which lowers it to 0.5129.
-    options = {"suppression": "soft-gaussian", "sigma": 0.5}
+    options = {"nms_method": "soft-gaussian", "sigma": 0.5}
     boxes, scores, _ = run([A, B, C], [[0.9], [0.8], [0.7]], **options)
     assert boxes == [A, C, B]
     assert scores == pytest.approx([0.9, 0.7, 0.8 * math.exp(-2 / 9) ** 2])
@@ -54,20 +54,20 @@ def test_gaussian_by_hand():
 
 @pytest.mark.parametrize(("agnostic", "second"), [(False, 0.8), (True, 0.8 * math.exp(-2))])
 def test_classes_apart_or_not(agnostic, second):
-    options = {"suppression": "soft-gaussian", "class_agnostic": agnostic, "confidence": 0.1}
+    options = {"nms_method": "soft-gaussian", "class_agnostic": agnostic, "confidence": 0.1}
     _, scores, class_ids = run([A, A], [[0.9, 0], [0, 0.8]], **options)
     assert scores == pytest.approx([0.9, second])
     assert class_ids == [0, 1]
 
 
 def test_what_falls_below_the_confidence_is_dropped_and_the_rest_is_limited():
-    options = {"suppression": "soft-gaussian", "confidence": 0.6}
+    options = {"nms_method": "soft-gaussian", "confidence": 0.6}
     assert run([A, B, C], [[0.9], [0.7], [0.65]], **options)[0] == [A, C]
     assert run([A, B, C], [[0.9], [0.7], [0.65]], max_detections=1, **options)[0] == [A]
 
 
 def test_a_score_equal_to_the_confidence_is_kept():
-    assert run([A], [[0.7]], suppression="soft-linear", confidence=0.7)[1] == pytest.approx([0.7])
+    assert run([A], [[0.7]], nms_method="soft-linear", confidence=0.7)[1] == pytest.approx([0.7])
 
 
 def iou(one, other):
@@ -80,7 +80,7 @@ def iou(one, other):
 
 
 def loop(boxes, scores, groups, options):
-    """The paper's figure 2, one pair at a time, over all groups together."""
+    """The paper's metric 2, one pair at a time, over all groups together."""
     left = {i: float(score) for i, score in enumerate(scores)}
     found = []
     while left and len(found) < options.max_detections:
@@ -90,7 +90,7 @@ def loop(boxes, scores, groups, options):
         found.append((best, left.pop(best)))
         for i in left:
             overlap = iou(boxes[best], boxes[i]) if groups[i] == groups[best] else 0.0
-            if options.suppression == "soft-gaussian":
+            if options.nms_method == "soft-gaussian":
                 left[i] *= math.exp(-(overlap**2) / options.sigma)
             elif overlap >= options.iou:
                 left[i] *= 1 - overlap
@@ -104,7 +104,7 @@ def loop(boxes, scores, groups, options):
     classes=st.integers(1, 3),
     options=st.builds(
         NmsSettings,
-        suppression=st.sampled_from(["soft-linear", "soft-gaussian"]),
+        nms_method=st.sampled_from(["soft-linear", "soft-gaussian"]),
         confidence=st.sampled_from([0.0, 0.1, 0.3]),
         iou=st.sampled_from([0.0, 0.3, 0.45, 0.7]),
         sigma=st.sampled_from([0.1, 0.5, 2.0]),

@@ -193,7 +193,7 @@ def ssd300() -> Detector:
 def test_start_of_a_backbone(ssd300: Detector, monkeypatch: pytest.MonkeyPatch):
     state = vgg16()
     monkeypatch.setattr(transfer, "read_state", lambda path: state)
-    monkeypatch.setattr(transfer, "trainable_card", lambda path: None)
+    monkeypatch.setattr(transfer, "trainable_metadata", lambda path: None)
     before = {name: tensor.clone() for name, tensor in ssd300.state_dict().items()}
     report = start_backbone_from(ssd300, Path("vgg16.pth"))
     own = ssd300.state_dict()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from detector.data.dataset import DetectionDataset, open_dataset
-from detector.evaluation.run import Evaluator, Figures, choose_metric, evaluate
+from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
 from detector.settings import BUILT_IN_DATA, DataSettings, NmsSettings, TaskName
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class EvaluationSet:
     """A split, and the evaluator that holds its truth.
 
     Attributes:
@@ -32,12 +32,12 @@ class Labelled:
 
     def measure(
         self, backend: Backend, thresholds: NmsSettings, batch: int, parallel: int = 1
-    ) -> Figures:
+    ) -> Metrics:
         """Predict for every image and compare."""
         self.evaluator.reset()
         samples = self.dataset.samples
-        figures: Figures = evaluate(backend, samples, self.evaluator, thresholds, batch, parallel)
-        return figures
+        metrics: Metrics = evaluate(backend, samples, self.evaluator, thresholds, batch, parallel)
+        return metrics
 
 
 class Named(Protocol):
@@ -54,9 +54,9 @@ class Named(Protocol):
         ...
 
 
-def open_labelled(
+def open_evaluation_set(
     settings: DataSettings, split: str, network: Named, metric: str | None = None
-) -> Labelled:
+) -> EvaluationSet:
     """Read and check a split for a network, and log what was found.
 
     Raises:
@@ -77,4 +77,4 @@ def open_labelled(
     dataset.check_task(network.task)
     image_ids = [sample.image_id for sample in dataset.samples]
     evaluator = make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)
-    return Labelled(data, split, dataset, evaluator)
+    return EvaluationSet(data, split, dataset, evaluator)

@@ -1,0 +1,139 @@
+"""What a program calls first: train, validate, save, list the models.
+
+``detector.export`` stands in its room (:mod:`detector.export.request`).
+
+Each function takes the settings of the tool of its name as keywords (``imgsz=320``), whose
+descriptions ``detector train --help`` and the like show. An error is a
+:class:`~detector.utils.errors.DetectorError` of one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.engine.callbacks import Callback
+from detector.engine.recipe import train_settings
+from detector.engine.training import TrainingResult, run_training
+from detector.evaluation.evaluation_set import open_evaluation_set
+from detector.evaluation.run import Metrics
+from detector.model.builder import row_contracts
+from detector.model.detector import Detector
+from detector.model.model_file import read_model_file
+from detector.predict import open_backend, parallel_batches
+from detector.settings import EvaluationSettings, TaskName
+from detector.utils.errors import DetectorError, shown
+from detector.utils.files import packaged_files
+from detector.weights.checkpoint import save_weights
+
+
+def train(
+    cfg: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
+) -> TrainingResult:
+    """Train a detector or a classifier, or go on with a run (``resume=``).
+
+    Nothing global stays changed: torch's threads, flags and generators and the environment are as
+    they were before.
+
+    Args:
+        cfg: model file, or the name of a packaged one (``yolov5n``); without it ``weights=``
+            decides.
+        data: folder of images and labels, or a definition; without it the built-in drawn set.
+        callbacks: are told of every step and epoch.
+        settings: those of ``detector train``: the common ones and those of the model's head.
+
+    Returns:
+        The run's folder, its best checkpoint, its metrics, and the network of the best epoch.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, or the data cannot be read.
+
+    Example:
+        >>> result = detector.train("yolov5n", "my_images/", epochs=30)  # doctest: +SKIP
+        >>> result.metrics["AP"]  # doctest: +SKIP
+        0.59
+    """
+    for name, value in (("cfg", cfg), ("data", data)):
+        if value is not None:
+            settings[name] = str(value)
+    return run_training(train_settings(**settings), callbacks)
+
+
+def validate(
+    model: Detector | str | Path, data: str | Path | None = None, **settings: Any
+) -> Metrics:
+    """Measure COCO AP, Pascal VOC's AP or a classifier's accuracy on a split.
+
+    Args:
+        model: a network, or a file: ``.safetensors``, ``.onnx``, ``.xml``, ``.pt2``, a foreign
+            ``.pt``. A network stays in its mode and on its device.
+        data: folder of images and labels, or a definition; without it the built-in drawn set.
+        settings: those of ``detector val``: ``split``, ``metric``, ``batch``, ``confidence``, …
+
+    Returns:
+        ``summary``, metrics by name, and ``per_class``; ``to_dict()`` for JSON.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, or the data cannot be read.
+    """
+    if data is not None:
+        settings["data"] = str(data)
+    asked = EvaluationSettings(**settings)
+    backend = open_backend(model, asked)
+    evaluation_set = open_evaluation_set(asked, asked.split, backend, asked.metric)
+    return evaluation_set.measure(
+        backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked)
+    )
+
+
+def save(model: Detector, path: str | Path) -> None:
+    """Write a network as a ``.safetensors`` file that :func:`detector.load` reads.
+
+    Raises:
+        DetectorError: it is no network, or the file cannot be written; what was there stays.
+    """
+    if not isinstance(model, Detector):
+        raise DetectorError(f"expected a network of detector.build or load, found {shown(model)}")
+    save_weights(path, model)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A packaged model file.
+
+    Attributes:
+        name: what ``train(name)`` and ``build(name)`` take.
+        variants: rows of its table of variants; empty where there is none.
+        head: class of its head.
+        task: what it gives for an image.
+        imgsz: side of the square input it is made for, pixels.
+    """
+
+    name: str
+    variants: tuple[str, ...]
+    head: str
+    task: TaskName
+    imgsz: int
+
+
+def list_models() -> list[ModelInfo]:
+    """List the packaged model files, by name.
+
+    >>> [model.name for model in list_models() if model.head == "SSDHead"][:2]
+    ['ssd300_neck', 'ssd300_repvgg_a0']
+    """
+    return [_model_info(name) for name in packaged_files("cfg") if "/" not in name]
+
+
+def _model_info(name: str) -> ModelInfo:
+    model_file = read_model_file(name)
+    head = row_contracts(model_file)[-1].module
+    task: TaskName = getattr(head, "task", "detect")
+    variants = tuple(model_file.keys.variants)
+    return ModelInfo(name, variants, head.__name__, task, model_file.keys.imgsz)

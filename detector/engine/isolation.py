@@ -1,0 +1,43 @@
+"""What a training changes for the whole process, put back after it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState
+
+
+@contextmanager
+def process_state_restored() -> Iterator[None]:
+    """Restore, after the block, what torch, accelerate, numpy and Python keep for the process.
+
+    These are torch's thread count, deterministic flags, gradient mode and the generators of random
+    numbers; the environment; accelerate's choice of device and precision, of which it holds one
+    alone, so that a second training may have another.
+    """
+    environment = dict(os.environ)
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    python_random, numpy_random = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        random.setstate(python_random)
+        np.random.set_state(numpy_random)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_grad_enabled(gradients)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)

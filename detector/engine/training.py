@@ -1,0 +1,77 @@
+"""A whole training: from settings to a run's result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from detector.engine.callbacks import Callback
+from detector.engine.isolation import process_state_restored
+from detector.engine.run import Record
+from detector.engine.setup import prepare
+from detector.model.detector import Detector
+from detector.settings import TrainSettings
+from detector.weights.checkpoint import load
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves.
+
+    Attributes:
+        folder: of the run.
+        best: checkpoint of the best epoch, ``.safetensors``.
+        last: checkpoint of the last epoch.
+        best_epoch: its number, from 1.
+        metrics: of the best epoch on the validation split, by name; the main one first.
+        main_metrics: names of those that people look at first.
+        history: one record an epoch: losses, learning rate, metrics where it was validated.
+        seconds: of the whole training.
+    """
+
+    folder: Path
+    best: Path
+    last: Path
+    best_epoch: int
+    metrics: dict[str, float]
+    main_metrics: tuple[str, ...]
+    history: tuple[Record, ...]
+    seconds: float
+
+    @cached_property
+    def model(self) -> Detector:
+        """The network of the best epoch, in eval mode."""
+        return load(self.best)
+
+
+def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainingResult:
+    """Train, or go on with a run, and leave the process as it was.
+
+    Args:
+        settings: as they were given; see :func:`detector.engine.recipe.resolve`.
+        callbacks: are told of the events, after the built-in ones.
+
+    Raises:
+        DetectorError: something does not fit together, or a number is not finite.
+        Interrupted: Ctrl-C or SIGTERM; the message is how to go on.
+    """
+    with process_state_restored():
+        trainer = prepare(settings)
+        trainer.callbacks += callbacks
+        progress = trainer.fit()
+        trainer.accelerator.end_training()  # leaves the other processes, where there are any
+    run, best_epoch = trainer.run, progress.best_epoch
+    best = next(record for record in progress.history if record["epoch"] == best_epoch)
+    names = dict.fromkeys((*trainer.task.metrics, *trainer.evaluator.metrics))
+    return TrainingResult(
+        folder=run.folder,
+        best=run.best,
+        last=run.last,
+        best_epoch=best_epoch,
+        metrics={name: best[name] for name in names if name in best},
+        main_metrics=trainer.task.metrics,
+        history=tuple(progress.history),
+        seconds=progress.seconds,
+    )

@@ -1,0 +1,131 @@
+"""From settings to an exported file: what it is compared on, and which images measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.data.formats.shapes import draw_image
+from detector.evaluation.evaluation_set import open_evaluation_set
+from detector.export.options import Options
+from detector.export.proof.proof import EvaluationImages
+from detector.export.run import ExportReport, export_model
+from detector.model.detector import Detector
+from detector.runtime.sources import open_source
+from detector.settings import ExportedFileSettings, FormatName
+from detector.structures.preprocess import Preprocess
+from detector.utils.errors import DetectorError
+from detector.utils.opencv import Image
+from detector.weights.checkpoint import load
+
+IMAGES = 4
+"""Real images that the file is compared on, besides random ones."""
+
+
+def export(
+    model: Detector | str | Path,
+    format: FormatName = "onnx",
+    output: str | Path | None = None,
+    **settings: Any,
+) -> ExportReport:
+    """Fuse a network, write it for another runtime, and prove that it computes the same.
+
+    Args:
+        model: a network, or its ``.safetensors`` or foreign ``.pt`` file; stays as it is.
+        format: ``onnx``, ``openvino`` or ``pt2``.
+        output: the file; default: beside the weights. A network in memory needs one.
+        settings: those of ``detector export``: ``dynamic``, ``precision``, ``nms``, ``data``, …
+
+    Returns:
+        The file's path, the differences that were found, and the certificate.
+
+    Raises:
+        DetectorError: the file would compute something else, or a setting does not fit.
+    """
+    asked = ExportedFileSettings(format=format, **settings)
+    if isinstance(model, Detector):
+        if output is None:
+            raise DetectorError("output: a network in memory has no file to write beside; give one")
+        return export_as(model, asked, Path(output))
+    path = Path(model)
+    return export_as(load(path), asked, Path(output or path.with_suffix("")))
+
+
+def export_as(
+    model: Detector, settings: ExportedFileSettings, output: Path, command: str = ""
+) -> ExportReport:
+    """Export a network as the settings say.
+
+    Args:
+        model: stays as it is.
+        settings: format, size, precision, NMS, data to measure on.
+        output: the file; it gets the format's suffix where it has another.
+        command: for the certificate.
+
+    Raises:
+        DetectorError: as :func:`detector.export.run.export_model`.
+    """
+    preprocess = model.preprocess
+    if settings.imgsz is not None:
+        preprocess = preprocess.with_size(model.square_size(settings.imgsz))
+    return export_model(
+        model,
+        settings.format,
+        output,
+        _compared(settings, model, preprocess),
+        size_hw=preprocess.size_hw,
+        options=Options(settings.dynamic, settings.opset, settings.precision, settings.in_file()),
+        evaluation=_evaluation(settings, model),
+        command=command,
+    )
+
+
+def _compared(
+    settings: ExportedFileSettings, model: Detector, preprocess: Preprocess
+) -> list[Tensor]:
+    """Return inputs to compare on; of a file for any size also in the smallest rectangles."""
+    images = list(islice(_images(settings.source), IMAGES))
+    inputs = [prepared(image, preprocess) for image in images]
+    if settings.dynamic and model.fixed_size_hw is None and preprocess.mode == "letterbox":
+        rectangles = preprocess.with_rectangle(model.max_stride)
+        smallest = [prepared(image, rectangles) for image in images]
+        inputs += [one for one in smallest if tuple(one.shape[2:]) != preprocess.size_hw]
+    return inputs
+
+
+def prepared(image_rgb: Image, preprocess: Preprocess) -> Tensor:
+    """Return the network's input for an image, (1, 3, h, w)."""
+    fitted, _ = preprocess.fit(image_rgb)
+    return torch.from_numpy(preprocess.normalize(fitted[None]))
+
+
+def _evaluation(settings: ExportedFileSettings, model: Detector) -> EvaluationImages | None:
+    """Return what AP is measured on, where data are given."""
+    if settings.data is None:
+        return None
+    evaluation_set = open_evaluation_set(settings, settings.split, model)
+    return EvaluationImages(
+        data=evaluation_set.data,
+        split=evaluation_set.split,
+        images=len(evaluation_set.dataset.samples),
+        measure=lambda backend, thresholds: (
+            evaluation_set.measure(backend, thresholds, settings.batch).summary
+        ),
+    )
+
+
+def _images(source: str | None) -> Iterator[Image]:
+    """Yield the images of a source; without one, drawn ones, wider than high."""
+    if source is not None:
+        for frame in open_source(source):
+            yield frame.image_rgb
+    else:
+        rng = np.random.default_rng(0)
+        while True:
+            yield draw_image(rng, 320)[0][:240]
