@@ -297,9 +297,8 @@ def test_a_certificate_that_holds(run: Run, fails: Run, finder_pt2: Path, finder
     digest = certificate["weights_sha256"]
     assert ran.out == f"{finder_pt2}: as it was exported, from weights {digest[:12]}…\n"
     command = certificate["command"]
-    assert command.startswith("tools/export.py ")
-    assert f"--weights {finder.name} --format pt2" in command
-    assert command.endswith("--dynamic")
+    expected = f"tools/export.py --weights {finder.name} --format pt2 --output finder --dynamic"
+    assert command == f"{expected} --json export.json"
     message = fails("val", "--weights", finder, "--certificate")
     assert message == "--certificate: only an exported file has one"
 
