@@ -1,4 +1,4 @@
-"""What a program calls first: train, validate, save, list the models.
+"""Python interface: train, validate, save, list the models.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -36,7 +36,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> TrainingResult:
-    """Train a detector or a classifier, or go on with a run (``resume=``).
+    """Train a detector or a classifier, or resume a run (``resume=``).
 
     Nothing global stays changed: torch's threads, flags and generators and the environment are as
     they were before.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """Detects objects in images, folders and videos, or classifies them: the weights decide.
+    """Detects objects in images, folders and videos, or classifies them, as the weights decide.
 
     A Predictor of a file can be pickled, for other processes say: they open the file again.
 
@@ -117,7 +117,7 @@ class Predictor:
 
     @property
     def timing(self) -> Timing:
-        """Milliseconds by phase, of everything predicted so far."""
+        """Timing by phase of everything predicted so far."""
         return self._pipeline.timing
 
     @overload
@@ -170,7 +170,7 @@ class Predictor:
 
 
 def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSettings:
-    """Complete settings by keywords.
+    """Complete NMS settings by keyword arguments.
 
     Raises:
         DetectorError: a value is given twice, or means nothing to the network.
@@ -196,7 +196,7 @@ def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSetti
 
 
 def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None = None) -> Backend:
-    """Pick what runs a file, by its suffix.
+    """Open the backend that runs a file, chosen by its suffix.
 
     Raises:
         DetectorError: no such file, no such format, a size that the file does not take.
@@ -229,12 +229,12 @@ def parallel_batches(runtime: RuntimeSettings) -> int:
 
 
 def threads_of(runtime: RuntimeSettings) -> int | None:
-    """Threads that work on one batch; None where nobody said."""
+    """Return the number of threads per batch; None where it was not set."""
     return runtime.threads if runtime.mode == "latency" else 1
 
 
 def available_threads() -> int:
-    """What ``OMP_NUM_THREADS`` says, as torchrun does, else the cores this process may use."""
+    """Return ``OMP_NUM_THREADS``, which torchrun sets, else the cores this process may use."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     if said.isdecimal() and int(said):
         return int(said)
@@ -255,7 +255,7 @@ def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
 
 
 def _missing(path: Path) -> DetectorError:
-    """Name what is there instead, or the nearest name beside it."""
+    """Return an error that names what is there instead, or the nearest name beside it."""
     if path.is_dir():
         return DetectorError("is a folder, expected a weights file", file=path)
     folder = path.parent
@@ -277,7 +277,7 @@ def _torch_backend(model: Detector, runtime: RuntimeSettings) -> Backend:
 
 
 def _fitted(backend: Any, runtime: RuntimeSettings) -> Backend:
-    """The backend of a file with another input size, if it was exported for that."""
+    """Set another input size on a backend whose file was exported for that."""
     size_hw = backend.preprocess.size_hw
     if runtime.imgsz is not None and size_hw != (runtime.imgsz, runtime.imgsz):
         _check_dynamic(backend, f"found imgsz {runtime.imgsz}")

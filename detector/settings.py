@@ -1,4 +1,4 @@
-"""The tools' typed settings; flags, presets and quick-start blocks all come from here."""
+"""Typed settings of the tools, from which flags, presets and quick-start blocks are made."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.yaml_file import Strict
 
 TaskName = Literal["detect", "classify"]
-"""What a network gives: boxes with scores, or one probability for each class."""
+"""Output of a network: boxes with scores, or one probability per class."""
 
 FormatName = Literal["onnx", "openvino", "pt2"]
 """Formats of exported files."""
 
 FloatPrecision = Literal["fp32", "fp16", "bf16"]
-"""What a device multiplies matrices in."""
+"""Precisions in which a device multiplies matrices."""
 
 PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
 """What the weights of an exported file are stored in; for what each allows see
 :mod:`detector.runtime.backends.precision`."""
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
-"""The set that is used where nobody names one: drawn, without a download."""
+"""Data set used where none is named: drawn images, no download."""
 
 NmsMethod = Literal["nms", "soft-linear", "soft-gaussian", "fusion"]
 Letterbox = Literal["square", "rectangle"]
 Mode = Literal["latency", "throughput"]
 
 CacheKind = Literal["ram", "disk", "none"]
-"""Where decoded images are kept."""
+"""Places where decoded images are cached."""
 
 BinaryLossName = Literal["bce", "focal", "qfl"]
-"""Binary cross-entropy, focal loss, quality focal loss."""
+"""Names of binary losses: cross-entropy, focal loss, quality focal loss."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -47,7 +47,7 @@ ImageSide = Annotated[int, Field(ge=32, le=8192)]
 
 
 class BasicNmsSettings(Strict):
-    """Which of the boxes remain."""
+    """NMS: thresholds, limits and method."""
 
     confidence: Fraction = Field(0.25, description="lowest score that is kept")
     iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
@@ -61,7 +61,7 @@ class BasicNmsSettings(Strict):
 
 
 class NmsSettings(BasicNmsSettings):
-    """Which boxes remain after decoding. There is no time limit."""
+    """NMS settings: which decoded boxes are kept. There is no time limit."""
 
     earlier_names: ClassVar[Mapping[str, str]] = {"suppression": "nms_method"}
 
@@ -73,7 +73,7 @@ class NmsSettings(BasicNmsSettings):
 
 
 class NmsOptions(TypedDict, total=False):
-    """The fields of :class:`NmsSettings` as keyword arguments; classes by name, too."""
+    """Fields of :class:`NmsSettings` as keyword arguments; classes by name, too."""
 
     confidence: float
     iou: float
@@ -88,7 +88,7 @@ class NmsOptions(TypedDict, total=False):
 
 
 EVAL_NMS = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
-"""As COCO evaluation is customarily run: a low threshold, several classes a box."""
+"""NMS settings customary for COCO evaluation: a low threshold, several classes per box."""
 
 
 class BasicAugmentSettings(Strict):
@@ -139,7 +139,7 @@ class AugmentSettings(BasicAugmentSettings, ColorSettings):
 
 
 class LossSettings(Strict):
-    """The loss."""
+    """Loss of every built-in head."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="ε: part of each class target that is shared by all classes"
@@ -155,7 +155,7 @@ class AnchorMatchSettings(Strict):
 
 
 class YoloLossSettings(LossSettings, AnchorMatchSettings):
-    """The loss: assignment, functions, and weights before levels, classes and size scale them."""
+    """YOLO's loss: assignment, functions, and gains before levels, classes and size scale them."""
 
     assigner: Literal["ratio", "simota", "aligned"] = Field(
         "ratio", description="which predictions answer for a box: by anchor, by cost, by alignment"
@@ -193,7 +193,7 @@ class OptimizerSettings(Strict):
 
 
 class ToolSettings(Strict):
-    """What every tool takes."""
+    """Common flags."""
 
     json_file: Path | None = Field(None, alias="json", description="write the metrics here")
     debug: bool = Field(False, description="show the traceback of an error")
@@ -202,7 +202,7 @@ class ToolSettings(Strict):
 
 
 class DataSettings(Strict):
-    """Which labelled images."""
+    """Data."""
 
     data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
     data_root: Path | None = Field(None, description="folder in place of the definition's path")
@@ -279,13 +279,13 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     name: str | None = Field(None, description="the run's folder; default: the next free number")
     resume: str | None = Field(
         None,
-        description="go on with the run in this folder; without a value: with the newest one",
+        description="resume the run in this folder; without a value: the newest one",
         json_schema_extra={"alone": "last"},
     )
 
 
 class RuntimeSettings(Strict):
-    """How a network is run."""
+    """Runtime."""
 
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     letterbox: Letterbox = Field(
@@ -303,13 +303,13 @@ class RuntimeSettings(Strict):
 
 
 class PredictorSettings(RuntimeSettings):
-    """How a network is run on images, several at a time."""
+    """Runtime and batch size."""
 
     batch: Count = Field(1, description="images per forward pass")
 
 
 class EvaluationSettings(DataSettings, RuntimeSettings):
-    """What is measured, and how."""
+    """Evaluation: split, metric, NMS for measuring."""
 
     split: str = Field("val", description="split to measure on")
     metric: Literal["coco", "voc07", "voc10", "accuracy"] | None = Field(
@@ -343,7 +343,7 @@ class EvaluationSettings(DataSettings, RuntimeSettings):
     )
 
     def nms(self, eval_nms: NmsSettings = EVAL_NMS) -> NmsSettings:
-        """The model's own thresholds for measuring, with those of the flags in their place."""
+        """Return the model's NMS settings for measuring, with the flags' values in their place."""
         flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
         return eval_nms.model_copy(update=given)
@@ -380,7 +380,7 @@ class DetectSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
     classes: tuple[str, ...] | None = Field(
         None, description="class names or numbers to keep, as cat,dog"
     )
-    skip_bad: bool = Field(False, description="go on past unreadable images, and count them")
+    skip_bad: bool = Field(False, description="skip unreadable images, and count them")
     shard: str | None = Field(
         None, description="part of the files, as 2/4; default: that of torchrun, or all of them"
     )
@@ -390,7 +390,7 @@ class DetectSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
     jsonl: bool = Field(False, description="write one JSON line an image")
 
     def nms(self, names: tuple[str, ...]) -> NmsSettings:
-        """The suppression that these flags ask for; ``classes`` are looked up in ``names``.
+        """Return the NMS settings of these flags; ``classes`` are looked up in ``names``.
 
         Raises:
             DetectorError: a class is unknown; names the nearest one.
@@ -435,7 +435,7 @@ def _class_number(class_: Any, names: tuple[str, ...]) -> int:
 
 
 class ExportedFileSettings(DataSettings, BasicNmsSettings):
-    """How the exported file is to be, and what it is compared on."""
+    """Exported file, and the data it is compared on."""
 
     format: FormatName = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
@@ -451,7 +451,7 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     batch: Count = Field(16, description="images per forward pass when measuring")
 
     def in_file(self) -> NmsSettings | None:
-        """The suppression that the file is to hold."""
+        """Return the NMS settings of a file that holds NMS, else None."""
         if not self.nms:
             return None
         flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}

@@ -1,4 +1,4 @@
-"""Gradients of an optimizer step: forward and backward of its batches, which processes share."""
+"""Gradient accumulation: forward and backward of the batches of an optimizer step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NotFiniteError(Exception):
 
 
 class Accumulation:
-    """Adds up the gradients of several batches; the same ones as one process would get.
+    """Accumulates the gradients of several batches, the same as a single process would compute.
 
     Args:
         state: of the training; gradients are added to its network, nothing else of it changes but
@@ -57,7 +57,7 @@ class Accumulation:
         self.stop_is_agreed = False
 
     def __call__(self, shares: Iterable[Batch], counts: Sequence[int]) -> dict[str, float]:
-        """Gradients of an optimizer step, clipped.
+        """Compute the gradients of an optimizer step, and clip them.
 
         Args:
             shares: this process's shares of the batches; they may be empty.
@@ -87,7 +87,7 @@ class Accumulation:
         return sums
 
     def _add(self, share: Batch, images: int) -> dict[str, float]:
-        """Gradients of one batch; returns its losses."""
+        """Add the gradients of one batch and return its losses."""
         share = share.to(self.accelerator.device)
         with self.accelerator.autocast():
             maps = self.state.model(self.state.raw_model.normalize(share.images))
@@ -99,7 +99,7 @@ class Accumulation:
         return agreed
 
     def _agreed(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
-        """The losses of all processes together; in the same message they agree whether to stop."""
+        """Sum the losses over all processes, and agree in the same message whether to stop."""
         parts = torch.stack([part.detach() for part in losses.values()])
         asked = parts.new_tensor([float(self.stop.is_asked)])
         *values, stops = all_reduce_sum(torch.cat((parts, asked))).tolist()
@@ -111,7 +111,7 @@ class Accumulation:
 
 
 def check_all_used(parameters: Mapping[str, Tensor]) -> None:
-    """Raise DetectorError for weights that are to be trained and have no gradient."""
+    """Raise DetectorError for trainable weights without a gradient."""
     unused = [name for name, p in parameters.items() if p.requires_grad and p.grad is None]
     if unused:
         raise DetectorError(

@@ -1,4 +1,4 @@
-"""What is told of a training while it runs, and who listens.
+"""Events of a training, and the callbacks that receive them.
 
 A callback gets plain values and changes nothing of what is computed. It runs in the main process
 only, where it sees the same events whether there is one process or several.
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """A run begins, or goes on.
+    """Event: a run starts or is resumed.
 
     Attributes:
         folder: of the run.
@@ -39,7 +39,7 @@ class Start:
         metrics: names of the task's metrics, the main one first.
         monitor: name of the metric that chooses the best epoch.
         images: that an epoch shows; more than there are, where some are repeated.
-        step: optimizer steps that are done, of a run that goes on.
+        step: optimizer steps that are done, of a resumed run.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step is done.
+    """Event: an optimizer step is done.
 
     Attributes:
         number: of the step in the run, from 1.
@@ -75,7 +75,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch is done and saved.
+    """Event: an epoch is done and saved.
 
     Attributes:
         record: its number, losses, learning rate, metrics where it was validated, seconds.
@@ -94,23 +94,23 @@ class Epoch:
 
 
 class Callback:
-    """Base of those who listen; each event may be left out."""
+    """Base class of callbacks; override the events of interest."""
 
     def on_start(self, start: Start) -> None:
-        """Before the first step."""
+        """Handle the start of the run, before the first step."""
 
     def on_step(self, step: Step) -> None:
-        """After each optimizer step."""
+        """Handle the end of an optimizer step."""
 
     def on_epoch(self, epoch: Epoch) -> None:
-        """After each epoch."""
+        """Handle the end of an epoch."""
 
     def on_end(self, history: Sequence[Record]) -> None:
-        """After the last epoch; not if the run is interrupted."""
+        """Handle the end of the run; not called if it is interrupted."""
 
 
 class Callbacks(Callback):
-    """Several, as one."""
+    """Calls several callbacks in order."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
@@ -133,7 +133,7 @@ class Callbacks(Callback):
 
 
 class Results(Callback):
-    """``results.csv`` after each epoch, ``results.png`` at the end."""
+    """Writes ``results.csv`` after each epoch and ``results.png`` at the end."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -149,7 +149,7 @@ class Results(Callback):
 
 
 class Terminal(Callback):
-    """A bar over the images of an epoch, and a message of each epoch."""
+    """Shows a progress bar over the images of an epoch, and logs a line per epoch."""
 
     def on_start(self, start: Start) -> None:
         self.start = start
@@ -185,7 +185,7 @@ class Terminal(Callback):
             logger.info(f"no better {self.start.monitor} for {patience} epochs: stopped")
 
     def described(self, epoch: Epoch) -> str:
-        """One line for a person who watches."""
+        """Return the line that is logged for an epoch."""
         record, monitor = epoch.record, self.start.monitor
         losses = [f"{k.removeprefix('loss_')} {v:.3f}" for k, v in record.items() if "loss" in k]
         line = f"epoch {record['epoch']}/{self.start.settings.epochs}: {', '.join(losses)}"
@@ -195,7 +195,7 @@ class Terminal(Callback):
         return f"{line}; {record['seconds']:.0f} s, {self.speed(epoch)}"
 
     def speed(self, epoch: Epoch) -> str:
-        """Images per second of training, the time that is left, and the most memory so far."""
+        """Return images per second, the time left, and the peak memory, as text."""
         seconds = [record["seconds"] for record in epoch.history]
         to_go = self.start.settings.epochs - len(seconds)
         left = timedelta(seconds=round(to_go * sum(seconds) / len(seconds)))
@@ -203,7 +203,7 @@ class Terminal(Callback):
 
 
 def memory() -> str:
-    """The most that was held so far, and the most on a GPU."""
+    """Return the peak memory of the process, and of the GPU where there is one, as text."""
     held = f"{peak_memory() / 1e9:.1f} GB"
     if torch.accelerator.is_available() and (most := torch.accelerator.max_memory_allocated()):
         held += f", {most / 1e9:.1f} GB on the {torch.accelerator.current_accelerator()}"
@@ -211,5 +211,5 @@ def memory() -> str:
 
 
 def shown_metrics(record: Record, metrics: Sequence[str]) -> str:
-    """The task's metrics in a validated epoch, for people."""
+    """Format the task's main metrics of a validated epoch."""
     return ", ".join(f"{name} {record[name]:.4f}" for name in metrics)

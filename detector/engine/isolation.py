@@ -1,4 +1,4 @@
-"""What a training changes for the whole process, put back after it."""
+"""Process-wide state that a training changes, restored after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 
 @contextmanager
 def process_state_restored() -> Iterator[None]:
-    """Restore, after the block, what torch, accelerate, numpy and Python keep for the process.
+    """Restore the process-wide state of torch, accelerate, numpy and Python after the block.
 
     These are torch's thread count, deterministic flags, gradient mode and the generators of random
     numbers; the environment; accelerate's choice of device and precision, of which it holds one

@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import resize
 from detector.structures.samples import Batch
 
 SEED_WORD = 0x5CA1E
-"""Keeps these random numbers apart from those of the images, which have the same seed."""
+"""Word of the seed that separates these random numbers from those of the images."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class MultiScale:
     until_epoch: int
 
     def __call__(self, batch: Batch, epoch: int, number: int) -> Batch:
-        """The batch, images and boxes, at its size; on the device where it is."""
+        """Resize a batch, images and boxes, to its random size, on the device where it is."""
         if not self.fraction or epoch >= self.until_epoch:
             return batch
         return resized(batch, self.size_of(epoch, number))
 
     def size_of(self, epoch: int, number: int) -> tuple[int, int]:
-        """Height and width of a batch, pixels, at least one stride."""
+        """Return the height and width of a batch, pixels, at least one stride."""
         rng = np.random.default_rng([self.seed, epoch, number, SEED_WORD])
         scale = rng.uniform(1 - self.fraction, 1 + self.fraction)
         height, width = (max(round(side * scale / self.stride), 1) for side in self.size_hw)
@@ -46,7 +46,7 @@ class MultiScale:
 
 
 def resized(batch: Batch, size_hw: tuple[int, int]) -> Batch:
-    """A batch at another size, images and boxes."""
+    """Resize the images and boxes of a batch."""
     height, width = batch.images.shape[2:]
     scale = batch.targets.boxes_xyxy.new_tensor([size_hw[1] / width, size_hw[0] / height] * 2)
     targets = replace(batch.targets, boxes_xyxy=batch.targets.boxes_xyxy * scale)

@@ -21,7 +21,7 @@ WARMUP_START = 1e-3
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """SGD with Nesterov's momentum, or AdamW; weight decay on convolutions and matrices only.
+    """Make SGD with Nesterov momentum, or AdamW; weight decay on convolutions and matrices only.
 
     Learnt vectors do not decay, whatever their shape. Frozen parameters are left out.
     """
@@ -39,7 +39,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
 
 
 class Schedule:
-    """Step → learning rate: a linear warm-up, then down to ``final_fraction`` of it.
+    """Learning-rate schedule: a linear warm-up, then a fall to ``final_fraction`` of the rate.
 
     It depends on the step alone: unlike one of torch's, which multiplies the rate of the step
     before, it leaves nothing to keep in a checkpoint and may be asked for another number of epochs.
@@ -60,7 +60,7 @@ class Schedule:
         self.falling_steps = max(steps - self.warmup_steps, 1)
 
     def __call__(self, step: int) -> float:
-        """The learning rate of an optimizer step, counted from 0."""
+        """Return the learning rate of an optimizer step, counted from 0."""
         return self.learning_rate * self._fraction(step)
 
     def _fraction(self, step: int) -> float:
@@ -76,19 +76,19 @@ class Schedule:
 
 
 def set_learning_rate(optimizer: Optimizer, value: float) -> None:
-    """Of all groups."""
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = value
 
 
 def make_average(model: nn.Module, settings: OptimizerSettings) -> AveragedModel:
-    """Exponential moving average of weights and buffers, in fp32, with a warm-up of its decay."""
+    """Make an exponential moving average of weights and buffers, with a warm-up of its decay."""
     update = moving_average(settings.ema_decay, settings.ema_warmup)
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True).eval()
 
 
 def moving_average(decay: float, warmup: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Update averaged ← d · averaged + (1 − d) · current; d = decay · (1 − exp(−step / warmup)).
+    """Return averaged ← d · averaged + (1 − d) · current with d = decay · (1 − e^(−step / warmup)).
 
     Counters, which are whole numbers, are copied.
     """

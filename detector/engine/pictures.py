@@ -1,4 +1,4 @@
-"""Pictures of what a network is trained on, and of what it finds."""
+"""Pictures of training examples and of detections on validation images."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from detector.utils.opencv import Image, read_image, write_image
 logger = logging.getLogger(__name__)
 
 TRAINING_PICTURES = 3
-"""Optimizer steps of a run whose examples are drawn: enough to see what is wrong with labels."""
+"""Number of optimizer steps whose examples are drawn: enough to see wrong labels."""
 TRAINING_IMAGES = 16
 VALIDATION_IMAGES = 6
 COLUMNS = 4
 SIDE = 480
-"""Of the largest image in a picture, pixels."""
+"""Longest side of an image within a picture, pixels."""
 
 
 class TrainingPictures(Callback):
-    """``train_1.jpg``, …: the examples of the first steps as the network sees them, with boxes."""
+    """Draws ``train_1.jpg``, …: the examples of the first steps as the network sees them."""
 
     def on_start(self, start: Start) -> None:
         self.start = start
@@ -46,11 +46,11 @@ class TrainingPictures(Callback):
     def _drawn(self, key: Key) -> Image:
         example = self.start.train_set[key]
         names = self.start.val_set.names
-        return with_truth(example.image, example.boxes_xyxy, example.class_ids, names)
+        return with_ground_truth(example.image, example.boxes_xyxy, example.class_ids, names)
 
 
 class ValidationPictures(Callback):
-    """``val_best.jpg``: images with their truth (left) and what the best epoch found (right)."""
+    """Draws ``val_best.jpg``: ground truth (left) beside detections of the best epoch."""
 
     def on_start(self, start: Start) -> None:
         self.start = start
@@ -66,14 +66,14 @@ class ValidationPictures(Callback):
     def _pair(self, sample: Sample, results: Sequence[Mapping[str, Any]]) -> Image:
         image = read_image(sample.path)
         data = self.start.val_set
-        truth = with_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
+        truth = with_ground_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
         own = [result for result in results if result["image_id"] == sample.image_id]
         found = found_boxes(own, data.category_ids, data.names).draw(image)
         return np.concatenate((truth, found), axis=1)
 
 
 class Curves(Callback):
-    """``precision_recall.png`` and ``confusion.png`` of the best epoch, at the end."""
+    """Draws ``precision_recall.png`` and ``confusion.png`` of the best epoch, at the end."""
 
     def __init__(self) -> None:
         self.results: Sequence[Mapping[str, Any]] = ()
@@ -99,13 +99,13 @@ class Curves(Callback):
         plot_confusion(*confusion(evaluator), folder / "confusion.png")
 
 
-def with_truth(
+def with_ground_truth(
     image_rgb: Image,
     boxes_xyxy: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     names: tuple[str, ...],
 ) -> Image:
-    """A copy with the true boxes and their classes."""
+    """Return a copy of the image with the ground truth drawn."""
     certain = np.ones(len(class_ids), np.float32)
     return Detections(boxes_xyxy, certain, class_ids, names).draw(image_rgb, scores=False)
 
@@ -113,7 +113,7 @@ def with_truth(
 def found_boxes(
     results: Sequence[Mapping[str, Any]], category_ids: Sequence[int], names: tuple[str, ...]
 ) -> Detections:
-    """COCO results of an image → what a person would be shown, best first."""
+    """Convert the COCO results of an image to Detections worth drawing, best first."""
     class_of = {category: number for number, category in enumerate(category_ids)}
     lowest = NmsSettings().confidence
     shown = sorted((r for r in results if r["score"] >= lowest), key=lambda r: -r["score"])
@@ -127,7 +127,7 @@ def found_boxes(
 
 
 def grid(images: Sequence[Image], columns: int = COLUMNS, side: int = SIDE) -> Image:
-    """Images side by side and below each other, each at most ``side`` pixels, on a dark ground."""
+    """Arrange images in a grid, each at most ``side`` pixels large, on a dark background."""
     small = [shrink(image, (side, side)) for image in images]
     height = max(image.shape[0] for image in small)
     width = max(image.shape[1] for image in small)
@@ -141,6 +141,6 @@ def grid(images: Sequence[Image], columns: int = COLUMNS, side: int = SIDE) -> I
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """So many of them, evenly from first to last."""
+    """Pick that many samples, evenly from first to last."""
     places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
     return [samples[place] for place in places]

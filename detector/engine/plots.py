@@ -1,4 +1,4 @@
-"""Plots of a training: losses and figures by epoch; what stands behind the AP."""
+"""Plots of a training: losses and metrics by epoch, precision-recall curves, confusion matrix."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from detector.utils.plotting import new_figure, save_figure
 
 MAX_NAMED_CLASSES = 20
-"""Above it, names and counts would cover the plot."""
+"""Largest number of classes whose names and counts are written into a plot."""
 
 
 def plot_results(
     history: Sequence[Mapping[str, float]], figures: Sequence[str], path: Path
 ) -> None:
-    """Draw losses (left) and validation figures (right) over the epochs into a PNG file.
+    """Plot losses (left) and validation metrics (right) over the epochs into a PNG file.
 
     Args:
         history: one record an epoch.
@@ -50,7 +50,7 @@ def plot_results(
 
 
 def plot_curves(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
-    """Draw precision over recall at IoU 0.5, a line a class, into a PNG file.
+    """Plot precision over recall at IoU 0.5, one line per class, into a PNG file.
 
     Args:
         curves: name of the class → (101,) precision at recalls 0, 0.01, … 1.
@@ -74,7 +74,7 @@ def plot_curves(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
 
 
 def plot_confusion(names: Sequence[str], counts: NDArray[np.int64], path: Path) -> None:
-    """Draw which class is taken for which into a PNG file; colours are fractions of the row.
+    """Plot the confusion matrix into a PNG file; colors are fractions of the row.
 
     Args:
         names: of the k classes.

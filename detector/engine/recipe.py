@@ -1,4 +1,4 @@
-"""Where the settings of a run come from, and which head they are for.
+"""Settings of a run: defaults, quick-start block, preset, flags, and the head they are for.
 
 Defaults < quick-start block of the data set < preset file < flags. The head of the model file, or
 of the start weights, says which settings there are beside those of every training.
@@ -38,7 +38,7 @@ head."""
 
 
 def settings_class(head: type[nn.Module]) -> type[TrainSettings]:
-    """Return the settings of a training of this head: those of every training and its own.
+    """Return the settings class of a head: the common settings and its own.
 
     Raises:
         DetectorError: the head has no task.
@@ -62,7 +62,7 @@ def _settings_class(head: str, part: type[Strict]) -> type[TrainSettings]:
 
 
 def any_settings_class() -> type[TrainSettings]:
-    """Return the settings of a training of any head: what may be given while none is known.
+    """Return a settings class with the settings of all heads, for use while the head is unknown.
 
     A setting that several heads have is the first one's; :func:`resolve` checks it once more.
     """
@@ -113,7 +113,7 @@ def _list(words: Sequence[str]) -> str:
 
 
 def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
-    """Return the class of the head that is to be trained; None while nothing says it.
+    """Return the class of the head to be trained, or None while nothing names it.
 
     Args:
         values: settings that were given, by name: ``cfg``, ``variant``, ``weights``, ``preset``.
@@ -140,7 +140,7 @@ def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
 
 
 def train_settings(**values: Any) -> TrainSettings:
-    """Validate settings of a training as Python gives them, of whichever head.
+    """Validate settings of a training given as keyword arguments.
 
     Raises:
         DetectorError: a setting is unknown, or its value does not fit; one line.
@@ -149,7 +149,7 @@ def train_settings(**values: Any) -> TrainSettings:
 
 
 def class_for(values: Mapping[str, Any]) -> type[TrainSettings]:
-    """Return the settings of the head that these values name, else those of every head.
+    """Return the settings class of the head that these values name, else that of all heads.
 
     Raises:
         DetectorError: as :func:`head_of`.
@@ -159,7 +159,7 @@ def class_for(values: Mapping[str, Any]) -> type[TrainSettings]:
 
 
 def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
-    """Complete the settings that a person gave.
+    """Complete the settings that were given.
 
     Returns:
         The settings of the run, and lines that say where they come from.
@@ -201,7 +201,7 @@ def given_values(flags: TrainSettings) -> dict[str, Any]:
 def _quickstart(
     data: str, chosen: Mapping[str, Any], kind: type[TrainSettings]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the data set's own settings, as far as the model has them, and lines about them."""
+    """Return the data set's quick-start settings that the model has, with notes to log."""
     values = dict(load_definition(data, chosen.get("data_root")).quickstart)
     cfg = chosen.get("cfg")
     model_file = read_model_file(cfg) if cfg else None
@@ -221,7 +221,7 @@ def _quickstart(
 
 
 def _preset(path: str, kind: type[TrainSettings]) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings of a preset file, and lines about them."""
+    """Return the settings of a preset file, with notes to log."""
     file = read_yaml(find_file(path, "cfg"))
     settings, left_out = _read(file, kind)
     values = given_values(settings)
@@ -234,7 +234,7 @@ def _preset(path: str, kind: type[TrainSettings]) -> tuple[dict[str, Any], list[
 
 
 def read_run_settings(file: YamlFile, head: type[nn.Module]) -> tuple[TrainSettings, list[str]]:
-    """Read the settings that a run of this head was started with, and lines about them.
+    """Read the settings that a run of this head was started with, with notes to log.
 
     Raises:
         DetectorError: the file holds something else.
@@ -245,7 +245,7 @@ def read_run_settings(file: YamlFile, head: type[nn.Module]) -> tuple[TrainSetti
 
 
 def _read(file: YamlFile, kind: type[TrainSettings]) -> tuple[TrainSettings, list[str]]:
-    """Return a file's settings, and what a run's file of an earlier version has of other heads."""
+    """Return a file's settings, and the keys of other heads in a run's older file."""
     content = file.value
     left_out = list(_of_other_heads(content, kind)) if file.path.name == RUN_SETTINGS else []
     if left_out:

@@ -1,4 +1,4 @@
-"""The folder of a run: what a person finds in it, and what a resumed run reads."""
+"""Folder of a run: its files for people, and those that a resumed run reads."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from detector.weights.checkpoint import (
 )
 
 Record = dict[str, float]
-"""One epoch: its number, losses, metrics, learning rate, seconds."""
+"""Values of one epoch by name: its number, losses, metrics, learning rate, seconds."""
 
 
 class Run:
-    """``settings.yaml``, ``provenance.json``, ``results.csv``, ``results.png``, the checkpoints.
+    """Folder of a run with its settings, provenance, results and checkpoints.
 
     ``best`` and ``last`` are weights; ``last.state.pt`` is what a resumed run reads, and
     ``previous.state.pt`` the one before it.
 
     Args:
         folder: of the run.
-        resumed_from: the state to go on from; default: the last one.
+        resumed_from: the state to resume from; default: the last one.
     """
 
     def __init__(self, folder: Path, resumed_from: Path | None = None) -> None:
@@ -63,13 +63,13 @@ class Run:
         """Make the folder ``project/name``, or the next free number.
 
         Raises:
-            DetectorError: a folder of that name holds a run that can be gone on with.
+            DetectorError: a folder of that name holds a run that can be resumed.
         """
         folder = settings.project / (settings.name or _next_number(settings.project))
         run = cls(folder)
         if run.state.exists() or run.previous.exists():
             raise DetectorError(
-                f"holds a run already; choose another --name, or go on with it: --resume {folder}",
+                f"holds a run already; choose another --name, or resume it: --resume {folder}",
                 file=folder,
             )
         run.write_settings(settings)
@@ -77,7 +77,7 @@ class Run:
 
     @classmethod
     def find(cls, resume: str, project: Path) -> Run:
-        """The run of that folder or state file, or the newest one for ``last``.
+        """Find the run of that folder or state file; ``last`` is the newest one.
 
         Between its two names a state may have neither for a moment, and a run that was killed
         just then has only the one before.
@@ -100,23 +100,23 @@ class Run:
             if state.is_file():
                 return cls(run.folder, state)
         raise DetectorError(
-            f"has no checkpoint to go on from ({run.state.name}); start it again", file=path
+            f"has no checkpoint to resume from ({run.state.name}); start it again", file=path
         )
 
     def write_settings(self, settings: TrainSettings) -> None:
-        """Keep the settings for a resumed run. Only the main process does."""
+        """Write the settings for a resumed run; main process only."""
         if not system.is_main():
             return
         values = settings.model_dump(mode="json", exclude={"resume", "json_file", "debug"})
         write_text(self.settings, yaml.safe_dump(values, sort_keys=False))
 
     def write_provenance(self, values: Mapping[str, Any]) -> None:
-        """Keep where the weights come from. Only the main process does."""
+        """Write the provenance of the weights; main process only."""
         if system.is_main():
             write_text(self.provenance, json.dumps(values, indent=2) + "\n")
 
     def read_state(self) -> dict[str, Any]:
-        """What to go on from; removes the unfinished files of a killed process.
+        """Read the training state to resume from, and remove unfinished files of a killed process.
 
         Raises:
             DetectorError: damaged, or another file; names the one before, where there is one.
@@ -132,25 +132,25 @@ class Run:
             ) from error
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Write the state to go on from; the one before it is kept. Only the main process does."""
+        """Write the training state, and keep the one before it; main process only."""
         if system.is_main():
             save_training_state(self.state, state, self.previous)
 
     def save_weights(self, path: Path, model: Detector, training: Mapping[str, Any]) -> None:
-        """Write ``best`` or ``last``. Only the main process does."""
+        """Write the ``best`` or ``last`` checkpoint; main process only."""
         if system.is_main():
             save_weights(path, model, training)
 
     def resume_hint(self) -> str:
-        """The command for a person, as far as there is a checkpoint."""
+        """Return a sentence with the command that resumes the run, if it has a checkpoint."""
         if not self.state.is_file():
-            return "there is no checkpoint yet to go on from"
+            return "there is no checkpoint yet to resume from"
         local = system.local_world_size()
         python = "python" if local == 1 else f"torchrun --nproc-per-node {local}"
-        return f"go on: {python} tools/train.py --resume {shlex.quote(str(self.folder))}"
+        return f"resume with: {python} tools/train.py --resume {shlex.quote(str(self.folder))}"
 
     def write_results(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write one line an epoch; the whole file each time, so that it is never half a line."""
+        """Write one line per epoch; the whole file each time, so that no line is ever cut."""
         columns = list(dict.fromkeys(key for record in history for key in record))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -179,14 +179,14 @@ PACKAGES = (
     "pycocotools",
     "accelerate",
 )
-"""What the weights depend on."""
+"""Libraries whose versions the weights depend on."""
 
 PRIVATE = {"project", "name", "json_file", "debug", "resume"}
-"""Settings that change no weight."""
+"""Settings that do not influence the weights."""
 
 
 def provenance(settings: TrainSettings, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values, for JSON; the first command started the run, others went on with it.
+    """Return the provenance of a run as plain values: commands, settings, data, versions.
 
     Args:
         settings: of the run.

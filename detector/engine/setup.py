@@ -1,4 +1,4 @@
-"""From settings to a trainer: data, model with its start weights, device, run folder."""
+"""Setup of a training: data, model with its start weights, device, run folder."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),
     *("cache", "cache_dir", "pictures", "tensorboard"),
 }
-"""Flags that may stand beside ``--resume`` and hold for the process that was given them."""
+"""Flags allowed beside ``--resume`` that hold for this process only."""
 
 FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
-"""Others that may: they take the place of what the run was started with. Epochs only grow."""
+"""Flags allowed beside ``--resume`` that replace the settings of the run; epochs only grow."""
 
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
@@ -51,7 +51,7 @@ NO_NORMS = (
 
 
 def prepare(flags: TrainSettings) -> Trainer:
-    """Everything up to the first epoch, or up to the next one of a run that goes on."""
+    """Prepare a trainer for the first epoch, or for the next one of a resumed run."""
     if flags.resume is not None:
         return _resumed(flags)
     settings, notes = resolve(flags)
@@ -96,9 +96,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     trainer.callbacks += _watchers(settings, model)
     progress = trainer.progress
     batch = f", batch {progress.batch}" if progress.batch else ""
-    logger.info(
-        f"run {run.folder}: goes on after epoch {progress.epoch} of {settings.epochs}{batch}"
-    )
+    logger.info(f"run {run.folder}: resumed at epoch {progress.epoch} of {settings.epochs}{batch}")
     if settings.epochs != before.epochs:
         logger.info(_difference(before, trainer))
     run.write_settings(settings.model_copy(update=_values(before, THIS_TIME)))
@@ -106,7 +104,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
 
 
 def _resumed_settings(before: TrainSettings, flags: TrainSettings) -> TrainSettings:
-    """Those of the run, with the flags that may be given anew."""
+    """Return the run's settings, updated by the flags that may change on resuming."""
     given = given_values(flags)
     for name, value in given.items():
         allowed = name in THIS_TIME | FROM_NOW_ON and not (
@@ -128,7 +126,7 @@ def _values(settings: TrainSettings, names: set[str]) -> dict[str, Any]:
 
 
 def _difference(before: TrainSettings, trainer: Trainer) -> str:
-    """In one line, whether more epochs are the same as if they had been asked for at the start."""
+    """Say whether more epochs give the same training as if they had been asked for at the start."""
     settings, progress = trainer.settings, trainer.progress
     schedules = Schedule(before, before.epochs, trainer.steps_per_epoch), trainer.state.schedule
     rates = [[schedule(step) for step in range(progress.step)] for schedule in schedules]
@@ -174,7 +172,7 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
 
 
 def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
-    """Build for the data's classes and copy whatever fits of the start weights."""
+    """Build the model for the data's classes, and copy the start weights that fit."""
     if settings.cfg is not None:
         model = build(settings.cfg, names, settings.variant)
         if settings.weights is not None:
@@ -192,7 +190,7 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
 
 
 def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
-    """The network of a weights file, built for the data's classes, with what fits of it."""
+    """Build the network of a weights file for the data's classes, and copy the weights that fit."""
     start = load(weights)
     definition = start.definition
     model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
@@ -202,7 +200,7 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
 
 
 def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerator) -> Detector:
-    """The network in its type of numbers, with what is frozen and the batch norms asked for."""
+    """Prepare the network for training: precision, frozen rows, synchronized batch norms."""
     freeze(model, settings.freeze)
     if settings.precision == "fp64":
         model = model.double()
@@ -214,7 +212,7 @@ def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerato
 
 
 def _accelerator(settings: TrainSettings) -> Accelerator:
-    """Device, precision and processes, by accelerate."""
+    """Make the Accelerator, which handles device, precision and processes."""
     device = choose_device(settings.device)
     if settings.device != "auto" and system.world_size() == 1:  # else each has its own number
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
@@ -226,7 +224,7 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
 
 
 def _add_in_order() -> None:
-    """Have torch add up in one order whatever the threads do, so that a seed decides every bit.
+    """Make torch sum in a fixed order, so that the seed alone decides every bit.
 
     The gradients of a prediction with several truths are added up by all threads otherwise, as each
     one comes. It costs no time on a CPU; GPUs would get slower kernels.
@@ -236,7 +234,7 @@ def _add_in_order() -> None:
 
 
 def _watchers(settings: TrainSettings, model: Detector) -> list[Callback]:
-    """Who draws and logs, by the settings."""
+    """Return the callbacks that draw and log, as the settings ask."""
     watchers: list[Callback] = []
     if settings.pictures:
         watchers.append(TrainingPictures())
@@ -260,6 +258,6 @@ def _described(settings: TrainSettings, model: Detector, accelerator: Accelerato
 
 
 def _precision(settings: TrainSettings, accelerator: Accelerator) -> str:
-    """What the network computes in."""
+    """Return the name of the precision that the network computes in."""
     mixed = accelerator.mixed_precision
     return str(mixed) if mixed != "no" else "fp64" if settings.precision == "fp64" else "fp32"

@@ -1,4 +1,4 @@
-"""All that an optimizer step changes, and so all that a checkpoint keeps."""
+"""Training state: everything that an optimizer step changes and a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detector.weights.checkpoint import metadata_of
 
 
 class TrainingState:
-    """Weights, their average, optimizer, learning rate, and how far the training is.
+    """Weights, their average, optimizer, learning rate and progress of a training.
 
     There is no generator of random numbers among it: each step and each example seeds its own, see
     :func:`detector.engine.trainer.seed_step` and :class:`detector.data.loader.TrainingSet`. Nor are
@@ -59,16 +59,16 @@ class TrainingState:
 
     @property
     def averaged_model(self) -> Detector:
-        """What is validated and published."""
+        """Averaged network, which is validated and saved."""
         return cast(Detector, self.average.module)
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """Learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def update(self) -> bool:
-        """Change weights and average by the gradients; says whether that was done.
+        """Update weights and their average; return whether the step was done.
 
         A scaler of half precision leaves a step out whose gradients are not finite.
         """
@@ -80,28 +80,28 @@ class TrainingState:
         return True
 
     def advance(self, losses: Mapping[str, float], batches: int) -> None:
-        """Go on to the next step; without losses this one was skipped."""
+        """Advance to the next step; without losses this one was skipped."""
         self.progress.add_step(losses, batches)
         set_learning_rate(self.optimizer, self.schedule(self.progress.step))
 
     def is_finite(self) -> bool:
-        """Whether all weights and buffers are numbers."""
+        """Return whether all weights and buffers are finite."""
         tensors = chain(self.raw_model.parameters(), self.raw_model.buffers())
         norm = get_total_norm([tensor for tensor in tensors if tensor.is_floating_point()])
         return bool(torch.isfinite(norm))
 
     def buffers(self) -> list[Tensor]:
-        """Copies of what a forward pass alone changes: the statistics of batch norms."""
+        """Return copies of the buffers, which a forward pass changes (batch-norm statistics)."""
         return [buffer.clone() for buffer in self.raw_model.buffers()]
 
     def undo(self, buffers: list[Tensor]) -> None:
-        """Forget the gradients and take these buffers again."""
+        """Discard the gradients and restore these buffers."""
         self.optimizer.zero_grad()
         for buffer, before in zip(self.raw_model.buffers(), buffers, strict=True):
             buffer.copy_(before)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values for a checkpoint."""
+        """Return tensors and plain values for a checkpoint."""
         return {
             "card": metadata_of(self.raw_model).model_dump_json(),
             "progress": asdict(self.progress),
@@ -112,7 +112,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave."""
+        """Restore the state that :meth:`state_dict` returned."""
         self.progress = Progress(**state["progress"])
         self.raw_model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -124,7 +124,7 @@ class TrainingState:
 
 @dataclass
 class Progress:
-    """Where a run stands between two optimizer steps.
+    """Progress of a run between two optimizer steps.
 
     Attributes:
         epoch: whole epochs.

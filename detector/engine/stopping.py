@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a request, which the run answers where it can be gone on with."""
+"""Ctrl-C and SIGTERM as a request to stop at a point from which the run can be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """A context in which signals are noted; a second Ctrl-C interrupts at once."""
+    """Context that records signals; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self._signal: int | None = None
@@ -24,16 +24,16 @@ class StopRequest:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a signal has come."""
+        """True after a signal."""
         return self._signal is not None
 
     def interruption(self, message: str = "") -> Interrupted:
-        """What ends the run; where another process had the signal, it counts as SIGTERM."""
+        """Return the exception that ends the run; a signal to another process counts as SIGTERM."""
         return Interrupted(message, self._signal or signal.SIGTERM)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, where nothing changes that a checkpoint holds, a signal interrupts at once."""
+        """Let a signal interrupt at once inside the block, where no checkpointed state changes."""
         if self.is_asked:
             raise self.interruption()
         self._raises = True

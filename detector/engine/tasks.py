@@ -1,4 +1,4 @@
-"""What each kind of head needs around it; trainer and tools ask here and know no head by name."""
+"""Tasks: everything a head brings along, so that trainer and tools know no head by name."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
 
 ENOUGH_RECALL = 0.98
-"""Below it, a person is told how to fit the anchors; they are never changed by themselves."""
+"""Best possible recall below which a hint says how to fit anchors; they never change silently."""
 
 
 class Criterion(Protocol):
-    """Raw outputs and targets → named losses, scalars that carry gradients; their sum is trained.
+    """Loss function: raw outputs and targets → named scalar losses, whose sum is minimized.
 
     They are means over the batch's images.
     """
 
     def __call__(self, raw_outputs: Any, targets: Targets) -> dict[str, Tensor]:
-        """The losses of one batch."""
+        """Return the losses of one batch."""
         ...
 
 
 Resize = Callable[[Batch, int, int], Batch]
-"""Batch, epoch, number of the batch in the epoch → the batch at the size it is trained at."""
+"""Function from batch, epoch and number of the batch to the batch at its training size."""
 
 
 def _keep_size(model: Detector, settings: Any) -> Resize:
@@ -67,7 +67,7 @@ def _no_hints(model: Detector, train_set: DetectionDataset, settings: Any) -> li
 
 @dataclass(frozen=True)
 class Task:
-    """All that a head class brings along.
+    """Everything that a head class brings along for training and evaluation.
 
     Attributes:
         name: stands in checkpoints and exported files.

@@ -10,7 +10,7 @@ from detector.utils.errors import DetectorError
 
 
 class TensorBoard(Callback):
-    """Writes into the run's folder; watch with ``tensorboard --logdir FOLDER``.
+    """Writes TensorBoard events into the run's folder; watch with ``tensorboard --logdir FOLDER``.
 
     Raises:
         DetectorError: tensorboard is not installed.

@@ -37,20 +37,20 @@ VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""
 
 MAX_SKIPPED_IN_A_ROW = 10
-"""Steps that are not finite, one after the other, before a run that skips them stops after all."""
+"""Number of consecutive non-finite steps after which a run that skips them stops."""
 
 MAX_NAMED_IMAGES = 64
-"""Image files that an error names."""
+"""Largest number of image files that an error names."""
 
 LOST = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "NCCL")
-"""What torch says when another process does not answer."""
+"""Parts of torch's messages when another process does not answer."""
 
 StepKeys = Sequence[Sequence[Key]]
-"""For each batch of an optimizer step its examples, those of all processes."""
+"""Keys of the examples of each batch of an optimizer step, over all processes."""
 
 
 class Trainer:
-    """Trains a model and keeps its run's folder.
+    """Trains a model and writes its run's folder.
 
     Among several processes each one has the same weights and a share of each batch; the main one
     writes.
@@ -112,17 +112,17 @@ class Trainer:
 
     @property
     def progress(self) -> Progress:
-        """How far the run is."""
+        """Progress of the run."""
         return self.state.progress
 
     # --------------------------------------------------------------------------------- the loop
 
     def fit(self) -> Progress:
-        """Train to the last epoch, from wherever the run stands.
+        """Train to the last epoch, starting where the run stands.
 
         Raises:
             DetectorError: a number is not finite, a file cannot be written, a process was lost.
-            Interrupted: Ctrl-C or SIGTERM; the message is how to go on.
+            Interrupted: Ctrl-C or SIGTERM; the message says how to resume.
         """
         tell = Callbacks(self.callbacks if system.is_main() else ())
         self.run.write_provenance(self.provenance)
@@ -141,14 +141,14 @@ class Trainer:
         return self.progress
 
     def is_finished(self) -> bool:
-        """After the last epoch, or after ``patience`` epochs without a better one."""
+        """Return whether the last epoch is done, or ``patience`` epochs brought no better one."""
         epoch, patience = self.progress.epoch, self.settings.patience
         waited = epoch - self.progress.best_epoch
         in_vain = patience is not None and waited >= patience and self.is_validated(epoch)
         return epoch >= self.settings.epochs or in_vain
 
     def train_epoch(self) -> Iterator[Step]:
-        """Show the model every training image once, or those that are left of the epoch."""
+        """Train on every image once, or on the rest of the epoch; yield each step."""
         self.state.model.train()
         hold_frozen(self.state.raw_model, self.settings.freeze)
         sampler = self.loader.batch_sampler
@@ -159,7 +159,7 @@ class Trainer:
             yield self.train_step(batches, keys[done : done + self.accumulate])
 
     def train_step(self, batches: Iterator[Batch], keys: StepKeys) -> Step:
-        """One optimizer step, wholly or not at all: gradients of its batches, then the update.
+        """Do one optimizer step, completely or not at all: gradients, then the update.
 
         Args:
             batches: this process's shares of them, and of what follows.
@@ -186,12 +186,12 @@ class Trainer:
         )
 
     def scaled(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The next batches of the epoch on the device, each at its size."""
+        """Yield the next batches of the epoch on the device, each at its training size."""
         for number, batch in enumerate(batches, self.progress.batch):
             yield self.resize(batch.to(self.accelerator.device), self.progress.epoch, number)
 
     def gradients(self, batches: Iterator[Batch], keys: StepKeys) -> dict[str, float]:
-        """Forward and backward of a step's batches; after an error the model is as before.
+        """Run forward and backward on a step's batches; after an error the model is as before.
 
         Returns:
             The sums of their losses; nothing if a number is not finite and the step is skipped.
@@ -212,7 +212,7 @@ class Trainer:
             raise
 
     def end_epoch(self) -> Epoch:
-        """Validate and save."""
+        """Validate, save, and return the event of the epoch."""
         start, progress = time.perf_counter(), self.progress
         try:
             with self.stop.at_once():
@@ -232,11 +232,11 @@ class Trainer:
     # ------------------------------------------------------------------------------- validation
 
     def is_validated(self, epoch: int) -> bool:
-        """Every ``val_interval`` epochs, and after the last one."""
+        """Return whether an epoch is validated: every ``val_interval``-th, and the last one."""
         return epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
 
     def validate(self) -> Metrics:
-        """Metrics of the averaged weights, the way ``tools/val.py`` measures it.
+        """Measure the averaged weights the way ``tools/val.py`` does.
 
         Raises:
             DetectorError: the images have no truth for the metric that chooses the best epoch.
@@ -262,7 +262,7 @@ class Trainer:
     # ------------------------------------------------------------------------------ checkpoints
 
     def save_weights(self, metrics: Metrics | None) -> None:
-        """Write ``last``, and ``best`` where its metric is higher than in any epoch before.
+        """Write ``last``, and ``best`` if its metric is higher than in any epoch before.
 
         Or where all have been 0: of networks that find nothing yet, the one trained longest.
         """
@@ -277,7 +277,7 @@ class Trainer:
         self.run.save_weights(self.run.last, model, training)
 
     def save_if_due(self) -> None:
-        """Between two steps: save when asked to stop, and every ``save_minutes``.
+        """Save between two steps when asked to stop, and every ``save_minutes``.
 
         Raises:
             Interrupted: when asked to stop.
@@ -290,19 +290,19 @@ class Trainer:
             self.save()
 
     def save_in_need(self) -> None:
-        """Save what the last step has left, if that is any good, on the way out with an error."""
+        """Save the state of the last step, if it is finite, before an error leaves the loop."""
         with suppress(DetectorError):  # the error on the way matters more
             if self.state.is_finite():
                 self.save()
 
     def save(self) -> None:
-        """Write the state to go on from."""
+        """Write the training state."""
         kept = {"data": self.fingerprints, "commands": self.provenance["commands"]}
         self.run.save_state({**self.state.state_dict(), **kept})
         self.saved_at = time.monotonic()
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the run.
+        """Resume from a saved state of the run.
 
         Raises:
             DetectorError: it is no such state, or the images have changed since.
@@ -319,7 +319,7 @@ class Trainer:
     # ----------------------------------------------------------------------------- what is told
 
     def start(self) -> Start:
-        """What the callbacks are told first."""
+        """Return the event that callbacks receive first."""
         return Start(
             folder=self.run.folder,
             settings=self.settings,
@@ -332,7 +332,7 @@ class Trainer:
         )
 
     def not_finite(self, problem: str, keys: StepKeys) -> DetectorError:
-        """Names the images of a step."""
+        """Return an error that names the images of a step."""
         examples = [key for batch in keys for key in batch]
         sources = [path for key in examples for path in self.loader.dataset.sources(key)]
         paths = [str(path) for path in dict.fromkeys(sources)]
@@ -340,12 +340,12 @@ class Trainer:
         images = ", ".join(paths[:MAX_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
         return DetectorError(
             f"{problem}, in epoch {self.progress.epoch + 1}; a lower --learning-rate may help, "
-            f"--skip-nonfinite goes on without such steps; {self.run.resume_hint()}; "
+            f"--skip-nonfinite skips such steps; {self.run.resume_hint()}; "
             f"images of the step: {images}"
         )
 
     def explain(self, error: BaseException) -> None:
-        """Raise what a person should read in place of an error of the loop, where there is such."""
+        """Re-raise known low-level failures with a message for the user."""
         if is_distributed() and any(words in str(error) for words in LOST):
             # Asked to stop or not: the launcher's signal to those that are left may come first.
             lost = f"another process of this run was lost ({one_line(error)})"
@@ -358,14 +358,14 @@ def seed_step(seed: int, step: int) -> None:
     """Seed all generators of this process for an optimizer step.
 
     What a step draws follows from its number alone, as what an example draws follows from its key:
-    a run that goes on needs no generator's state.
+    a resumed run needs no generator's state.
     """
     sequence = np.random.SeedSequence([seed, step, system.rank()])
     set_seed(int(sequence.generate_state(1)[0]))
 
 
 def check_metric(name: str, known: Sequence[str]) -> None:
-    """Raise DetectorError unless it is one of the evaluator's metrics."""
+    """Raise DetectorError unless the name is one of the evaluator's metrics."""
     if name not in known:
         hint = nearest(name, known) or f"; expected one of {', '.join(known)}"
         raise DetectorError(f"--monitor {name}: no such metric{hint}")

@@ -1,4 +1,4 @@
-"""A whole training: from settings to a run's result."""
+"""A training from settings to result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detector.weights.checkpoint import load
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training leaves.
+    """Result of a training: its folder, checkpoints, metrics and model.
 
     Attributes:
         folder: of the run.
@@ -42,12 +42,12 @@ class TrainingResult:
 
     @cached_property
     def model(self) -> Detector:
-        """The network of the best epoch, in eval mode."""
+        """Network of the best epoch, in eval mode, loaded when it is first used."""
         return load(self.best)
 
 
 def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainingResult:
-    """Train, or go on with a run, and leave the process as it was.
+    """Train, or resume a run, and leave the process as it was.
 
     Args:
         settings: as they were given; see :func:`detector.engine.recipe.resolve`.
@@ -55,7 +55,7 @@ def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) ->
 
     Raises:
         DetectorError: something does not fit together, or a number is not finite.
-        Interrupted: Ctrl-C or SIGTERM; the message is how to go on.
+        Interrupted: Ctrl-C or SIGTERM; the message says how to resume.
     """
     with process_state_restored():
         trainer = prepare(settings)

@@ -40,15 +40,15 @@ def test_resume(run: Run, fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path:
     assert run("train", *where, *FEW).code == 0
     ran = run("train", "--resume", tmp_path / "run")
     assert (ran.code, ran.metrics["last"]["epoch"]) == (0, 2)  # there was nothing left to do
-    assert "goes on after epoch 2 of 2" in ran.out
+    assert "resumed at epoch 2 of 2" in ran.out
     assert fails("train", "--resume", tmp_path / "run", "--epochs", 1) == (
         "--epochs 1 does not go with --resume: the run was started with 2"
     )
     assert fails("train", "--resume", tmp_path / "runn") == (
-        f"{tmp_path / 'runn'}: has no checkpoint to go on from (last.state.pt); start it again"
+        f"{tmp_path / 'runn'}: has no checkpoint to resume from (last.state.pt); start it again"
     )
     assert fails("train", *where) == (
-        f"{tmp_path / 'run'}: holds a run already; choose another --name, or go on with it: "
+        f"{tmp_path / 'run'}: holds a run already; choose another --name, or resume it: "
         f"--resume {tmp_path / 'run'}"
     )
 

@@ -14,7 +14,7 @@ from detector.engine.pictures import (
     ValidationPictures,
     found_boxes,
     grid,
-    with_truth,
+    with_ground_truth,
 )
 from detector.settings import TrainSettings
 from detector.structures.preprocess import Preprocess
@@ -120,6 +120,6 @@ def test_a_truth_has_no_score():
     image = np.zeros((64, 64, 3), np.uint8)
     before = image.copy()
     boxes, classes = np.array([[8, 20, 56, 56]], np.float32), np.array([0])
-    drawn = with_truth(image, boxes, classes, ("cat",))
+    drawn = with_ground_truth(image, boxes, classes, ("cat",))
     assert np.array_equal(image, before)
     assert drawn[20, 8:56].any()

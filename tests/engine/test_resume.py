@@ -83,7 +83,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     with pytest.raises(Interrupted) as caught:
         cut.fit()
     assert caught.value.signal_number == number
-    command = f"go on: python tools/train.py --resume {tmp_path / 'cut'}"
+    command = f"resume with: python tools/train.py --resume {tmp_path / 'cut'}"
     assert str(caught.value) == f"stopped; {command}"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     found = load_training_state(cut.run.state)["progress"]
@@ -97,7 +97,7 @@ def test_a_signal_during_validation(start: Start, resume: Start, monkeypatch):
     whole, cut = start("whole"), start("cut")
     whole.fit()
     monkeypatch.setattr(cut, "validate", lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted, match="go on: "):
+    with pytest.raises(Interrupted, match="resume with: "):
         cut.fit()
     found = load_training_state(cut.run.state)["progress"]
     assert (found["epoch"], found["batch"]) == (2, 3)
@@ -115,7 +115,7 @@ def test_a_second_ctrl_c_interrupts_at_once(start: Start):
         raise AssertionError("was not interrupted")
 
     trainer.callbacks.append(AfterStep(impatient))
-    with pytest.raises(Interrupted, match="^stopped; there is no checkpoint yet to go on from$"):
+    with pytest.raises(Interrupted, match="^stopped; there is no checkpoint yet to resume from$"):
         trainer.fit()
 
 
@@ -124,7 +124,7 @@ def test_the_tool_s_exit_code(start: Start, tmp_path: Path, monkeypatch, capfd):
     monkeypatch.setattr(Terminal, "on_step", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert run_tool("train", ["--resume", str(tmp_path / "run")]) == 128 + signal.SIGTERM
     assert capfd.readouterr().err.splitlines()[-1] == (
-        f"stopped; go on: python tools/train.py --resume {tmp_path / 'run'}"
+        f"stopped; resume with: python tools/train.py --resume {tmp_path / 'run'}"
     )
 
 
@@ -189,7 +189,7 @@ def test_the_newest_run(start: Start, tmp_path: Path, monkeypatch: pytest.Monkey
         os.utime(trainer.run.state, (0, 1000 - age))
     capsys.readouterr()
     assert run_tool("train", ["--resume", "--project", str(tmp_path)]) == 0
-    assert f"run {tmp_path / 'new'}: goes on after epoch 1 of 1" in capsys.readouterr().out
+    assert f"run {tmp_path / 'new'}: resumed at epoch 1 of 1" in capsys.readouterr().out
 
 
 def test_changed_data(start: Start, resume: Start, tiny_data: Path, tmp_path: Path):

@@ -110,7 +110,7 @@ def test_two_train_as_one(words, start, tmp_path: Path, nominal_batch: str):
 
     for name in ("alone", "both"):  # a checkpoint of two processes is gone on with by one
         again = start(script, "--resume", str(tmp_path / name), "--epochs", "6", name="again")
-        assert "goes on after epoch 5 of 6" in finish(again)
+        assert "resumed at epoch 5 of 6" in finish(again)
     assert largest_difference(tmp_path / "alone", tmp_path / "both") <= 1e-9
 
 
@@ -144,7 +144,7 @@ def test_one_of_two_dies(words, start, tmp_path: Path, killed: int):
     assert time.monotonic() - start_seconds < END_SECONDS
     assert process.returncode != 0
     assert "another process of this run was lost (" in err
-    assert f"go on: torchrun --nproc-per-node 2 tools/train.py --resume {run}" in err
+    assert f"resume with: torchrun --nproc-per-node 2 tools/train.py --resume {run}" in err
     trainer = prepare(train_settings(resume=str(run)))
     step = trainer.progress.step
     assert step > 0

@@ -75,7 +75,7 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
     expected = torch.autograd.grad(torch.stack(list(whole.values())).sum(), raw)
 
     total = FakeTotal()
-    monkeypatch.setattr(f"detector.losses.{name}.total", total)
+    monkeypatch.setattr(f"detector.losses.{name}.all_reduce_sum", total)
     shares = [range(rank, IMAGES, processes) for rank in range(processes)]
     for share in shares:
         total.parts.append([])
