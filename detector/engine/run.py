@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -10,11 +11,14 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from detector import __version__
 from detector.model.detector import Detector
@@ -30,6 +34,18 @@ from detector.weights.checkpoint import (
     save_training_state,
     save_weights,
 )
+
+THIS_TIME = {
+    *("resume", "project", "device", "workers", "debug", "json_file"),
+    *("cache", "cache_dir", "pictures", "tensorboard"),
+}
+"""Flags allowed beside ``--resume`` that hold for this process only."""
+
+FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
+"""Flags allowed beside ``--resume`` that replace the settings of the run; epochs only grow."""
+
+_LOCKS: dict[Path, FileLock] = {}
+"""Folders that this process holds; a Run itself travels between processes."""
 
 Record = dict[str, float]
 """Values of one epoch by name: its number, losses, metrics, learning rate, seconds."""
@@ -65,14 +81,13 @@ class Run:
         Raises:
             DetectorError: a folder of that name holds a run that can be resumed.
         """
-        folder = settings.project / (settings.name or _next_number(settings.project))
+        folder = _new_folder(settings.project, settings.name)
         run = cls(folder)
         if run.state.exists() or run.previous.exists():
             raise DetectorError(
                 f"holds a run already; choose another --name, or resume it: --resume {folder}",
                 file=folder,
             )
-        run.write_settings(settings)
         return run
 
     @classmethod
@@ -102,6 +117,32 @@ class Run:
         raise DetectorError(
             f"has no checkpoint to resume from ({run.state.name}); start it again", file=path
         )
+
+    def claim(self) -> None:
+        """Hold the folder for this process until it ends, or :meth:`release`.
+
+        Raises:
+            DetectorError: another process trains in it.
+        """
+        if self.folder in _LOCKS:
+            return
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DetectorError(
+                "another process trains in this folder; choose another --name, or wait for its end",
+                file=self.folder,
+            ) from error
+        except OSError as error:
+            raise DetectorError(f"cannot be locked: {error.strerror}", file=self.folder) from error
+        _LOCKS[self.folder] = lock
+
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        lock = _LOCKS.pop(self.folder, None)
+        if lock is not None:
+            lock.release()
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Write the settings for a resumed run; main process only."""
@@ -160,9 +201,27 @@ class Run:
         write_text(self.results, text.getvalue())
 
 
-def _next_number(project: Path) -> str:
-    numbers = [int(path.name) for path in project.glob("*") if path.name.isdecimal()]
-    return str(max(numbers, default=0) + 1)
+def _new_folder(project: Path, name: str | None) -> Path:
+    """Make the folder of that name, or of the next number that no other process has taken."""
+    try:
+        if name is not None:
+            (project / name).mkdir(parents=True, exist_ok=True)
+            return project / name
+        project.mkdir(parents=True, exist_ok=True)
+        numbers = [int(path.name) for path in project.glob("*") if path.name.isdecimal()]
+        for number in count(max(numbers, default=0) + 1):
+            with suppress(FileExistsError):
+                (project / str(number)).mkdir()
+                return project / str(number)
+    except OSError as error:
+        raise DetectorError(f"cannot be made: {error.strerror}", file=project) from error
+    raise AssertionError("numbers do not end")
+
+
+def settings_digest(settings: TrainSettings) -> str:
+    """Return a digest of the settings that a resumed run must share with its state."""
+    values = settings.model_dump(mode="json", exclude=THIS_TIME | FROM_NOW_ON | {"name"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _shown(value: float) -> str:

@@ -18,7 +18,7 @@ from detector.engine.callbacks import Callback
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.engine.recipe import given_values, read_run_settings, resolve
-from detector.engine.run import Run
+from detector.engine.run import FROM_NOW_ON, THIS_TIME, Run
 from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
@@ -33,15 +33,6 @@ from detector.weights.checkpoint import build_from_metadata, load
 from detector.weights.transfer import start_backbone_from, start_from, trainable_metadata, transfer
 
 logger = logging.getLogger(__name__)
-
-THIS_TIME = {
-    *("resume", "project", "device", "workers", "debug", "json_file"),
-    *("cache", "cache_dir", "pictures", "tensorboard"),
-}
-"""Flags allowed beside ``--resume`` that hold for this process only."""
-
-FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
-"""Flags allowed beside ``--resume`` that replace the settings of the run; epochs only grow."""
 
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
@@ -67,11 +58,24 @@ def prepare(flags: TrainSettings) -> Trainer:
     val_set.check_task(model.task)
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
+    _check_boxes(train_set, val_set)
     run = from_main(lambda: Run.create(settings))
+    from_main(run.claim)
+    run.write_settings(settings)
     logger.info(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.callbacks += _watchers(settings, model)
     return trainer
+
+
+def _check_boxes(*datasets: DetectionDataset) -> None:
+    """Raise DetectorError for a split that has images and not a single object."""
+    for dataset in datasets:
+        if not any(len(sample.class_ids) for sample in dataset.samples):
+            raise DetectorError(
+                f"split {dataset.split!r}: none of its {len(dataset)} images has an object; "
+                "there is nothing to learn from or to measure"
+            )
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -82,6 +86,7 @@ def _say(lines: Iterable[str]) -> None:
 def _resumed(flags: TrainSettings) -> Trainer:
     assert flags.resume is not None
     run = Run.find(flags.resume, flags.project)
+    from_main(run.claim)
     file = read_yaml(run.settings)
     state = from_main(run.read_state)
     model = build_from_metadata(str(state.get("card")), run.resumed_from)

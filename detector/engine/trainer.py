@@ -20,7 +20,7 @@ from detector.data.loader import Key, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.optim import hold_frozen
-from detector.engine.run import Run, provenance
+from detector.engine.run import Run, provenance, settings_digest
 from detector.engine.state import Progress, TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import task_of
@@ -297,7 +297,11 @@ class Trainer:
 
     def save(self) -> None:
         """Write the training state."""
-        kept = {"data": self.fingerprints, "commands": self.provenance["commands"]}
+        kept = {
+            "data": self.fingerprints,
+            "commands": self.provenance["commands"],
+            "settings": settings_digest(self.settings),
+        }
         self.run.save_state({**self.state.state_dict(), **kept})
         self.saved_at = time.monotonic()
 
@@ -308,6 +312,12 @@ class Trainer:
             DetectorError: it is no such state, or the images have changed since.
         """
         try:
+            if state["settings"] != settings_digest(self.settings):
+                raise DetectorError(
+                    f"is the state of another run than {self.run.settings.name} beside it: their "
+                    "settings differ",
+                    file=self.run.resumed_from,
+                )
             for dataset in self.datasets:
                 check_unchanged(state["data"][dataset.split], dataset)
             self.state.load_state_dict(state)

@@ -60,7 +60,10 @@ def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) ->
     with process_state_restored():
         trainer = prepare(settings)
         trainer.callbacks += callbacks
-        progress = trainer.fit()
+        try:
+            progress = trainer.fit()
+        finally:
+            trainer.run.release()
         trainer.accelerator.end_training()  # leaves the other processes, where there are any
     run, best_epoch = trainer.run, progress.best_epoch
     best = next(record for record in progress.history if record["epoch"] == best_epoch)

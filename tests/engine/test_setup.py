@@ -1,5 +1,6 @@
 """What is said before the first epoch: start weights that are missing, settings without effect."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,11 @@ def said(
     """A function that prepares a run, and returns the lines that it logs; it prints nothing."""
 
     def said(**values: object) -> list[str]:
-        where = {"data": str(tiny_data), "project": tmp_path / "runs", "device": "cpu"}
+        where = {"data": str(tiny_data), "project": tmp_path / "runs", "device": "cpu"} | values
         caplog.clear()
         capfd.readouterr()
         with caplog.at_level("INFO", "detector"):
-            prepare(train_settings(**where, **values))
+            prepare(train_settings(**where))
         assert capfd.readouterr() == ("", "")
         return "\n".join(caplog.messages).splitlines()
 
@@ -210,3 +211,20 @@ def test_weights_are_looked_for_before_data(tiny_cfg: Path, tmp_path: Path, flag
     with pytest.raises(DetectorError) as caught:
         prepare(train_settings(**values, **{flag: missing}, project=tmp_path / "runs"))
     assert str(caught.value) == f"{missing}: no such file; expected weights"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_an_object(said, tiny_cfg: Path, tiny_data: Path, tmp_path: Path, split):
+    root = tmp_path / "data"
+    shutil.copytree(tiny_data.parent, root)
+    for label in (root / "labels" / split).iterdir():
+        label.write_text("")
+    definition = root / tiny_data.name
+    definition.write_text(definition.read_text().replace(str(tiny_data.parent), str(root)))
+    with pytest.raises(DetectorError) as caught:
+        said(cfg=str(tiny_cfg), data=str(definition))
+    assert str(caught.value) == (
+        f"split {split!r}: none of its 8 images has an object; there is nothing to learn from or "
+        "to measure"
+    )
+    assert not (tmp_path / "runs").exists()
