@@ -13,7 +13,7 @@ import pytest
 from detector.data import cache as cache_module
 from detector.data.cache import (
     DiskCache,
-    Images,
+    ImageReader,
     MemoryCache,
     _left_in,
     _read,
@@ -39,7 +39,7 @@ def test_shrink_never_enlarges() -> None:
 
 def test_the_kind_is_a_setting(make_image, tmp_path: Path) -> None:
     paths = [make_image("a.png", (100, 100), 7)]
-    kinds = {"ram": MemoryCache, "disk": DiskCache, "none": Images}
+    kinds = {"ram": MemoryCache, "disk": DiskCache, "none": ImageReader}
     for kind, expected in kinds.items():
         images = image_cache(kind, paths, (50, 60), tmp_path / "cache")
         assert type(images) is expected

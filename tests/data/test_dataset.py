@@ -52,14 +52,14 @@ def test_yolo(yolo_folder) -> None:
     }
 
 
-def test_all_fatal_problems_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
+def test_all_fatal_issues_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
     path = yolo_folder({"a": "7 .5 .5 .1 .1\n0 nan .5 .1 .1\n0 .5 .5\n", "b": "0 .5 .5 .1 .1\n"})
     (tmp_path / "images/train/c.jpg").write_bytes(b"no image")
     with pytest.raises(DetectorError) as caught:
         open_dataset(path, "train")
     labels = tmp_path / "labels/train"
     assert str(caught.value).split("\n") == [
-        f"4 fatal problems in split 'train' of {path} (--skip-bad leaves them out):",
+        f"4 fatal issues in split 'train' of {path} (--skip-bad leaves them out):",
         f"  {labels / 'a.txt'}:1: class 7 is out of range, expected 0 to 1",
         f"  {labels / 'a.txt'}:2: 'nan' is not a finite number",
         f"  {labels / 'a.txt'}:3: 3 columns, expected 5 (class, centre x, centre y, width, height)"
@@ -246,7 +246,7 @@ def test_boxes_that_training_leaves_out_stay_in_the_files_truth(coco_folder) -> 
     assert len(dataset.ground_truth()["annotations"]) == 2
     assert dataset.report[-3:-1] == (
         "duplicate boxes dropped: 1",
-        "boxes dropped from training stay in the truth that AP is measured against",
+        "boxes dropped from training stay in the ground truth for AP",
     )
 
 
@@ -307,7 +307,7 @@ def test_too_few_images_for_a_split(tmp_path: Path, make_image, kind: str) -> No
     with pytest.raises(DetectorError) as caught:
         open_dataset(tmp_path, "val")
     assert str(caught.value) == (
-        f"{tmp_path}: split 'val': no image is left of 2 for 20% of them; add images"
+        f"{tmp_path}: split 'val': 20% of 2 images rounds to none; add images"
     )
 
 
@@ -363,7 +363,7 @@ def test_labels_that_may_be_of_two_images(tmp_path: Path, make_image) -> None:
             open_dataset(definition, split)
         first, *others = str(caught.value).splitlines()
         assert first == (
-            f"2 fatal problems in split {split!r} of {definition} (--skip-bad leaves them out):"
+            f"2 fatal issues in split {split!r} of {definition} (--skip-bad leaves them out):"
         )
         file = {"val": "marks/0.xml", "test": "labels/0.txt"}[split]
         expected = {"val": f"{tmp_path}/marks/x/0.xml", "test": "a file for each"}[split]

@@ -323,14 +323,14 @@ class Spoilt:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("spoil", "issue"),
     [
         ("image", "an image of float32 with values that are not finite (expected uint8)"),
         ("boxes", "a box that is not finite"),
     ],
 )
 def test_what_is_no_number_is_named(
-    dataset: DetectionDataset, workers: int, spoil: str, problem: str
+    dataset: DetectionDataset, workers: int, spoil: str, issue: str
 ) -> None:
     loader = training_loader(
         dataset, SQUARE, settings(workers=workers, batch=1), lambda *_: Spoilt(spoil)
@@ -339,7 +339,7 @@ def test_what_is_no_number_is_named(
         list(loader)
     first = next(iter(EpochBatches(np.ones(len(dataset)), 1)))[0]
     path = dataset.samples[first[1]].path
-    assert str(caught.value) == f"the transforms gave {problem}, from {path}"
+    assert str(caught.value) == f"the transforms gave {issue}, from {path}"
 
 
 @pytest.mark.parametrize("name", ["mixup", "copy_paste"])

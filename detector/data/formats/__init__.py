@@ -1,1 +1,1 @@
-"""Label formats: YOLO txt, COCO JSON, Pascal VOC XML. Each gives the same rows."""
+"""Label formats, a reader a file: YOLO txt, COCO JSON, Pascal VOC XML, classes of whole images."""
