@@ -239,8 +239,8 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     else:
         paths, issues = voc.listed_images(root / place.image_set, folder)
     annotations = root / str(place.annotations)
-    images, unclear = voc.annotated_images(_part(paths, place), folder, annotations, names)
-    return _FoundImages(images, issues + unclear)
+    images, ambiguous = voc.annotated_images(_part(paths, place), folder, annotations, names)
+    return _FoundImages(images, issues + ambiguous)
 
 
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -255,9 +255,9 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         stray = yolo.labels_without_image(paths, labels, folder)
         counts = Counter({"label files without an image": stray})
     images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
-    unclear = yolo.images_sharing_labels(paths, folder, labels)
-    issues = [unclear[image.path] for image in images if image.path in unclear]
-    return _FoundImages([image for image in images if image.path not in unclear], issues, counts)
+    ambiguous = yolo.images_sharing_labels(paths, folder, labels)
+    issues = [ambiguous[image.path] for image in images if image.path in ambiguous]
+    return _FoundImages([image for image in images if image.path not in ambiguous], issues, counts)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:

@@ -1,4 +1,4 @@
-"""The check of images and labels: what is repaired and counted, what is fatal."""
+"""Check of images and labels: repairs, which are counted, and fatal issues."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_equal_boxes_of_two_classes_are_two_objects() -> None:
         ((1, 1, float("inf"), 2), "box (1, 1, inf, 2) has a value that is not a finite number"),
     ],
 )
-def test_what_cannot_be_repaired(box, what: str) -> None:
+def test_boxes_that_cannot_be_repaired(box, what: str) -> None:
     sample, issues, _ = cleaned((1, 2, 3, 4), box)
     assert len(sample.class_ids) == 1
     assert [str(issue) for issue in issues] == [f"a.txt:2: {what}"]
@@ -128,7 +128,7 @@ def labelled(path: Path, labels: Path) -> AnnotatedImage:
         (b"not an image", "is not an image that OpenCV can decode"),
     ],
 )
-def test_unreadable_images_spoil_themselves(tmp_path: Path, data: bytes | None, what: str) -> None:
+def test_unreadable_images_are_dropped(tmp_path: Path, data: bytes | None, what: str) -> None:
     path = tmp_path / "a.jpg"
     if data is not None:
         path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Opening a split: every format, what is fatal, what is skipped, classes matched with a model."""
+"""Opening a split: every format, fatal and skipped issues, matching classes with a model."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_coco_is_native(coco_folder) -> None:
     assert dataset.ground_truth()["annotations"][1]["iscrowd"] == 1
 
 
-def test_the_truth_holds_the_images_that_were_kept(coco_folder) -> None:
+def test_ground_truth_holds_the_images_that_were_not_dropped(coco_folder) -> None:
     bad = annotation(3, 10, 3, bbox=[0, 0, float("nan"), 1])
     path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3), bad])
     (path.parent / "pictures/b.png").unlink()
@@ -219,7 +219,7 @@ def test_a_model_numbers_the_classes(coco_folder) -> None:
 
 
 def test_names_that_leave_categories_out(coco_folder) -> None:
-    """The file's dog, 3, is no class of the data: it is not in the truth."""
+    """The file's dog, 3, is no class of the data: it is not in the ground truth."""
     path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3), annotation(3, 4, 3)])
     path.write_text("names: [cat]\n" + path.read_text())
     dataset = open_dataset(path, "val", names=["cat", "dog"], skip_bad=True)
@@ -239,7 +239,7 @@ def test_ids_that_the_file_has_are_nobody_elses(coco_folder) -> None:
     assert open_dataset(path, "val", names=["cat", "dog"]).category_ids == (3, 9)
 
 
-def test_boxes_that_training_leaves_out_stay_in_the_files_truth(coco_folder) -> None:
+def test_boxes_that_training_leaves_out_stay_in_the_ground_truth(coco_folder) -> None:
     twice = [annotation(1, 10, 7), annotation(2, 10, 7)]
     dataset = open_dataset(coco_folder(twice), "val")
     assert sum(len(sample.class_ids) for sample in dataset.samples) == 1
@@ -259,7 +259,9 @@ def test_no_class_in_common(yolo_folder) -> None:
     )
 
 
-def test_truth_of_read_labels_follows_the_data_under_a_models_names(yolo_folder) -> None:
+def test_ground_truth_of_labels_keeps_the_data_sets_classes_under_a_models_names(
+    yolo_folder,
+) -> None:
     path = yolo_folder({"a": "0 .5 .5 .1 .1\n1 .5 .5 .5 .5\n"})
     dataset = open_dataset(path, "train", names=["dog"])
     assert dataset.samples[0].class_ids.tolist() == [0]
@@ -441,7 +443,7 @@ def test_coco128_yolo_labels_are_those_of_the_annotation_file(shared: Path, tmp_
         assert np.abs(difference).max(initial=0) < 0.02
 
 
-def test_pycocotools_gives_the_truth_itself_an_ap_of_one(shared: Path) -> None:
+def test_pycocotools_gives_the_ground_truth_itself_an_ap_of_one(shared: Path) -> None:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -1,4 +1,4 @@
-"""What a class name may be."""
+"""Validation of class names."""
 
 from __future__ import annotations
 

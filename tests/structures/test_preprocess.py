@@ -1,4 +1,4 @@
-"""From an image to the network's input, and boxes back."""
+"""Preprocessing of images, and mapping of boxes to the input and back."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from detector.structures.preprocess import Preprocess
 
 
 class ClassAugment:
-    """Augmentation of images with one class, random only in the generator that a call is given.
+    """Augmentation of images with one class; a call draws all randomness from its generator.
 
     Args:
         settings: ``scale``, the largest part by which a crop's side is shorter than the image's

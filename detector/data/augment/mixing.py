@@ -36,8 +36,8 @@ def copy_paste(example: Example, other: Example, rng: Generator) -> Example:
     """
     image = example.image.copy()
     layers = np.zeros(image.shape[:2], np.int32)  # 0: original pixels; n: pixels of the n-th paste
-    whole = whole_pixels(example.boxes_xyxy)
-    layer_of = np.zeros(len(whole), np.int32)
+    boxes_px = whole_pixels(example.boxes_xyxy)
+    layer_of = np.zeros(len(boxes_px), np.int32)
     pasted: list[int] = []
     patches = whole_pixels(other.boxes_xyxy)
     for index in rng.permutation(len(patches)):
@@ -45,14 +45,14 @@ def copy_paste(example: Example, other: Example, rng: Generator) -> Example:
         place, number = np.s_[y1:y2, x1:x2], len(pasted) + 1
         below = layers[place].copy()
         layers[place] = number
-        touched = ((whole[:, :2] < (x2, y2)) & (whole[:, 2:] > (x1, y1))).all(1)
-        pairs = zip(whole[touched], layer_of[touched], strict=True)
+        touched = ((boxes_px[:, :2] < (x2, y2)) & (boxes_px[:, 2:] > (x1, y1))).all(1)
+        pairs = zip(boxes_px[touched], layer_of[touched], strict=True)
         hidden = [hidden_part(layers, box_xyxy, layer) for box_xyxy, layer in pairs]
         if max(hidden, default=0.0) > MAX_COVERED:
             layers[place] = below
             continue
         image[place] = other.image[place]
-        whole = np.concatenate((whole, patches[index : index + 1]))
+        boxes_px = np.concatenate((boxes_px, patches[index : index + 1]))
         layer_of = np.append(layer_of, number)
         pasted.append(index)
     boxes_xyxy = np.concatenate((example.boxes_xyxy, other.boxes_xyxy[pasted]))

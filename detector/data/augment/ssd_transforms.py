@@ -25,7 +25,7 @@ MIN_BOX_PIXELS = 1.0
 
 
 class SsdAugment:
-    """SSD's augmentation, random only in the generator that a call is given.
+    """SSD's augmentation; a call draws all randomness from its generator.
 
     Args:
         settings: probability of the flip, further transforms; the rest is fixed by the paper.

@@ -68,7 +68,7 @@ class Mixing:
 
 
 class Augment:
-    """Augmentation for boxes, random only in the generator that a call is given.
+    """Augmentation of images with boxes; a call draws all randomness from its generator.
 
     Args:
         settings: probabilities and ranges.

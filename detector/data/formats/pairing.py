@@ -20,14 +20,14 @@ class Match:
     rivals: tuple[str, ...] = ()
 
     @property
-    def is_unclear(self) -> bool:
+    def is_ambiguous(self) -> bool:
         """True if there are candidates but the choice would be a guess."""
         return len(self.files) > 1 or bool(self.files and self.rivals)
 
     @property
     def file(self) -> Path | None:
-        """The only candidate, or None if there is none or the choice is unclear."""
-        return self.files[0] if self.files and not self.is_unclear else None
+        """The only candidate, or None if there is none or the choice is ambiguous."""
+        return self.files[0] if self.files and not self.is_ambiguous else None
 
 
 class Pairing:

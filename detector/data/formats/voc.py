@@ -81,7 +81,7 @@ def annotated_images(
     issues: list[Issue] = []
     for number, (image, match) in enumerate(zip(images, matches, strict=True), 1):
         own = annotations / f"{path_below(folder, image)}.xml"
-        if match.is_unclear:
+        if match.is_ambiguous:
             message = f"{_choices(match, by_path)}, expected {own}"
             issues.append(Issue(image, message, drops_image=True))
         else:

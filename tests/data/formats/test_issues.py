@@ -1,4 +1,4 @@
-"""One error for all that is wrong."""
+"""Fatal issues and the error that lists them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from detector.data.formats.issues import MAX_LISTED, Issue, issues_error
 
 
-def test_one_problem_is_one_line() -> None:
+def test_one_issue_is_one_line() -> None:
     error = issues_error([Issue(Path("a.txt"), "class 9 is out of range", 3)], "split 'val'")
     assert str(error) == "a.txt:3: class 9 is out of range (--skip-bad leaves it out)"
 

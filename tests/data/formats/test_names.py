@@ -1,4 +1,4 @@
-"""Matching classes by name."""
+"""Validation of class names, and matching by name."""
 
 from __future__ import annotations
 

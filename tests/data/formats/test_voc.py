@@ -106,7 +106,7 @@ BOMB = """<?xml version="1.0"?>
         ),
     ],
 )
-def test_bad_files_spoil_their_image(
+def test_bad_files_drop_their_image(
     write, text: str | bytes, line: int | None, message: str
 ) -> None:
     labels = read_labels(write(text), (20, 40), CLASSES)
@@ -205,7 +205,7 @@ def test_listed_images_in_folders(
 
 
 def paired(folder: Path, asked: str) -> tuple[list[Path], list[str]]:
-    """The label files of the images that are asked for, and the issues."""
+    """Return the label files of the requested images, and the issues."""
     asked_for = [folder / "pics" / name for name in asked.split()]
     images, issues = annotated_images(asked_for, folder / "pics", folder / "marks", ["cat"])
     assert all(issue.drops_image for issue in issues)
@@ -275,7 +275,7 @@ def test_class_names_are_sorted_and_unreadable_files_have_none(tmp_path: Path, w
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_spoils_its_image(tmp_path: Path) -> None:
+def test_a_pipe_drops_its_image(tmp_path: Path) -> None:
     file = tmp_path / "a.xml"
     os.mkfifo(file)
     (issue,) = read_labels(file, (20, 40), CLASSES).issues

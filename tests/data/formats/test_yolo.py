@@ -98,7 +98,7 @@ def test_a_missing_file_is_an_image_without_objects(tmp_path: Path) -> None:
     assert labels.counts == {"images without a label file, taken as without objects": 1}
 
 
-def test_a_file_that_is_no_text_spoils_its_image(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_drops_its_image(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(b"\xff\xfe\x00")
     (issue,) = read_labels(file, SIZE_HW, class_count=2).issues
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_text_spoils_its_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_what_has_no_end_spoils_its_image(tmp_path: Path) -> None:
+def test_an_endless_file_drops_its_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.txt")
     (tmp_path / "b.txt").symlink_to("/dev/zero")
     for file in (tmp_path / "a.txt", tmp_path / "b.txt"):
@@ -117,7 +117,7 @@ def test_what_has_no_end_spoils_its_image(tmp_path: Path) -> None:
         assert largest_class([file]) == -1
 
 
-def test_a_large_file_spoils_its_image(tmp_path: Path) -> None:
+def test_a_large_file_drops_its_image(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     with file.open("wb") as opened:
         opened.truncate(8 << 30)
