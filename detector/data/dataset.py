@@ -377,7 +377,7 @@ def letterboxed_sizes(dataset: DetectionDataset, side: int) -> NDArray[np.float6
     Crowd regions are left out, as in training.
 
     Args:
-        dataset: the boxes.
+        dataset: split whose boxes are measured.
         side: side of the input, pixels.
     """
     sizes = [

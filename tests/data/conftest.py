@@ -31,7 +31,7 @@ def make_image(tmp_path: Path) -> ImageMaker:
 
 @pytest.fixture
 def yolo_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[[Mapping[str, str]], Path]:
-    """Write ``images/train`` and ``labels/train`` with the given label texts, and a definition file."""
+    """Write ``images/train``, ``labels/train`` with the given texts, and a definition file."""
 
     def make(labels: Mapping[str, str], names: str = "[cat, dog]") -> Path:
         (tmp_path / "labels/train").mkdir(parents=True)
@@ -47,7 +47,7 @@ def yolo_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[[Mapping[str
 
 @pytest.fixture
 def coco_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[..., Path]:
-    """Write two 20×40 images, categories 3 dog and 7 cat, the given annotations; and a definition."""
+    """Write two 20×40 images, categories 3 dog and 7 cat, annotations, and a definition."""
 
     def make(annotations: list[dict[str, Any]], **changes: Any) -> Path:
         make_image("pictures/a.png")

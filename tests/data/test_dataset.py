@@ -259,7 +259,7 @@ def test_no_class_in_common(yolo_folder) -> None:
     )
 
 
-def test_ground_truth_of_labels_keeps_the_data_sets_classes_under_a_models_names(
+def test_ground_truth_keeps_the_data_sets_classes_under_a_models_names(
     yolo_folder,
 ) -> None:
     path = yolo_folder({"a": "0 .5 .5 .1 .1\n1 .5 .5 .5 .5\n"})

@@ -1,4 +1,4 @@
-"""The generated data set: circles, squares, triangles and stars on textured backgrounds.
+"""The built-in data set, generated: circles, squares, triangles and stars on textured backgrounds.
 
 Drawn with OpenCV from a seed in seconds, as ordinary images with YOLO txt labels. Each image
 depends only on the seed, the split's name and the image's number.
@@ -52,7 +52,7 @@ Pixels = NDArray[np.float32]
 
 
 class ShapesSettings(Strict):
-    """Parameters of the generated data set; equal parameters give equal images."""
+    """Parameters of the built-in data set; equal parameters give equal images."""
 
     name: Literal["shapes"] = "shapes"
     image_size: Annotated[int, Field(ge=64, le=2048)] = Field(

@@ -1,4 +1,4 @@
-"""The generated data set: properties of its images and labels."""
+"""The built-in data set: properties of its images and labels."""
 
 from __future__ import annotations
 
