@@ -1,1 +1,1 @@
-"""Label formats, one reader per file: YOLO txt, COCO JSON, Pascal VOC XML, classes of whole images."""
+"""Label formats, one reader per file: YOLO txt, COCO JSON, Pascal VOC XML, whole-image classes."""
