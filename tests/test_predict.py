@@ -158,7 +158,7 @@ def test_predict_takes_an_image_in_every_form(weights: Path, finder_images: Path
     ]
     one = predictor.predict(path)
     assert isinstance(one, detector.Detections)
-    assert one.found == ["red", "green"]
+    assert one.class_names == ["red", "green"]
     each = [predictor.predict(form) for form in forms]
     each.append(predictor.predict(image[..., ::-1], bgr=True))
     each += [found for form in forms for found in predictor(form)]  # lazily
@@ -186,7 +186,7 @@ def test_predict_with_a_classifier():
     image = np.zeros((32, 32, 3), np.uint8)
     found = predictor.predict(image)
     assert sorted(found.class_ids.tolist()) == [0, 1]
-    assert [one.found for one in predictor.predict([image] * 2)] == [found.found] * 2
+    assert [one.class_names for one in predictor.predict([image] * 2)] == [found.class_names] * 2
     with pytest.raises(DetectorError, match=r"^a classifier has no boxes, found iou$"):
         detector.Predictor(model, iou=0.5)
 
@@ -298,7 +298,7 @@ def test_settings_as_keywords(weights: Path, finder_images: Path):
     """The third image has a red square of score 0.999973 and a green one of 0.986776."""
 
     def found(**keywords: Any) -> list[str]:
-        return detector.Predictor(weights, **keywords).predict(finder_images / "c.png").found
+        return detector.Predictor(weights, **keywords).predict(finder_images / "c.png").class_names
 
     assert found() == found(classes=None) == found(classes=["green", "red"]) == ["red", "green"]
     assert found(classes="green") == found(classes=1) == found(classes=["1"]) == ["green"]
@@ -320,7 +320,7 @@ def test_a_file_that_holds_its_nms(finder: Path, finder_images: Path, tmp_path: 
     words = ["--weights", finder, "--output", file, "--nms", "--confidence", "0.5"]
     assert run_tool("export", list(map(str, words))) == 0
     predictor = detector.Predictor(file, confidence=0.99, classes=["red", "green"])
-    assert predictor.predict(finder_images / "c.png").found == ["red"]
+    assert predictor.predict(finder_images / "c.png").class_names == ["red"]
     for keywords, message in (
         ({"iou": 0.5}, "holds its NMS with iou 0.45, found iou 0.5"),
         ({"confidence": 0.4}, "holds its NMS with confidence 0.5, found confidence 0.4"),

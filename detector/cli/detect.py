@@ -44,7 +44,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         ]
         results = predictor.frames(source)
         for result in tqdm(results, total=source.total, unit="image", disable=None):
-            counts.update(result.prediction.found)
+            counts.update(result.prediction.class_names)
             for writer in writers:
                 writer.write(result)
     if shard is not None and settings.jsonl:

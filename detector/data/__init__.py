@@ -1,1 +1,1 @@
-"""EvaluationSet images: definitions, readers, the check before training, transforms, the loader."""
+"""Data sets: definitions, label readers, the check before training, transforms, the loader."""

@@ -11,13 +11,13 @@ from detector.structures.samples import Sample
 
 
 def repeat_factors(samples: Sequence[Sample], threshold: float) -> NDArray[np.float64]:
-    """How often an epoch shows each image (LVIS, arXiv 1908.03195, section 4.2).
+    """Return how often an epoch shows each image (LVIS, arXiv 1908.03195, section 4.2).
 
-    A class c that the fraction f of the images shows has the factor max(1, √(t / f)); an image
-    has the largest one of its classes, and 1 without objects. Crowd regions do not count.
+    A class that occurs in a fraction f of the images has the factor max(1, √(t / f)). An image has
+    the largest factor of its classes, or 1 without objects. Crowd regions do not count.
 
     Args:
-        samples: n labelled images.
+        samples: n annotated images.
         threshold: t; classes in more than this fraction of the images are not repeated.
 
     Returns:
@@ -29,16 +29,16 @@ def repeat_factors(samples: Sequence[Sample], threshold: float) -> NDArray[np.fl
     return np.array([of_class[classes].max(initial=1) for classes in seen])
 
 
-def repeats(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Round the factors at random, to counts that have the factors as their means.
+def repeat_counts(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Round repeat factors at random to whole counts whose expected values are the factors.
 
-    The sum is the same for every draw, so that all epochs are of one length: the sum of the
-    factors, rounded up. (Systematic sampling: the counts are how many of the marks u, u + 1,
-    u + 2, … lie in each image's stretch of a line.)
+    The sum is the same for every draw, so all epochs have one length: the sum of the factors,
+    rounded up. This is systematic sampling: the factors are laid end to end as segments of a line,
+    and each count is the number of marks u, u + 1, u + 2, … in the image's segment.
 
     Args:
-        factors: (n,), 1 or more; raised in proportion until their sum is whole.
-        rng: draws u and the images' order on the line.
+        factors: (n,), each 1 or more; scaled up so that their sum is a whole number.
+        rng: draws u and the order of the segments.
 
     Returns:
         (n,), each 1 or more.
@@ -54,5 +54,5 @@ def repeats(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
 
 
 def epoch_length(factors: NDArray[np.float64]) -> int:
-    """Images of an epoch."""
+    """Return the number of images in an epoch: the sum of the repeat factors, rounded up."""
     return int(np.ceil(factors.sum().round(6)))

@@ -1,6 +1,6 @@
-"""Decoded images, shrunk to what the network needs, kept in memory or on disk.
+"""Cache of decoded images, shrunk to the size that the network needs, in memory or on disk.
 
-Only pixels are kept. Labels and names come from their files at the start of every run.
+Only pixels are cached. Labels and class names are read from their files at the start of every run.
 """
 
 from __future__ import annotations
@@ -26,54 +26,55 @@ from detector.utils.files import atomic
 from detector.utils.opencv import Image, cv2, decode_image, read_bytes, read_image
 
 MEMORY_BYTES = 8 << 30
-"""Most memory for decoded images; never more than half of what is free."""
+"""Largest cache in memory; it never exceeds half of the free memory either."""
 
 DISK_BYTES = 64 << 30
-"""Most space for them in a folder, those of other runs counted; never more than half of what is
-free. Delete the folder to make room."""
+"""Largest cache folder, images of other runs included; it never exceeds half of the free disk space
+either. Delete the folder to make room."""
 
 VERSION = 1
-"""Raise it with every change of how images are decoded or shrunk: it is part of a folder's name."""
+"""Version of the cached pixels, part of the folder's name. Increase it whenever decoding or
+shrinking changes."""
 
 
 def image_cache(
     kind: CacheKind, paths: Sequence[Path], size_hw: tuple[int, int], folder: Path
-) -> Images:
-    """Images by index, kept in the way that the settings name.
+) -> ImageReader:
+    """Return a reader of images by index, with the cache that the settings ask for.
 
     Args:
-        kind: where they are kept.
-        paths: the image files.
-        size_hw: images are shrunk to fit it, pixels; smaller ones stay as they are.
-        folder: of those on disk.
+        kind: where decoded images are cached.
+        paths: image files.
+        size_hw: images are shrunk to fit this size, pixels; smaller ones stay as they are.
+        folder: cache folder for ``kind="disk"``.
     """
     if kind == "disk":
         return DiskCache(paths, size_hw, folder)
-    return MemoryCache(paths, size_hw) if kind == "ram" else Images(paths, size_hw)
+    return MemoryCache(paths, size_hw) if kind == "ram" else ImageReader(paths, size_hw)
 
 
-class Images:
-    """Images by index, decoded each time."""
+class ImageReader:
+    """Images by index, decoded at each access."""
 
     is_shared = False
-    """Whether worker processes find what is kept here."""
+    """True if worker processes can use the images that the main process has cached."""
 
     def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
         self.paths = paths
         self.size_hw = size_hw
-        self.bytes_left = 0  # 0 from the first image on that does not fit
+        self.bytes_left = 0  # set to 0 by the first image that does not fit
 
     def __getitem__(self, index: int) -> Image:
         return shrink(read_image(self.paths[index]), self.size_hw)
 
     def reserve(self, image: Image) -> bool:
-        """Take the image's bytes of what is left; whether there were as many."""
+        """Subtract an image's bytes from the budget; return False if too few were left."""
         fits = 0 < image.nbytes <= self.bytes_left
         self.bytes_left = self.bytes_left - image.nbytes if fits else 0
         return fits
 
     def fill(self) -> None:
-        """Decode as many images as may be kept, in threads."""
+        """Decode as many images as the budget allows, in threads."""
 
         def keep(index: int) -> None:
             if self.bytes_left:
@@ -83,8 +84,8 @@ class Images:
             list(pool.map(keep, range(len(self.paths))))
 
 
-class MemoryCache(Images):
-    """Images in memory, as many as fit; a copy that is sent to another process starts empty."""
+class MemoryCache(ImageReader):
+    """Images cached in memory, as many as fit; a pickled copy starts empty."""
 
     def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
         super().__init__(paths, size_hw)
@@ -93,7 +94,7 @@ class MemoryCache(Images):
 
     @property
     def is_shared(self) -> bool:  # type: ignore[override]
-        """Processes that are forked have it all."""
+        """True if worker processes are forked, and so inherit the cached images."""
         return multiprocessing.get_start_method() == "fork"
 
     def __getitem__(self, index: int) -> Image:
@@ -108,12 +109,12 @@ class MemoryCache(Images):
         return {**self.__dict__, "images": {}}
 
 
-class DiskCache(Images):
-    """Images in files that are named by what the image file holds, byte for byte.
+class DiskCache(ImageReader):
+    """Images cached in files that are named by a hash of the image file's content.
 
-    The image file is read and hashed each time, which takes a small part of decoding it; so
-    another image under the same name, of the same size and time, is never mistaken for it. The
-    files are zips of one array, whose checksum tells a damaged one; that is decoded anew.
+    The image file is read and hashed at each access, which costs little beside decoding. A replaced
+    image is thus always noticed, even one of the same name, size and modification time. A cache
+    file is a zip of one array; one that fails its checksum is decoded again.
     """
 
     is_shared = True
@@ -136,13 +137,13 @@ class DiskCache(Images):
     def _keep(self, file: Path, image: Image) -> None:
         if not self.reserve(image):
             return
-        # A full disk does not end a training, nor does another thread with the same image.
+        # Neither a full disk nor another thread that writes the same image may end the training.
         with contextlib.suppress(DetectorError), atomic(file, synced=False) as temporary:
             np.savez(temporary, image=image)
 
 
 def _read(file: Path) -> Image | None:
-    """The image in a file; None where there is none, or it is damaged."""
+    """Return the image of a cache file, or None if the file is missing or damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             image = arrays["image"]
@@ -153,7 +154,7 @@ def _read(file: Path) -> Image | None:
 
 
 def shrink(image: Image, size_hw: tuple[int, int]) -> Image:
-    """An image that fits into the size; smaller ones stay as they are."""
+    """Shrink an image to fit a size, aspect ratio kept; return a smaller one as it is."""
     height, width = image.shape[:2]
     ratio = min(size_hw[0] / height, size_hw[1] / width)
     if ratio >= 1:
@@ -163,25 +164,25 @@ def shrink(image: Image, size_hw: tuple[int, int]) -> Image:
 
 
 def memory_budget() -> int:
-    """Bytes that images may take in memory; the processes of a training share it."""
+    """Return how many bytes this process may cache in memory; all training processes share them."""
     free: list[int] = [MEMORY_BYTES * 2, psutil.virtual_memory().available]
-    with contextlib.suppress(ValueError, OSError, KeyError):  # a container's own limit
+    with contextlib.suppress(ValueError, OSError, KeyError):  # the limit of a container
         free.append(_left_in(Path("/sys/fs/cgroup")))
     return max(min(free) // 2 // system.local_world_size(), 0)
 
 
 def _left_in(cgroup: Path) -> int:
-    """Bytes that a control group may still take; files that were read are given back for them."""
+    """Return how many bytes a control group may still use; its cached file pages count as free."""
     limit, used = (int((cgroup / f"memory.{name}").read_text()) for name in ("max", "current"))
     statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     return limit - used + int(statistics["inactive_file"])
 
 
 def disk_budget(folder: Path) -> int:
-    """Bytes that images may still take in that folder.
+    """Return how many more bytes may be cached in a folder.
 
     Raises:
-        DetectorError: the folder cannot be made.
+        DetectorError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

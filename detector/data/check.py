@@ -1,7 +1,8 @@
-"""The check before the first epoch: every image is decoded and every label looked at.
+"""The check before the first epoch: every image is decoded and every label row validated.
 
-What nobody can repair is fatal and listed all at once. The rest is repaired and counted: boxes
-of zero size are dropped, boxes that hang over the border are clipped, duplicates are dropped.
+Issues that cannot be repaired are fatal, and all of them are reported together. The rest is
+repaired and counted: boxes of zero size, boxes outside the image and duplicates are dropped; boxes
+that extend beyond the border are clipped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.formats.problems import Problem
+from detector.data.formats.issues import Issue
 from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW
 from detector.structures.samples import Sample
 from detector.utils import system
@@ -23,49 +24,49 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image
 
 OVERHANG_PIXELS = 0.5
-"""Less is the rounding of written fractions: clipped without a word."""
+"""Largest overhang that is clipped without being counted: rounded fractions cause as much."""
 
 MAX_THREADS = 16
 QUIET_SECONDS = 2.0
-"""A check that takes no longer shows no progress bar."""
+"""Delay before the progress bar appears, seconds."""
 
 EMPTY = "boxes of zero size dropped"
 OUTSIDE = "boxes outside their image dropped"
 DUPLICATE = "duplicate boxes dropped"
 DROPPED = (EMPTY, OUTSIDE, DUPLICATE)
-"""Why a box is not trained on."""
+"""Reasons for leaving a box out of training, as the report counts them."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass
-class Checked:
-    """Samples that are fit for training, what was wrong, and how often what was repaired."""
+class CheckResult:
+    """Samples that can be trained on, fatal issues, and how often each repair was made."""
 
     samples: list[Sample] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: Checked) -> None:
+    def add(self, other: CheckResult) -> None:
         """Append the results for another image."""
         self.samples += other.samples
-        self.problems += other.problems
+        self.issues += other.issues
         self.counts += other.counts
 
 
-def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> Checked:
+def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> CheckResult:
     """Check images and their labels in threads; results are in the order of the images.
 
-    An image with a problem that spoils it gives no sample; a bad row is left out of its sample.
+    An unusable image gives no sample; an unusable label row is left out of its sample.
 
     Args:
-        images: what a reader gives.
-        title: what the progress bar says.
+        images: images as a label reader returns them.
+        title: name of the images in the progress bar.
     """
-    result = Checked()
+    result = CheckResult()
     threads = min(MAX_THREADS, system.available_cores())
     with ThreadPoolExecutor(threads) as pool:
-        # OpenCV and file reads release the interpreter's lock.
+        # Threads suffice: OpenCV and file reads release the GIL.
         checks = pool.map(check_image, images)
         bar = tqdm(
             checks,
@@ -81,31 +82,31 @@ def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> Che
     return result
 
 
-def check_image(image: AnnotatedImage) -> Checked:
+def check_image(image: AnnotatedImage) -> CheckResult:
     """Decode one image and check its labels."""
     try:
         height, width = read_image(image.path).shape[:2]
     except DetectorError as error:
-        return Checked(problems=[Problem(image.path, error.message, spoils_image=True)])
+        return CheckResult(issues=[Issue(image.path, error.message, drops_image=True)])
     labels = image.read_labels((height, width))
-    sample, problems, counts = clean(image, labels, (height, width))
-    problems = labels.problems + problems
-    spoilt = any(problem.spoils_image for problem in problems)
-    return Checked([] if spoilt else [sample], problems, labels.counts + counts)
+    sample, issues, counts = clean(image, labels, (height, width))
+    issues = labels.issues + issues
+    dropped = any(issue.drops_image for issue in issues)
+    return CheckResult([] if dropped else [sample], issues, labels.counts + counts)
 
 
 def clean(
     image: AnnotatedImage, labels: Labels, size_hw: SizeHW
-) -> tuple[Sample, list[Problem], Counter[str]]:
-    """Turn rows into a sample: clip, drop what is empty or twice there, report the rest."""
-    problems: list[Problem] = []
+) -> tuple[Sample, list[Issue], Counter[str]]:
+    """Convert rows to a sample: clip boxes, drop empty and duplicate ones, report invalid ones."""
+    issues: list[Issue] = []
     counts: Counter[str] = Counter()
     kept: dict[tuple[int, Box], LabelRow] = {}
     boxes: list[Box] = []
     for row in labels.rows:
         wrong = _unusable(row.box_xyxy)
         if wrong:
-            problems.append(Problem(labels.file, wrong, row.line))
+            issues.append(Issue(labels.file, wrong, row.line))
             continue
         box = _clip(row.box_xyxy, size_hw)
         reason = _reason_to_drop(row.box_xyxy, box)
@@ -130,7 +131,7 @@ def clean(
         difficult=np.array([row.difficult for row in rows], np.bool_),
         areas=np.array(areas, np.float32),
     )
-    return sample, problems, +counts
+    return sample, issues, +counts
 
 
 def _unusable(box: Box) -> str | None:
@@ -144,7 +145,7 @@ def _unusable(box: Box) -> str | None:
 def _reason_to_drop(stated: Box, clipped: Box) -> str | None:
     if stated[2] == stated[0] or stated[3] == stated[1]:
         return EMPTY
-    # Compared as float32, the type that boxes have from here on.
+    # Compare in float32, the type of the sample's boxes.
     x1, y1, x2, y2 = (np.float32(value) for value in clipped)
     return None if x2 > x1 and y2 > y1 else OUTSIDE
 

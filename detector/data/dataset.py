@@ -1,4 +1,4 @@
-"""A split of a data set, read and checked: samples, class names, and the truth for COCO AP."""
+"""A split of a data set, read and checked: samples, class names, ground truth for COCO AP."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from detector.data.check import DROPPED, check_images
 from detector.data.formats import classes, coco, voc, yolo
 from detector.data.formats.definition import load_definition
+from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.names import describe, match_names
-from detector.data.formats.problems import Problem, problems_error
 from detector.data.formats.rows import AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.settings import TaskName
@@ -24,14 +24,14 @@ from detector.utils.errors import DetectorError
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Samples with the data's own classes, to evaluate against."""
+class GroundTruth:
+    """Samples numbered by the data set's own classes, for evaluation."""
 
     names: tuple[str, ...]
     samples: tuple[Sample, ...]
 
-    def as_coco(self) -> dict[str, Any]:
-        """A COCO annotation dictionary; category ids are 1, 2, …; boxes keep ``difficult``."""
+    def to_coco(self) -> dict[str, Any]:
+        """Return a COCO annotation dictionary: category ids 1, 2, …; boxes keep ``difficult``."""
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for sample in self.samples:
@@ -62,21 +62,21 @@ class Truth:
 
 @dataclass(frozen=True)
 class DetectionDataset:
-    """The labelled images of one split.
+    """The annotated images of one split.
 
     Attributes:
-        names: what ``class_ids`` of the samples are indices into: the data's names, or those of
-            the model that the data were opened for.
+        names: class names that the samples' ``class_ids`` index: the data set's own, or those of
+            the model that the split was opened for.
         samples: one for each usable image.
-        split: the split's name.
-        category_ids: for each of ``names`` its id in the ground truth; an id that neither the
-            truth nor the annotation file has where the data lack the class.
-        largest_category_id: of the data, those of classes without a name among them.
-        annotation_file: the COCO JSON file that the split consists of, if it does.
-        report: lines for people: counts, repairs, the mapping of classes.
-        truth: the samples as the data number their classes.
-        task: whether the labels are boxes, or one class for each image: then a sample has one
-            object, which fills its image.
+        split: name of the split.
+        category_ids: ground-truth category id of each of ``names``; a class that the data lack has
+            an id that occurs neither in the ground truth nor in the annotation file.
+        largest_category_id: largest category id of the data, classes without a name included.
+        annotation_file: the COCO JSON file, if the split consists of exactly one.
+        report: lines to print: counts, repairs, the mapping of classes.
+        original: the samples with the data set's own class numbers.
+        task: ``detect`` if the labels are boxes; ``classify`` if they are one class per image,
+            stored as one object that fills the image.
     """
 
     names: tuple[str, ...]
@@ -86,11 +86,11 @@ class DetectionDataset:
     largest_category_id: int
     annotation_file: Path | None
     report: tuple[str, ...]
-    truth: Truth
+    original: GroundTruth
     task: TaskName = "detect"
 
     def check_task(self, task: TaskName) -> None:
-        """Raise DetectorError unless the labels are what a network of that task needs."""
+        """Raise DetectorError unless the labels suit a network of a task."""
         if task != self.task:
             needs = {"detect": "boxes", "classify": "one class for each image"}
             raise DetectorError(
@@ -101,18 +101,18 @@ class DetectionDataset:
         return len(self.samples)
 
     def ground_truth(self) -> dict[str, Any]:
-        """The truth in COCO's form, for pycocotools.
+        """Return the ground truth as a COCO annotation dictionary, for pycocotools.
 
-        From the annotation file where there is one: its own image and category ids, areas and
-        crowd flags, and the boxes that training leaves out. It holds all of the data's classes,
-        whatever classes a model knows, so that the metrics are those that anybody gets with the
-        same annotations.
+        It is taken from the annotation file where there is one, with its image ids, category ids,
+        areas, crowd flags, and the boxes that training leaves out. It holds all classes of the data
+        set, whichever of them a model knows, so that metrics agree with those that other tools
+        compute from the same annotations.
         """
         if self.annotation_file is not None:
             file = coco.read_file(self.annotation_file)
             image_ids = {sample.image_id for sample in self.samples}
-            return coco.ground_truth(file, image_ids, self.truth.names)
-        return self.truth.as_coco()
+            return coco.ground_truth(file, image_ids, self.original.names)
+        return self.original.to_coco()
 
 
 def open_dataset(
@@ -126,15 +126,15 @@ def open_dataset(
     """Read and check one split.
 
     Args:
-        data: what ``--data`` takes, or its definition, loaded before.
-        split: the split's name.
-        data_root: takes the place of the definition's ``path``.
-        names: a model's class names; the data's classes are matched to them by name.
-        skip_bad: drop unusable label rows, and unreadable images, and count them.
-        limit: read only so many images, the first ones.
+        data: anything that ``--data`` accepts, or a definition loaded before.
+        split: name of the split.
+        data_root: replaces the definition's ``path``.
+        names: class names of a model, to which the data set's classes are matched by name.
+        skip_bad: drop and count unusable label rows and images instead of raising.
+        limit: number of images to read, the first ones of the split; None reads all.
 
     Raises:
-        DetectorError: no such data or split; every fatal problem of images and labels, listed;
+        DetectorError: no such data or split; fatal issues of images and labels, all of them listed;
             no class in common with ``names``.
     """
     if not isinstance(data, DatasetDefinition):
@@ -157,21 +157,21 @@ def _open(
         message = f"split {split!r}: {error.message}"
         raise error if error.file else DetectorError(message, file=definition.source) from error
     checked = check_images(found.images[:limit], split)
-    problems, json = found.problems + checked.problems, found.json
+    issues, json = found.issues + checked.issues, found.json
     where = f"split {split!r} of {definition.source}"
-    if problems and not skip_bad:
-        raise problems_error(problems, where)
+    if issues and not skip_bad:
+        raise issues_error(issues, where)
     if not checked.samples:
         raise DetectorError(f"no image in split {split!r}", file=definition.source)
-    drawn = [] if definition.generate is None else [f"the images were drawn into {root}"]
+    generated = [] if definition.generate is None else [f"images generated in {root}"]
     report = [
         *definition.notes,
-        *drawn,
+        *generated,
         _summary(where, places, checked.samples),
-        *_repairs(found.counts + checked.counts, problems),
+        *_repairs(found.counts + checked.counts, issues),
     ]
-    if json is not None and any(what in checked.counts for what in DROPPED):
-        report.append("boxes dropped from training stay in the truth that AP is measured against")
+    if json is not None and any(reason in checked.counts for reason in DROPPED):
+        report.append("boxes dropped from training stay in the ground truth for AP")
     own_ids = range(1, len(definition.names) + 1)
     dataset = DetectionDataset(
         names=definition.names,
@@ -181,7 +181,7 @@ def _open(
         largest_category_id=len(own_ids) if json is None else json.largest_category_id,
         annotation_file=None if json is None else json.path,
         report=tuple(report),
-        truth=Truth(definition.names, tuple(checked.samples)),
+        original=GroundTruth(definition.names, tuple(checked.samples)),
         task=_task(places),
     )
     if names is None:
@@ -191,33 +191,33 @@ def _open(
 
 
 @dataclass
-class _Found:
-    """Images of a split with the way to their labels, before anything is checked.
+class _FoundImages:
+    """Images of a split with the readers of their labels, before the check.
 
     ``json`` is the annotation file if the split consists of exactly one.
     """
 
     images: list[AnnotatedImage]
-    problems: list[Problem] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     json: coco.CocoFile | None = None
 
 
-def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _Found:
+def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundImages:
     if len(places) == 1:
         return _find_place(places[0], root, names)
-    result = _Found([])
+    result = _FoundImages([])
     for place in places:
         found = _find_place(place, root, names)
         result.images += found.images
-        result.problems += found.problems
+        result.issues += found.issues
         result.counts += found.counts
-    # Each place has numbered its own images.
+    # Each place has numbered its images from 1 or by its file: renumber them all.
     result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
     return result
 
 
-def _find_place(place: Split, root: Path, names: Sequence[str]) -> _Found:
+def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     if place.format == "COCO JSON":
         return _find_coco(place, root, names)
     if place.task == "classify":
@@ -225,25 +225,25 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _Found:
     return (_find_voc if place.format == "Pascal VOC XML" else _find_yolo)(place, root, names)
 
 
-def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _Found:
+def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     file = coco.read_file(root / str(place.annotations))
-    images, problems = coco.annotated_images(file, root / (place.images or ""), names)
-    return _Found(_part(images, place), problems, json=file)
+    images, issues = coco.annotated_images(file, root / (place.images or ""), names)
+    return _FoundImages(_part(images, place), issues, json=file)
 
 
-def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _Found:
+def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     folder = root / (place.images or "")
-    problems: list[Problem] = []
+    issues: list[Issue] = []
     if place.image_set is None:
         paths = image_files(folder)
     else:
-        paths, problems = voc.listed_images(root / place.image_set, folder)
+        paths, issues = voc.listed_images(root / place.image_set, folder)
     annotations = root / str(place.annotations)
-    images, unclear = voc.annotated_images(_part(paths, place), folder, annotations, names)
-    return _Found(images, problems + unclear)
+    images, ambiguous = voc.annotated_images(_part(paths, place), folder, annotations, names)
+    return _FoundImages(images, issues + ambiguous)
 
 
-def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:
+def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     labels = None if place.labels is None else root / place.labels
     folder: Path | None = None
     counts: Counter[str] = Counter()
@@ -255,29 +255,29 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _Found:
         stray = yolo.labels_without_image(paths, labels, folder)
         counts = Counter({"label files without an image": stray})
     images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
-    unclear = yolo.sharing_images(paths, folder, labels)
-    problems = [unclear[image.path] for image in images if image.path in unclear]
-    return _Found([image for image in images if image.path not in unclear], problems, counts)
+    ambiguous = yolo.images_sharing_labels(paths, folder, labels)
+    issues = [ambiguous[image.path] for image in images if image.path in ambiguous]
+    return _FoundImages([image for image in images if image.path not in ambiguous], issues, counts)
 
 
-def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _Found:
+def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     if place.class_list is not None:
-        images, problems = classes.images_in_list(
+        images, issues = classes.images_in_list(
             root / place.class_list, root / (place.images or ""), names
         )
     else:
-        images, problems = classes.images_in_folders(root / str(place.class_folders), names)
-    return _Found(_part(images, place), problems)
+        images, issues = classes.images_in_folders(root / str(place.class_folders), names)
+    return _FoundImages(_part(images, place), issues)
 
 
 def _part(items: list[Any], place: Split) -> list[Any]:
-    """The given part of the items, shuffled with the place's seed; in their old order."""
+    """Return the place's part of the items, chosen with its seed; in their original order."""
     if place.part == (0.0, 1.0):
         return items
     start, stop = (round(share * len(items)) for share in place.part)
     if start >= stop:
         share = place.part[1] - place.part[0]
-        raise DetectorError(f"no image is left of {len(items)} for {share:.0%} of them; add images")
+        raise DetectorError(f"{share:.0%} of {len(items)} images rounds to none; add images")
     order = np.random.default_rng(place.seed).permutation(len(items))
     return [items[i] for i in sorted(order[start:stop])]
 
@@ -291,34 +291,34 @@ def _summary(where: str, places: Sequence[Split], samples: Sequence[Sample]) -> 
 
 
 def _task(places: Sequence[Split]) -> TaskName:
-    """What the labels teach; boxes, where only some of the places have them."""
+    """Return ``classify`` if all places have one class per image, else ``detect``."""
     return "classify" if all(place.task == "classify" for place in places) else "detect"
 
 
-def _repairs(counts: Counter[str], problems: Sequence[Problem]) -> list[str]:
-    """One line for each kind of repair; problems are there only with --skip-bad."""
-    spoilt = sum(problem.spoils_image for problem in problems)
+def _repairs(counts: Counter[str], issues: Sequence[Issue]) -> list[str]:
+    """Return one line for each kind of repair; there are issues only with --skip-bad."""
+    dropped = sum(issue.drops_image for issue in issues)
     skipped = {
-        "images dropped (--skip-bad)": spoilt,
+        "images dropped (--skip-bad)": dropped,
         "label rows dropped (--skip-bad)": sum(
-            problem.rows for problem in problems if not problem.spoils_image
+            issue.rows for issue in issues if not issue.drops_image
         ),
     }
     repaired = dict(sorted(counts.items()))
-    return [f"{what}: {count}" for what, count in {**repaired, **skipped}.items() if count]
+    return [f"{name}: {count}" for name, count in {**repaired, **skipped}.items() if count]
 
 
 def _for_model(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDataset:
-    """The same data with classes numbered as in a model; objects of other classes are left out."""
+    """Return a copy with a model's class numbers; objects of other classes are left out."""
     matches = match_names(dataset.names, names)
     if all(match is None for match in matches):
         raise DetectorError(
             f"none of the data's classes ({_some(dataset.names)}) is among the model's "
             f"({_some(names)})"
         )
-    unused = max(dataset.largest_category_id, *dataset.category_ids) + 1
+    unused_id = max(dataset.largest_category_id, *dataset.category_ids) + 1
     ids = {m: i for m, i in zip(matches, dataset.category_ids, strict=True) if m is not None}
-    category_ids = tuple(ids.get(index, unused + index) for index in range(len(names)))
+    category_ids = tuple(ids.get(index, unused_id + index) for index in range(len(names)))
     samples = tuple(_renumber(sample, matches) for sample in dataset.samples)
     return replace(
         dataset,
@@ -352,18 +352,18 @@ def _mapping_lines(
         for name, match in zip(dataset.names, matches, strict=True)
         if match is not None
     ]
-    missed = [
+    unmatched = [
         f"{name} ({counts[index]})"
         for index, (name, match) in enumerate(zip(dataset.names, matches, strict=True))
         if match is None
     ]
-    idle = [name for index, name in enumerate(names) if index not in matches]
+    absent = [name for index, name in enumerate(names) if index not in matches]
     lines = [describe(f"{len(pairs)} classes matched by name, data → model", pairs)]
-    if missed:
+    if unmatched:
         title = "not among the model's classes, their objects count as missed"
-        lines.append(describe(title, missed))
-    if idle:
-        lines.append(describe("classes of the model that the data lack", idle))
+        lines.append(describe(title, unmatched))
+    if absent:
+        lines.append(describe("classes of the model that the data lack", absent))
     return lines
 
 
@@ -372,9 +372,13 @@ def _some(names: Sequence[str]) -> str:
 
 
 def letterboxed_sizes(dataset: DetectionDataset, side: int) -> NDArray[np.float64]:
-    """(n, 2) widths and heights of all boxes in pixels of a square input of that side.
+    """Return widths and heights of all boxes, (n, 2), in pixels of a letterboxed square input.
 
-    Crowd regions are left out, as they are in training.
+    Crowd regions are left out, as in training.
+
+    Args:
+        dataset: split whose boxes are measured.
+        side: side of the input, pixels.
     """
     sizes = [
         (sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2])[~sample.crowd]

@@ -1,4 +1,4 @@
-"""What a run remembers of its images, so that it goes on with the same ones or not at all."""
+"""Fingerprints of data sets: a resumed run refuses data that has changed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from detector.data.dataset import DetectionDataset
 from detector.utils.errors import DetectorError
 
 Fingerprint = dict[str, str]
-"""A SHA-256 of each: class names, image files (names and sizes in bytes), labels."""
+"""SHA-256 digests of the class names, the image files (names and sizes in bytes) and the labels."""
 
 
 def fingerprint(dataset: DetectionDataset) -> Fingerprint:
-    """Of a split, as its samples were read; the folder that it lies in has no part in it."""
+    """Return the fingerprint of a split, which does not depend on the folder of the data."""
     samples = dataset.samples
     return {
         "class names": _digest(name.encode() for name in dataset.names),
@@ -27,14 +27,15 @@ def fingerprint(dataset: DetectionDataset) -> Fingerprint:
     }
 
 
-def check_unchanged(kept: Mapping[str, str], dataset: DetectionDataset) -> None:
-    """Raise DetectorError if the split is not the one whose fingerprint was kept."""
+def check_unchanged(stored: Mapping[str, str], dataset: DetectionDataset) -> None:
+    """Raise DetectorError if a split does not have the fingerprint that the run has stored."""
     found = fingerprint(dataset)
-    changed = [name for name in found if kept.get(name) != found[name]]
+    changed = [name for name in found if stored.get(name) != found[name]]
     if changed:
         raise DetectorError(
             f"split {dataset.split!r} has changed since the run was started: "
-            f"{' and '.join(changed)}; a run goes on with the same data, start a new one"
+            f"{' and '.join(changed)}; a run can only be resumed with the same data, "
+            "start a new one"
         )
 
 

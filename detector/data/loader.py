@@ -1,6 +1,6 @@
-"""From a data set to training batches, the same ones whatever the number of workers.
+"""Training batches from a data set, identical for any number of workers.
 
-An item's key is (epoch, index, repeat): all its randomness comes from the seed and the key.
+An example's key is (epoch, index, repeat): all its randomness follows from the seed and the key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector.data.augment.mixing import copy_paste, mixup
 from detector.data.augment.transforms import MOSAIC_IMAGES, Augment, Example, Mixing
-from detector.data.balance import epoch_length, repeat_factors, repeats
+from detector.data.balance import epoch_length, repeat_counts, repeat_factors
 from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
 from detector.settings import CacheKind, TrainSettings
@@ -28,33 +28,33 @@ from detector.utils import system
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, read_image
 
-Key = tuple[int, int, int]
-"""Epoch, index of the image, and how often it was shown before in the epoch."""
+ExampleKey = tuple[int, int, int]
+"""Epoch, index of the image, and number of times that the epoch has shown it before."""
 
-MOST_WORKERS = 8
-"""Unless someone asks for more."""
+MAX_DEFAULT_WORKERS = 8
+"""Largest number of worker processes that is chosen by default."""
 
 
 class Augmentation(Protocol):
-    """Random changes of the training images.
+    """Random augmentation of training images.
 
     Attributes:
         mixing: probabilities that an example is made of more than one image.
-        source_scale: images are shrunk to fit this many times the input's size, not below.
+        source_scale: multiple of the input's size that source images are shrunk to fit.
     """
 
     @property
     def mixing(self) -> Mixing:
-        """As above."""
+        """Probabilities that an example is made of more than one image."""
         ...
 
     @property
     def source_scale(self) -> int:
-        """As above."""
+        """Multiple of the input's size that source images are shrunk to fit."""
         ...
 
     def __call__(self, examples: Sequence[Example], rng: np.random.Generator) -> Example:
-        """One training example of the input's size; all its randomness comes from ``rng``."""
+        """Return a training example of the input's size; all randomness is drawn from ``rng``."""
         ...
 
 
@@ -62,13 +62,13 @@ class TrainingSet(Dataset[Example]):
     """Training examples by key (epoch, index, repeat).
 
     Args:
-        samples: labelled images; crowd regions are left out.
-        preprocess: the network's.
-        augment: random changes; None places each image as validation does.
-        seed: of every random choice.
-        epochs: of the whole training; None: the last ones do not come.
-        cache: where decoded images are kept.
-        cache_dir: folder of those on disk.
+        samples: annotated images; crowd regions are left out.
+        preprocess: preprocessing of the network.
+        augment: random augmentation; None fits each image as in validation.
+        seed: seed of every random choice.
+        epochs: length of the training; None never switches mixing off for its last epochs.
+        cache: where decoded images are cached.
+        cache_dir: cache folder for ``cache="disk"``.
     """
 
     def __init__(
@@ -96,46 +96,50 @@ class TrainingSet(Dataset[Example]):
 
     @property
     def close_epochs(self) -> int:
-        """Last epochs in which each example is made of one image."""
+        """Number of last epochs in which each example is made of one image."""
         return 0 if self.augment is None else self.augment.mixing.close_epochs
 
-    def __getitem__(self, key: Key) -> Example:
-        """Raises DetectorError where the random changes leave numbers that are none."""
-        example, used = self._made(key)
-        problem = _problem(example)
-        if problem:
+    def __getitem__(self, key: ExampleKey) -> Example:
+        """Return the example of a key.
+
+        Raises:
+            DetectorError: the transforms gave an image that is not uint8, or a non-finite box.
+        """
+        example, used = self._make(key)
+        issue = _issue(example)
+        if issue:
             paths = ", ".join(str(path) for path in self._paths(used))
-            raise DetectorError(f"the transforms gave {problem}, from {paths}")
+            raise DetectorError(f"the transforms gave {issue}, from {paths}")
         return example
 
-    def sources(self, key: Key) -> list[Path]:
-        """The image files that the example of a key is made of; its own comes first."""
-        return self._paths(self._made(key)[1])
+    def sources(self, key: ExampleKey) -> list[Path]:
+        """Return the image files that the example of a key is made of; its own comes first."""
+        return self._paths(self._make(key)[1])
 
     def _paths(self, indices: Sequence[int]) -> list[Path]:
         return [self.samples[index].path for index in dict.fromkeys(indices)]
 
-    def _made(self, key: Key) -> tuple[Example, list[int]]:
-        """The example, and the indices of the images in it."""
+    def _make(self, key: ExampleKey) -> tuple[Example, list[int]]:
+        """Return the example of a key, and the indices of the images in it."""
         epoch, index, _ = key
         if self.augment is None:
-            return self._fitted(index), [index]
+            return self._fit(index), [index]
         rng, used = np.random.default_rng([self.seed, *key]), [index]
         if self.epochs is not None and epoch >= self.epochs - self.close_epochs:
-            return self._changed(index, rng, Mixing(), used), used
+            return self._augmented(index, rng, Mixing(), used), used
         mixing = self.augment.mixing
-        example = self._changed(index, rng, mixing, used)
+        example = self._augmented(index, rng, mixing, used)
         for mix, probability in ((copy_paste, mixing.copy_paste), (mixup, mixing.mixup)):
-            (own,) = rng.spawn(1)  # so that one setting does not change what another one does
+            (own,) = rng.spawn(1)  # changing one probability must not change other draws
             if own.random() < probability:
-                other = self._changed(int(own.integers(len(self))), own, mixing, used)
+                other = self._augmented(int(own.integers(len(self))), own, mixing, used)
                 example = mix(example, other, own)
         return example, used
 
-    def _changed(
+    def _augmented(
         self, index: int, rng: np.random.Generator, mixing: Mixing, used: list[int]
     ) -> Example:
-        """An image, or a mosaic of it and three others, with random changes."""
+        """Augment one image, or a mosaic of it and three others; add their indices to ``used``."""
         assert self.augment is not None
         indices = [index]
         if rng.random() < mixing.mosaic:
@@ -147,20 +151,21 @@ class TrainingSet(Dataset[Example]):
         return self.augment([self._source(i) for i in indices], rng)
 
     def _source(self, index: int) -> Example:
-        """An image as it is kept, and its boxes at that size."""
+        """Return an image at its cached size, with boxes in pixels of that size."""
         sample, image = self.samples[index], self.images[index]
         (height, width), keep = sample.size_hw, ~sample.crowd
         ratio = np.array([image.shape[1] / width, image.shape[0] / height] * 2, np.float32)
         return Example(image, sample.boxes_xyxy[keep] * ratio, sample.class_ids[keep])
 
-    def _fitted(self, index: int) -> Example:
+    def _fit(self, index: int) -> Example:
+        """Return an image and its boxes, fitted to the input as in validation."""
         sample, keep = self.samples[index], ~self.samples[index].crowd
         image, placement = self.preprocess.fit(read_image(sample.path))
         return Example(image, placement.to_input(sample.boxes_xyxy[keep]), sample.class_ids[keep])
 
 
-def _problem(example: Example) -> str | None:
-    """What a network cannot be trained on."""
+def _issue(example: Example) -> str | None:
+    """Return why a network cannot be trained on an example, or None."""
     if example.image.dtype != np.uint8:
         finite = "" if np.isfinite(example.image).all() else " with values that are not finite"
         return f"an image of {example.image.dtype}{finite} (expected uint8)"
@@ -169,19 +174,18 @@ def _problem(example: Example) -> str | None:
     return None
 
 
-class EpochBatches(Sampler[list[Key]]):
-    """Batches of keys (epoch, index, repeat): a seeded permutation, a new one each epoch.
+class EpochBatches(Sampler[list[ExampleKey]]):
+    """Batches of keys (epoch, index, repeat) in a seeded order, a new permutation each epoch.
 
-    The last batch of an epoch may be smaller. A single image that is left over belongs to the batch
-    before: batch norms have no statistics of one map of one pixel, as SSD's last one is. Among
-    several processes each one gets every n-th key of each batch, and so none of a batch that is
-    too small.
+    The last batch of an epoch may be smaller. A single image that is left over joins the batch
+    before it: BN cannot compute statistics of one 1×1 feature map, which SSD's last one is. Among n
+    processes each gets every n-th key of each batch; of a batch smaller than n, some get none.
 
     Args:
-        factors: (n,) how often an epoch shows each image, in the mean; 1 or more.
-        batch_size: images in a batch.
-        seed: of the permutations.
-        rank: number of this process.
+        factors: (n,) mean number of times that an epoch shows each image; 1 or more.
+        batch_size: images in a batch, over all processes.
+        seed: seed of the permutations.
+        rank: index of this process.
         world_size: number of processes.
     """
 
@@ -205,25 +209,25 @@ class EpochBatches(Sampler[list[Key]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """What the next pass yields: an epoch, from one of its batches on."""
+        """Choose the epoch of the next pass, and the batch that it starts at."""
         self.epoch = epoch
         self.start_batch = start_batch
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[ExampleKey]]:
         for batch in self.batches()[self.start_batch :]:
             yield batch[self.share]
 
-    def batches(self) -> list[list[Key]]:
-        """The whole epoch, and what all processes get."""
+    def batches(self) -> list[list[ExampleKey]]:
+        """Return all batches of the epoch, with the keys of all processes."""
         keys = self._keys()
         starts = [i * self.batch_size for i in range(self.count)]
         return [keys[i:j] for i, j in zip(starts, [*starts[1:], self.length], strict=True)]
 
-    def _keys(self) -> list[Key]:
-        """The whole epoch's, in its order."""
+    def _keys(self) -> list[ExampleKey]:
+        """Return all keys of the epoch, in order."""
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(self.length)
-        counts = repeats(self.factors, rng)
+        counts = repeat_counts(self.factors, rng)
         shown = [(index, n) for index, count in enumerate(counts.tolist()) for n in range(count)]
         return [(self.epoch, *shown[place]) for place in order.tolist()]
 
@@ -232,7 +236,7 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 def collate(examples: Sequence[Example], size_hw: tuple[int, int]) -> Batch:
-    """Images of that size and their targets as one batch, which may be empty."""
+    """Stack examples of one size into a batch, which may be empty."""
     images = np.empty((len(examples), 3, *size_hw), np.uint8)
     for plane, example in zip(images, examples, strict=True):
         plane[...] = example.image.transpose(2, 0, 1)
@@ -250,12 +254,12 @@ def collate(examples: Sequence[Example], size_hw: tuple[int, int]) -> Batch:
 
 
 class TrainingLoader(DataLoader[Example]):
-    """torch's, but for errors of the workers: they stay one line."""
+    """DataLoader that reduces errors of worker processes to one line."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         try:
             yield from super().__iter__()
-        except DetectorError as error:  # torch puts the worker's traceback before it
+        except DetectorError as error:  # torch prefixes the worker's traceback
             line = str(error).splitlines()[-1]
             raise DetectorError(
                 line.removeprefix("detector.utils.errors.DetectorError: ")
@@ -268,13 +272,13 @@ def training_loader(
     settings: TrainSettings,
     augmentation: Callable[[Any, Preprocess], Augmentation] = Augment,
 ) -> TrainingLoader:
-    """Batches for training; ``loader.batch_sampler.set_epoch`` before each pass.
+    """Return a loader of training batches; each pass needs ``loader.batch_sampler.set_epoch``.
 
     Args:
         dataset: images to train on.
-        preprocess: the network's.
-        settings: batch size, workers, cache, seed, and what the augmentation takes.
-        augmentation: makes the random changes of such settings.
+        preprocess: preprocessing of the network.
+        settings: batch size, workers, cache, seed, and the settings of the augmentation.
+        augmentation: builds the augmentation from the settings and the preprocessing.
     """
     examples = TrainingSet(
         dataset.samples,
@@ -292,7 +296,7 @@ def training_loader(
     workers = min(settings.workers or 0, len(batches))
     if workers and examples.images.is_shared:
         examples.images.fill()  # once, for all workers
-    elif workers:  # each keeps images of its own
+    elif workers:  # each worker has a cache of its own
         examples.images.bytes_left //= workers
     return TrainingLoader(
         examples,
@@ -306,19 +310,19 @@ def training_loader(
 
 
 def default_workers(device: torch.device) -> int:
-    """How many processes load images where nobody says.
+    """Return the default number of worker processes that load images.
 
-    On a CPU they take cores from the network, and one core loads several times as many images as
-    the others train on (docs/training.md). What feeds a GPU needs a core of its own.
+    On a CPU, workers take cores from the network, and one core loads several times as many images
+    as the others train on (docs/training.md). The process that feeds a GPU needs its own core.
     """
     cores = system.available_cores() // system.local_world_size()
-    return min(cores // 4 if device.type == "cpu" else max(cores - 1, 0), MOST_WORKERS)
+    return min(cores // 4 if device.type == "cpu" else max(cores - 1, 0), MAX_DEFAULT_WORKERS)
 
 
 def quiet_worker(worker: int) -> None:
-    """Give a worker process one thread: the workers together use the cores.
+    """Limit a worker process to one thread, since the workers share the cores; ignore Ctrl-C.
 
-    Ctrl-C, which reaches the workers of a terminal too, is for the main process to answer.
+    A terminal sends Ctrl-C to the workers too, but only the main process may answer it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

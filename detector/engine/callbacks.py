@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from detector.data.dataset import DetectionDataset
-from detector.data.loader import Key, TrainingSet
+from detector.data.loader import ExampleKey, TrainingSet
 from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
 from detector.settings import TrainSettings
@@ -68,7 +68,7 @@ class Step:
     number: int
     epoch: int
     batches: int
-    keys: Sequence[Key]
+    keys: Sequence[ExampleKey]
     losses: Mapping[str, float]
     learning_rate: float
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.cache import shrink
-from detector.data.loader import Key
+from detector.data.loader import ExampleKey
 from detector.engine.callbacks import Callback, Epoch, Start, Step
 from detector.engine.plots import plot_confusion, plot_curves
 from detector.engine.run import Record
@@ -43,7 +43,7 @@ class TrainingPictures(Callback):
         if step.number <= TRAINING_PICTURES and not path.exists():
             write_image(path, grid([self._drawn(key) for key in step.keys[:TRAINING_IMAGES]]))
 
-    def _drawn(self, key: Key) -> Image:
+    def _drawn(self, key: ExampleKey) -> Image:
         example = self.start.train_set[key]
         names = self.start.val_set.names
         return with_ground_truth(example.image, example.boxes_xyxy, example.class_ids, names)

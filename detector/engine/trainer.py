@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 
 from detector.data.dataset import DetectionDataset
 from detector.data.fingerprint import check_unchanged, fingerprint
-from detector.data.loader import Key, default_workers
+from detector.data.loader import ExampleKey, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.optim import hold_frozen
@@ -45,7 +45,7 @@ MAX_NAMED_IMAGES = 64
 LOST = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "NCCL")
 """Parts of torch's messages when another process does not answer."""
 
-StepKeys = Sequence[Sequence[Key]]
+StepKeys = Sequence[Sequence[ExampleKey]]
 """Keys of the examples of each batch of an optimizer step, over all processes."""
 
 

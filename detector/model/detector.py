@@ -27,7 +27,7 @@ from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.registry import contract
 from detector.settings import NmsSettings, TaskName
-from detector.structures.class_names import class_name_problem
+from detector.structures.class_names import class_name_issue
 from detector.structures.preprocess import Preprocess, square_size
 from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.keywords import refuses_unknown_keywords
@@ -250,7 +250,7 @@ def _class_names(model_file: ModelFile, classes: int | Sequence[str] | None) -> 
         raise DetectorError(f"expected class names or their number, found {shown(classes)}")
     if len(classes) > MAX_CLASSES:
         raise DetectorError(f"expected 1 to {MAX_CLASSES} classes, found {len(classes)}")
-    problem = class_name_problem(classes)
+    problem = class_name_issue(classes)
     if problem:
         raise DetectorError(f"class {problem[0]}: {problem[1]}")
     return tuple(classes)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from detector.structures.class_names import class_name_problem
+from detector.structures.class_names import class_name_issue
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import shown
 from detector.utils.yaml_file import Strict, YamlFile, validate
@@ -88,7 +88,7 @@ def _check_names(file: YamlFile, keys: ModelKeys) -> None:
     names = keys.names or ()
     if names and "nc" in keys.model_fields_set and len(names) != keys.nc:
         raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "names")
-    problem = class_name_problem(names)
+    problem = class_name_issue(names)
     if problem:
         index, what = problem
         raise file.error(f"names: {what}", "names", index)

@@ -1,1 +1,1 @@
-"""Values that the rooms exchange: boxes, samples, detections, preprocessing."""
+"""Shared values: boxes, images, samples, detections, preprocessing."""

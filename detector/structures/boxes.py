@@ -51,7 +51,7 @@ def pairwise_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor) -> Tensor:
 
 
 def generalized_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
-    """GIoU (arXiv 1902.09630, algorithm 1) pair by pair: (..., 4) → (...), in −1..1.
+    """Return GIoU (arXiv 1902.09630, algorithm 1) pair by pair: (..., 4) → (...), in −1..1.
 
     IoU − (C − union) / C, with C the area of the smallest box around both.
     """
@@ -61,7 +61,7 @@ def generalized_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-
 
 
 def distance_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
-    """DIoU (arXiv 1911.08287, section 3.1) pair by pair: (..., 4) → (...), in −1..1.
+    """Return DIoU (arXiv 1911.08287, section 3.1) pair by pair: (..., 4) → (...), in −1..1.
 
     IoU − ρ²/c²: ρ is the distance of the centres, c the diagonal of the smallest box around both.
     """
@@ -71,7 +71,7 @@ def distance_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) 
 
 
 def complete_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
-    """CIoU (arXiv 1911.08287, section 3.2) pair by pair: (..., 4) → (...), in −1.5..1.
+    """Return CIoU (arXiv 1911.08287, section 3.2) pair by pair: (..., 4) → (...), in −1.5..1.
 
     IoU − ρ²/c² − αv: ρ is the distance of the centres, c the diagonal of the smallest box around
     both, v the difference of their aspect ratios; α is a weight and carries no gradient.
@@ -91,11 +91,11 @@ def complete_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) 
 
 
 def scylla_iou(boxes_a_xyxy: Tensor, boxes_b_xyxy: Tensor, eps: float = 1e-7) -> Tensor:
-    """SIoU (arXiv 2205.12740, section 2) pair by pair: (..., 4) → (...), in −2..1.
+    """Return SIoU (arXiv 2205.12740, section 2) pair by pair: (..., 4) → (...), in −2..1.
 
-    IoU − (Δ + Ω) / 2. Δ, in 0..2, is the distance of the centres along both axes as a part of the
-    smallest box around both, and counts more the nearer their line is to an axis (Λ, the angle
-    cost, falls from 1 at 45° to 0). Ω, in 0..2, is the difference of the sides, with θ = 4.
+    IoU − (Δ + Ω) / 2. Δ, in 0..2, is the distance of the centres along both axes relative to the
+    smallest box around both; it weighs more if their line is close to an axis (Λ, the angle cost,
+    falls from 1 at 45° to 0). Ω, in 0..2, is the difference of the sides, with θ = 4.
     """
     offset = _offset(boxes_a_xyxy, boxes_b_xyxy)
     # sin 2α, which the paper writes as 1 − 2 sin²(arcsin(c_h / σ) − π / 4)

@@ -1,7 +1,7 @@
-"""Areas and IoU of boxes in numpy, for what runs without torch.
+"""Areas and IoU of boxes in numpy, for code that runs without torch.
 
-The order of operations is torchvision's, and the precision that of the boxes: NMS in numpy and in
-torch agree to the last bit.
+Operations have torchvision's order and the boxes' precision, so that NMS in numpy and in torch
+agree to the last bit.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def intersection_and_union(
 ) -> tuple[NDArray[FloatT], NDArray[FloatT]]:
     """Return the areas of intersections and unions, pair by pair; shapes broadcast.
 
-    The two parts of the IoU, for loops that know the areas of their boxes already.
+    For loops that have already computed the areas of their boxes.
 
     Args:
         boxes_a_xyxy: (..., 4).
         boxes_b_xyxy: (..., 4).
-        areas_a: (...) of the first boxes.
-        areas_b: (...) of the second boxes.
+        areas_a: (...) areas of the first boxes.
+        areas_b: (...) areas of the second boxes.
     """
     left_top = np.maximum(boxes_a_xyxy[..., :2], boxes_b_xyxy[..., :2])
     right_bottom = np.minimum(boxes_a_xyxy[..., 2:], boxes_b_xyxy[..., 2:])

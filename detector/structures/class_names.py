@@ -1,4 +1,4 @@
-"""What a class name may be, for model files, data sets and calls alike."""
+"""Validation of class names, shared by model files, data sets and calls."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from detector.utils.errors import shown
 
 
-def class_name_problem(names: Sequence[object]) -> tuple[int, str] | None:
-    """Return index and fault of the first name that is no text or stands twice, or None.
+def class_name_issue(names: Sequence[object]) -> tuple[int, str] | None:
+    """Return index and message of the first name that is not text or is a duplicate, or None.
 
-    >>> class_name_problem(["cat", "dog", "cat"])
-    (2, "class name 'cat' stands twice")
+    >>> class_name_issue(["cat", "dog", "cat"])
+    (2, "class name 'cat' appears twice")
     """
     seen: set[str] = set()
     for index, name in enumerate(names):
@@ -20,6 +20,6 @@ def class_name_problem(names: Sequence[object]) -> tuple[int, str] | None:
         if not name.strip():
             return index, f"expected a class name, found {shown(name)}"
         if name in seen:
-            return index, f"class name {shown(name)} stands twice"
+            return index, f"class name {shown(name)} appears twice"
         seen.add(name)
     return None

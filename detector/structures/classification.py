@@ -1,4 +1,4 @@
-"""What a classifier says of one image."""
+"""The result of a classifier for one image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detector.utils.drawing import draw_caption
 from detector.utils.opencv import Image
 
 TOP = 5
-"""Classes that are kept of an image, the most probable ones."""
+"""Number of classes in a result, the most probable ones."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Classification:
 
     Attributes:
         scores: (k,) float32 probabilities, descending; k is 5, or all classes if they are fewer.
-        class_ids: (k,) int64, indices into ``names``; no two alike.
+        class_ids: (k,) int64, indices into ``names``, without duplicates.
         names: all class names of the model.
     """
 
@@ -33,17 +33,17 @@ class Classification:
 
     @classmethod
     def of(cls, probabilities: NDArray[np.float32], names: tuple[str, ...]) -> Classification:
-        """The best of (classes,) probabilities; of equal ones the first.
+        """Return the best of (classes,) probabilities; ties go to the lower class number.
 
-        >>> Classification.of(np.float32([0.2, 0.7, 0.1]), ("cat", "dog", "cow")).found
+        >>> Classification.of(np.float32([0.2, 0.7, 0.1]), ("cat", "dog", "cow")).class_names
         ['dog']
         """
         best = np.argsort(-probabilities, kind="stable")[:TOP]
         return cls(probabilities[best], best, names)
 
     @property
-    def found(self) -> list[str]:
-        """The name of the most probable class."""
+    def class_names(self) -> list[str]:
+        """The name of the most probable class, as a list of one."""
         return [self.names[self.class_ids[0]]]
 
     def draw(self, image: ImageLike) -> Image:
@@ -55,11 +55,11 @@ class Classification:
         Returns:
             (h, w, 3) uint8 RGB, a new image.
         """
-        text = f"{self.found[0]} {self.scores[0]:.2f}"
+        text = f"{self.class_names[0]} {self.scores[0]:.2f}"
         return draw_caption(to_rgb(image), text, int(self.class_ids[0]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, with the class names spelt out."""
+        """Return plain lists, with class names beside the class numbers."""
         return {
             "class_names": [self.names[i] for i in self.class_ids],
             "probabilities": [round(float(score), 6) for score in self.scores],

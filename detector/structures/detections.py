@@ -1,4 +1,4 @@
-"""What a detector found in one image, and its conversions to the formats of others."""
+"""The result of a detector for one image, and its conversions to other formats."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import supervision
 
 SUFFIXES = (".csv", ".json", ".txt")
-"""Formats that :meth:`Detections.save` writes."""
+"""Suffixes of the formats that :meth:`Detections.save` writes."""
 
 Index = SupportsIndex | slice | Sequence[int] | Sequence[bool] | NDArray[Any]
-"""What chooses among boxes: a position, a slice, positions, or a mask."""
+"""An index of boxes: a position, a slice, positions, or a mask."""
 
 
 class Detection(NamedTuple):
@@ -36,9 +36,9 @@ class Detection(NamedTuple):
 
     Attributes:
         box_xyxy: (4,) float32, pixels of the original image.
-        score: in 0..1.
-        class_id: index into the names of the model's classes.
-        name: of the class.
+        score: confidence, 0..1.
+        class_id: index into the model's class names.
+        name: class name.
     """
 
     box_xyxy: NDArray[np.float32]
@@ -51,20 +51,20 @@ class Detection(NamedTuple):
 class Detections:
     """Boxes of one image, best score first.
 
-    As in numpy, ``len``, an index, a slice, a mask or an array of indices choose boxes; the result
-    is a copy and again ``Detections``, of a single box for a single index. A loop gives each box as
-    a :class:`Detection`.
+    Boxes can be indexed as in numpy, by a position, a slice, a mask or an array of positions; the
+    result is a copy and again ``Detections``, with one box for a single position. Iteration yields
+    each box as a :class:`Detection`.
 
     Example:
-        >>> found = Detections(
+        >>> result = Detections(
         ...     boxes_xyxy=np.float32([[10, 20, 30, 60], [0, 0, 100, 50]]),
         ...     scores=np.float32([0.75, 0.25]),
         ...     class_ids=np.int64([1, 0]),
         ...     names=("cat", "dog"),
         ... )
-        >>> [(name, score) for _, score, _, name in found]
+        >>> [(name, score) for _, score, _, name in result]
         [('dog', 0.75), ('cat', 0.25)]
-        >>> found[found.scores > 0.5].found
+        >>> result[result.scores > 0.5].class_names
         ['dog']
 
     Attributes:
@@ -93,7 +93,7 @@ class Detections:
 
     @classmethod
     def empty(cls, names: tuple[str, ...]) -> Detections:
-        """No box at all."""
+        """Return detections without any box."""
         return cls(
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), names
         )
@@ -105,8 +105,8 @@ class Detections:
         """Return a copy of some of the boxes.
 
         Raises:
-            IndexError: there are not so many boxes, or a mask has another length.
-            ValueError: positions in another order than the boxes', which is best score first.
+            IndexError: a position out of range, or a mask of another length.
+            ValueError: positions that would reorder the boxes, which stay best score first.
         """
         rows = np.atleast_1d(np.arange(len(self))[_as_index(index)])
         return Detections(
@@ -114,43 +114,47 @@ class Detections:
         )
 
     def __iter__(self) -> Iterator[Detection]:
-        """Each box by itself, the best one first."""
+        """Yield each box, best score first."""
         values = zip(
-            self.boxes_xyxy, self.scores.tolist(), self.class_ids.tolist(), self.found, strict=True
+            self.boxes_xyxy,
+            self.scores.tolist(),
+            self.class_ids.tolist(),
+            self.class_names,
+            strict=True,
         )
         return (Detection(box.copy(), *rest) for box, *rest in values)
 
     @property
-    def found(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """The class name of each box."""
         return [self.names[i] for i in self.class_ids]
 
     def draw(self, image: ImageLike, scores: bool = True) -> Image:
-        """Draw boxes with class names and scores onto a copy; the best box comes on top.
+        """Draw boxes with class names and scores onto a copy of the image; the best box is on top.
 
         Args:
-            image: the one that the boxes are of, in any form that
+            image: the image of these boxes, in any form that
                 :func:`detector.structures.images.to_rgb` takes.
-            scores: write them, too.
+            scores: write scores beside the class names.
 
         Returns:
             (h, w, 3) uint8 RGB, a new image.
         """
         texts = [
             f"{name} {score:.2f}" if scores else name
-            for name, score in zip(self.found, self.scores.tolist(), strict=True)
+            for name, score in zip(self.class_names, self.scores.tolist(), strict=True)
         ]
         return draw_boxes(to_rgb(image), self.boxes_xyxy, self.class_ids, texts)
 
     def crops(self, image: ImageLike) -> list[Image]:
-        """Cut each box out, best score first.
+        """Crop each box from the image, best score first.
 
         Args:
-            image: the one that the boxes are of, as :meth:`draw` takes it.
+            image: the image of these boxes, in any form that :meth:`draw` takes.
 
         Returns:
-            A copy of each box's pixels, (h, w, 3) uint8 RGB: of every pixel that the box touches
-            inside the image, one at least.
+            A copy of each box's pixels, (h, w, 3) uint8 RGB: every pixel of the image that the box
+            touches, at least one.
         """
         image_rgb = to_rgb(image)
         height, width = image_rgb.shape[:2]
@@ -163,12 +167,13 @@ class Detections:
         ]
 
     def save(self, path: str | Path, size_hw: tuple[int, int] | None = None) -> None:
-        """Write the boxes into a file, whole or not at all; its suffix chooses the format.
+        """Write the boxes to a file, atomically, in the format of its suffix.
 
         Args:
-            path: ``.json`` as :meth:`to_dict`; ``.csv`` with a line a box, as :meth:`to_pandas`;
+            path: ``.json`` as :meth:`to_dict`; ``.csv`` with a line per box, as :meth:`to_pandas`;
                 ``.txt`` as :meth:`to_yolo`, with scores.
-            size_hw: height and width of the image, pixels, of which ``.txt`` gives fractions.
+            size_hw: height and width of the image, pixels; needed for ``.txt``, whose coordinates
+                are fractions of them.
 
         Raises:
             DetectorError: another suffix, no ``size_hw`` for ``.txt``, or nothing can be written.
@@ -189,7 +194,7 @@ class Detections:
             write_text(path, self.to_yolo(size_hw))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a row a box: x1, y1, x2, y2 in pixels, score, class_id, class_name.
+        """Return a row per box: x1, y1, x2, y2 in pixels, score, class_id, class_name.
 
         Raises:
             DetectorError: pandas is not installed.
@@ -200,18 +205,18 @@ class Detections:
         """Return the same boxes for the ``supervision`` library.
 
         Raises:
-            DetectorError: it is not installed.
+            DetectorError: supervision is not installed.
         """
         theirs: supervision.Detections = require("supervision").Detections(
             xyxy=self.boxes_xyxy.copy(),
             confidence=self.scores.copy(),
             class_id=self.class_ids.copy(),
-            data={"class_name": np.array(self.found, dtype=str)},
+            data={"class_name": np.array(self.class_names, dtype=str)},
         )
         return theirs
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
-        """COCO results: ``bbox`` is x, y, width, height in pixels."""
+        """Return COCO result records; ``bbox`` is x, y, width, height in pixels."""
         boxes_xywh = self.boxes_xyxy.astype(np.float64)
         boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
         return [
@@ -227,7 +232,7 @@ class Detections:
         ]
 
     def to_yolo(self, size_hw: tuple[int, int], with_scores: bool = True) -> str:
-        """YOLO txt: one ``class cx cy width height [score]`` a line, as fractions of the image."""
+        """Return YOLO txt: a line ``class cx cy width height [score]`` per box, in fractions."""
         height, width = size_hw
         lines = []
         for box, score, class_id in zip(self.boxes_xyxy, self.scores, self.class_ids, strict=True):
@@ -243,19 +248,19 @@ class Detections:
         return "".join(f"{line}\n" for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, with the class names spelt out."""
+        """Return plain lists, with class names beside the class numbers."""
         return {
             "boxes_xyxy": [[round(float(v), 3) for v in box] for box in self.boxes_xyxy],
             "scores": [round(float(score), 6) for score in self.scores],
             "class_ids": self.class_ids.tolist(),
-            "class_names": self.found,
+            "class_names": self.class_names,
         }
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text.
 
         Raises:
-            DetectorError: a number is not finite, for which JSON has no word.
+            DetectorError: a number is not finite, which JSON cannot express.
         """
         try:
             return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
@@ -263,13 +268,13 @@ class Detections:
             raise DetectorError("a box or score is not a finite number") from error
 
     def _columns(self) -> dict[str, Any]:
-        """The boxes as a table, by the names of its columns."""
+        """Return the columns of the table of boxes, by name."""
         sides = dict(zip(("x1", "y1", "x2", "y2"), self.boxes_xyxy.T.copy(), strict=True))
         return {
             **sides,
             "score": self.scores.copy(),
             "class_id": self.class_ids.copy(),
-            "class_name": self.found,
+            "class_name": self.class_names,
         }
 
     def _to_csv(self) -> str:
@@ -289,7 +294,7 @@ class Detections:
 
 
 def _as_index(index: Index) -> Any:
-    """Return an index as numpy takes it; an empty list would be one of floating-point numbers."""
+    """Return an index that numpy accepts: an empty list, which would be float, becomes int."""
     if isinstance(index, slice) or not np.ndim(index):  # type: ignore[arg-type]
         return index
     array = np.asarray(index)

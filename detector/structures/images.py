@@ -1,7 +1,6 @@
-"""Images in every form that programs hold them in, made the one array that the rest works on.
+"""Conversion of images in any common form to one: an (h, w, 3) uint8 RGB array.
 
-Neither Pillow nor torch is imported for the sake of an image that is not of theirs, so that both
-may be missing.
+Pillow and torch are used only for images of their own types, so either may be missing.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from detector.utils.opencv import MAX_IMAGE_PIXELS, Image, decode_image, read_im
 
 
 class PillowImage(Protocol):
-    """The part of ``PIL.Image.Image`` that is used here."""
+    """The interface of ``PIL.Image.Image`` that is used here."""
 
     @property
     def mode(self) -> str:
-        """Which channels it has, e.g. ``RGBA``."""
+        """Pillow's name for the image's channels, e.g. ``RGBA``."""
         ...
 
     @property
@@ -31,12 +30,12 @@ class PillowImage(Protocol):
         ...
 
     def convert(self, mode: str, /) -> Any:
-        """Return it with other channels."""
+        """Return the image in another mode."""
         ...
 
 
 class TorchTensor(Protocol):
-    """The part of ``torch.Tensor`` that is used here."""
+    """The interface of ``torch.Tensor`` that is used here."""
 
     @property
     def shape(self) -> Any:
@@ -44,32 +43,32 @@ class TorchTensor(Protocol):
         ...
 
     def detach(self) -> Any:
-        """Return it without a gradient."""
+        """Return the tensor without its gradient."""
         ...
 
 
 ImageLike = str | Path | bytes | NDArray[Any] | PillowImage | TorchTensor
-"""An image file's path, the bytes of one, a numpy array, a Pillow image, or a torch tensor."""
+"""Path or bytes of an image file, numpy array, Pillow image, or torch tensor."""
 
 
 def to_rgb(image: ImageLike, *, bgr: bool = False) -> Image:
-    """Return an image in any of its forms as an (h, w, 3) uint8 RGB array.
+    """Convert an image in any supported form to an (h, w, 3) uint8 RGB array.
 
-    Files and their bytes are decoded as everywhere here, Pillow images as Pillow decoded them; the
-    EXIF orientation is applied to both. Transparency is left out, of 16 bits the upper 8 are taken,
-    and grey becomes three equal channels, whichever way an image comes in.
+    Files and bytes are decoded by :mod:`detector.utils.opencv`; Pillow images are taken as Pillow
+    decoded them. The EXIF orientation is applied to both. In every form, transparency is dropped,
+    16-bit values keep their upper 8 bits, and gray becomes three equal channels.
 
     Args:
         image: a path; the bytes of an image file; a Pillow image of any mode but LAB and F;
-            a uint8 array, (h, w, 3) or grey (h, w); a torch tensor (3, h, w) in RGB order, uint8
+            a uint8 array, (h, w, 3) or gray (h, w); a torch tensor (3, h, w) in RGB order, uint8
             or floating-point numbers in 0..1.
-        bgr: arrays are in OpenCV's order, blue first. Other forms say their order themselves.
+        bgr: True if arrays are in OpenCV's channel order, BGR; does not affect other forms.
 
     Returns:
-        A new array, or the array that was given where that is what is returned.
+        A new array, or the argument itself if it is such an array already.
 
     Raises:
-        DetectorError: it is nothing of these, or cannot be decoded; says what was found.
+        DetectorError: an unsupported type, shape or value range, or a file that cannot be decoded.
     """
     if isinstance(image, (str, Path)):
         return read_image(image)
@@ -88,7 +87,7 @@ def to_rgb(image: ImageLike, *, bgr: bool = False) -> Image:
 
 
 def _is_of(value: object, module: str, name: str) -> bool:
-    """Tell whether a value is of a library's class; a library that is not loaded has no values."""
+    """Return True if a value is an instance of a library's class, without importing the library."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(value, kind)
 
@@ -117,10 +116,10 @@ def _from_tensor(tensor: Any) -> Image:
     if is_float:
         values = values.float()
         least, most = float(values.min()), float(values.max())
-        if not 0 <= least <= most <= 1:  # nor NaN
+        if not 0 <= least <= most <= 1:  # False for NaN too
             raise DetectorError(
                 f"expected a tensor of numbers in 0..1, found {least:.4g} to {most:.4g}; "
-                "normalized images are not taken"
+                "normalized images are not accepted"
             )
         values = (values * 255).round().byte()
     return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
@@ -136,20 +135,20 @@ def _from_pillow(image: Any) -> Image:
         )
     try:
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # Pillow would clip them to 255
+        if upright.mode.startswith("I"):  # Pillow would clip values at 255
             return _from_wide(np.asarray(upright))
         if upright.mode == "F":
-            raise ValueError("its numbers have no known range")
+            raise ValueError("its values have no known range")
         return np.array(upright.convert("RGB"), np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:  # a file that Pillow reads only now
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow may read the file only now
         reason = " ".join(str(error).split())
         raise DetectorError(
-            f"a Pillow image of mode {image.mode!r} cannot be made RGB: {reason}"
+            f"a Pillow image of mode {image.mode!r} cannot be converted to RGB: {reason}"
         ) from error
 
 
 def _from_wide(grey: NDArray[Any]) -> Image:
-    """The upper 8 of 16 bits, as OpenCV takes them of a file."""
+    """Convert 16-bit gray to RGB by its upper 8 bits, as OpenCV does for files."""
     if grey.min() < 0 or grey.max() > 0xFFFF:
-        raise ValueError("its numbers are outside 0..65535")
+        raise ValueError("its values are outside 0..65535")
     return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, -1)

@@ -1,4 +1,4 @@
-"""Places of an image's predictions: the centres of the cells that predict."""
+"""Points of an image's predictions: the centers of the feature-map cells."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 def grid_xy(height: int, width: int, like: Tensor) -> Tensor:
-    """Return x and y of each cell's left top corner, (h, w, 2), in cells."""
+    """Return x and y of each cell's top left corner, (h, w, 2), in cells, as dtype of ``like``."""
     y = torch.arange(height, device=like.device, dtype=like.dtype)
     x = torch.arange(width, device=like.device, dtype=like.dtype)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 class Points:
-    """Places of the n predictions of an image, point after point.
+    """Points that an image's n predictions belong to, in the order of the predictions.
 
     Args:
         xy: (p, 2) pixels of the network's input.
         strides: (p,) pixels, the side of each point's cell.
-        per_point: predictions of each point, n = p · per_point; prediction i belongs to the point
+        per_point: predictions per point: n = p · per_point, and prediction i belongs to point
             i // per_point.
     """
 
@@ -42,15 +42,15 @@ class Points:
 def cell_centres(
     strides: Sequence[int], sizes_hw: Sequence[tuple[int, int]], like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the centres of all cells, level after level, row by row.
+    """Return the centres of all cells, level by level, row by row.
 
     Args:
-        strides: of each level, pixels.
-        sizes_hw: of each level, cells.
-        like: gives device and type.
+        strides: stride of each level, pixels.
+        sizes_hw: height and width of each level, cells.
+        like: tensor that gives device and dtype.
 
     Returns:
-        (p, 2) and (p,) pixels: the centres, and the stride of each.
+        (p, 2) centres and (p,) strides, pixels.
 
     >>> cell_centres([8], [(1, 2)], torch.zeros(0))
     (tensor([[ 4.,  4.],

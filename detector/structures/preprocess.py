@@ -1,7 +1,7 @@
-"""How an image becomes the network's input, and how boxes find their way back.
+"""Preprocessing: from an image to the network's input, and from its boxes back to the image.
 
-The specification is stored with every model and every exported file; validation, prediction
-and exports use nothing else, so the same image gives the same boxes everywhere.
+The specification is stored with every model and every exported file. Validation, prediction and
+exports use only this module, so the same image gives the same boxes everywhere.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CropFraction = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 
 def square_size(side: int, stride: int) -> tuple[int, int]:
-    """Height and width of a square input of that side, pixels.
+    """Return height and width of a square input, pixels, after checking its side.
 
     Raises:
-        DetectorError: the network's largest stride does not divide it; names the nearest side.
+        DetectorError: not a multiple of the network's largest stride; names the nearest.
     """
     if side % stride:
         raise DetectorError(
@@ -42,18 +42,18 @@ def square_size(side: int, stride: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies inside the network's input: input = image · scale + offset, pixels."""
+    """The mapping from image to input coordinates: input = image · scale + offset, pixels."""
 
     scale_xy: tuple[float, float]
     offset_xy: tuple[float, float]
     image_size_hw: tuple[int, int]
 
     def to_input(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 4) boxes of the image → of the network's input, pixels."""
+        """Convert (n, 4) boxes from image to input coordinates, pixels."""
         return (boxes_xyxy * self._scale + self._offset).astype(np.float32)
 
     def to_image(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 4) boxes of the network's input → of the image, pixels, clipped to it."""
+        """Convert (n, 4) boxes from input to image coordinates, pixels, clipped to the image."""
         height, width = self.image_size_hw
         boxes = (boxes_xyxy - self._offset) / self._scale
         limits = np.array([width, height, width, height], np.float64)
@@ -69,7 +69,7 @@ class Placement:
 
 
 class PreprocessKeys(Strict):
-    """The part of the specification that a model file gives; see :class:`Preprocess`."""
+    """The keys of the specification that a model file gives; see :class:`Preprocess`."""
 
     mode: Literal["letterbox", "stretch", "crop"] = "letterbox"
     crop_fraction: CropFraction = 0.875
@@ -81,35 +81,35 @@ class PreprocessKeys(Strict):
 class Preprocess(PreprocessKeys):
     """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale, RGB.
 
-    ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``; ``stretch`` does not.
-    ``crop`` keeps it too and takes the centre, ``crop_fraction`` of the shorter side: of 0.875, 224
-    pixels of 256, as ImageNet is evaluated.
+    ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``. ``stretch`` does not
+    keep the ratio. ``crop`` keeps it and takes a center crop of ``crop_fraction`` of the shorter
+    side: 0.875 is 224 of 256 pixels, the usual evaluation on ImageNet.
 
-    With ``rectangle``, the network's stride, a letterboxed image is padded only to the next
-    multiple of it on either side, not to the whole of ``size_hw``.
+    ``rectangle`` is the network's stride, or None. If given, a letterboxed image is padded only to
+    the next multiple of it in each direction, not to the full ``size_hw``.
     """
 
     size_hw: tuple[Side, Side]
     rectangle: Annotated[int, pydantic.Field(ge=1)] | None = None
 
     def with_size(self, size_hw: tuple[int, int]) -> Preprocess:
-        """The same specification for another input size."""
+        """Return the same specification for another input size."""
         return Preprocess(**{**self.model_dump(), "size_hw": size_hw})
 
     def with_rectangle(self, stride: int) -> Preprocess:
-        """The same specification with the smallest input that takes the image, for that stride.
+        """Return the same specification, but padding only to the next multiple of a stride.
 
         Raises:
-            DetectorError: images are not letterboxed.
+            DetectorError: the mode is not letterbox.
         """
         if self.mode != "letterbox":
             raise DetectorError(
-                f"letterbox rectangle: the model takes images by {self.mode!r}, at one size"
+                f"letterbox rectangle: the model preprocesses by {self.mode!r}, to one size"
             )
         return self.model_copy(update={"rectangle": stride})
 
     def input_size(self, image_size_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the input that an image becomes, pixels.
+        """Return height and width of the input for an image, pixels.
 
         >>> Preprocess(size_hw=(640, 640), rectangle=32).input_size((480, 600))
         (512, 640)
@@ -123,16 +123,16 @@ class Preprocess(PreprocessKeys):
         return height, width
 
     def fit(self, image_rgb: Image) -> tuple[Image, Placement]:
-        """Resize an (h, w, 3) image into its (H, W, 3) input; the argument stays as it is.
+        """Fit an (h, w, 3) image to its (H, W, 3) input; the argument is not changed.
 
         Raises:
-            DetectorError: the image is none; see :func:`detector.utils.opencv.check_image`.
+            DetectorError: not an image; see :func:`detector.utils.opencv.check_image`.
         """
         check_image(image_rgb)
         height, width = image_rgb.shape[:2]
         target_h, target_w = self.input_size((height, width))
         if self.mode == "crop":
-            return self._centre(image_rgb)
+            return self._center_crop(image_rgb)
         if self.mode == "stretch":
             new_h, new_w = target_h, target_w
         else:
@@ -146,8 +146,8 @@ class Preprocess(PreprocessKeys):
         placement = Placement((new_w / width, new_h / height), (left, top), (height, width))
         return canvas, placement
 
-    def _centre(self, image_rgb: Image) -> tuple[Image, Placement]:
-        """The middle of the image, cut out and resized, so that a long image takes no memory."""
+    def _center_crop(self, image_rgb: Image) -> tuple[Image, Placement]:
+        """Crop the center, then resize it: the other order would enlarge all of a long image."""
         height, width = image_rgb.shape[:2]
         target_h, target_w = self.size_hw
         ratio = self.crop_fraction * min(height / target_h, width / target_w)
@@ -160,7 +160,7 @@ class Preprocess(PreprocessKeys):
         return np.array(canvas, np.uint8), Placement((scale_x, scale_y), offset_xy, (height, width))
 
     def _letterboxed(self, image_size_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the resized image, within ``size_hw``."""
+        """Return height and width of the resized image, within ``size_hw``."""
         height, width = image_size_hw
         ratio = min(self.size_hw[0] / height, self.size_hw[1] / width)
         return max(round(height * ratio), 1), max(round(width * ratio), 1)
@@ -168,17 +168,17 @@ class Preprocess(PreprocessKeys):
     def normalize(
         self, images: Sequence[Image] | NDArray[np.uint8], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """(b, H, W, 3) uint8 images → (b, 3, H, W) float32 network input, contiguous.
+        """Normalize (b, H, W, 3) uint8 images to (b, 3, H, W) float32 network input, contiguous.
 
         Args:
-            images: of one size.
-            out: (b, 3, H, W) memory for the result; without it new memory is taken.
+            images: images of one size.
+            out: (b, 3, H, W) array for the result; None allocates one.
         """
         if out is None:
             out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
         mean_rgb, scale_rgb = (np.array(rgb, np.float32) for rgb in (self.mean_rgb, self.scale_rgb))
         for image, planes in zip(images, out, strict=True):
-            # By plane: numpy is slow where neighbours are not side by side.
+            # Plane by plane, since numpy is slow on interleaved channels.
             for plane, pixels, mean, scale in zip(
                 planes, cv2.split(image), mean_rgb, scale_rgb, strict=True
             ):

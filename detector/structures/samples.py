@@ -1,4 +1,4 @@
-"""What travels through training: a labelled image, a batch of images and its targets."""
+"""Values of training: annotated images, batches, and their targets."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def _unset_float() -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image on disk.
+    """One annotated image on disk.
 
     Attributes:
         path: the image file.
         boxes_xyxy: (n, 4) float32, pixels of the image with its EXIF orientation applied.
-        class_ids: (n,) int64, indices into the data set's names.
-        size_hw: height and width of that image, pixels.
-        image_id: the annotation file's id, else a running number.
-        crowd: (n,) bool; a crowd region counts in COCO evaluation and is left out of training.
-        difficult: (n,) bool; Pascal VOC's flag.
-        areas: (n,) float32, pixels²; the box's area unless the annotation file gives another.
+        class_ids: (n,) int64, indices into the data set's class names.
+        size_hw: height and width of the oriented image, pixels.
+        image_id: id from the annotation file, else a running number.
+        crowd: (n,) bool; crowd regions are used in COCO evaluation and left out of training.
+        difficult: (n,) bool; Pascal VOC's ``difficult``.
+        areas: (n,) float32, pixels²; the area of the box unless the annotation file states one.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Sample:
         if self.boxes_xyxy.shape != (n, 4):
             raise ValueError(f"expected boxes of shape ({n}, 4), found {self.boxes_xyxy.shape}")
         if n and np.any(self.boxes_xyxy[:, 2:] <= self.boxes_xyxy[:, :2]):
-            raise ValueError(f"{self.path}: a box without area")
+            raise ValueError(f"{self.path}: a box with zero or negative size")
         sizes = self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
         defaults = {
             "crowd": np.zeros(n, np.bool_),
@@ -65,12 +65,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of a batch: the boxes and classes that its predictions are compared with.
+    """Boxes and classes of a batch, which its predictions are trained to match.
 
     Attributes:
         boxes_xyxy: (m, 4) float32, pixels of the network's input.
         class_ids: (m,) int64.
-        image_index: (m,) int64, which image of the batch each box belongs to.
+        image_index: (m,) int64, index in the batch of the image that each box belongs to.
     """
 
     boxes_xyxy: Tensor
@@ -90,7 +90,7 @@ class Targets:
         return len(self.class_ids)
 
     def to(self, device: torch.device | str) -> Targets:
-        """The same targets on another device."""
+        """Return the same targets on another device."""
         return Targets(
             self.boxes_xyxy.to(device), self.class_ids.to(device), self.image_index.to(device)
         )
@@ -114,5 +114,5 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return Batch(self.images.to(device, non_blocking=True), self.targets.to(device))

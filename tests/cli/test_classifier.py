@@ -224,7 +224,7 @@ def test_unreadable_images_are_listed(
     ran = run("val", *words)
     assert ran.code == 2
     assert ran.err.splitlines() == [
-        f"error: 2 fatal problems in split 'val' of {tmp_path} (--skip-bad leaves them out):",
+        f"error: 2 fatal issues in split 'val' of {tmp_path} (--skip-bad leaves them out):",
         f"  {tmp_path}/val/green/c.png: is empty, expected an image",
         f"  {tmp_path}/val/red/b.png: is not an image that OpenCV can decode",
     ]

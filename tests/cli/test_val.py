@@ -225,7 +225,7 @@ def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_p
     definition = bare / "data.yaml"
     definition.write_text("names: [red, green]\nval: images\n")
     assert message(definition).startswith(
-        f"{bare / 'images'}: not one of 5 images has a label file; the first was looked for at "
+        f"{bare / 'images'}: none of 5 images has a label file; the first was looked for at "
     )
 
 

@@ -18,7 +18,7 @@ ImageMaker = Callable[..., Path]
 
 @pytest.fixture
 def make_image(tmp_path: Path) -> ImageMaker:
-    """Write an image below ``tmp_path``; (h, w) is 20×40 unless told."""
+    """Write an image below ``tmp_path``; (h, w) is 20×40 by default."""
 
     def make(name: str, size_hw: tuple[int, int] = (20, 40), level: int = 128) -> Path:
         path = tmp_path / name
@@ -31,7 +31,7 @@ def make_image(tmp_path: Path) -> ImageMaker:
 
 @pytest.fixture
 def yolo_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[[Mapping[str, str]], Path]:
-    """``images/train`` and ``labels/train`` with the given label texts, and a definition file."""
+    """Write ``images/train``, ``labels/train`` with the given texts, and a definition file."""
 
     def make(labels: Mapping[str, str], names: str = "[cat, dog]") -> Path:
         (tmp_path / "labels/train").mkdir(parents=True)
@@ -47,7 +47,7 @@ def yolo_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[[Mapping[str
 
 @pytest.fixture
 def coco_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[..., Path]:
-    """Two 20×40 images, categories 3 dog and 7 cat, the given annotations; and a definition."""
+    """Write two 20×40 images, categories 3 dog and 7 cat, annotations, and a definition."""
 
     def make(annotations: list[dict[str, Any]], **changes: Any) -> Path:
         make_image("pictures/a.png")
@@ -70,7 +70,7 @@ def coco_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[..., Path]:
 
 
 def voc_xml(*objects: str, size_wh: tuple[int, int] = (40, 20)) -> str:
-    """An annotation; each object is ``"name xmin ymin xmax ymax [difficult]"``; one line each."""
+    """Return an annotation with a line per object, ``"name xmin ymin xmax ymax [difficult]"``."""
     lines = [f"<size><width>{size_wh[0]}</width><height>{size_wh[1]}</height></size>"]
     for text in objects:
         name, x1, y1, x2, y2, *difficult = text.split()
@@ -84,7 +84,7 @@ def voc_xml(*objects: str, size_wh: tuple[int, int] = (40, 20)) -> str:
 
 @pytest.fixture
 def voc_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[[Mapping[str, str]], Path]:
-    """VOC's folders with the given XML texts; every image is in ``train.txt``."""
+    """Write VOC's folders with the given XML texts; every image is in ``train.txt``."""
 
     def make(xml: Mapping[str, str]) -> Path:
         for folder in ("Annotations", "ImageSets/Main"):
@@ -105,7 +105,7 @@ def voc_folder(tmp_path: Path, make_image: ImageMaker) -> Callable[[Mapping[str,
 
 
 def write_jpeg_with_orientation(path: Path, image_rgb: np.ndarray, orientation: int) -> None:
-    """A JPEG whose EXIF block says how a viewer must turn it (6: a quarter turn clockwise)."""
+    """Write a JPEG with an EXIF orientation (6: viewers rotate it by 90° clockwise)."""
     data = cv2.imencode(".jpg", image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     # TIFF, little-endian: header, one entry (tag 0x0112, type SHORT, one value), no next block.
     entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.data.balance import epoch_length, repeat_factors, repeats
+from detector.data.balance import epoch_length, repeat_counts, repeat_factors
 from detector.structures.samples import Sample
 
 
@@ -41,7 +41,7 @@ def test_a_crowd_is_no_object() -> None:
 @given(st.lists(st.floats(1, 5), min_size=1, max_size=30), st.integers(0, 100))
 def test_every_image_and_always_as_many(factors: list[float], seed: int) -> None:
     array = np.array(factors)
-    counts = repeats(array, np.random.default_rng(seed))
+    counts = repeat_counts(array, np.random.default_rng(seed))
     assert counts.sum() == epoch_length(array) == math.ceil(round(sum(factors), 6))
     assert np.all(counts >= 1)
     scale = epoch_length(array) / sum(factors)
@@ -51,11 +51,11 @@ def test_every_image_and_always_as_many(factors: list[float], seed: int) -> None
 def test_whole_factors_are_not_rounded() -> None:
     factors = np.array([1.0, 3.0, 2.0])
     for seed in range(5):
-        assert repeats(factors, np.random.default_rng(seed)).tolist() == [1, 3, 2]
+        assert repeat_counts(factors, np.random.default_rng(seed)).tolist() == [1, 3, 2]
 
 
 def test_the_mean_count_is_the_factor() -> None:
     factors = np.array([1.0, 1.3, 2.75, 1.95])  # 7 in all
     rng = np.random.default_rng(0)
-    mean = np.mean([repeats(factors, rng) for _ in range(4000)], 0)
+    mean = np.mean([repeat_counts(factors, rng) for _ in range(4000)], 0)
     assert mean.tolist() == pytest.approx(factors.tolist(), abs=0.03)

@@ -1,4 +1,4 @@
-"""Decoded images that are kept: what fits, and never a stale or a damaged one."""
+"""Cache of decoded images: its limits; no stale and no damaged image is returned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from detector.data import cache as cache_module
 from detector.data.cache import (
     DiskCache,
-    Images,
+    ImageReader,
     MemoryCache,
     _left_in,
     _read,
@@ -39,7 +39,7 @@ def test_shrink_never_enlarges() -> None:
 
 def test_the_kind_is_a_setting(make_image, tmp_path: Path) -> None:
     paths = [make_image("a.png", (100, 100), 7)]
-    kinds = {"ram": MemoryCache, "disk": DiskCache, "none": Images}
+    kinds = {"ram": MemoryCache, "disk": DiskCache, "none": ImageReader}
     for kind, expected in kinds.items():
         images = image_cache(kind, paths, (50, 60), tmp_path / "cache")
         assert type(images) is expected
@@ -70,8 +70,8 @@ def test_nothing_is_decoded_once_nothing_fits(make_image, monkeypatch) -> None:
     assert len(read) == 3  # two are kept, one shows that there is no room
 
 
-def test_what_a_control_group_leaves(tmp_path: Path) -> None:
-    """Its limit less what is used, but files that were read give way: 1000 − 900 + 300."""
+def test_free_memory_of_a_control_group(tmp_path: Path) -> None:
+    """Limit − usage + cached file pages: 1000 − 900 + 300."""
     files = {"max": "1000", "current": "900", "stat": "anon 500\ninactive_file 300\n"}
     for name, text in files.items():
         (tmp_path / f"memory.{name}").write_text(text)
@@ -117,7 +117,7 @@ def test_the_budget_is_a_part_of_the_memory(
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the images that are decoded from here on."""
+    """Record the names of the images that are decoded from here on."""
     names: list[str] = []
     decode = cache_module.decode_image
 
@@ -142,7 +142,7 @@ def test_disk_is_read_by_the_next_run(make_image, tmp_path: Path, decoded: list[
 
 
 def test_a_replaced_image_is_seen(make_image, tmp_path: Path) -> None:
-    """Of the same size in bytes and the same time, and in the middle of a run."""
+    """Same size in bytes, same modification time, replaced during a run."""
     path = make_image("a.bmp", (20, 20), 10)
     images, before = DiskCache([path], (64, 64), tmp_path / "cache"), path.stat()
     assert int(images[0][0, 0, 0]) == 10
@@ -174,7 +174,7 @@ def test_a_damaged_file_is_decoded_anew(make_image, tmp_path: Path, decoded: lis
 
 
 def test_no_flipped_bit_is_an_error(make_image, tmp_path: Path) -> None:
-    """Among them: the flag of an encrypted member, and every method of compression."""
+    """The flips include the flag of an encrypted member and all compression methods."""
     images = DiskCache([make_image("a.png", (2, 2), 10)], (64, 64), tmp_path / "cache")
     expected = images[0]
     (file,) = images.folder.iterdir()

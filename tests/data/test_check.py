@@ -1,4 +1,4 @@
-"""The check of images and labels: what is repaired and counted, what is fatal."""
+"""Check of images and labels: repairs, which are counted, and fatal issues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from detector.data.check import Box, check_image, check_images, clean
 from detector.data.formats import yolo
-from detector.data.formats.problems import Problem
+from detector.data.formats.issues import Issue
 from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels
 from detector.structures.samples import Sample
 
@@ -21,18 +21,18 @@ SIZE_HW = (20, 40)
 FILE = Path("a.txt")
 
 
-def cleaned(*boxes: Box) -> tuple[Sample, list[Problem], Counter[str]]:
+def cleaned(*boxes: Box) -> tuple[Sample, list[Issue], Counter[str]]:
     rows = [LabelRow(0, box, line) for line, box in enumerate(boxes, 1)]
     image = AnnotatedImage(Path("a.png"), 7, lambda size_hw: Labels(FILE))
     return clean(image, Labels(FILE, rows), SIZE_HW)
 
 
 def test_no_rows() -> None:
-    sample, problems, counts = cleaned()
+    sample, issues, counts = cleaned()
     assert sample.boxes_xyxy.shape == (0, 4)
     assert sample.boxes_xyxy.dtype == np.float32
     assert (sample.image_id, sample.size_hw) == (7, SIZE_HW)
-    assert not problems
+    assert not issues
     assert not counts
 
 
@@ -55,8 +55,8 @@ def test_no_rows() -> None:
     ],
 )
 def test_repairs(box, kept, count) -> None:
-    sample, problems, counts = cleaned(box)
-    assert not problems
+    sample, issues, counts = cleaned(box)
+    assert not issues
     assert sample.boxes_xyxy.tolist() == ([] if kept is None else [list(kept)])
     assert dict(counts) == ({} if count is None else {count: 1})
 
@@ -84,10 +84,10 @@ def test_equal_boxes_of_two_classes_are_two_objects() -> None:
         ((1, 1, float("inf"), 2), "box (1, 1, inf, 2) has a value that is not a finite number"),
     ],
 )
-def test_what_cannot_be_repaired(box, what: str) -> None:
-    sample, problems, _ = cleaned((1, 2, 3, 4), box)
+def test_boxes_that_cannot_be_repaired(box, what: str) -> None:
+    sample, issues, _ = cleaned((1, 2, 3, 4), box)
     assert len(sample.class_ids) == 1
-    assert [str(problem) for problem in problems] == [f"a.txt:2: {what}"]
+    assert [str(issue) for issue in issues] == [f"a.txt:2: {what}"]
 
 
 def test_flags_and_areas_stay_with_their_boxes() -> None:
@@ -109,9 +109,9 @@ coordinate = st.floats(-1e6, 1e6) | st.floats(width=32) | st.floats()
 
 @given(st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), max_size=5))
 def test_any_rows_give_boxes_inside_the_image(boxes) -> None:
-    sample, problems, counts = cleaned(*boxes)
+    sample, issues, counts = cleaned(*boxes)
     dropped = sum(n for what, n in counts.items() if what.endswith("dropped"))
-    assert len(sample.class_ids) + len(problems) + dropped == len(boxes)
+    assert len(sample.class_ids) + len(issues) + dropped == len(boxes)
     x1, y1, x2, y2 = sample.boxes_xyxy.T
     assert np.all((x1 >= 0) & (y1 >= 0) & (x2 <= 40) & (y2 <= 20) & (x1 < x2) & (y1 < y2))
 
@@ -128,27 +128,27 @@ def labelled(path: Path, labels: Path) -> AnnotatedImage:
         (b"not an image", "is not an image that OpenCV can decode"),
     ],
 )
-def test_unreadable_images_spoil_themselves(tmp_path: Path, data: bytes | None, what: str) -> None:
+def test_unreadable_images_are_dropped(tmp_path: Path, data: bytes | None, what: str) -> None:
     path = tmp_path / "a.jpg"
     if data is not None:
         path.write_bytes(data)
     checked = check_image(labelled(path, tmp_path / "a.txt"))
     assert not checked.samples
-    (problem,) = checked.problems
-    assert (str(problem), problem.spoils_image) == (f"{path}: {what}", True)
+    (issue,) = checked.issues
+    assert (str(issue), issue.drops_image) == (f"{path}: {what}", True)
 
 
 def test_a_truncated_jpeg_is_found(tmp_path: Path, make_image) -> None:
     path = make_image("a.jpg", (200, 300))
     path.write_bytes(path.read_bytes()[:-400])
-    (problem,) = check_image(labelled(path, tmp_path / "a.txt")).problems
-    assert problem.what == "is a truncated JPEG (its end marker is missing)"
+    (issue,) = check_image(labelled(path, tmp_path / "a.txt")).issues
+    assert issue.message == "is a truncated JPEG (its end marker is missing)"
 
 
 @pytest.mark.parametrize("name", ["a\0.png", "a\ud800.png"])
 def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
-    (problem,) = check_image(labelled(tmp_path / name, tmp_path / "a.txt")).problems
-    assert problem.what == "cannot be read: no file can have that name"
+    (issue,) = check_image(labelled(tmp_path / name, tmp_path / "a.txt")).issues
+    assert issue.message == "cannot be read: no file can have that name"
 
 
 def test_results_are_in_the_order_of_the_images(tmp_path: Path, make_image) -> None:

@@ -1,4 +1,4 @@
-"""Opening a split: every format, what is fatal, what is skipped, classes matched with a model."""
+"""Opening a split: every format, fatal and skipped issues, matching classes with a model."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_yolo(yolo_folder) -> None:
     }
 
 
-def test_all_fatal_problems_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
+def test_all_fatal_issues_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
     path = yolo_folder({"a": "7 .5 .5 .1 .1\n0 nan .5 .1 .1\n0 .5 .5\n", "b": "0 .5 .5 .1 .1\n"})
     (tmp_path / "images/train/c.jpg").write_bytes(b"no image")
     with pytest.raises(DetectorError) as caught:
         open_dataset(path, "train")
     labels = tmp_path / "labels/train"
     assert str(caught.value).split("\n") == [
-        f"4 fatal problems in split 'train' of {path} (--skip-bad leaves them out):",
+        f"4 fatal issues in split 'train' of {path} (--skip-bad leaves them out):",
         f"  {labels / 'a.txt'}:1: class 7 is out of range, expected 0 to 1",
         f"  {labels / 'a.txt'}:2: 'nan' is not a finite number",
         f"  {labels / 'a.txt'}:3: 3 columns, expected 5 (class, centre x, centre y, width, height)"
@@ -188,7 +188,7 @@ def test_coco_is_native(coco_folder) -> None:
     assert dataset.ground_truth()["annotations"][1]["iscrowd"] == 1
 
 
-def test_the_truth_holds_the_images_that_were_kept(coco_folder) -> None:
+def test_ground_truth_holds_the_images_that_were_not_dropped(coco_folder) -> None:
     bad = annotation(3, 10, 3, bbox=[0, 0, float("nan"), 1])
     path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3), bad])
     (path.parent / "pictures/b.png").unlink()
@@ -219,7 +219,7 @@ def test_a_model_numbers_the_classes(coco_folder) -> None:
 
 
 def test_names_that_leave_categories_out(coco_folder) -> None:
-    """The file's dog, 3, is no class of the data: it is not in the truth."""
+    """The file's dog, 3, is no class of the data: it is not in the ground truth."""
     path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3), annotation(3, 4, 3)])
     path.write_text("names: [cat]\n" + path.read_text())
     dataset = open_dataset(path, "val", names=["cat", "dog"], skip_bad=True)
@@ -239,14 +239,14 @@ def test_ids_that_the_file_has_are_nobody_elses(coco_folder) -> None:
     assert open_dataset(path, "val", names=["cat", "dog"]).category_ids == (3, 9)
 
 
-def test_boxes_that_training_leaves_out_stay_in_the_files_truth(coco_folder) -> None:
+def test_boxes_that_training_leaves_out_stay_in_the_ground_truth(coco_folder) -> None:
     twice = [annotation(1, 10, 7), annotation(2, 10, 7)]
     dataset = open_dataset(coco_folder(twice), "val")
     assert sum(len(sample.class_ids) for sample in dataset.samples) == 1
     assert len(dataset.ground_truth()["annotations"]) == 2
     assert dataset.report[-3:-1] == (
         "duplicate boxes dropped: 1",
-        "boxes dropped from training stay in the truth that AP is measured against",
+        "boxes dropped from training stay in the ground truth for AP",
     )
 
 
@@ -259,7 +259,9 @@ def test_no_class_in_common(yolo_folder) -> None:
     )
 
 
-def test_truth_of_read_labels_follows_the_data_under_a_models_names(yolo_folder) -> None:
+def test_ground_truth_keeps_the_data_sets_classes_under_a_models_names(
+    yolo_folder,
+) -> None:
     path = yolo_folder({"a": "0 .5 .5 .1 .1\n1 .5 .5 .5 .5\n"})
     dataset = open_dataset(path, "train", names=["dog"])
     assert dataset.samples[0].class_ids.tolist() == [0]
@@ -307,7 +309,7 @@ def test_too_few_images_for_a_split(tmp_path: Path, make_image, kind: str) -> No
     with pytest.raises(DetectorError) as caught:
         open_dataset(tmp_path, "val")
     assert str(caught.value) == (
-        f"{tmp_path}: split 'val': no image is left of 2 for 20% of them; add images"
+        f"{tmp_path}: split 'val': 20% of 2 images rounds to none; add images"
     )
 
 
@@ -363,7 +365,7 @@ def test_labels_that_may_be_of_two_images(tmp_path: Path, make_image) -> None:
             open_dataset(definition, split)
         first, *others = str(caught.value).splitlines()
         assert first == (
-            f"2 fatal problems in split {split!r} of {definition} (--skip-bad leaves them out):"
+            f"2 fatal issues in split {split!r} of {definition} (--skip-bad leaves them out):"
         )
         file = {"val": "marks/0.xml", "test": "labels/0.txt"}[split]
         expected = {"val": f"{tmp_path}/marks/x/0.xml", "test": "a file for each"}[split]
@@ -441,7 +443,7 @@ def test_coco128_yolo_labels_are_those_of_the_annotation_file(shared: Path, tmp_
         assert np.abs(difference).max(initial=0) < 0.02
 
 
-def test_pycocotools_gives_the_truth_itself_an_ap_of_one(shared: Path) -> None:
+def test_pycocotools_gives_the_ground_truth_itself_an_ap_of_one(shared: Path) -> None:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

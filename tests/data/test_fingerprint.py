@@ -1,4 +1,4 @@
-"""What a run remembers of its images."""
+"""Fingerprints of data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: what they hold, and that they depend on seed, epoch and index only."""
+"""Content of training batches, which depends only on seed, epoch and index."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_an_epoch_goes_on_from_a_batch() -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_processes_share_each_batch(world_size: int) -> None:
-    """10 images, 4 a batch: of the last 2 the third of three processes gets none."""
+    """10 images, batches of 4: the last batch has 2, so the third of three processes gets none."""
     whole = EpochBatches(np.ones(10), 4, seed=3)
     shares = [EpochBatches(np.ones(10), 4, 3, rank, world_size) for rank in range(world_size)]
     assert [len(batches) for batches in shares] == [3] * world_size
@@ -202,7 +202,7 @@ def test_processes_share_each_batch(world_size: int) -> None:
 
 
 def test_images_are_repeated_by_their_factors() -> None:
-    """As often as the factors say, in an order of their own, each repetition with its number."""
+    """Each image occurs as often as its factor says, shuffled, and repetitions are numbered."""
     batches = EpochBatches(np.array([1.0, 2.0, 1.5, 1.5]), 4)
     assert len(batches) == 2
     for epoch in (0, 1):
@@ -259,7 +259,7 @@ def test_crowd_regions_are_no_targets(make_image) -> None:
 
 
 def test_boxes_follow_the_kept_images_size(make_image) -> None:
-    """A 100×200 image is kept at 32×64 … and its boxes land where they belong."""
+    """A 100×200 image is cached at 32×64, and its boxes are scaled with it."""
     sample = plain(make_image("a.png", (100, 200)), (100, 200), [[50, 20, 150, 80]])
     still = AugmentSettings(mosaic=0, translate=0, scale=0, fliplr=0)
     training = TrainingSet([sample], SQUARE, Augment(still, SQUARE))
@@ -302,7 +302,7 @@ def test_sources_are_the_images_that_an_example_shows(make_image) -> None:
 
 
 class Spoilt:
-    """Random changes that leave what is no number."""
+    """Augmentation whose result is not finite."""
 
     mixing = Mixing()
     source_scale = 1
@@ -323,14 +323,14 @@ class Spoilt:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("spoil", "issue"),
     [
         ("image", "an image of float32 with values that are not finite (expected uint8)"),
         ("boxes", "a box that is not finite"),
     ],
 )
 def test_what_is_no_number_is_named(
-    dataset: DetectionDataset, workers: int, spoil: str, problem: str
+    dataset: DetectionDataset, workers: int, spoil: str, issue: str
 ) -> None:
     loader = training_loader(
         dataset, SQUARE, settings(workers=workers, batch=1), lambda *_: Spoilt(spoil)
@@ -339,12 +339,12 @@ def test_what_is_no_number_is_named(
         list(loader)
     first = next(iter(EpochBatches(np.ones(len(dataset)), 1)))[0]
     path = dataset.samples[first[1]].path
-    assert str(caught.value) == f"the transforms gave {problem}, from {path}"
+    assert str(caught.value) == f"the transforms gave {issue}, from {path}"
 
 
 @pytest.mark.parametrize("name", ["mixup", "copy_paste"])
 def test_mixing_brings_another_example(dataset: DetectionDataset, name: str) -> None:
-    """The first objects are those without mixing, and so is all once mixing is closed."""
+    """The first objects are those without mixing; in the closing epochs there are no others."""
 
     def made(**probabilities: float) -> TrainingSet:
         augment = Augment(AugmentSettings(mosaic=0.5, close_mixing=1, **probabilities), SQUARE)
@@ -368,7 +368,7 @@ def test_mixing_does_not_depend_on_workers(dataset: DetectionDataset) -> None:
 
 
 def test_images_as_they_are(dataset: DetectionDataset) -> None:
-    """Without random changes the epochs differ in their order alone."""
+    """Without augmentation, epochs differ only in their order."""
     first, second = passes(dataset, (0, 1), augment=False, batch=7)
     boxes = [sorted(np.frombuffer(run[0][1], np.float32).tolist()) for run in (first, second)]
     assert boxes[0] == boxes[1]

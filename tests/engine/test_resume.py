@@ -203,8 +203,8 @@ def test_changed_data(start: Start, resume: Start, tiny_data: Path, tmp_path: Pa
     whole = label.read_text()
     label.write_text(whole.replace("0.5 0.5", "0.5 0.4"))
     message = (
-        "split '{}' has changed since the run was started: {}; a run goes on with the same data, "
-        "start a new one"
+        "split '{}' has changed since the run was started: {}; a run can only be resumed with "
+        "the same data, start a new one"
     )
     with pytest.raises(DetectorError) as caught:
         resume("run")

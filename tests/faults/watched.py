@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from detector.cli import run_tool
-from detector.data.loader import Key, TrainingSet
+from detector.data.loader import ExampleKey, TrainingSet
 from detector.engine.callbacks import Epoch, Results, Step
 
 FOLDER = Path(os.environ["WATCHED"])
@@ -34,7 +34,7 @@ def write(name: str, value: object) -> None:
 read = TrainingSet.__getitem__
 
 
-def watch(self: TrainingSet, key: Key) -> Any:
+def watch(self: TrainingSet, key: ExampleKey) -> Any:
     write(f"keys.{os.environ.get('RANK', '0')}", key)
     return read(self, key)
 

@@ -248,7 +248,7 @@ def test_names() -> None:
         (2.0, "expected class names or their number, found 2.0"),
         ([1, 2], "class 0: expected a class name, found 1; put it in quotes"),
         (["a", ""], "class 1: expected a class name, found ''"),
-        (["a", "b", "a"], "class 2: class name 'a' stands twice"),
+        (["a", "b", "a"], "class 2: class name 'a' appears twice"),
         (["a"] * 100_001, "expected 1 to 100000 classes, found 100001"),
     ],
 )

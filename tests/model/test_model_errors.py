@@ -170,7 +170,7 @@ KEY = [
     Case("nc 4.5", "nc: 4", "nc: 4.5", 1, "nc: expected a whole number, found 4.5"),
     Case("nc without value", "nc: 4", "nc:", 1, "nc: expected a whole number, found None"),
     Case("other nc than names", "nc: 4", "nc: 5", 2, "nc is 5, but there are 4 names"),
-    Case("name twice", "dot, ring", "dot, cell", 2, "names: class name 'cell' stands twice"),
+    Case("name twice", "dot, ring", "dot, cell", 2, "names: class name 'cell' appears twice"),
     Case("name that is a bool", "[cell", "[yes", 2, "names.0: expected a word, found True"),
     Case(
         "no names",

@@ -309,7 +309,7 @@ def test_a_classifier_gives_classes(batch_size):
     pipe = Pipeline(FakeClassifier(batch_size), NmsSettings(confidence=0.99), batch=2)
     results = list(pipe(images_of([grey(0), grey(WHITE), grey(51)])))
     # 51 / 255 = 0.2; thresholds are for boxes
-    assert [result.prediction.found for result in results] == [["cat"], ["dog"], ["cat"]]
+    assert [result.prediction.class_names for result in results] == [["cat"], ["dog"], ["cat"]]
     assert results[2].prediction.scores == pytest.approx([0.8, 0.2])
     assert results[2].prediction.names == ("cat", "dog")
     with pytest.raises(DetectorError) as caught:

@@ -1,4 +1,4 @@
-"""Box formats and the IoU family, against hand and torchvision."""
+"""Box formats and the IoU family, against values by hand and torchvision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Areas and IoU in numpy, against hand and torch."""
+"""Areas and IoU in numpy, against values by hand and torch."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a class name may be."""
+"""Validation of class names."""
 
 from __future__ import annotations
 
 import pytest
 
-from detector.structures.class_names import class_name_problem
+from detector.structures.class_names import class_name_issue
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from detector.structures.class_names import class_name_problem
     [
         ([], None),
         (["cat", "Cat", "0"], None),
-        (["cat", "dog", "cat", 3], (2, "class name 'cat' stands twice")),
+        (["cat", "dog", "cat", 3], (2, "class name 'cat' appears twice")),
         (["cat", 3, 3], (1, "expected a class name, found 3; put it in quotes")),
         (["no", False], (1, "expected a class name, found False; put it in quotes")),
         ([None], (0, "expected a class name, found None; put it in quotes")),
@@ -21,4 +21,4 @@ from detector.structures.class_names import class_name_problem
     ],
 )
 def test_the_first_name_that_is_wrong(names: list[object], expected: tuple[int, str] | None):
-    assert class_name_problem(names) == expected
+    assert class_name_issue(names) == expected

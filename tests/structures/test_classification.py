@@ -16,7 +16,7 @@ def test_the_best_five_of_six():
     assert found.class_ids.tolist() == [1, 4, 3, 0, 5]  # of two equal ones the first
     assert found.scores == pytest.approx([0.3, 0.25, 0.2, 0.1, 0.1])
     assert found.scores.dtype == np.float32
-    assert found.found == ["b"]
+    assert found.class_names == ["b"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

@@ -1,4 +1,4 @@
-"""Detections and what they turn into."""
+"""Detections: indexing, drawing, files, other formats."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_save_without_a_format(name: str, message: str, tmp_path: Path) -> None:
 
 
 def test_to_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is handed to the library, which need not be there for this."""
+    """The arguments that the library gets; it need not be installed."""
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda columns: columns))
     columns: Any = detections().to_pandas()
     assert list(columns) == ["x1", "y1", "x2", "y2", "score", "class_id", "class_name"]

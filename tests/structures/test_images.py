@@ -145,16 +145,18 @@ KIND = (
         (torch.zeros(1, 3, 4, 5), TENSOR + "torch.float32 of shape (1, 3, 4, 5)"),
         (torch.zeros(3, 4, 5, dtype=torch.int64), TENSOR + "torch.int64 of shape (3, 4, 5)"),
         (torch.full((3, 4, 5), 114.0),
-         "expected a tensor of numbers in 0..1, found 114 to 114; normalized images are not taken"),
+         "expected a tensor of numbers in 0..1, found 114 to 114; "
+         "normalized images are not accepted"),
         (torch.linspace(-2.118, 2.64, 60).reshape(3, 4, 5),
          "expected a tensor of numbers in 0..1, found -2.118 to 2.64; "
-         "normalized images are not taken"),
+         "normalized images are not accepted"),
         (torch.full((3, 4, 5), torch.nan),
-         "expected a tensor of numbers in 0..1, found nan to nan; normalized images are not taken"),
+         "expected a tensor of numbers in 0..1, found nan to nan; "
+         "normalized images are not accepted"),
         (pillow.new("F", (4, 5)),
-         "a Pillow image of mode 'F' cannot be made RGB: its numbers have no known range"),
+         "a Pillow image of mode 'F' cannot be converted to RGB: its values have no known range"),
         (pillow.new("I", (4, 5), 1 << 20),
-         "a Pillow image of mode 'I' cannot be made RGB: its numbers are outside 0..65535"),
+         "a Pillow image of mode 'I' cannot be converted to RGB: its values are outside 0..65535"),
         (pillow.new("RGB", (0, 5)),
          "a Pillow image of 0×5 pixels, expected 1 to 134217728 in all"),
         (b"", "image bytes: is empty, expected an image"),
@@ -172,7 +174,9 @@ def test_what_is_no_image(form: Any, message: str) -> None:
 
 def test_a_truncated_file_that_pillow_has_opened(image: Image) -> None:
     opened = pillow.open(io.BytesIO(encoded(pillow.fromarray(image))[:200]))
-    with pytest.raises(DetectorError, match="^a Pillow image of mode 'RGB' cannot be made RGB: "):
+    with pytest.raises(
+        DetectorError, match="^a Pillow image of mode 'RGB' cannot be converted to RGB: "
+    ):
         to_rgb(opened)
 
 

@@ -1,4 +1,4 @@
-"""From an image to the network's input, and boxes back."""
+"""Preprocessing of images, and mapping of boxes to the input and back."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_only_letterboxes_have_rectangles() -> None:
     with pytest.raises(DetectorError) as caught:
         Preprocess(size_hw=(64, 64), mode="stretch").with_rectangle(32)
     assert str(caught.value) == (
-        "letterbox rectangle: the model takes images by 'stretch', at one size"
+        "letterbox rectangle: the model preprocesses by 'stretch', to one size"
     )
 
 

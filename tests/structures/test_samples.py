@@ -40,7 +40,10 @@ def test_sample_without_boxes() -> None:
     ("changes", "message"),
     [
         ({"boxes_xyxy": np.zeros((1, 4), np.float32)}, r"^expected boxes of shape \(2, 4\), found"),
-        ({"boxes_xyxy": np.zeros((2, 4), np.float32)}, r"^a\.jpg: a box without area$"),
+        (
+            {"boxes_xyxy": np.zeros((2, 4), np.float32)},
+            r"^a\.jpg: a box with zero or negative size$",
+        ),
         ({"crowd": np.array([True])}, r"^expected 2 values of crowd, found 1$"),
         ({"areas": np.ones(3, np.float32)}, r"^expected 2 values of areas, found 3$"),
     ],

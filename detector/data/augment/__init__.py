@@ -1,1 +1,1 @@
-"""Random changes of training examples, for boxes, SSD and classifiers."""
+"""Random augmentation of training examples: for YOLO heads, SSD and classifiers."""

@@ -1,7 +1,7 @@
-"""A classifier's training transforms: a random part of the image, flips, colours.
+"""Training transforms of classifiers: random resized crop, flips, color jitter.
 
-The part is Inception's (arXiv 1409.4842, section 6), by torchvision; colours change as they do in a
-detector's training.
+The crop is Inception's (arXiv 1409.4842, section 6), by torchvision; the color jitter is that of
+:mod:`detector.data.augment.transforms`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from detector.data.augment.transforms import (
     Generator,
     Mixing,
     further_transforms,
-    jitter_colours,
+    jitter_colors,
 )
 from detector.settings import ClassAugmentSettings
 from detector.structures.preprocess import Preprocess
 
 
 class ClassAugment:
-    """The random changes of training, all drawn from the generator that a call is given.
+    """Augmentation of images with one class; a call draws all randomness from its generator.
 
     Args:
-        settings: ``scale`` is how much smaller than the image the sides of the part may be: 0.5
-            takes a quarter of its area at least, 0 all of it. Flips, colours, further transforms.
-        preprocess: the input's size.
+        settings: ``scale``, the largest part by which a crop's side is shorter than the image's
+            (0.5: at least a quarter of the area; 0: the whole image); probabilities of flips;
+            color jitter; further transforms.
+        preprocess: gives the input's size.
     """
 
     mixing = Mixing()
     source_scale = 2
-    """Images are kept this many times larger than the input: a part of them is enlarged."""
+    """Images are cached at twice the input's size, since crops are enlarged."""
 
     def __init__(self, settings: ClassAugmentSettings, preprocess: Preprocess) -> None:
         self.settings = settings
@@ -53,14 +54,14 @@ class ClassAugment:
         )
 
     def __call__(self, examples: Sequence[Example], rng: Generator) -> Example:
-        """One training example from one image; its object is the whole of it."""
+        """Return a training example from one image, whose object fills the image."""
         (example,) = examples
         image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1))
         with torch_seeded_by(rng):
-            part = self.compose(image).permute(1, 2, 0).numpy()
-        coloured = jitter_colours(np.ascontiguousarray(part), self.settings, rng)
-        result = Example(coloured, self.corners, example.class_ids)
-        # Whatever becomes of the object's box, the image keeps its class.
+            crop = self.compose(image).permute(1, 2, 0).numpy()
+        recolored = jitter_colors(np.ascontiguousarray(crop), self.settings, rng)
+        result = Example(recolored, self.corners, example.class_ids)
+        # The image keeps its class even where a further transform moves or drops the box.
         return (
             result
             if self.further is None

@@ -1,4 +1,4 @@
-"""torchvision's transforms draw from torch's own generator; here it is lent to them."""
+"""Seeding of torchvision's transforms, which draw from torch's global generator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def torch_seeded_by(rng: np.random.Generator) -> Iterator[None]:
-    """Inside, torch's random numbers follow from ``rng``; outside, its generator is as before."""
+    """Seed torch's global generator from ``rng`` inside the block, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         yield

@@ -1,8 +1,8 @@
 """SSD's training transforms (arXiv 1512.02325, section 2.2, "Data augmentation"), by torchvision.
 
-Photometric distortion, expansion on a canvas of the mean colour, a crop that keeps a minimum IoU
-with some object, a flip; then the image is stretched to the input, as validation does it.
-torchvision's own references train SSD with the same five classes.
+Photometric distortion, expansion onto a canvas of the mean color, a crop that keeps a minimum IoU
+with some object, a horizontal flip; then the image is fitted to the input as in validation.
+torchvision's reference training of SSD uses the same transforms.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from detector.settings import BasicAugmentSettings
 from detector.structures.preprocess import Preprocess
 
 MIN_BOX_PIXELS = 1.0
-"""Sides of what is left of a box, in pixels of the image, for it to stay a target."""
+"""Shortest side of a cropped box that remains a target, pixels of the image."""
 
 
 class SsdAugment:
-    """The random changes of training, all drawn from the generator that a call is given.
+    """SSD's augmentation; a call draws all randomness from its generator.
 
     Args:
-        settings: probability of the flip, further transforms; the rest is the paper's.
-        preprocess: the input's size and mean colour.
+        settings: probability of the flip, further transforms; the rest is fixed by the paper.
+        preprocess: gives the input's size and the mean color.
     """
 
     mixing = Mixing()
     source_scale = 2
-    """Images are kept this many times larger than the input: crops are enlarged."""
+    """Images are cached at twice the input's size, since crops are enlarged."""
 
     def __init__(self, settings: BasicAugmentSettings, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
@@ -51,7 +51,7 @@ class SsdAugment:
         )
 
     def __call__(self, examples: Sequence[Example], rng: Generator) -> Example:
-        """One training example from one image."""
+        """Return a training example from one image."""
         (example,) = examples
         image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1))
         boxes = tv_tensors.BoundingBoxes(
@@ -71,9 +71,9 @@ class SsdAugment:
 
 
 class _Crop(v2.RandomIoUCrop):  # type: ignore[misc]
-    """torchvision's, but for images without boxes and of a few rows, which are left as they are.
+    """RandomIoUCrop that leaves images without boxes, or of only a few rows, unchanged.
 
-    There is nothing to keep an IoU with in the first, and a crop of the second has no rows.
+    The first have no box for the IoU; a crop of the second could have no rows.
     """
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What training does to images and boxes: mosaic, affine map, flips, colours, and more by name.
+"""Training transforms of YOLO heads: mosaic, affine transform, flips, color jitter, albumentations.
 
-Everything geometric — fit, mosaic, rotation, zoom, shear, shift, flips — is multiplied into one
-3×3 matrix for each source image, so that its pixels are interpolated once; a large image was
-shrunk before, when it was decoded. Matrices act on continuous coordinates: pixel i covers
-i … i + 1, as boxes have it.
+All geometric transforms (fit, mosaic, rotation, scale, shear, translation, flips) are multiplied
+into one 3×3 matrix for each source image, so that its pixels are interpolated once; large images
+have been shrunk before, when they were decoded. Matrices act on continuous coordinates, as boxes
+do: pixel i covers i … i + 1.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ from detector.utils.opencv import Image, cv2
 from detector.utils.yaml_file import explain
 
 MIN_BOX_PIXELS = 2.0
+"""Shortest side of a warped and clipped box that remains a target, pixels; it must exceed this."""
+
 MIN_AREA_LEFT = 0.1
+"""Fraction of its area that clipping must leave of a box that remains a target."""
+
 MAX_ASPECT = 100.0
-"""What must be left of a box after it is warped and cut off, for it to stay a target."""
+"""Ratio of longer to shorter side below which a box remains a target."""
 
 MOSAIC_IMAGES = 4
 
@@ -51,10 +55,10 @@ class Mixing:
     """Probabilities that an example is made of more than one image.
 
     Attributes:
-        mosaic: of four images in place of one.
-        copy_paste: of objects from another example.
-        mixup: of a blend with another example.
-        close_epochs: last epochs in which each example is made of one image.
+        mosaic: probability of a mosaic of four images.
+        copy_paste: probability that boxes of another example are pasted.
+        mixup: probability that another example is blended in.
+        close_epochs: number of last epochs in which each example is made of one image.
     """
 
     mosaic: float = 0.0
@@ -64,11 +68,11 @@ class Mixing:
 
 
 class Augment:
-    """The random changes of training, all drawn from the generator that a call is given.
+    """Augmentation of images with boxes; a call draws all randomness from its generator.
 
     Args:
         settings: probabilities and ranges.
-        preprocess: the result's size, and the grey level of what no image covers.
+        preprocess: gives the input's size, and the gray level of pixels that no image covers.
     """
 
     source_scale = 1
@@ -83,7 +87,7 @@ class Augment:
         self.further = further_transforms(settings.albumentations, self.size_hw)
 
     def __call__(self, examples: Sequence[Example], rng: Generator) -> Example:
-        """One training example from one image, or from four as a mosaic."""
+        """Return a training example from one image, or from four as a mosaic."""
         if len(examples) == 1:
             placements = [fit_matrix(examples[0].image.shape, self.size_hw)]
             canvas_hw = self.size_hw
@@ -96,7 +100,7 @@ class Augment:
         images = [example.image for example in examples]
         image = warp(images, matrices, self.size_hw, self.pad_value)
         boxes_xyxy, class_ids = warp_boxes(examples, matrices, self.size_hw)
-        image = jitter_colours(image, self.settings, rng)
+        image = jitter_colors(image, self.settings, rng)
         example = Example(image, boxes_xyxy, class_ids)
         return example if self.further is None else self.further(example, rng)
 
@@ -105,7 +109,7 @@ class Augment:
 
 
 def fit_matrix(image_shape: Sequence[int], size_hw: tuple[int, int]) -> Matrix:
-    """The largest centred place in the result that keeps the aspect ratio."""
+    """Return the matrix that scales an image to fit a size, aspect ratio kept, and centers it."""
     height, width = image_shape[:2]
     ratio = min(size_hw[0] / height, size_hw[1] / width)
     left, top = (size_hw[1] - width * ratio) / 2, (size_hw[0] - height * ratio) / 2
@@ -115,10 +119,10 @@ def fit_matrix(image_shape: Sequence[int], size_hw: tuple[int, int]) -> Matrix:
 def mosaic_matrices(
     shapes: Sequence[Sequence[int]], size_hw: tuple[int, int], rng: Generator
 ) -> list[Matrix]:
-    """Places of four images around a random point of a canvas of twice the size.
+    """Return matrices that place four images around a random point of a canvas of twice the size.
 
-    Each image is fitted to ``size_hw`` and touches the point with one corner: top left, top
-    right, bottom left, bottom right of the point. The point lies in the canvas's middle half.
+    Each image is fitted to ``size_hw`` and touches the point with one corner; the images lie at its
+    top left, top right, bottom left and bottom right. The point lies in the canvas's middle half.
     """
     height, width = size_hw
     x, y = rng.uniform(width / 2, 1.5 * width), rng.uniform(height / 2, 1.5 * height)
@@ -135,9 +139,9 @@ def mosaic_matrices(
 def random_matrix(
     settings: AugmentSettings, canvas_hw: tuple[int, int], size_hw: tuple[int, int], rng: Generator
 ) -> Matrix:
-    """Canvas → result: turn, zoom and shear about the canvas's centre, shift, flips."""
+    """Return a random matrix canvas → input: rotate, scale, shear about the center, shift, flip."""
     height, width = size_hw
-    # All numbers are drawn always, so that one setting does not change what another one does.
+    # Draw every number whatever the settings: changing one must not change the draws of others.
     angle, zoom, shear_x, shear_y, shift_x, shift_y = rng.uniform(-1, 1, 6)
     flip_x, flip_y = rng.random(2) < (settings.fliplr, settings.flipud)
     angle = math.radians(angle * settings.degrees)
@@ -165,7 +169,7 @@ def _shift(x: float, y: float) -> Matrix:
 def warp(
     images: Sequence[Image], matrices: Sequence[Matrix], size_hw: tuple[int, int], pad_value: int
 ) -> Image:
-    """Draw each image through its matrix into one canvas; later ones lie on top."""
+    """Warp each image by its matrix onto one canvas; later images cover earlier ones."""
     canvas = np.full((*size_hw, 3), pad_value, np.uint8)
     for image, matrix in zip(images, matrices, strict=True):
         height, width = image.shape[:2]
@@ -175,7 +179,7 @@ def warp(
         x2, y2 = np.minimum(np.ceil(points.max(0)).astype(int) + 1, size_hw[::-1])
         if x2 <= x1 or y2 <= y1:
             continue
-        # OpenCV's coordinates are of pixel centres: half a pixel less than ours on both sides.
+        # OpenCV puts pixel centers at whole numbers, half a pixel below ours: shift on both sides.
         local = _shift(-x1 - 0.5, -y1 - 0.5) @ matrix @ _shift(0.5, 0.5)
         cv2.warpAffine(
             image,
@@ -191,20 +195,20 @@ def warp(
 def warp_boxes(
     examples: Sequence[Example], matrices: Sequence[Matrix], size_hw: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes and classes of all examples in the result, without those of which little is left."""
+    """Warp and clip the boxes of all examples; return those worth keeping, with their classes."""
     warped = [
         transform_boxes(example.boxes_xyxy, matrix)
         for example, matrix in zip(examples, matrices, strict=True)
     ]
     whole = np.concatenate(warped)
-    cut = whole.clip(0, np.tile(size_hw[::-1], 2))
-    keep = worth_keeping(whole, cut)
+    clipped = whole.clip(0, np.tile(size_hw[::-1], 2))
+    keep = worth_keeping(whole, clipped)
     class_ids = np.concatenate([example.class_ids for example in examples])
-    return cut[keep].astype(np.float32), class_ids[keep]
+    return clipped[keep].astype(np.float32), class_ids[keep]
 
 
 def transform_boxes(boxes_xyxy: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float64]:
-    """(n, 4) boxes around the warped corners of (n, 4) boxes.
+    """Return the boxes around the warped corners of boxes: (n, 4) → (n, 4).
 
     >>> transform_boxes(np.array([[1, 2, 3, 4]], np.float32), np.diag([2.0, 3.0, 1.0]))
     array([[ 2.,  6.,  6., 12.]])
@@ -214,9 +218,9 @@ def transform_boxes(boxes_xyxy: NDArray[np.float32], matrix: Matrix) -> NDArray[
     return np.concatenate((points.min(1), points.max(1)), 1)
 
 
-def worth_keeping(whole: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n, 4) boxes before and after they are cut off → (n,) bool, whether to keep each."""
-    sizes, before = cut[:, 2:] - cut[:, :2], whole[:, 2:] - whole[:, :2]
+def worth_keeping(whole: NDArray[np.float64], clipped: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which boxes remain targets: (n, 4) before and (n, 4) after clipping → (n,) bool."""
+    sizes, before = clipped[:, 2:] - clipped[:, :2], whole[:, 2:] - whole[:, :2]
     shorter, longer = sizes.min(1), sizes.max(1)
     return np.asarray(
         (shorter > MIN_BOX_PIXELS)
@@ -225,11 +229,11 @@ def worth_keeping(whole: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArr
     )
 
 
-# ----------------------------------------------------------------------------------------- colours
+# ----------------------------------------------------------------------------------------- colors
 
 
-def jitter_colours(image: Image, settings: ColorSettings, rng: Generator) -> Image:
-    """Shift the hue, scale saturation and brightness."""
+def jitter_colors(image: Image, settings: ColorSettings, rng: Generator) -> Image:
+    """Shift the hue and scale saturation and brightness, each at random within its setting."""
     hue, saturation, value = rng.uniform(-1, 1, 3) * (
         settings.hsv_h,
         settings.hsv_s,
@@ -252,9 +256,12 @@ def jitter_colours(image: Image, settings: ColorSettings, rng: Generator) -> Ima
 def further_transforms(
     settings: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]
 ) -> Callable[[Example, Generator], Example] | None:
-    """Transforms of albumentations from a list such as ``[{name: Blur, p: 0.1}]``.
+    """Build transforms of albumentations from a list such as ``[{name: Blur, p: 0.1}]``.
 
-    Names are looked up among its transforms, and arguments are those of the class.
+    Each name is a transform's class, and the other keys are arguments of its constructor.
+
+    Returns:
+        A function of an example and a generator, or None for an empty list.
 
     Raises:
         DetectorError: albumentations is missing; an unknown name or argument; a value that the
@@ -262,7 +269,7 @@ def further_transforms(
     """
     if not settings:
         return None
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it asks the network for its version
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for a newer version online
     try:
         import albumentations
     except ImportError as error:
@@ -304,7 +311,7 @@ class _Further:
         )
         boxes = np.asarray(result["bboxes"], np.float64).reshape(-1, 4)
         class_ids = np.asarray(result["class_ids"], np.int64)
-        keep = worth_keeping(boxes, boxes)  # the area that is left was looked at before
+        keep = worth_keeping(boxes, boxes)  # albumentations has checked the area that is left
         image = np.ascontiguousarray(result["image"])
         return Example(image, boxes[keep].astype(np.float32), class_ids[keep])
 
@@ -330,12 +337,12 @@ def _transform(known: Mapping[str, Any], entry: Mapping[str, Any], index: int) -
 
 
 def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[int, int]) -> None:
-    """Apply a transform once, so that what is wrong with it shows before training."""
+    """Apply a transform once, so that its errors appear before training."""
     probability, transform.p = transform.p, 1.0
     image = np.zeros((*size_hw, 3), np.uint8)
     try:
         result = transform(image=image, bboxes=np.zeros((0, 6), np.float32))["image"]
-    except Exception as error:  # albumentations' own code, on arguments from a file
+    except Exception as error:  # any error of albumentations, given arguments from a file
         message = f"albumentations[{index}]: {entry['name']}: {_reason(error)}"
         raise DetectorError(message) from error
     finally:
@@ -348,7 +355,7 @@ def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[in
 
 
 def _reason(error: BaseException) -> str:
-    """Why a transform is refused; of pydantic's findings, which albumentations lists, the first."""
+    """Return one line on why a transform was refused; of pydantic's errors, the first."""
     if isinstance(error.__cause__, pydantic.ValidationError):
         return explain(pydantic.BaseModel, error.__cause__.errors()[0])
     return one_line(error)

@@ -1,1 +1,1 @@
-"""Label formats: YOLO txt, COCO JSON, Pascal VOC XML. Each gives the same rows."""
+"""Label formats, one reader per file: YOLO txt, COCO JSON, Pascal VOC XML, whole-image classes."""

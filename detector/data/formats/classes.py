@@ -1,7 +1,7 @@
-"""One class an image: a folder of images for each class, or a list of image paths and classes.
+"""Labels of whole images: a folder of images for each class, or a list of image paths and classes.
 
-An image's class is that of one object that fills the image, so that everything else treats these
-images as it treats those with boxes.
+Each image gets one object that fills it, so that all other code can treat these images like those
+with boxes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from detector.data.formats.folders import files_below, visible
+from detector.data.formats.issues import Issue
 from detector.data.formats.names import class_number
-from detector.data.formats.problems import Problem
 from detector.data.formats.rows import (
     AnnotatedImage,
     LabelRow,
@@ -27,69 +27,73 @@ from detector.data.formats.rows import (
 from detector.utils.errors import nearest, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
 
-Found = tuple[list[AnnotatedImage], list[Problem]]
+ImagesAndIssues = tuple[list[AnnotatedImage], list[Issue]]
 
 
-def images_in_folders(folder: Path, names: Sequence[str]) -> Found:
-    """All images below ``folder/CLASS/``; one that lies elsewhere is a problem.
+def images_in_folders(folder: Path, names: Sequence[str]) -> ImagesAndIssues:
+    """Return all images below ``folder/CLASS/``, with an issue for each image that lies elsewhere.
 
-    The classes come in turns, so that the first few images show all of them.
+    The classes alternate, so that the first few images show all of them.
     """
     by_class: list[list[Path]] = [[] for _ in names]
-    problems: list[Problem] = []
+    issues: list[Issue] = []
     for path in image_files(folder):
         name, *below = path.relative_to(folder).parts
         if not below:
-            problems.append(Problem(path, "lies in no class's folder", spoils_image=True))
+            issues.append(Issue(path, "is not in the folder of a class", drops_image=True))
         elif name not in names:
-            what = f"lies in {name!r}, which is no class{_expected(name, names)}"
-            problems.append(Problem(path, what, spoils_image=True))
+            message = f"is in folder {name!r}, which is not a class{_expected(name, names)}"
+            issues.append(Issue(path, message, drops_image=True))
         else:
             by_class[names.index(name)].append(path)
-    in_turns = (
+    alternating = (
         (class_id, path)
         for turn in zip_longest(*by_class)
         for class_id, path in enumerate(turn)
         if path is not None
     )
-    images = [_labelled(path, n, path, class_id) for n, (class_id, path) in enumerate(in_turns, 1)]
-    return images, problems
+    images = [
+        _annotated_image(path, n, path, class_id)
+        for n, (class_id, path) in enumerate(alternating, 1)
+    ]
+    return images, issues
 
 
-def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Found:
-    """Images of a list, each with its class's name or number.
+def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> ImagesAndIssues:
+    """Return the images of a list file, with an issue for each line without a valid class.
 
     Args:
-        list_file: ``path label`` a line; a tab comes before a label with spaces.
-        folder: where images are that do not lie beside the list.
+        list_file: ``path label`` per line; a label is a class name or number, and follows a tab if
+            it contains spaces.
+        folder: folder of images that are not beside the list.
         names: class names.
     """
     images: list[AnnotatedImage] = []
-    problems: list[Problem] = []
+    issues: list[Issue] = []
     for line, text, label in _rows(list_file):
         class_id = _class_number(label, names)
         if class_id is None:
-            what = (
+            message = (
                 f"class {shown(label)}{_expected(label, names)}"
                 if label
                 else "no class after a path"
             )
-            problems.append(Problem(list_file, what, line, spoils_image=True))
+            issues.append(Issue(list_file, message, line, drops_image=True))
             continue
         path = listed_path(text, list_file.parent, folder)
-        images.append(_labelled(path, len(images) + 1, list_file, class_id, line))
-    return images, problems
+        images.append(_annotated_image(path, len(images) + 1, list_file, class_id, line))
+    return images, issues
 
 
 def folder_names(folder: Path) -> list[str]:
-    """Names of the folders in a folder that hold images, sorted."""
-    # All images are gone through, so that the names are those that the images will be read under.
+    """Return the names of a folder's subfolders that hold images, sorted."""
+    # From all images, so that the names agree with those that images_in_folders reads.
     places = (path.relative_to(folder).parts for path in files_below(folder, IMAGE_SUFFIXES))
     return sorted({name for name, *below in places if below})
 
 
 def list_names(list_file: Path) -> list[str]:
-    """The classes in a list: names, sorted, or 0 … the largest number."""
+    """Return the classes of a list file: sorted names, or numbers from 0 to the largest."""
     lines = {label: line for line, _, label in _rows(list_file) if label}
     if all(label.isdecimal() for label in lines):
         numbers = (class_number(label, list_file, line) for label, line in lines.items())
@@ -98,7 +102,7 @@ def list_names(list_file: Path) -> list[str]:
 
 
 def is_list(list_file: Path) -> bool:
-    """Whether a list's first line has something behind the image's path."""
+    """Return True if the first line of a list file has a label after the image's path."""
     if not list_file.is_file():
         return False
     _, text = read_lines(list_file)[0]
@@ -106,17 +110,17 @@ def is_list(list_file: Path) -> bool:
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether a folder holds folders of images, no image of its own, and no YOLO labels."""
-    # A folder of a hundred thousand images says so with its first one.
+    """Return True if a folder holds folders of images, but no image directly and no YOLO labels."""
+    # First the cheap test, which ends at the first image of a folder of many thousands.
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in visible(folder, "*")):
         return False
     return has_image(folder) and not _has_labels(folder)
 
 
 def _has_labels(folder: Path) -> bool:
-    """Whether there are YOLO labels: a text in a folder ``labels``, or with an image's name.
+    """Return True if there are YOLO labels: text files in ``labels``, or named like an image.
 
-    Others, such as a README.txt, say nothing about the images.
+    Other text files, such as a README.txt, do not count.
     """
     texts = list(files_below(folder, {".txt"}))
     if any("labels" in text.relative_to(folder).parts[:-1] for text in texts):
@@ -126,14 +130,14 @@ def _has_labels(folder: Path) -> bool:
 
 
 def _rows(list_file: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, path and label of each line; an empty label where there is none."""
+    """Yield line number, path and label of each line; the label is empty if there is none."""
     for line, text in read_lines(list_file):
         path, _, label = text.rpartition("\t") if "\t" in text else text.rpartition(" ")
         bare = Path(text).suffix.lower() in IMAGE_SUFFIXES
         yield (line, text, "") if bare or not path else (line, path.strip(), label.strip())
 
 
-def _labelled(
+def _annotated_image(
     path: Path, number: int, file: Path, class_id: int, line: int | None = None
 ) -> AnnotatedImage:
     return AnnotatedImage(path, number, partial(_whole_image, file, class_id, line))
@@ -147,7 +151,7 @@ def _whole_image(file: Path, class_id: int, line: int | None, size_hw: SizeHW) -
 def _class_number(label: str, names: Sequence[str]) -> int | None:
     if label in names:
         return names.index(label)
-    # A float first: unlike an int it may have any number of digits.
+    # float first, since int refuses numbers of more than 4300 digits
     return int(float(label)) if label.isdecimal() and float(label) < len(names) else None
 
 

@@ -1,4 +1,4 @@
-"""COCO JSON, read natively: image ids, category ids, crowd flags and areas stay the file's."""
+"""COCO JSON, read with the file's own image ids, category ids, crowd flags and areas."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.names import match_names
-from detector.data.formats.problems import Problem, other_size
 from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.files import read_limited
@@ -23,12 +23,15 @@ MAX_JSON_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class CocoFile:
-    """An annotation file whose outer form has been checked.
+    """A COCO annotation file whose top-level structure has been validated.
 
     Attributes:
-        categories: those that objects may have. Some tools write a first one that only groups the
-            others (their supercategory); without annotations it is left out.
-        largest_category_id: of all that the file has.
+        path: the file.
+        images: records with ``id`` and ``file_name``.
+        annotations: records, each not yet validated.
+        categories: records with ``id`` and ``name``. Some tools write a first category that only
+            groups the others (their supercategory); it is left out unless annotations use it.
+        largest_category_id: largest id of all categories in the file.
     """
 
     path: Path
@@ -38,7 +41,7 @@ class CocoFile:
     largest_category_id: int
 
     def class_names(self) -> list[str]:
-        """Names in the order of category ids."""
+        """Return the category names in the order of their ids."""
         return [c["name"] for c in sorted(self.categories, key=lambda c: int(c["id"]))]
 
 
@@ -46,21 +49,21 @@ def read_file(path: Path) -> CocoFile:
     """Read an annotation file.
 
     Raises:
-        DetectorError: unreadable, not JSON (with its line), or without what COCO files have.
+        DetectorError: unreadable, not JSON (names the line), or without COCO's lists of records.
     """
     try:
         content = json.loads(read_limited(path, MAX_JSON_BYTES, "a COCO annotation file"))
     except json.JSONDecodeError as error:
         raise DetectorError(f"JSON syntax: {error.msg}", file=path, line=error.lineno) from error
-    except (ValueError, RecursionError) as error:  # no text, 4301 digits, or 1000 brackets
+    except (ValueError, RecursionError) as error:  # not text, 4301 digits, or 1000 brackets
         raise DetectorError("is not a COCO annotation file", file=path) from error
     images = _records(path, content, "images", {"id": int, "file_name": str})
     annotations = _records(path, content, "annotations", {})
     categories = _records(path, content, "categories", {"id": int, "name": str})
     for name, records in (("image", images), ("category", categories)):
-        twice = [value for value, n in Counter(r["id"] for r in records).items() if n > 1]
-        if twice:
-            raise DetectorError(f"{name} id {twice[0]} stands twice", file=path)
+        duplicates = [value for value, n in Counter(r["id"] for r in records).items() if n > 1]
+        if duplicates:
+            raise DetectorError(f"{name} id {duplicates[0]} appears twice", file=path)
     return CocoFile(
         path,
         images,
@@ -73,6 +76,7 @@ def read_file(path: Path) -> CocoFile:
 def _without_groups(
     categories: list[dict[str, Any]], annotations: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
+    """Leave out categories that only group others and have no annotations of their own."""
     used = {_category_id(annotation) for annotation in annotations}
     children: dict[Any, set[int]] = {}
     for category in categories:
@@ -86,23 +90,23 @@ def _without_groups(
 
 def annotated_images(
     file: CocoFile, folder: Path, names: Sequence[str]
-) -> tuple[list[AnnotatedImage], list[Problem]]:
-    """The images of an annotation file with their rows, and problems of the file as a whole."""
+) -> tuple[list[AnnotatedImage], list[Issue]]:
+    """Return the images of an annotation file, and the issues that belong to no single image."""
     category_names = [category["name"] for category in file.categories]
     matches = match_names(category_names, names)
     ids = [category["id"] for category in file.categories]
     class_ids = {i: match for i, match in zip(ids, matches, strict=True) if match is not None}
-    problems = _unmatched(file, class_ids, names)
+    issues = _unmatched(file, class_ids, names)
     unmatched = set(ids) - class_ids.keys()
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in file.images}
     for annotation in file.annotations:
         image_id = annotation.get("image_id")
         if isinstance(image_id, int) and image_id in by_image:
-            if _category_id(annotation) not in unmatched:  # one problem stands for all of those
+            if _category_id(annotation) not in unmatched:  # reported once per category
                 by_image[image_id].append(annotation)
         else:
-            what = f"{_title(annotation)}: image_id {image_id!r} is not among the images"
-            problems.append(Problem(file.path, what))
+            message = f"{_title(annotation)}: image_id {image_id!r} is not among the images"
+            issues.append(Issue(file.path, message))
     images = [
         AnnotatedImage(
             folder / image["file_name"],
@@ -117,11 +121,11 @@ def annotated_images(
         )
         for image in file.images
     ]
-    return images, problems
+    return images, issues
 
 
 def category_ids(file: CocoFile, names: Sequence[str]) -> tuple[int, ...]:
-    """The file's category id of each name; an id that the file does not use for one it lacks."""
+    """Return the file's category id of each name; an unused id for a name that the file lacks."""
     matches = match_names(names, [category["name"] for category in file.categories])
     unused = file.largest_category_id + 1
     ids: list[int] = []
@@ -132,11 +136,11 @@ def category_ids(file: CocoFile, names: Sequence[str]) -> tuple[int, ...]:
 
 
 def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> dict[str, Any]:
-    """What pycocotools evaluates against: the file's own records of these images and classes.
+    """Return the file's own records of some images and classes, as ground truth for pycocotools.
 
-    Areas and crowd flags that the file leaves out are filled in, annotations that are not
-    valid are left out, and annotation ids are renumbered if they are not unique and positive
-    (pycocotools takes a match with id 0 for no match).
+    Missing areas and crowd flags are filled in, invalid annotations are left out, and annotation
+    ids are renumbered unless they are unique and positive (pycocotools mistakes id 0 for
+    "no match").
     """
     matches = match_names([category["name"] for category in file.categories], names)
     pairs = zip(file.categories, matches, strict=True)
@@ -146,7 +150,7 @@ def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> d
         {"iscrowd": 0, "area": annotation["bbox"][2] * annotation["bbox"][3], **annotation}
         for annotation in file.annotations
         if annotation.get("image_id") in image_ids
-        and not annotation_problem(annotation, category_ids)
+        and not annotation_issue(annotation, category_ids)
     ]
     ids = [annotation.get("id") for annotation in annotations]
     if not all(isinstance(i, int) and i > 0 for i in ids) or len(set(ids)) < len(ids):
@@ -155,11 +159,11 @@ def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> d
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def annotation_problem(annotation: dict[str, Any], category_ids: set[int]) -> str | None:
-    """Why an annotation cannot be used, or None."""
+def annotation_issue(annotation: dict[str, Any], category_ids: set[int]) -> str | None:
+    """Return why an annotation cannot be used, or None."""
     if _category_id(annotation) not in category_ids:
         category = shown(annotation.get("category_id"))
-        return f"category_id {category} is out of range, it is not among the categories"
+        return f"category_id {category} is out of range: it is not among the categories"
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != BOX_VALUES:
         return f"bbox {shown(box)}, expected 4 numbers [x, y, width, height]"
@@ -182,12 +186,14 @@ def _read_labels(
     labels = Labels(file)
     stated_hw = _stated_size(image)
     if stated_hw and stated_hw != size_hw:
-        labels.problem(f"{image['file_name']}: {other_size(stated_hw, size_hw)}", spoils_image=True)
+        labels.add_issue(
+            f"{image['file_name']}: {other_size(stated_hw, size_hw)}", drops_image=True
+        )
     known = set(class_ids)
     for annotation in annotations:
-        problem = annotation_problem(annotation, known)
-        if problem:
-            labels.problem(f"{_title(annotation)} of {image['file_name']}: {problem}")
+        issue = annotation_issue(annotation, known)
+        if issue:
+            labels.add_issue(f"{_title(annotation)} of {image['file_name']}: {issue}")
             continue
         x, y, w, h = annotation["bbox"]
         labels.rows.append(
@@ -202,18 +208,18 @@ def _read_labels(
 
 
 def _stated_size(image: dict[str, Any]) -> SizeHW | None:
-    """The size that the labels are of; some tools write none, or zeros."""
+    """Return the image size that the file states, or None; some tools write none, or zeros."""
     height, width = image.get("height"), image.get("width")
     if not isinstance(height, int) or not isinstance(width, int) or not height or not width:
         return None
     return height, width
 
 
-def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) -> list[Problem]:
-    """One problem for each category with annotations that is not among the names."""
+def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) -> list[Issue]:
+    """Return one issue for each category that has annotations but is not among the names."""
     counts = Counter(_category_id(annotation) for annotation in file.annotations)
     return [
-        Problem(
+        Issue(
             file.path,
             f"category {category['name']!r} ({counts[category['id']]} annotations) is not among "
             f"the names{nearest(category['name'], names)}",
@@ -225,7 +231,7 @@ def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) 
 
 
 def _records(path: Path, content: Any, key: str, fields: dict[str, type]) -> list[dict[str, Any]]:
-    """The list of mappings under a key, each with the given fields."""
+    """Return the list of records under a key, after validating the fields of each."""
     records = content.get(key) if isinstance(content, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise DetectorError(f"no list of {key!r}, expected a COCO annotation file", file=path)
@@ -250,7 +256,7 @@ def _title(annotation: dict[str, Any]) -> str:
 
 
 def _is_finite_number(value: Any) -> bool:
-    """Whether it is a number that a float can hold."""
+    """Return True for a number that a float can hold."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max

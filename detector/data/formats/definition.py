@@ -1,4 +1,4 @@
-"""Which images and labels ``--data`` means: a definition file, or a bare folder."""
+"""Reader of ``--data``: a definition file, the name of a packaged one, or a folder."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, YamlFile, find_file, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
-"""Names that are splits at the top of a file, as YOLO's files have them; others go in splits:."""
+"""Top-level keys that are splits, as in YOLO's files; other splits are given under ``splits:``."""
 
 CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"images"}}
-"""Keys of a place whose images have one class each, with those that may stand beside them."""
+"""Keys for images with one class each, and the other keys that each may be combined with."""
 
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
+"""Names under which a folder's definition file is looked for."""
 
 
 def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetDefinition:
-    """Understand ``--data``: a definition file, a shipped definition's name, or a bare folder.
+    """Load what ``--data`` names: a definition file, a packaged definition, or a folder.
 
     Args:
         data: ``datasets/x.yaml``, ``x``, or a folder.
-        data_root: takes the place of the definition's ``path``.
+        data_root: replaces the definition's ``path``.
 
     Raises:
-        DetectorError: nothing of that name; a wrong definition, with file and line; a folder
-            whose layout is not known.
+        DetectorError: no such file or folder; an invalid definition (names file and line); a folder
+            of unknown layout.
     """
     folder = Path(data)
     if not folder.is_dir():
@@ -48,7 +49,7 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
 
 
 class _File(Strict):
-    """The keys of a definition file, apart from its splits."""
+    """Keys of a definition file, apart from its splits."""
 
     path: str | None = None
     names: Any = None
@@ -56,7 +57,7 @@ class _File(Strict):
     splits: dict[str, Any] = {}
     quickstart: dict[str, Any] = {}
     generate: Any = None
-    # Other projects' files have these; neither is acted upon.
+    # Accepted because other projects' files have them; both are ignored.
     download: Any = None
     roboflow: Any = None
 
@@ -74,7 +75,7 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
     splits = {key: places for key, places in splits.items() if places}
     if not splits:
         raise file.error("no split, expected train, val or others")
-    notes = ["'download' is not acted upon: nothing is fetched"] if keys.download else []
+    notes = ["'download' is ignored: nothing is fetched"] if keys.download else []
     names = _file_names(file, keys, root) or (None if generate is None else CLASSES)
     if names is None:
         names, note = found_names(root, splits, file.path)
@@ -99,7 +100,7 @@ def _root(file: Path, keys: _File, data_root: Path | None) -> Path:
 
 
 def _generated(file: YamlFile, keys: _File) -> ShapesSettings | None:
-    """Parameters of a drawn set: a mapping, or just its name."""
+    """Return the parameters of a generated data set, given as a mapping or as its name."""
     if keys.generate is None:
         return None
     value = {"name": keys.generate} if isinstance(keys.generate, str) else keys.generate
@@ -112,9 +113,9 @@ def _generated_splits(generate: ShapesSettings | None) -> dict[str, tuple[Split,
 
 
 def _places(file: YamlFile, value: Any, root: Path, *keys: str) -> tuple[Split, ...]:
-    """The places of one split: a path, a mapping, or a list of those; none for an empty value."""
+    """Parse the places of one split: a path, a mapping, or a list of those; or nothing."""
     if value is None or value == "":
-        return ()  # people's files have "test:" with nothing behind it
+        return ()  # many files have an empty "test:"
     if isinstance(value, list):
         return tuple(_place(file, item, root, *keys, i) for i, item in enumerate(value))
     return (_place(file, value, root, *keys),)
@@ -132,7 +133,7 @@ def _place(file: YamlFile, value: Any, root: Path, *keys: str | int) -> Split:
 
 
 def _bare_place(path: str, root: Path) -> Split:
-    """What a path without a word about its format is: a list or a folder, of either task."""
+    """Return the place that a bare path means: a list file or a folder, of either task."""
     if path.endswith(".txt"):
         has_labels = classes.is_list(root / path)
         return Split(class_list=path) if has_labels else Split(list_file=path)
@@ -141,14 +142,14 @@ def _bare_place(path: str, root: Path) -> Split:
 
 
 def _has_yolo_labels(folder: Path) -> bool:
-    """Whether a label of an image below a folder lies where the first one's would be."""
+    """Return True if the first image's label folder has a label of any image below ``folder``."""
     images = image_files(folder)
     stems = {image.stem for image in images}
     return any(text.stem in stems for text in yolo.label_path(images[0]).parent.glob("*.txt"))
 
 
 def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
-    """Raise unless the parts of a place go together."""
+    """Raise DetectorError for keys of a place that cannot be combined."""
     for kind, companions in CLASS_SOURCES.items():
         if getattr(place, kind) is not None:
             others = sorted(place.model_fields_set - companions - {kind, "part", "seed"})
@@ -156,22 +157,24 @@ def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
                 raise file.error(f"{others[0]} does not go with {kind}", *keys)
             return
     if place.image_set is not None and place.format != "Pascal VOC XML":
-        raise file.error("image_set goes with annotations, a folder of XML files", *keys)
+        raise file.error("image_set needs annotations, a folder of XML files", *keys)
     if place.list_file is not None and place.annotations is not None:
-        raise file.error("list_file is of YOLO txt, annotations of other formats", *keys)
+        raise file.error(
+            "list_file is for YOLO txt, annotations for other formats: give one of them", *keys
+        )
     if place.images is None and (place.list_file is None and place.annotations is None):
         raise file.error("expected images, list_file or annotations", *keys)
 
 
 def _existing(value: str, root: Path) -> str:
-    """Roboflow writes ``../train/images`` for a folder that lies beside the file."""
+    """Strip the ``../`` that Roboflow writes before folders that are beside the file."""
     if value.startswith("../") and not (root / value).exists() and (root / value[3:]).exists():
         return value[3:]
     return value
 
 
 def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | None:
-    """The names that a definition gives: a list, a mapping without holes, or a file of names."""
+    """Return the class names of a definition: a list, a mapping without gaps, or a file."""
     if keys.names is None:
         return None
     values = keys.names
@@ -191,5 +194,5 @@ def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | No
     if keys.nc is not None and keys.nc != len(names):
         raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "nc")
     if keys.generate is not None and names != CLASSES:
-        raise file.error(f"names: a drawn set has {', '.join(CLASSES)}", "names")
+        raise file.error(f"names: the generated set has {', '.join(CLASSES)}", "names")
     return names

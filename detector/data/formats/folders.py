@@ -1,4 +1,4 @@
-"""What lies in a folder, as every reader sees it: with linked folders, without hidden things."""
+"""Listing of folders for all readers: links to folders are followed, hidden files are skipped."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    """Files of some kinds below a folder, without hidden ones and those in hidden folders.
+    """Yield files with some suffixes below a folder, except hidden ones or in hidden folders.
 
-    Links to folders are followed, after all plain folders, so that what lies in the folder itself
-    goes by its own path. Each folder is entered once and none that holds the given one: a loop of
-    links ends.
+    Links to folders are followed after all plain folders, so that a file in the folder itself gets
+    its direct path. Each folder is entered once, and parents of the given folder never: loops of
+    links end.
 
     Args:
-        folder: gives nothing if it does not exist.
-        suffixes: in lower case, with their dots; files may have them in either case.
+        folder: folder to search; yields nothing if it does not exist.
+        suffixes: lower case, with their dots; those of files are compared case-insensitively.
     """
     entered = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
     waiting = deque([str(folder)])
@@ -37,19 +37,19 @@ def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
 
 
 def visible(folder: Path, pattern: str) -> Iterator[Path]:
-    """What a pattern finds in a folder, without hidden things; in no order."""
+    """Yield paths that match a glob pattern in a folder, except hidden ones; in arbitrary order."""
     for path in folder.glob(pattern):
         if not any(is_hidden(part) for part in path.relative_to(folder).parts):
             yield path
 
 
 def is_hidden(name: str) -> bool:
-    """Whether it is a file or folder of the system's or of a tool's, such as .ipynb_checkpoints."""
+    """Return True for a hidden file or folder, such as .ipynb_checkpoints."""
     return name.startswith(".")
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:
-    """The same for all paths of a folder; None if it is out of reach."""
+    """Return device and inode, equal for all paths of one folder; None if it cannot be accessed."""
     try:
         status = os.stat(folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""The layouts of bare folders: YOLO's, COCO's, Pascal VOC's, class folders; as people have them."""
+"""Common layouts of folders without a definition file: YOLO, COCO, Pascal VOC, class folders."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from detector.utils.errors import DetectorError
 SPLIT_FOLDER = re.compile(r"(train|val|valid|validation|test)[-_]?\d*", re.IGNORECASE)
 GUESSED_SPLITS = ("train", "val", "test")
 TRAIN_PART = 0.8
+"""Fraction of the images that becomes the train split where no lists exist."""
+
 GUESS_SEED = 0
-LEAST_CLASSES = 2
-"""Folders of images that are taken for classes where nothing else says so."""
+MIN_CLASSES = 2
+"""Smallest number of image folders that are taken for classes in the absence of split folders."""
 
 
 def guess_definition(root: Path, source: str) -> DatasetDefinition:
-    """Understand a bare folder.
+    """Guess the definition of a data set from the layout of its folder.
 
     Args:
         root: the folder.
-        source: what the person gave, for messages.
+        source: the folder as the user wrote it, for messages.
 
     Raises:
-        DetectorError: the layout is not known.
+        DetectorError: unknown layout.
     """
     splits = _coco_layout(root)
     if splits and "train" not in splits:
@@ -54,9 +56,9 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
 
 
 def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """``annotations/*.json`` beside image folders, or a JSON file in each split's folder.
+    """Find ``annotations/*.json`` beside image folders, or a JSON file in each split's folder.
 
-    A single one that is not named for a split is split.
+    A single file that is not named after a split is divided into train and val.
     """
     files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
     files = [file for file in files if file.stem.startswith("instances_")] or files
@@ -76,11 +78,11 @@ def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 
 def _folder_of_images(root: Path, file: Path) -> Path | None:
-    """The folder that holds the first image of an annotation file."""
+    """Return the folder that holds the first image of an annotation file, or None."""
     try:
         content = coco.read_file(file)
     except DetectorError:
-        return None  # captions, key points, or no annotation file at all
+        return None  # captions, keypoints, or another kind of JSON file
     if not content.images:
         return None
     first = content.images[0]["file_name"]
@@ -90,7 +92,7 @@ def _folder_of_images(root: Path, file: Path) -> Path | None:
 
 
 def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """``images/train``, ``train/images`` or lists; else the whole of ``images/``, split."""
+    """Find ``images/train``, ``train/images`` or list files; else divide ``images/``."""
     if not any(root.glob("labels")) and not any(visible(root, "*/labels")):
         return {}
     lists = {name: root / f"{name}.txt" for name in GUESSED_SPLITS}
@@ -107,7 +109,7 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 
 def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """VOC's folders with image-set lists; folders of each split; else all XML files, split."""
+    """Find VOC's folders with image-set lists, or a folder per split; else divide all XML files."""
     if not _has_annotation(root):
         return {}
     images, annotations = (
@@ -131,20 +133,20 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """A folder of images for each class in each split's folder; else one for each class, split."""
+    """Find folders of classes in each split's folder; else divide the folders of classes."""
     splits = _named_folders(root, [path for path in visible(root, "*") if classes.is_folder(path)])
     if splits:
         return {n: (Split(class_folders=place.images),) for n, (place,) in splits.items()}
     names = classes.folder_names(root)
-    if len(names) < LEAST_CLASSES or not classes.is_folder(root):
+    if len(names) < MIN_CLASSES or not classes.is_folder(root):
         return {}
-    if all(_split_name(name) for name in names):  # images to detect in, whose labels are missing
+    if all(_split_name(name) for name in names):  # split folders of images without labels
         return {}
     return _seeded_split(Split(class_folders="."))
 
 
 def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split, ...]]:
-    """Folders whose names are those of splits, in the usual order."""
+    """Return the folders that are named after splits and hold images, in the usual order."""
     found: dict[str, tuple[Split, ...]] = {}
     for folder in sorted(folders):
         name = _split_name(folder.name)
@@ -154,13 +156,14 @@ def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split
 
 
 def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
+    """Divide one place into train and val, shuffled with a fixed seed."""
     parts = {"train": (0.0, TRAIN_PART), "val": (TRAIN_PART, 1.0)}
     update = {"seed": GUESS_SEED}
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
 
 
 def _split_name(word: str) -> str | None:
-    """``valid`` and ``val2017`` are val; None for what is no split's name."""
+    """Return the split that a folder or file name means (``valid``, ``val2017``: val), or None."""
     match = SPLIT_FOLDER.fullmatch(word)
     if match is None:
         return None
@@ -169,7 +172,7 @@ def _split_name(word: str) -> str | None:
 
 
 def _has_annotation(folder: Path) -> bool:
-    """Whether there is Pascal VOC's XML below a folder, not only that of something else."""
+    """Return True if there is a Pascal VOC XML file below a folder, not just other XML files."""
     return any(voc.is_annotation(file) for file in files_below(folder, voc.SUFFIXES))
 
 
@@ -183,7 +186,7 @@ def _relative(path: Path, root: Path) -> str:
 def found_names(
     root: Path, splits: dict[str, tuple[Split, ...]], source: Path
 ) -> tuple[tuple[str, ...], str]:
-    """Class names where no definition gives them, and a line that says where they are from."""
+    """Return class names taken from the labels, and a line that says how they were found."""
     places = [place for group in splits.values() for place in group]
     json = next((place.annotations for place in places if place.format == "COCO JSON"), None)
     if json is not None:

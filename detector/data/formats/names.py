@@ -1,23 +1,24 @@
-"""Classes of two sides, data and model or file and definition, matched by name."""
+"""Class names: validation, and matching by name between data and model, or file and definition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from detector.structures.class_names import class_name_problem
+from detector.structures.class_names import class_name_issue
 from detector.utils.errors import DetectorError, shown
 
 WIDTH = 100
+"""Width of wrapped paragraphs, characters."""
 
 MAX_NUMBERED_CLASSES = 2**16
-"""Most classes that are named by their numbers: one row cannot make a billion names."""
+"""Largest number of classes named by their numbers, so that no label row makes a billion names."""
 
 
 def match_names(found: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
-    """For each found name the index of the wanted name that it means, or None.
+    """Return for each found name the index of the wanted name that it matches, or None.
 
-    Names that are equal come first; then those that differ in case, spaces, ``_`` and ``-`` only.
+    Equal names match first, then names that differ only in case, spaces, ``_`` and ``-``.
 
     >>> match_names(["dog", "DiningTable", "cow"], ["dining table", "dog"])
     [1, 0, None]
@@ -39,10 +40,10 @@ def match_names(found: Sequence[str], wanted: Sequence[str]) -> list[int | None]
 
 
 def check_names(names: Sequence[object]) -> tuple[str, ...]:
-    """Validate class names, and return them as text; whole numbers are names too.
+    """Validate class names and return them as text; integers are converted.
 
     Raises:
-        DetectorError: none, not text, empty, or twice the same.
+        DetectorError: no names; a name that is not text or is empty; a duplicate.
     """
     if not names:
         raise DetectorError("no class names")
@@ -50,17 +51,17 @@ def check_names(names: Sequence[object]) -> tuple[str, ...]:
         str(name) if isinstance(name, int) and not isinstance(name, bool) else name
         for name in names
     ]
-    problem = class_name_problem(texts)
-    if problem is not None:
-        raise DetectorError(problem[1])
+    issue = class_name_issue(texts)
+    if issue is not None:
+        raise DetectorError(issue[1])
     return tuple(map(str, texts))
 
 
 def class_number(digits: str, file: Path, line: int) -> int:
-    """The number of a class that labels use and nothing names.
+    """Parse the number of a class that has no name.
 
     Raises:
-        DetectorError: it is too large to be one; with the labels' file and line.
+        DetectorError: the number is too large; names the labels' file and line.
     """
     number = float(digits)  # unlike int, of any length
     if number >= MAX_NUMBERED_CLASSES:
@@ -73,7 +74,7 @@ def class_number(digits: str, file: Path, line: int) -> int:
 
 
 def describe(title: str, items: Sequence[str]) -> str:
-    """One paragraph, wrapped between items: ``title: a, b, c``."""
+    """Return a paragraph ``title: a, b, c``, wrapped between items."""
     lines = [f"{title}:"]
     for number, item in enumerate(items, 1):
         word = item if number == len(items) else f"{item},"

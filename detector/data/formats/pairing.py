@@ -1,4 +1,4 @@
-"""Which file of a folder goes with a path: that of the same path, else that of the same name."""
+"""Pairing of images with label files: by the same path, else by the same name."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Match:
-    """The files that may go with a path.
+    """Candidate files for a path.
 
     Attributes:
-        files: none, one, or several of the same name.
-        rivals: other paths that those files may go with.
+        files: candidates; more than one if several have the same name.
+        rivals: other paths for which those files are candidates too.
     """
 
     files: tuple[Path, ...] = ()
     rivals: tuple[str, ...] = ()
 
     @property
-    def is_unclear(self) -> bool:
-        """Whether a choice would be a guess."""
+    def is_ambiguous(self) -> bool:
+        """True if there are candidates but the choice would be a guess."""
         return len(self.files) > 1 or bool(self.files and self.rivals)
 
     @property
     def file(self) -> Path | None:
-        """The file, if there is one and it is clear which."""
-        return self.files[0] if self.files and not self.is_unclear else None
+        """The only candidate, or None if there is none or the choice is ambiguous."""
+        return self.files[0] if self.files and not self.is_ambiguous else None
 
 
 class Pairing:
-    """Finds files of a folder by paths without suffix, such as ``camera1/0007``.
+    """Lookup of files by paths without suffix, such as ``camera1/0007``.
 
-    What has the same path below the folder goes together. What is left over goes together by its
-    name, ``0007``, wherever the file lies.
+    A path matches the file of the same relative path. Paths and files that are left over match by
+    name alone, ``0007``, in whichever folder the file is.
 
     Args:
-        folder: what the files' paths are relative to.
-        files: files below it, sorted; of those that differ in their suffix only, the first counts.
-        wanted: all paths that will be asked for.
+        folder: folder that the files' paths are relative to.
+        files: files below it, sorted; of files that differ only in suffix, the first counts.
+        wanted: all paths that will be looked up.
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], wanted: Iterable[str]) -> None:
         self._by_path: dict[str, Path] = {}
         for file in files:
             self._by_path.setdefault(path_below(folder, file), file)
-        asked_for = dict.fromkeys(wanted)
+        requested = dict.fromkeys(wanted)
         self._files: dict[str, list[Path]] = {}
         for path, file in self._by_path.items():
-            if path not in asked_for:
+            if path not in requested:
                 self._files.setdefault(_name(path), []).append(file)
         self._paths: dict[str, list[str]] = {}
-        for path in asked_for:
+        for path in requested:
             if path not in self._by_path:
                 self._paths.setdefault(_name(path), []).append(path)
 
     def find(self, path: str) -> Match:
-        """The files that may go with one of the wanted paths."""
+        """Return the candidate files for one of the wanted paths."""
         if path in self._by_path:
             return Match((self._by_path[path],))
         files = self._files.get(_name(path), [])
@@ -66,7 +66,7 @@ class Pairing:
 
 
 def path_below(folder: Path, file: Path) -> str:
-    """A file's path relative to a folder, without its suffix.
+    """Return a file's path relative to a folder, without its suffix.
 
     >>> path_below(Path("set"), Path("set/camera1/0007.jpg"))
     'camera1/0007'

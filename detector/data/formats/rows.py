@@ -1,4 +1,4 @@
-"""What every reader gives: images, each with a function that reads its label rows."""
+"""Common output of all label readers: images, each with a function that reads its label rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detector.data.formats.folders import files_below
-from detector.data.formats.problems import Problem
+from detector.data.formats.issues import Issue
 from detector.utils.errors import DetectorError
 from detector.utils.files import read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
@@ -23,12 +23,12 @@ class LabelRow:
     """One object as its file states it, not yet checked against its image.
 
     Attributes:
-        class_id: index into the data set's names; in range.
-        box_xyxy: corners, pixels of the EXIF-oriented image; anything that a file may hold.
-        line: 1-based line of the label file, where there is one.
+        class_id: index into the data set's class names, in range.
+        box_xyxy: corners, pixels of the EXIF-oriented image; values are not validated.
+        line: 1-based line of the label file, or None.
         crowd: COCO's ``iscrowd``.
-        difficult: Pascal VOC's flag.
-        area: pixels², where the file states it.
+        difficult: Pascal VOC's ``difficult``.
+        area: pixels², or None if the file states none.
     """
 
     class_id: int
@@ -41,21 +41,21 @@ class LabelRow:
 
 @dataclass
 class Labels:
-    """The rows of one image; rows that cannot be understood are problems instead."""
+    """Label rows of one image, issues of rows that could not be parsed, and counts of repairs."""
 
     file: Path
     rows: list[LabelRow] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def problem(self, what: str, line: int | None = None, spoils_image: bool = False) -> None:
-        """Note a fatal problem of the label file."""
-        self.problems.append(Problem(self.file, what, line, spoils_image))
+    def add_issue(self, message: str, line: int | None = None, drops_image: bool = False) -> None:
+        """Record a fatal issue of the label file."""
+        self.issues.append(Issue(self.file, message, line, drops_image))
 
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """An image file and the way to its labels, which need the image's size."""
+    """An image file, and the function that reads its labels given the image's size."""
 
     path: Path
     image_id: int
@@ -63,7 +63,7 @@ class AnnotatedImage:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted by path.
+    """Return all image files below a folder, sorted by path.
 
     Raises:
         DetectorError: no such folder, or no image in it.
@@ -77,12 +77,12 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def has_image(folder: Path) -> bool:
-    """Whether there is an image file anywhere below a folder."""
+    """Return True if there is an image file anywhere below a folder."""
     return any(True for _ in files_below(folder, IMAGE_SUFFIXES))
 
 
 def listed_path(line: str, beside: Path, root: Path) -> Path:
-    """A path that a list file gives: absolute, or relative to the list file or to ``root``."""
+    """Resolve a line of a list file: a path, absolute or relative to ``beside`` or ``root``."""
     path = Path(line)
     if path.is_absolute():
         return path
@@ -90,7 +90,7 @@ def listed_path(line: str, beside: Path, root: Path) -> Path:
 
 
 def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int, str]]:
-    """Line numbers and texts of a list file, without empty lines and ``#`` comments.
+    """Return numbers and texts of a list file's lines, without empty ones and ``#`` comments.
 
     Raises:
         DetectorError: missing, not text, or empty.

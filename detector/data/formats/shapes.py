@@ -1,7 +1,7 @@
-"""The built-in data set: circles, squares, triangles and stars on textured backgrounds.
+"""The built-in data set, generated: circles, squares, triangles and stars on textured backgrounds.
 
 Drawn with OpenCV from a seed in seconds, as ordinary images with YOLO txt labels. Each image
-depends on the seed, the split's name and its number only.
+depends only on the seed, the split's name and the image's number.
 """
 
 from __future__ import annotations
@@ -26,17 +26,21 @@ from detector.utils.yaml_file import Strict
 
 CLASSES = ("circle", "square", "triangle", "star")
 MIN_SIDE, MAX_SIDE = 0.08, 0.6
-"""Sides of a box as fractions of the image's."""
+"""Range of a box's sides, as fractions of the image's side."""
+
 MIN_VISIBLE = 0.6
-"""Of its own area, whatever is drawn over it later."""
+"""Fraction of an object's area that later objects must leave visible."""
+
 MAX_OBJECTS = 8
+
 MIN_CONTRAST = 70.0
-"""Distance of an object's RGB colour from four fifths of the pixels that it covers."""
+"""Distance in RGB that an object's color should keep from four fifths of the pixels it covers."""
+
 PLACEMENT_TRIES = 40
-COLOUR_TRIES = 12
+COLOR_TRIES = 12
 
 DRAWING_VERSION = 1
-"""Raise it with every change of what is drawn: it is part of the folder's name."""
+"""Version of the drawing, part of the folder's name. Increase it whenever the images change."""
 
 SUBPIXEL_BITS = 4
 CACHE_FOLDER = Path("runs/datasets")
@@ -48,18 +52,22 @@ Pixels = NDArray[np.float32]
 
 
 class ShapesSettings(Strict):
-    """Parameters of the built-in set; the same ones give the same images."""
+    """Parameters of the built-in data set; equal parameters give equal images."""
 
     name: Literal["shapes"] = "shapes"
-    image_size: Annotated[int, Field(ge=64, le=2048)] = Field(192, description="side, pixels")
-    images: dict[str, Annotated[int, Field(ge=1, le=100_000)]] = Field(
-        {"train": 400, "val": 100}, description="images of each split"
+    image_size: Annotated[int, Field(ge=64, le=2048)] = Field(
+        192, description="side of an image, pixels"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
+    images: dict[str, Annotated[int, Field(ge=1, le=100_000)]] = Field(
+        {"train": 400, "val": 100}, description="number of images per split"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of every random choice")
 
 
 def draw_set(settings: ShapesSettings, cache: Path = CACHE_FOLDER) -> Path:
-    """The folder of the drawn set; it is drawn where it is not there yet, whole or not at all.
+    """Return the folder of the data set, which is drawn first if it does not exist.
+
+    The folder appears complete or not at all.
 
     Raises:
         DetectorError: the folder cannot be written.
@@ -88,8 +96,8 @@ def draw_image(rng: Generator, size: int) -> tuple[Image, Pixels, NDArray[np.int
     """Draw one square image.
 
     Returns:
-        The (size, size, 3) image; (n, 4) xyxy boxes, pixels, tight around what each object
-        covers; (n,) class ids; and the n masks of whole objects, in the order of drawing.
+        The (size, size, 3) image; (n, 4) xyxy boxes, pixels, tight around the pixels of each
+        object; (n,) class ids; and the n masks of whole objects, in drawing order.
     """
     image = _background(rng, size)
     owners = np.full((size, size), -1, np.int16)
@@ -116,7 +124,7 @@ def draw_image(rng: Generator, size: int) -> tuple[Image, Pixels, NDArray[np.int
 
 
 def tight_box(mask: Mask) -> tuple[int, int, int, int]:
-    """Corners of the smallest box around a mask's pixels.
+    """Return the corners of the smallest box around a mask's pixels.
 
     >>> tight_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
     (1, 1, 3, 2)
@@ -141,7 +149,7 @@ def _draw_split(settings: ShapesSettings, split: str, count: int, folder: Path) 
     for number in range(count):
         rng = np.random.default_rng([settings.seed, zlib.crc32(split.encode()), number])
         image, boxes, class_ids, _ = draw_image(rng, size)
-        # The folder appears whole, so its files need not be made safe one by one.
+        # The folder is renamed when complete, so its files need no atomic writes.
         _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         (images / f"{number:05}.png").write_bytes(png.tobytes())
         text = yolo_rows(boxes, class_ids, size)
@@ -149,7 +157,7 @@ def _draw_split(settings: ShapesSettings, split: str, count: int, folder: Path) 
 
 
 def yolo_rows(boxes_xyxy: Pixels, class_ids: NDArray[np.int64], size: int) -> str:
-    r"""Label rows of a square image.
+    r"""Return the YOLO label rows of a square image.
 
     >>> yolo_rows(np.array([[0, 0, 50, 100]], np.float32), np.array([3]), 100)
     '3 0.250000 0.500000 0.500000 1.000000\n'
@@ -165,7 +173,7 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
     try:
         os.replace(temporary, folder)
     except OSError:
-        if not folder.is_dir():  # else another process has drawn the same set meanwhile
+        if not folder.is_dir():  # else another process has drawn the same set in the meantime
             raise
 
 
@@ -173,12 +181,12 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
 
 
 def _background(rng: Generator, size: int) -> Pixels:
-    """A gradient, a texture on it, and lines that are no objects; (size, size, 3) RGB floats."""
+    """Draw a gradient, a texture and distracting lines; return (size, size, 3) RGB floats."""
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     angle = rng.uniform(0, 2 * math.pi)
     ramp = 0.5 + 0.35 * (x * math.cos(angle) + y * math.sin(angle))
-    one, other = (_colour(rng, saturation=0.45) for _ in range(2))
+    one, other = (_color(rng, saturation=0.45) for _ in range(2))
     image = np.asarray(one + (other - one) * ramp[..., None], np.float32)
     texture = _TEXTURES[int(rng.integers(len(_TEXTURES)))](rng, x, y)
     strength = rng.uniform(10, 26) * rng.uniform(0.6, 1.4, 3)
@@ -224,39 +232,39 @@ _TEXTURES: tuple[Callable[[Generator, Pixels, Pixels], Pixels], ...] = (
 
 
 def _distract(rng: Generator, image: Pixels) -> None:
-    """Draw one thin line or arc."""
+    """Draw one thin line or arc that is not an object."""
     size = len(image)
-    colour, thickness = _colour(rng).tolist(), int(rng.integers(1, 3))
+    color, thickness = _color(rng).tolist(), int(rng.integers(1, 3))
     a, b = (tuple(rng.integers(0, size, 2).tolist()) for _ in range(2))
     if rng.random() < 0.6:
-        cv2.line(image, a, b, colour, thickness, cv2.LINE_AA)
+        cv2.line(image, a, b, color, thickness, cv2.LINE_AA)
     else:
         axes = tuple(rng.integers(size // 6, size, 2).tolist())
         start = rng.uniform(0, 360)
-        cv2.ellipse(image, a, axes, 0, start, start + rng.uniform(30, 110), colour, thickness)
+        cv2.ellipse(image, a, axes, 0, start, start + rng.uniform(30, 110), color, thickness)
 
 
 def _finish(rng: Generator, image: Pixels) -> None:
-    """Soften a little and add a camera's noise, over objects and background alike."""
+    """Blur slightly and add camera noise, over objects and background alike."""
     if rng.random() < 0.5:
         cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9), dst=image)
     image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(2, 9))
 
 
-def _colour(rng: Generator, saturation: float = 0.9) -> Pixels:
-    """A random RGB colour, 0 … 255."""
+def _color(rng: Generator, saturation: float = 0.9) -> Pixels:
+    """Return a random RGB color, 0 … 255."""
     hue = rng.uniform(0, 6) + np.array([5.0, 3.0, 1.0])
     strength, value = rng.uniform(0, saturation), rng.uniform(50, 245)
     k = hue % 6
-    colour = value * (1 - strength * np.clip(np.minimum(k, 4 - k), 0, 1))
-    return colour.astype(np.float32)
+    color = value * (1 - strength * np.clip(np.minimum(k, 4 - k), 0, 1))
+    return color.astype(np.float32)
 
 
 # ------------------------------------------------------------------------------------ objects
 
 
 def _outline(rng: Generator, class_id: int, size: int) -> Points:
-    """Corners (k, 2), pixels, of one object at a random place, scale and turn."""
+    """Return the corners of an object at random position, scale and rotation, (k, 2) pixels."""
     points = _UNIT_OUTLINES[CLASSES[class_id]]
     angle, stretch = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(-0.08, 0.08))
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -269,7 +277,7 @@ def _outline(rng: Generator, class_id: int, size: int) -> Points:
 
 
 def _polygon(corners: int, inner: float = 1.0) -> Points:
-    """Corners on the unit circle, every second one at an inner radius."""
+    """Return corners on the unit circle, every second one at an inner radius."""
     angles = np.arange(corners) * (2 * math.pi / corners)
     radii = np.where(np.arange(corners) % 2, inner, 1.0)
     return np.asarray(np.stack((np.cos(angles), np.sin(angles)), 1) * radii[:, None])
@@ -284,7 +292,7 @@ _UNIT_OUTLINES = {
 
 
 def _coverage(outline: Points, size: int) -> Pixels:
-    """How much of each pixel lies inside an outline, 0 … 1; smooth at the edges."""
+    """Return the fraction of each pixel inside an outline, 0 … 1, antialiased at the edges."""
     layer = np.zeros((size, size), np.uint8)
     corners = (outline * 2**SUBPIXEL_BITS).round().astype(np.int32)
     cv2.fillPoly(layer, [corners], 255, cv2.LINE_AA, SUBPIXEL_BITS)
@@ -300,7 +308,7 @@ def _sides_fit(mask: Mask) -> bool:
 
 
 def _leaves_all_visible(mask: Mask, owners: NDArray[np.int16], masks: list[Mask]) -> bool:
-    """Whether every earlier object keeps its visible part when this one is drawn over it."""
+    """Return True if all earlier objects stay visible enough when this one is drawn over them."""
     visible = np.bincount(owners[~mask].ravel() + 1, minlength=len(masks) + 1)[1:]
     return all(
         seen >= MIN_VISIBLE * earlier.sum() for seen, earlier in zip(visible, masks, strict=True)
@@ -308,30 +316,30 @@ def _leaves_all_visible(mask: Mask, owners: NDArray[np.int16], masks: list[Mask]
 
 
 def _paint(rng: Generator, image: Pixels, coverage: Pixels, mask: Mask) -> None:
-    """Fill an object: one colour or a gradient, sometimes an edge, always some contrast."""
+    """Fill an object with a contrasting color or gradient, sometimes with a darker edge."""
     x1, y1, x2, y2 = tight_box(mask)
     around = slice(max(y1 - 1, 0), y2 + 1), slice(max(x1 - 1, 0), x2 + 1)
     patch, mask = image[around], mask[around]  # a view: painting it paints the image
-    colour = _contrasting_colour(rng, patch[mask])
-    fill = np.tile(colour, (*mask.shape, 1))
+    color = _contrasting_color(rng, patch[mask])
+    fill = np.tile(color, (*mask.shape, 1))
     if rng.random() < 0.5:
         ramp = np.linspace(-1, 1, len(fill)) * rng.uniform(-30, 30)
         fill += ramp[:, None, None]
     if rng.random() < 0.35:
         inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        fill[mask & ~inside] = colour * 0.45
+        fill[mask & ~inside] = color * 0.45
     patch += (fill - patch) * coverage[around][..., None]
 
 
-def _contrasting_colour(rng: Generator, beneath: Pixels) -> Pixels:
-    """A colour that differs from most of the (k, 3) pixels that it will cover."""
+def _contrasting_color(rng: Generator, beneath: Pixels) -> Pixels:
+    """Return a color that differs from most of the (k, 3) pixels that it will cover."""
     pixels = beneath[:: len(beneath) // 200 + 1]
-    best, best_distance = _colour(rng), 0.0
-    for _ in range(COLOUR_TRIES):
-        colour = _colour(rng)
-        distance = float(np.quantile(np.linalg.norm(pixels - colour, axis=1), 0.2))
+    best, best_distance = _color(rng), 0.0
+    for _ in range(COLOR_TRIES):
+        color = _color(rng)
+        distance = float(np.quantile(np.linalg.norm(pixels - color, axis=1), 0.2))
         if distance > best_distance:
-            best, best_distance = colour, distance
+            best, best_distance = color, distance
         if distance >= MIN_CONTRAST:
             break
     return best

@@ -1,4 +1,4 @@
-"""What a data set is: its root, class names and splits."""
+"""Definition of a data set: its root, class names and splits."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
 Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+PartBound = Annotated[float, Field(ge=0, le=1)]
 
 
 class Split(Strict):
     """Images and their labels. Paths are absolute or relative to the data set's root.
 
-    What is given says the format: ``annotations`` is a COCO JSON file or a folder of VOC XML
-    files; ``class_folders`` and ``class_list`` give each image one class and no boxes; without any
-    of these the labels are YOLO txt.
+    The keys determine the format: ``annotations`` is a COCO JSON file or a folder of VOC XML files;
+    ``class_folders`` and ``class_list`` give each image one class and no boxes; without any of
+    these, the labels are YOLO txt.
     """
 
     images: str | None = Field(None, description="folder of images")
     labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
     annotations: str | None = Field(None, description="COCO JSON, or folder of VOC XML files")
-    image_set: str | None = Field(None, description="VOC list: one stem a line")
-    list_file: str | None = Field(None, description="YOLO list: one image path a line")
-    class_folders: str | None = Field(None, description="folder of a folder for each class")
-    class_list: str | None = Field(None, description="list: one image path and its class a line")
-    part: tuple[Fraction, Fraction] = Field((0.0, 1.0), description="from, to, of shuffled images")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of that shuffle")
+    image_set: str | None = Field(None, description="VOC list: one stem per line")
+    list_file: str | None = Field(None, description="YOLO list: one image path per line")
+    class_folders: str | None = Field(None, description="folder with a subfolder per class")
+    class_list: str | None = Field(None, description="list: image path and class per line")
+    part: tuple[PartBound, PartBound] = Field(
+        (0.0, 1.0), description="start, end of the shuffled images"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the shuffle")
 
     @property
     def format(self) -> Format:
-        """The label format."""
+        """The label format, determined by the keys that are given."""
         if self.class_folders is not None:
             return "class folders"
         if self.class_list is not None:
@@ -48,21 +50,21 @@ class Split(Strict):
 
     @property
     def task(self) -> TaskName:
-        """What a network learns from such labels."""
+        """The task that such labels train a network for."""
         return "classify" if self.format in ("class folders", "class list") else "detect"
 
 
 class DatasetDefinition(Strict):
-    """A data set: where it lies, its class names, its splits.
+    """A data set: its location, class names and splits.
 
     Attributes:
-        source: what the person gave, for messages.
+        source: the file or folder as the user wrote it, for messages.
         root: folder that the splits' paths are relative to.
-        names: class names; labels' numbers are indices into them.
-        splits: name → one or several places whose images are taken together.
-        quickstart: training settings that suit the set; checked by the training settings.
-        generate: parameters of a drawn set, which has no files of its own.
-        notes: what was understood, for printing.
+        names: class names, indexed by the class numbers of labels.
+        splits: name → one or several places whose images are merged.
+        quickstart: training settings that suit the data set, validated when training starts.
+        generate: parameters of the generated data set, which has no files of its own.
+        notes: lines to print that say how the definition was interpreted.
     """
 
     source: str
@@ -74,10 +76,10 @@ class DatasetDefinition(Strict):
     notes: tuple[str, ...] = ()
 
     def places(self, split: str) -> tuple[Split, ...]:
-        """The places of a split.
+        """Return the places of a split.
 
         Raises:
-            DetectorError: no such split; names the ones there are.
+            DetectorError: no such split; names those that exist.
         """
         if split not in self.splits:
             hint = nearest(split, self.splits) or f"; it has {', '.join(self.splits)}"
@@ -85,7 +87,7 @@ class DatasetDefinition(Strict):
         return self.splits[split]
 
     def prepared_root(self) -> Path:
-        """The root folder, drawn first if the set is a drawn one.
+        """Return the root folder, after generating the data set if it is a generated one.
 
         Raises:
             DetectorError: the folder does not exist.
@@ -94,7 +96,7 @@ class DatasetDefinition(Strict):
             return shapes.draw_set(self.generate, self.root)
         if not self.root.is_dir():
             raise DetectorError(
-                f"the folder {self.root} does not exist; --data-root DIR says where the data lie",
+                f"the folder {self.root} does not exist; --data-root DIR sets the data's folder",
                 file=self.source,
             )
         return self.root

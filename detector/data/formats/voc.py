@@ -1,4 +1,4 @@
-"""Pascal VOC XML: one file an image. Boxes are used as written, without subtracting 1."""
+"""Pascal VOC XML: one file per image. Boxes are used as written, without subtracting 1."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import NoReturn, TypeGuard
 from xml.parsers import expat
 
 from detector.data.formats.folders import files_below
+from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.pairing import Match, Pairing, path_below
-from detector.data.formats.problems import Problem, other_size
 from detector.data.formats.rows import (
     AnnotatedImage,
     LabelRow,
@@ -33,91 +33,91 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass
-class Node:
-    """An XML element with the line it begins on."""
+class XmlElement:
+    """An XML element, with the line that it starts on."""
 
     tag: str
     line: int
     text: str = ""
-    children: list[Node] = field(default_factory=list)
+    children: list[XmlElement] = field(default_factory=list)
 
-    def child(self, tag: str) -> Node | None:
-        """The first child of that name."""
+    def child(self, tag: str) -> XmlElement | None:
+        """Return the first child with a tag, or None."""
         return next((child for child in self.children if child.tag == tag), None)
 
     def value(self, tag: str) -> str | None:
-        """The text of the first child of that name, stripped; None where it is missing."""
+        """Return the stripped text of the first child with a tag, or None."""
         child = self.child(tag)
         return None if child is None else child.text.strip()
 
 
 def annotated_images(
     images: Sequence[Path], folder: Path, annotations: Path, names: Sequence[str]
-) -> tuple[list[AnnotatedImage], list[Problem]]:
-    """Pair images with XML files; where it is not clear which go together, the image is a problem.
+) -> tuple[list[AnnotatedImage], list[Issue]]:
+    """Pair images with XML files; an image whose file is ambiguous becomes an issue.
 
     Args:
-        images: those of the folder that are asked for.
+        images: requested images of the folder.
         folder: the folder of images.
-        annotations: the folder of XML files. A file has its image's path below the folder; or
-            only its name, where no other image and no other file has that name.
+        annotations: the folder of XML files. A file has its image's relative path; its image's name
+            suffices if no other image and no other file has that name.
         names: class names.
 
     Raises:
-        DetectorError: not one of the images has an XML file.
+        DetectorError: none of the images has an XML file.
     """
-    # Which names are clear does not depend on the part of the images that is asked for.
+    # Pair all images of the folder: whether a name is ambiguous must not depend on the request.
     by_path = {path_below(folder, image): image for image in image_files(folder)}
     pairing = Pairing(annotations, xml_files(annotations), by_path)
     class_ids = {name: index for index, name in enumerate(names)}
     matches = [pairing.find(path_below(folder, image)) for image in images]
     if not any(match.files for match in matches):
         raise DetectorError(
-            f"not one of {len(images)} images has an XML file; the first was looked for as "
+            f"none of {len(images)} images has an XML file; the first was looked for as "
             f"{images[0].stem}.xml",
             file=annotations,
         )
-    labelled: list[AnnotatedImage] = []
-    problems: list[Problem] = []
+    annotated: list[AnnotatedImage] = []
+    issues: list[Issue] = []
     for number, (image, match) in enumerate(zip(images, matches, strict=True), 1):
         own = annotations / f"{path_below(folder, image)}.xml"
-        if match.is_unclear:
-            what = f"{_choices(match, by_path)}, expected {own}"
-            problems.append(Problem(image, what, spoils_image=True))
+        if match.is_ambiguous:
+            message = f"{_choices(match, by_path)}, expected {own}"
+            issues.append(Issue(image, message, drops_image=True))
         else:
             read = partial(read_labels, match.file or own, class_ids=class_ids)
-            labelled.append(AnnotatedImage(image, number, read))
-    return labelled, problems
+            annotated.append(AnnotatedImage(image, number, read))
+    return annotated, issues
 
 
-def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Problem]]:
-    """The images that an image-set list names, one a line, and the lines without one.
+def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:
+    """Return the images of an image-set list, and an issue for each line without an image.
 
-    A line is an image's path below the folder, or its name, where no other has that; with or
-    without suffix.
+    A line is an image's path below the folder, or its name if that is unique; with or without
+    suffix.
     """
     files = image_files(folder)
     known = {stem for file in files for stem in (path_below(folder, file), file.stem)}
     lines = [(line, text, _listed(text, known)) for line, text in read_lines(image_set)]
     pairing = Pairing(folder, files, (path for _, _, path in lines))
     images: list[Path] = []
-    problems: list[Problem] = []
+    issues: list[Issue] = []
     for line, text, path in lines:
         match = pairing.find(path)
         if match.file is not None:
             images.append(match.file)
             continue
-        what = f"no image {text!r} in {folder}"
+        message = f"no image {text!r} in {folder}"
         if len(match.files) > 1:
-            what = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
+            message = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
         elif match.files:
-            what += f"; {match.files[0]} may also be {match.rivals[0]!r}"
-        problems.append(Problem(image_set, what, line, spoils_image=True))
-    return images, problems
+            message += f"; {match.files[0]} may also be {match.rivals[0]!r}"
+        issues.append(Issue(image_set, message, line, drops_image=True))
+    return images, issues
 
 
 def xml_files(folder: Path) -> list[Path]:
-    """All XML files below a folder, sorted by path.
+    """Return all XML files below a folder, sorted by path.
 
     Raises:
         DetectorError: no such folder.
@@ -128,7 +128,7 @@ def xml_files(folder: Path) -> list[Path]:
 
 
 def is_annotation(file: Path) -> bool:
-    """Whether an XML file describes an image; one that cannot be read counts as one that should."""
+    """Return True if an XML file is a VOC annotation; an unreadable file counts as one."""
     try:
         return read_xml(file).tag == "annotation"
     except DetectorError:
@@ -136,7 +136,7 @@ def is_annotation(file: Path) -> bool:
 
 
 def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Labels:
-    """Read one XML file; a missing one means an image without objects."""
+    """Read the labels of one XML file; a missing file means an image without objects."""
     labels = Labels(file)
     try:
         root = read_xml(file)
@@ -146,51 +146,52 @@ def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Label
         labels.counts["images without a label file, taken as without objects"] += 1
         return labels
     except DetectorError as error:
-        labels.problem(error.message, error.line, spoils_image=True)
+        labels.add_issue(error.message, error.line, drops_image=True)
         return labels
     stated_hw = _stated_size(root)
     if stated_hw and stated_hw != size_hw:
-        labels.problem(other_size(stated_hw, size_hw), spoils_image=True)
-    for node in root.children:
-        if node.tag == "object":
+        labels.add_issue(other_size(stated_hw, size_hw), drops_image=True)
+    for element in root.children:
+        if element.tag == "object":
             try:
-                labels.rows.append(_row(node, class_ids))
+                labels.rows.append(_row(element, class_ids))
             except ValueError as error:
-                labels.problem(str(error), node.line)
+                labels.add_issue(str(error), element.line)
     return labels
 
 
 def class_names(files: Sequence[Path]) -> list[str]:
-    """The names of all objects in XML files, sorted. Unreadable files have none."""
+    """Return the sorted names of all objects in XML files; unreadable files are skipped."""
     names: set[str] = set()
     for file in files:
         try:
             root = read_xml(file)
         except DetectorError:
-            continue  # the check before training lists it, with its line
-        values = (node.value("name") for node in root.children if node.tag == "object")
+            continue  # the check before training reports it, with its line
+        values = (element.value("name") for element in root.children if element.tag == "object")
         names.update(name for name in values if name)
     return sorted(names)
 
 
-def read_xml(file: Path) -> Node:
-    """Read an XML file without document types and entities.
+def read_xml(file: Path) -> XmlElement:
+    """Read an XML file; document types, and so entities, are refused.
 
     Raises:
-        DetectorError: unreadable, too large, too deep, not well-formed, with a document type.
+        DetectorError: unreadable, too large, nested too deeply, not well-formed, or with a document
+            type.
     """
     return _Reader(file).read(read_limited(file, MAX_XML_BYTES, "an XML file"))
 
 
 def _listed(text: str, known: Collection[str]) -> str:
-    """The path that a line of an image set means, without an image's or label's suffix."""
+    """Return a line of an image set as a path, without the suffix of an image or label file."""
     path = Path(text)
     has_suffix = path.suffix.lower() in IMAGE_SUFFIXES | SUFFIXES and path.as_posix() not in known
     return (path.with_suffix("") if has_suffix else path).as_posix()
 
 
 def _choices(match: Match, by_path: Mapping[str, Path]) -> str:
-    """What the labels of an image may be, or what else they may be the labels of."""
+    """Describe an ambiguous match: the candidate files, or the images that share a candidate."""
     if len(match.files) > 1:
         return f"its labels may be {_either(match.files)}"
     return f"{match.files[0]} may be its labels or those of {by_path[match.rivals[0]]}"
@@ -202,7 +203,7 @@ def _either(files: Sequence[Path]) -> str:
 
 
 class _Reader:
-    """Builds nodes from expat's events: unlike ElementTree, it knows lines."""
+    """Builder of an element tree from expat's events, which have line numbers."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -211,28 +212,28 @@ class _Reader:
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
         self.parser.CharacterDataHandler = self._characters
-        # Entities exist only inside a document type, so refusing it refuses entity bombs too.
+        # Entities are declared in a document type: refusing it refuses entity expansion attacks.
         self.parser.StartDoctypeDeclHandler = self._refuse_document_type
-        self.top = Node("", 0)
+        self.top = XmlElement("", 0)
         self.open = [self.top]
 
-    def read(self, data: bytes) -> Node:
+    def read(self, data: bytes) -> XmlElement:
         try:
             self.parser.Parse(data, True)
         except expat.ExpatError as error:
             reason = expat.errors.messages.get(error.code, "error")
             message = f"XML syntax: {reason}"
             raise DetectorError(message, file=self.file, line=error.lineno) from error
-        except (LookupError, ValueError) as error:  # an encoding that Python does not know
+        except (LookupError, ValueError) as error:  # unknown encoding
             raise DetectorError(f"XML syntax: {error}", file=self.file) from error
         return self.top.children[0]
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if len(self.open) > MAX_XML_DEPTH:
             self._fail(f"is nested deeper than {MAX_XML_DEPTH} levels")
-        node = Node(tag, self.parser.CurrentLineNumber)
-        self.open[-1].children.append(node)
-        self.open.append(node)
+        element = XmlElement(tag, self.parser.CurrentLineNumber)
+        self.open[-1].children.append(element)
+        self.open.append(element)
 
     def _end(self, tag: str) -> None:
         self.open.pop()
@@ -247,27 +248,27 @@ class _Reader:
         raise DetectorError(message, file=self.file, line=self.parser.CurrentLineNumber)
 
 
-def _row(node: Node, class_ids: dict[str, int]) -> LabelRow:
-    """One ``<object>``.
+def _row(element: XmlElement, class_ids: dict[str, int]) -> LabelRow:
+    """Parse one ``<object>``.
 
     Raises:
-        ValueError: no name, a name that is not a class, no box, corners that are no numbers.
+        ValueError: no name, a name that is not a class, no box, corners that are not numbers.
     """
-    name = node.value("name")
+    name = element.value("name")
     if not name:
         raise ValueError("an object without <name>")
     if name not in class_ids:
         hint = nearest(name, class_ids) or f", expected one of: {', '.join(class_ids)}"
         raise ValueError(f"class {name!r} is not among the names{hint}")
-    box = node.child("bndbox")
+    box = element.child("bndbox")
     if box is None:
         raise ValueError(f"an object {name!r} without <bndbox>")
     x1, y1, x2, y2 = (_corner(box, corner) for corner in CORNERS)
-    difficult = node.value("difficult") not in (None, "", "0")
-    return LabelRow(class_ids[name], (x1, y1, x2, y2), node.line, difficult=difficult)
+    difficult = element.value("difficult") not in (None, "", "0")
+    return LabelRow(class_ids[name], (x1, y1, x2, y2), element.line, difficult=difficult)
 
 
-def _corner(box: Node, name: str) -> float:
+def _corner(box: XmlElement, name: str) -> float:
     text = box.value(name)
     if text is None:
         raise ValueError(f"a <bndbox> without <{name}>")
@@ -280,8 +281,8 @@ def _corner(box: Node, name: str) -> float:
     return value
 
 
-def _stated_size(root: Node) -> SizeHW | None:
-    """The size that the labels are of; some tools write none, or zeros."""
+def _stated_size(root: XmlElement) -> SizeHW | None:
+    """Return the image size that the file states, or None; some tools write none, or zeros."""
     size = root.child("size")
     height, width = (size.value(name) if size else None for name in ("height", "width"))
     if not _is_count(height) or not _is_count(width):

@@ -1,6 +1,6 @@
-"""YOLO txt: one file an image, one row an object: class, centre x, y, width, height as fractions.
+"""YOLO txt: one file per image, one row per object: class, center x, y, width, height as fractions.
 
-Rows with a class and at least three points (segmentation) count as the box around the points.
+A row with a class and at least three points (segmentation) is read as the box around the points.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from detector.data.formats.issues import Issue
 from detector.data.formats.names import class_number
-from detector.data.formats.problems import Problem
 from detector.data.formats.rows import (
     AnnotatedImage,
     LabelRow,
@@ -27,7 +27,7 @@ from detector.utils.files import read_text
 
 MAX_LABEL_BYTES = 16 << 20
 MAX_FRACTION = 2.0
-"""Values further out are not a box that hangs over the border: they are pixels, or noise."""
+"""Largest absolute coordinate that is accepted; larger ones are pixels or noise."""
 
 BOX_COLUMNS = 5
 MIN_POLYGON_COLUMNS = 7
@@ -43,18 +43,17 @@ def annotated_images(
 
     Args:
         images: image files.
-        class_count: classes of the data set; label files hold 0 … class_count − 1.
-        folder: the folder that the images were found in, if they were.
-        labels: the folder of label files, else it is looked for beside the images'.
+        class_count: number of classes; label files use 0 … class_count − 1.
+        folder: the folder that was searched for the images; None for images of a list file.
+        labels: the folder of label files; None looks for it as :func:`label_path` does.
 
     Raises:
-        DetectorError: not one of the images has a label file.
+        DetectorError: none of the images has a label file.
     """
     files = [label_path(image, folder, labels) for image in images]
     if not any(file.is_file() for file in files):
         raise DetectorError(
-            f"not one of {len(files)} images has a label file; "
-            f"the first was looked for at {files[0]}",
+            f"none of {len(files)} images has a label file; the first was looked for at {files[0]}",
             file=folder or images[0].parent,
         )
     return [
@@ -63,15 +62,15 @@ def annotated_images(
     ]
 
 
-def sharing_images(
+def images_sharing_labels(
     images: Sequence[Path], folder: Path | None = None, labels: Path | None = None
-) -> dict[Path, Problem]:
-    """Images of different folders that would have the same label file, each with its problem."""
+) -> dict[Path, Issue]:
+    """Return an issue for each image that shares its label file with one of another folder."""
     stems = Counter(image.stem for image in images)
     by_file: dict[Path, list[Path]] = {}
     for image in (image for image in images if stems[image.stem] > 1):
         by_file.setdefault(label_path(image, folder, labels), []).append(image)
-    problems: dict[Path, Problem] = {}
+    issues: dict[Path, Issue] = {}
     for file, group in by_file.items():
         if len(group) == 1 or not file.is_file():
             continue
@@ -79,13 +78,13 @@ def sharing_images(
         for image in group:
             other = next((one for one in group if places[one] != places[image]), None)
             if other is not None:
-                what = f"{file} may be its labels or those of {other}, expected a file for each"
-                problems[image] = Problem(image, what, spoils_image=True)
-    return problems
+                message = f"{file} may be its labels or those of {other}, expected a file for each"
+                issues[image] = Issue(image, message, drops_image=True)
+    return issues
 
 
 def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Path) -> int:
-    """How many label files in the folders of a split's labels belong to none of its images."""
+    """Count the label files of a split's label folders that belong to none of its images."""
     wanted = {label_path(image, folder, labels) for image in images}
     folders = {file.parent for file in wanted}
     found = {file for place in folders for file in place.glob("*.txt")}
@@ -93,16 +92,16 @@ def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Pa
 
 
 def listed_images(list_file: Path, root: Path) -> list[Path]:
-    """Images of a list file: absolute, or relative to the list file or to the data's root."""
+    """Return the images of a list file: absolute, or relative to the list file or to ``root``."""
     return [listed_path(line, list_file.parent, root) for _, line in read_lines(list_file)]
 
 
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:
-    """Where the label file of an image is.
+    """Return the path of an image's label file.
 
-    In ``labels`` if that is given, below it in folders of the same names; else in the folder
-    beside its last ``images``, in a sibling ``labels`` of its folder, or beside the image,
-    whichever folder exists.
+    With ``labels``, the image's relative path below that folder. Else the first of these whose
+    folder exists: the image's path with its last ``images`` folder replaced by ``labels``; a folder
+    ``labels`` beside the image's folder; the image's folder.
 
     >>> label_path(Path("set/images/train/a.jpg")).as_posix()
     'set/labels/train/a.txt'
@@ -120,7 +119,7 @@ def label_path(image: Path, folder: Path | None = None, labels: Path | None = No
 
 
 def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
-    """Read one label file; a missing one means an image without objects."""
+    """Read one label file; a missing file means an image without objects."""
     labels = Labels(file)
     try:
         text = _text(file)
@@ -128,14 +127,14 @@ def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
         labels.counts["images without a label file, taken as without objects"] += 1
         return labels
     except DetectorError as error:
-        labels.problem(error.message, spoils_image=True)
+        labels.add_issue(error.message, drops_image=True)
         return labels
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
                 class_id, box_xyxy = parse_row(line, size_hw, class_count)
             except ValueError as error:
-                labels.problem(str(error), number)
+                labels.add_issue(str(error), number)
             else:
                 labels.rows.append(LabelRow(class_id, box_xyxy, number))
     return labels
@@ -144,13 +143,13 @@ def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
 def parse_row(
     line: str, size_hw: SizeHW, class_count: int
 ) -> tuple[int, tuple[float, float, float, float]]:
-    """Class and box, pixels, of one row.
+    """Parse one row into its class and its box, xyxy in pixels.
 
     >>> parse_row("1 0.5 0.5 0.2 0.4", (100, 200), 2)
     (1, (80.0, 30.0, 120.0, 70.0))
 
     Raises:
-        ValueError: wrong column count, not numbers, NaN, class out of range, not fractions.
+        ValueError: wrong column count, not finite numbers, class out of range, not fractions.
     """
     columns = line.split()
     count = len(columns)
@@ -179,17 +178,17 @@ def parse_row(
 
 
 def largest_class(files: Sequence[Path]) -> int:
-    """The largest class number in label files, −1 if none can be read.
+    """Return the largest class number in label files, −1 if there is none.
 
     Raises:
-        DetectorError: a number too large to be one; with its file and line.
+        DetectorError: a number too large for a class; names file and line.
     """
     largest = -1
     for file in files:
         try:
             lines = _text(file).splitlines()
         except DetectorError:
-            continue  # the check before training lists it
+            continue  # the check before training reports it
         for number, line in enumerate(lines, 1):
             first = next(iter(line.split(maxsplit=1)), "")
             if first.isdecimal():
@@ -198,7 +197,7 @@ def largest_class(files: Sequence[Path]) -> int:
 
 
 def _end_of_path(image: Path, labels: Path) -> Path:
-    """As much of the end of a listed image's path as there are folders for below ``labels``."""
+    """Return the longest end of an image's path whose folder exists below ``labels``."""
     parts = Path(os.path.normpath(image)).relative_to(image.anchor).parts
     ends = (Path(*parts[start:]) for start in range(len(parts)))
     return next(

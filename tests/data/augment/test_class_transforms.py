@@ -1,4 +1,4 @@
-"""A classifier's changes: the input's size, one class, and the given generator decides all."""
+"""Augmentation of classifiers: size of the input, one class, reproducible by its generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two examples into one."""
+"""Mixup and copy-paste."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SSD's changes: boxes stay on their objects, and the generator that is given decides all."""
+"""SSD's augmentation: boxes stay on their objects; reproducible by its generator."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from detector.data.augment.transforms import (
     Example,
     fit_matrix,
     further_transforms,
-    jitter_colours,
+    jitter_colors,
     mosaic_matrices,
     random_matrix,
     transform_boxes,
@@ -271,7 +271,7 @@ def test_brightness_by_hand() -> None:
     rng = np.random.default_rng(0)
     gain = 1 + np.random.default_rng(0).uniform(-1, 1, 3)[2] * 0.4
     grey = np.full((2, 2, 3), 100, np.uint8)
-    assert np.all(jitter_colours(grey, settings, rng) == math.floor(100 * gain))
+    assert np.all(jitter_colors(grey, settings, rng) == math.floor(100 * gain))
 
 
 def test_hue_turns_both_ways_round() -> None:
@@ -280,7 +280,7 @@ def test_hue_turns_both_ways_round() -> None:
     red = np.zeros((1, 1, 3), np.uint8)
     red[..., 0] = 255
     colours = {
-        tuple(jitter_colours(red, settings, np.random.default_rng(seed))[0, 0].tolist())
+        tuple(jitter_colors(red, settings, np.random.default_rng(seed))[0, 0].tolist())
         for seed in range(30)
     }
     assert len(colours) > 20
@@ -289,7 +289,7 @@ def test_hue_turns_both_ways_round() -> None:
 
 def test_no_jitter_gives_the_image_itself() -> None:
     image = example().image
-    assert jitter_colours(image, NOTHING, np.random.default_rng(0)) is image
+    assert jitter_colors(image, NOTHING, np.random.default_rng(0)) is image
 
 
 # ------------------------------------------------------------------------- albumentations, by name

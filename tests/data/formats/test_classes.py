@@ -36,11 +36,11 @@ def test_folders(tmp_path: Path, make_image) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / ".git").mkdir()
     assert folder_names(tmp_path) == ["cat", "dog"]
-    images, problems = images_in_folders(tmp_path, NAMES)
+    images, issues = images_in_folders(tmp_path, NAMES)
     # the first of each class, then the second of each: a few images show all classes
     assert list(kinds(images).items()) == [("b.png", 0), ("a.png", 1), ("c.png", 0)]
     assert [image.image_id for image in images] == [1, 2, 3]
-    assert problems == []
+    assert issues == []
 
 
 def test_linked_folders_are_classes_and_hidden_ones_are_not(tmp_path: Path, make_image) -> None:
@@ -51,22 +51,23 @@ def test_linked_folders_are_classes_and_hidden_ones_are_not(tmp_path: Path, make
     (tmp_path / "set/c/again").symlink_to(tmp_path / "set")
     (tmp_path / "set/of").symlink_to("a")  # the same images once more: no class without images
     assert folder_names(tmp_path / "set") == ["a", "b", "c"]
-    images, problems = images_in_folders(tmp_path / "set", ("a", "b", "c"))
+    images, issues = images_in_folders(tmp_path / "set", ("a", "b", "c"))
     assert kinds(images) == {"1.png": 0, "2.png": 1, "3.png": 2}
-    assert problems == []
+    assert issues == []
 
 
 def test_images_that_have_no_class(tmp_path: Path, make_image) -> None:
     for name in ("a.png", "cats/b.png", "cat/c.png", "zebra/d.png"):
         make_image(name)
-    images, problems = images_in_folders(tmp_path, NAMES)
+    images, issues = images_in_folders(tmp_path, NAMES)
     assert kinds(images) == {"c.png": 0}
-    assert [str(problem) for problem in problems] == [
-        f"{tmp_path}/a.png: lies in no class's folder",
-        f"{tmp_path}/cats/b.png: lies in 'cats', which is no class; did you mean 'cat'?",
-        f"{tmp_path}/zebra/d.png: lies in 'zebra', which is no class; expected a name or 0 to 1",
+    assert [str(issue) for issue in issues] == [
+        f"{tmp_path}/a.png: is not in the folder of a class",
+        f"{tmp_path}/cats/b.png: is in folder 'cats', which is not a class; did you mean 'cat'?",
+        f"{tmp_path}/zebra/d.png: is in folder 'zebra', which is not a class; "
+        "expected a name or 0 to 1",
     ]
-    assert all(problem.spoils_image for problem in problems)
+    assert all(issue.drops_image for issue in issues)
 
 
 def test_no_image(tmp_path: Path) -> None:
@@ -84,14 +85,14 @@ def test_lists(tmp_path: Path, make_image) -> None:
     make_image("a.png")
     text = "a.png 1\npictures/b c.png cat\n# none\n\nd.JPEG\tdog\n"
     path = write_list(tmp_path, text)
-    images, problems = images_in_list(path, tmp_path / "elsewhere", NAMES)
+    images, issues = images_in_list(path, tmp_path / "elsewhere", NAMES)
     assert kinds(images) == {"a.png": 1, "b c.png": 0, "d.JPEG": 1}
     assert [image.path for image in images] == [
         tmp_path / "a.png",
         tmp_path / "elsewhere/pictures/b c.png",
         tmp_path / "elsewhere/d.JPEG",
     ]
-    assert problems == []
+    assert issues == []
 
 
 def test_a_name_before_a_number(tmp_path: Path) -> None:
@@ -117,9 +118,9 @@ def test_a_name_with_a_space_after_a_tab(tmp_path: Path) -> None:
 )
 def test_rows_without_a_class(tmp_path: Path, row: str, message: str) -> None:
     path = write_list(tmp_path, f"b.png cat\n{row}\n")
-    images, problems = images_in_list(path, tmp_path, NAMES)
+    images, issues = images_in_list(path, tmp_path, NAMES)
     assert kinds(images) == {"b.png": 0}
-    assert [str(problem) for problem in problems] == [f"{path}:2: {message}"]
+    assert [str(issue) for issue in issues] == [f"{path}:2: {message}"]
 
 
 @pytest.mark.parametrize(
@@ -177,5 +178,5 @@ def test_numbers_of_any_length(tmp_path: Path) -> None:
         list_names(file)
     found = f"class '{'9' * 56}..."
     assert str(caught.value) == f"{file}:2: {found} without a name, expected 0 to 65535"
-    _, (problem,) = images_in_list(file, tmp_path, ["x", "y"])
-    assert str(problem) == f"{file}:2: {found}; expected a name or 0 to 1"
+    _, (issue,) = images_in_list(file, tmp_path, ["x", "y"])
+    assert str(issue) == f"{file}:2: {found}; expected a name or 0 to 1"

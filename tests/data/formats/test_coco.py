@@ -57,8 +57,8 @@ def test_a_group_of_its_own_name(tmp_path: Path) -> None:
 
 
 def test_rows(tmp_path: Path) -> None:
-    images, problems = coco.annotated_images(read(tmp_path), tmp_path, ["dog", "cat"])
-    assert not problems
+    images, issues = coco.annotated_images(read(tmp_path), tmp_path, ["dog", "cat"])
+    assert not issues
     assert [(image.image_id, image.path.name) for image in images] == [(10, "a.jpg"), (4, "b.jpg")]
     first, second = images[0].read_labels((20, 40)).rows
     assert (first.class_id, first.box_xyxy, first.crowd, first.area) == (1, (1, 2, 4, 6), False, 9)
@@ -75,8 +75,8 @@ def test_category_ids_follow_the_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"category_id": 5}, "category_id 5 is out of range, it is not among the categories"),
-        ({"category_id": [3]}, "category_id [3] is out of range, it is not among the categories"),
+        ({"category_id": 5}, "category_id 5 is out of range: it is not among the categories"),
+        ({"category_id": [3]}, "category_id [3] is out of range: it is not among the categories"),
         ({"bbox": [1, 2, 3]}, "bbox [1, 2, 3], expected 4 numbers [x, y, width, height]"),
         ({"bbox": None}, "bbox None, expected 4 numbers [x, y, width, height]"),
         (
@@ -100,8 +100,8 @@ def test_bad_annotations(tmp_path: Path, change: dict[str, Any], message: str) -
     images, _ = coco.annotated_images(file, tmp_path, ["dog", "cat"])
     labels = images[0].read_labels((20, 40))
     assert not labels.rows
-    (problem,) = labels.problems
-    assert problem.what.startswith(f"annotation 5 of a.jpg: {message}")
+    (issue,) = labels.issues
+    assert issue.message.startswith(f"annotation 5 of a.jpg: {message}")
     assert not coco.ground_truth(file, {10, 4}, ["dog", "cat"])["annotations"]
 
 
@@ -112,29 +112,29 @@ def test_annotations_of_unknown_images_and_unnamed_categories(tmp_path: Path) ->
         {"id": 3, "image_id": 10, "category_id": 3, "bbox": [1, 1, 1, 1]},
     ]
     file = read(tmp_path, annotations=annotations)
-    images, problems = coco.annotated_images(file, tmp_path, ["cat", "dogs"])
-    assert [problem.what for problem in problems] == [
+    images, issues = coco.annotated_images(file, tmp_path, ["cat", "dogs"])
+    assert [issue.message for issue in issues] == [
         "category 'dog' (3 annotations) is not among the names; did you mean 'dogs'?",
         "annotation 1: image_id 99 is not among the images",
     ]
     labels = images[0].read_labels((20, 40))
     assert not labels.rows
-    assert not labels.problems  # the one problem of the category stands for all three
-    assert [problem.rows for problem in problems] == [3, 1]
+    assert not labels.issues  # the one issue of the category stands for all three
+    assert [issue.rows for issue in issues] == [3, 1]
 
 
 def test_another_size_than_stated(tmp_path: Path) -> None:
     images, _ = coco.annotated_images(read(tmp_path), tmp_path, ["dog", "cat"])
-    (problem,) = images[0].read_labels((40, 80)).problems
-    assert problem.what == "a.jpg: labels are of an image of 40×20 pixels, found 80×40"
-    assert problem.spoils_image
+    (issue,) = images[0].read_labels((40, 80)).issues
+    assert issue.message == "a.jpg: labels are of an image of 40×20 pixels, found 80×40"
+    assert issue.drops_image
 
 
 @pytest.mark.parametrize("height", [None, 0, "20", [20]])
 def test_a_size_that_is_none(tmp_path: Path, height: Any) -> None:
     file = read(tmp_path, images=[{**CONTENT["images"][0], "height": height}])
     images, _ = coco.annotated_images(file, tmp_path, ["dog", "cat"])
-    assert not images[0].read_labels((40, 80)).problems
+    assert not images[0].read_labels((40, 80)).issues
 
 
 def test_ground_truth_is_the_file_itself(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_annotation_ids_that_pycocotools_cannot_use_are_renumbered(tmp_path: Pat
         ({"images": [3]}, "no list of 'images', expected a COCO annotation file"),
         ({"images": [{"id": "x", "file_name": "a"}]}, "images[0]: id is 'x', expected int"),
         ({"images": [{"id": 1}]}, "images[0]: file_name is None, expected str"),
-        ({"images": CONTENT["images"][:1] * 2}, "image id 10 stands twice"),
-        ({"categories": CONTENT["categories"][:1] * 2}, "category id 7 stands twice"),
+        ({"images": CONTENT["images"][:1] * 2}, "image id 10 appears twice"),
+        ({"categories": CONTENT["categories"][:1] * 2}, "category id 7 appears twice"),
         ({"categories": [{"id": 1}]}, "categories[0]: name is None, expected str"),
     ],
 )

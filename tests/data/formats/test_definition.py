@@ -112,17 +112,17 @@ splits:
         (
             "names: [a]\ntrain: {images: x, image_set: a.txt}\n",
             2,
-            "image_set goes with annotations, a folder of XML files",
+            "image_set needs annotations, a folder of XML files",
         ),
         (
             "names: [a]\ntrain: {list_file: x.txt, annotations: a.json}\n",
             2,
-            "list_file is of YOLO txt, annotations of other formats",
+            "list_file is for YOLO txt, annotations for other formats: give one of them",
         ),
         ("train: x\nnames: {0: a, 2: b}\n", 2, "names: number 1 is missing, expected 0, 1, 2, …"),
         ("train: x\nnames: 5\n", 2, "names: expected a list or a mapping, found 5"),
         ("train: x\nnames: []\n", 2, "names: no class names"),
-        ("train: x\nnames: [a, b, a]\n", 2, "names: class name 'a' stands twice"),
+        ("train: x\nnames: [a, b, a]\n", 2, "names: class name 'a' appears twice"),
         (
             "train: x\nnames: [yes, no]\n",
             2,
@@ -132,7 +132,7 @@ splits:
         (
             "generate: {name: shapes}\nnames: [a]\n",
             2,
-            f"names: a drawn set has {', '.join(CLASSES)}",
+            f"names: the generated set has {', '.join(CLASSES)}",
         ),
         (
             "generate: {name: shapes, imagesize: 64}\n",
@@ -176,13 +176,13 @@ def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
         definition.prepared_root()
     assert str(caught.value) == (
         f"{path}: the folder {tmp_path / 'inner'} does not exist; "
-        "--data-root DIR says where the data lie"
+        "--data-root DIR sets the data's folder"
     )
 
 
 def test_a_download_key_is_not_acted_upon(tmp_path: Path) -> None:
     path = define(tmp_path, "names: [a]\ntrain: x\ndownload: https://example.org/a.zip\n")
-    assert load_definition(path).notes == ("'download' is not acted upon: nothing is fetched",)
+    assert load_definition(path).notes == ("'download' is ignored: nothing is fetched",)
 
 
 # ---------------------------------------------------------------------------------- one class each
@@ -237,7 +237,7 @@ def test_images_with_labels_beside_them_stay_yolo(tmp_path: Path, make_image) ->
         ),
         ("names: none.txt\ntrain: x\n", "{folder}/none.txt: cannot be read: No such file or dir"),
         ("names: empty.txt\ntrain: x\n", "{folder}/empty.txt: is empty, expected one class name"),
-        ("names: twice.txt\ntrain: x\n", "{file}:1: names: class name 'a' stands twice"),
+        ("names: twice.txt\ntrain: x\n", "{file}:1: names: class name 'a' appears twice"),
     ],
 )
 def test_wrong_words_about_classes(tmp_path: Path, text: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Files below folders: links, loops of links, hidden things."""
+"""Files below folders: links, loops of links, hidden files."""
 
 from __future__ import annotations
 

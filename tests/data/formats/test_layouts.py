@@ -1,4 +1,4 @@
-"""Bare folders: their layout is recognised, or the error names what was looked for."""
+"""Folders without definition: the layout is recognized, or the error names known layouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matching classes by name."""
+"""Validation of class names, and matching by name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_permutation_of_names_is_matched_exactly(names: list[str], random: obj
     ("names", "message"),
     [
         ([], "no class names"),
-        (["a", "b", "a"], "class name 'a' stands twice"),
+        (["a", "b", "a"], "class name 'a' appears twice"),
         (["a", True], "expected a class name, found True; put it in quotes"),
         (["a", " "], "expected a class name, found ' '"),
         (["a", None], "expected a class name, found None; put it in quotes"),

@@ -1,4 +1,4 @@
-"""Files that go with paths."""
+"""Pairing of files with paths."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_matches(files: str, wanted: str, matches: dict[str, tuple]) -> None:
         assert match == Match(tuple(SET / name for name in found), rivals)
         is_clear = len(found) == 1 and not rivals
         assert match.file == (SET / found[0] if is_clear else None)
-        assert match.is_unclear == (bool(found) and not is_clear)
+        assert match.is_ambiguous == (bool(found) and not is_clear)
 
 
 def test_path_below() -> None:

@@ -1,4 +1,4 @@
-"""The built-in set: what its images and labels promise."""
+"""The built-in data set: properties of its images and labels."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_boxes_are_used_as_written(write) -> None:
     (row,) = labels.rows
     assert row.box_xyxy == (1, 2, 30.5, 20)  # no 1 is subtracted
     assert (row.class_id, row.line, row.difficult) == (1, 3, True)
-    assert not labels.problems
+    assert not labels.issues
     assert not labels.counts
 
 
@@ -68,14 +68,14 @@ def test_boxes_are_used_as_written(write) -> None:
 def test_bad_objects(write, old: str, new: str, line: int, message: str) -> None:
     labels = read_labels(write(OBJECT.replace(old, new)), (20, 40), CLASSES)
     assert not labels.rows
-    (problem,) = labels.problems
-    assert (problem.what, problem.line, problem.spoils_image) == (message, line, False)
+    (issue,) = labels.issues
+    assert (issue.message, issue.line, issue.drops_image) == (message, line, False)
 
 
 def test_an_object_without_box(write) -> None:
     text = "<annotation><object><name>cat</name></object></annotation>"
-    (problem,) = read_labels(write(text), (20, 40), CLASSES).problems
-    assert problem.what == "an object 'cat' without <bndbox>"
+    (issue,) = read_labels(write(text), (20, 40), CLASSES).issues
+    assert issue.message == "an object 'cat' without <bndbox>"
 
 
 BOMB = """<?xml version="1.0"?>
@@ -106,13 +106,13 @@ BOMB = """<?xml version="1.0"?>
         ),
     ],
 )
-def test_bad_files_spoil_their_image(
+def test_bad_files_drop_their_image(
     write, text: str | bytes, line: int | None, message: str
 ) -> None:
     labels = read_labels(write(text), (20, 40), CLASSES)
-    (problem,) = labels.problems
-    assert problem.spoils_image
-    assert (problem.what, problem.line) == (message, line)
+    (issue,) = labels.issues
+    assert issue.drops_image
+    assert (issue.message, issue.line) == (message, line)
 
 
 def test_a_huge_file(write) -> None:
@@ -123,17 +123,17 @@ def test_a_huge_file(write) -> None:
 
 @pytest.mark.parametrize(("size_hw", "found"), [((40, 20), "20×40"), ((20, 41), "41×20")])
 def test_another_size_than_stated(write, size_hw, found: str) -> None:
-    assert not read_labels(write(OBJECT), (20, 40), CLASSES).problems
-    (problem,) = read_labels(write(OBJECT), size_hw, CLASSES).problems
-    assert problem.what == f"labels are of an image of 40×20 pixels, found {found}"
-    assert problem.spoils_image
+    assert not read_labels(write(OBJECT), (20, 40), CLASSES).issues
+    (issue,) = read_labels(write(OBJECT), size_hw, CLASSES).issues
+    assert issue.message == f"labels are of an image of 40×20 pixels, found {found}"
+    assert issue.drops_image
 
 
 @pytest.mark.parametrize("stated", ["0", "", "40.5", "-1", "9" * 5000])
 def test_a_size_that_is_none(write, stated: str) -> None:
     text = OBJECT.replace("<width>40<", f"<width>{stated}<")
     assert text != OBJECT
-    assert not read_labels(write(text), (20, 41), CLASSES).problems
+    assert not read_labels(write(text), (20, 41), CLASSES).issues
 
 
 def test_a_missing_file_is_an_image_without_objects(tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def test_listed_images(tmp_path: Path) -> None:
         path.touch()
     listing = tmp_path / "train.txt"
     listing.write_text("b\na.jpg\nc.v2\nd\n")
-    images, problems = listed_images(listing, tmp_path / "pics")
+    images, issues = listed_images(listing, tmp_path / "pics")
     assert [image.name for image in images] == ["b.png", "a.jpg", "c.v2.jpg"]
-    (problem,) = problems
-    assert str(problem) == f"{listing}:4: no image 'd' in {tmp_path / 'pics'}"
+    (issue,) = issues
+    assert str(issue) == f"{listing}:4: no image 'd' in {tmp_path / 'pics'}"
 
 
 def touch(folder: Path, names: str) -> None:
@@ -196,21 +196,21 @@ def test_listed_images_in_folders(
     touch(folder, pictures)
     listing = tmp_path / "train.txt"
     listing.write_text("\n".join(lines.split()))
-    images, problems = listed_images(listing, folder)
+    images, issues = listed_images(listing, folder)
     assert images == [folder / name for name in found.split()]
-    assert [str(problem) for problem in problems] == [
+    assert [str(issue) for issue in issues] == [
         f"{listing}:{message.format(folder)}" for message in messages
     ]
-    assert all(problem.spoils_image for problem in problems)
+    assert all(issue.drops_image for issue in issues)
 
 
 def paired(folder: Path, asked: str) -> tuple[list[Path], list[str]]:
-    """The label files of the images that are asked for, and the problems."""
+    """Return the label files of the requested images, and the issues."""
     asked_for = [folder / "pics" / name for name in asked.split()]
-    images, problems = annotated_images(asked_for, folder / "pics", folder / "marks", ["cat"])
-    assert all(problem.spoils_image for problem in problems)
+    images, issues = annotated_images(asked_for, folder / "pics", folder / "marks", ["cat"])
+    assert all(issue.drops_image for issue in issues)
     files = [image.read_labels((20, 40)).file.relative_to(folder) for image in images]
-    return files, [str(problem) for problem in problems]
+    return files, [str(issue) for issue in issues]
 
 
 def test_labels_have_their_images_path(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_not_one_xml_file(tmp_path: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         paired(tmp_path, "a.jpg b.jpg")
     assert str(caught.value) == (
-        f"{tmp_path}/marks: not one of 2 images has an XML file; the first was looked for as a.xml"
+        f"{tmp_path}/marks: none of 2 images has an XML file; the first was looked for as a.xml"
     )
 
 
@@ -275,9 +275,9 @@ def test_class_names_are_sorted_and_unreadable_files_have_none(tmp_path: Path, w
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_spoils_its_image(tmp_path: Path) -> None:
+def test_a_pipe_drops_its_image(tmp_path: Path) -> None:
     file = tmp_path / "a.xml"
     os.mkfifo(file)
-    (problem,) = read_labels(file, (20, 40), CLASSES).problems
-    assert problem.spoils_image
-    assert str(problem) == f"{file}: is not a regular file, expected an XML file"
+    (issue,) = read_labels(file, (20, 40), CLASSES).issues
+    assert issue.drops_image
+    assert str(issue) == f"{file}: is not a regular file, expected an XML file"

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from detector.data.formats.yolo import (
     MAX_LABEL_BYTES,
     annotated_images,
+    images_sharing_labels,
     label_path,
     labels_without_image,
     largest_class,
     listed_images,
     parse_row,
     read_labels,
-    sharing_images,
 )
 from detector.utils.errors import DetectorError
 
@@ -81,48 +81,48 @@ def test_any_row_is_a_box_or_a_value_error(line: str) -> None:
     assert len(box) == 4
 
 
-def test_problems_have_their_lines(tmp_path: Path) -> None:
+def test_issues_have_their_lines(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("0 .5 .5 .1 .1\n\n7 .5 .5 .1 .1\n1 .5 .5 .1 .1\n0 .5\n")
     labels = read_labels(file, SIZE_HW, class_count=2)
     assert [(row.class_id, row.line) for row in labels.rows] == [(0, 1), (1, 4)]
-    assert [problem.line for problem in labels.problems] == [3, 5]
-    assert not any(problem.spoils_image for problem in labels.problems)
-    assert str(labels.problems[0]) == f"{file}:3: class 7 is out of range, expected 0 to 1"
+    assert [issue.line for issue in labels.issues] == [3, 5]
+    assert not any(issue.drops_image for issue in labels.issues)
+    assert str(labels.issues[0]) == f"{file}:3: class 7 is out of range, expected 0 to 1"
 
 
 def test_a_missing_file_is_an_image_without_objects(tmp_path: Path) -> None:
     labels = read_labels(tmp_path / "none.txt", SIZE_HW, class_count=2)
     assert not labels.rows
-    assert not labels.problems
+    assert not labels.issues
     assert labels.counts == {"images without a label file, taken as without objects": 1}
 
 
-def test_a_file_that_is_no_text_spoils_its_image(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_drops_its_image(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(b"\xff\xfe\x00")
-    (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
-    assert problem.spoils_image
-    assert str(problem) == f"{file}: is not UTF-8 text"
+    (issue,) = read_labels(file, SIZE_HW, class_count=2).issues
+    assert issue.drops_image
+    assert str(issue) == f"{file}: is not UTF-8 text"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_what_has_no_end_spoils_its_image(tmp_path: Path) -> None:
+def test_an_endless_file_drops_its_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.txt")
     (tmp_path / "b.txt").symlink_to("/dev/zero")
     for file in (tmp_path / "a.txt", tmp_path / "b.txt"):
-        (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
-        assert problem.spoils_image
-        assert str(problem) == f"{file}: is not a regular file, expected labels"
+        (issue,) = read_labels(file, SIZE_HW, class_count=2).issues
+        assert issue.drops_image
+        assert str(issue) == f"{file}: is not a regular file, expected labels"
         assert largest_class([file]) == -1
 
 
-def test_a_large_file_spoils_its_image(tmp_path: Path) -> None:
+def test_a_large_file_drops_its_image(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     with file.open("wb") as opened:
         opened.truncate(8 << 30)
-    (problem,) = read_labels(file, SIZE_HW, class_count=2).problems
-    assert str(problem) == f"{file}: has more than {MAX_LABEL_BYTES} bytes"
+    (issue,) = read_labels(file, SIZE_HW, class_count=2).issues
+    assert str(issue) == f"{file}: has more than {MAX_LABEL_BYTES} bytes"
 
 
 def test_label_paths(tmp_path: Path) -> None:
@@ -158,14 +158,14 @@ def test_images_of_two_folders_with_one_label_file(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "labels/0.txt").touch()
     images = [tmp_path / name for name in ("x/0.jpg", "x/0.png", "x/1.jpg", "y/0.jpg", "y/1.jpg")]
-    problems = sharing_images(images)
-    assert list(problems) == [images[0], images[1], images[3]]
-    assert str(problems[images[0]]) == (
+    issues = images_sharing_labels(images)
+    assert list(issues) == [images[0], images[1], images[3]]
+    assert str(issues[images[0]]) == (
         f"{tmp_path}/x/0.jpg: {tmp_path}/labels/0.txt may be its labels or those of "
         f"{tmp_path}/y/0.jpg, expected a file for each"
     )
-    assert sharing_images(images[:3]) == {}
-    assert all(problem.spoils_image for problem in problems.values())
+    assert images_sharing_labels(images[:3]) == {}
+    assert all(issue.drops_image for issue in issues.values())
 
 
 def test_listed_images(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_not_one_label_file(tmp_path: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         annotated_images(images, 2)
     assert caught.value.message == (
-        "not one of 2 images has a label file; "
+        "none of 2 images has a label file; "
         f"the first was looked for at {tmp_path / 'labels/a.txt'}"
     )
 
