@@ -50,7 +50,7 @@ class ClassificationEvaluator:
         self.results: list[dict[str, Any]] = []
         self._names = {c["id"]: str(c["name"]) for c in ground_truth["categories"]}
         counted = set(image_ids)
-        self._truth: dict[int, int] = {
+        self._ground_truth: dict[int, int] = {
             one["image_id"]: one["category_id"]
             for one in ground_truth["annotations"]
             if one["image_id"] in counted
@@ -68,10 +68,10 @@ class ClassificationEvaluator:
     def compute(self) -> ClassificationMetrics:
         """Compare everything that was added with the truth; an image without a result is wrong."""
         best = {result["image_id"]: result["category_ids"] for result in self.results}
-        first = {i: truth in best.get(i, ())[:1] for i, truth in self._truth.items()}
-        five = [truth in best.get(i, ()) for i, truth in self._truth.items()]
+        first = {i: truth in best.get(i, ())[:1] for i, truth in self._ground_truth.items()}
+        five = [truth in best.get(i, ()) for i, truth in self._ground_truth.items()]
         per_class = {
-            name: _mean([first[i] for i, truth in self._truth.items() if truth == number])
+            name: _mean([first[i] for i, truth in self._ground_truth.items() if truth == number])
             for number, name in self._names.items()
         }
         summary = {"top1": _mean(list(first.values())), "top5": _mean(five)}

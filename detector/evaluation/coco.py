@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from detector.structures.detections import Detections
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+RECALL_NAMES = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class CocoEvaluator:
         image_ids: the images to count; an image without boxes counts too.
     """
 
-    metrics = METRIC_NAMES + RECALLS
+    metrics = METRIC_NAMES + RECALL_NAMES
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class CocoEvaluator:
         self.category_ids = tuple(category_ids)
         self.image_ids = list(image_ids)
         self.results: list[dict[str, Any]] = []
-        self._truth = COCO()
-        self._truth.dataset = cast(Any, {"info": {}, **ground_truth})
+        self._ground_truth = COCO()
+        self._ground_truth.dataset = cast(Any, {"info": {}, **ground_truth})
         with contextlib.redirect_stdout(io.StringIO()):
-            self._truth.createIndex()
+            self._ground_truth.createIndex()
 
     def reset(self) -> None:
         """Forget all boxes; the truth stays."""
@@ -76,7 +76,7 @@ class CocoEvaluator:
 
     def category_name(self, category_id: int) -> str:
         """The name in the truth."""
-        return str(self._truth.cats[category_id]["name"])
+        return str(self._ground_truth.cats[category_id]["name"])
 
     def compute(self) -> CocoMetrics:
         """Compare everything that was added with the truth."""
@@ -91,7 +91,7 @@ class CocoEvaluator:
             valid = precision[:, :, k][precision[:, :, k] > -1]
             name = self.category_name(category_id)
             per_class[name] = float(valid.mean()) if valid.size else -1.0
-        return CocoMetrics(dict(zip(METRIC_NAMES + RECALLS, stats, strict=True)), per_class)
+        return CocoMetrics(dict(zip(METRIC_NAMES + RECALL_NAMES, stats, strict=True)), per_class)
 
     def evaluation(
         self, by_class: bool = True, iou: float | None = None, confidence: float = 0.0
@@ -104,7 +104,7 @@ class CocoEvaluator:
             confidence: leave out boxes of a lower score.
         """
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(self._truth, self._found(confidence), "bbox")
+            evaluation = COCOeval(self._ground_truth, self._found(confidence), "bbox")
             evaluation.params.imgIds = sorted(self.image_ids)
             evaluation.params.useCats = int(by_class)
             if iou is not None:
@@ -118,8 +118,8 @@ class CocoEvaluator:
         found = COCO()
         kept = (result for result in self.results if result["score"] >= confidence)
         boxes: dict[str, Any] = {
-            "images": self._truth.dataset["images"],
-            "categories": self._truth.dataset["categories"],
+            "images": self._ground_truth.dataset["images"],
+            "categories": self._ground_truth.dataset["categories"],
             "annotations": [
                 {**box, "id": number, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0}
                 for number, box in enumerate(kept, start=1)

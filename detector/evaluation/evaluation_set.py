@@ -31,16 +31,16 @@ class EvaluationSet:
     evaluator: Evaluator[Any]
 
     def measure(
-        self, backend: Backend, thresholds: NmsSettings, batch: int, parallel: int = 1
+        self, backend: Backend, eval_nms: NmsSettings, batch: int, parallel: int = 1
     ) -> Metrics:
         """Predict for every image and compare."""
         self.evaluator.reset()
         samples = self.dataset.samples
-        metrics: Metrics = evaluate(backend, samples, self.evaluator, thresholds, batch, parallel)
+        metrics: Metrics = evaluate(backend, samples, self.evaluator, eval_nms, batch, parallel)
         return metrics
 
 
-class Named(Protocol):
+class HasTaskAndNames(Protocol):
     """A network, whatever runs it."""
 
     @property
@@ -55,7 +55,7 @@ class Named(Protocol):
 
 
 def open_evaluation_set(
-    settings: DataSettings, split: str, network: Named, metric: str | None = None
+    settings: DataSettings, split: str, network: HasTaskAndNames, metric: str | None = None
 ) -> EvaluationSet:
     """Read and check a split for a network, and log what was found.
 

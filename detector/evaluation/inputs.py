@@ -118,10 +118,10 @@ def dump_inputs(folder: Path, samples: Sequence[Sample], backend: Backend) -> No
                 offset_xy=placement.offset_xy,
             )
         )
-    card = backend.metadata if isinstance(backend, ExportedBackend) else None
+    metadata = backend.metadata if isinstance(backend, ExportedBackend) else None
     listed = InputList(
         input=INPUT,
-        outputs=tuple(card.outputs if card else OUTPUTS[backend.task]),
+        outputs=tuple(metadata.outputs if metadata else OUTPUTS[backend.task]),
         names=backend.names,
         preprocess=preprocess,
         images=tuple(images),

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
 from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays, Backend, KeptBoxes
-from detector.runtime.backends.exported import kept_by_file
-from detector.runtime.backends.outputs import checked
+from detector.runtime.backends.exported import filter_after_nms
+from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
@@ -62,7 +62,7 @@ class ReturnedOutputs:
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
         """Apply NMS; outputs of three arrays have been through one already."""
-        apply: Any = kept_by_file if len(outputs) == len(OUTPUTS_AFTER_NMS) else nms
+        apply: Any = filter_after_nms if len(outputs) == len(OUTPUTS_AFTER_NMS) else nms
         kept: KeptBoxes = apply(*outputs, settings)
         return kept
 
@@ -84,7 +84,7 @@ class ReturnedOutputs:
             for _ in range(images):
                 found = [arrays[name].read((1, *shape)) for name, shape in shapes.items()]
                 try:
-                    one = checked(found, outputs, 1, len(self.names))
+                    one = validate_outputs(found, outputs, 1, len(self.names))
                 except DetectorError as error:
                     raise DetectorError(str(error), file=file) from error
                 yield one
@@ -106,7 +106,7 @@ def _shape_of_one(
     return shape[1:]
 
 
-class _Result(pydantic.BaseModel):
+class _ImageResult(pydantic.BaseModel):
     """About one image; other tools add keys of their own, which are passed over."""
 
     model_config = pydantic.ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -114,7 +114,7 @@ class _Result(pydantic.BaseModel):
     image_id: int
 
 
-class BoxResult(_Result):
+class BoxResult(_ImageResult):
     """One box as COCO writes it: x, y, width, height in pixels of the image."""
 
     category_id: int
@@ -122,7 +122,7 @@ class BoxResult(_Result):
     score: float
 
 
-class ClassResult(_Result):
+class ClassResult(_ImageResult):
     """One image's best classes, best first; or the scores of all, in the order of the names."""
 
     category_ids: tuple[int, ...] = ()

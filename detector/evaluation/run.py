@@ -78,7 +78,7 @@ class Evaluator(Protocol[Metrics_co]):
         ...
 
 
-METRICS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
+EVALUATORS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
     "detect": {
         "coco": CocoEvaluator,
         "voc07": partial(VocEvaluator, metric="voc07"),
@@ -96,7 +96,7 @@ def choose_metric(task: TaskName, name: str | None) -> Callable[..., Evaluator[A
     Raises:
         DetectorError: it measures something else.
     """
-    known = METRICS[task]
+    known = EVALUATORS[task]
     if name is not None and name not in known:
         raise DetectorError(
             f"--metric {name} is not for what the network gives; expected {' or '.join(known)}"

@@ -74,7 +74,7 @@ class VocEvaluator:
         self.metric = metric
         self.results: list[dict[str, Any]] = []
         self._names = {c["id"]: str(c["name"]) for c in ground_truth["categories"]}
-        self._truth = _by_class_and_image(ground_truth, set(image_ids))
+        self._ground_truth = _by_class_and_image(ground_truth, set(image_ids))
 
     def reset(self) -> None:
         """Forget all boxes; the truth stays."""
@@ -90,7 +90,7 @@ class VocEvaluator:
         for result in self.results:
             found[result["category_id"]].append(result)
         per_class = {
-            name: self._class_ap(self._truth.get(number, {}), found[number])
+            name: self._class_ap(self._ground_truth.get(number, {}), found[number])
             for number, name in self._names.items()
         }
         measured = [ap for ap in per_class.values() if ap >= 0]

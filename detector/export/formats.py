@@ -45,7 +45,7 @@ class FileFormat:
     parts: Callable[[Path], Parts] | None = None
 
     @property
-    def nms(self) -> bool:
+    def supports_nms(self) -> bool:
         """Whether it can hold the suppression."""
         return self.parts is not None
 
@@ -90,7 +90,7 @@ def format_for(name: FormatName, options: Options) -> FileFormat:
     """
     form = FORMATS[name]
     check_precision(options.precision, name)
-    if options.nms is not None and not form.nms:
-        able = [key for key, other in FORMATS.items() if other.nms]
+    if options.nms is not None and not form.supports_nms:
+        able = [key for key, other in FORMATS.items() if other.supports_nms]
         raise DetectorError(f"--nms is not for --format {name}; use {' or '.join(able)}")
     return form

@@ -17,14 +17,14 @@ from detector.runtime.backends.seal import seal
 from detector.utils.errors import DetectorError
 
 
-def convert_openvino(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
+def convert_openvino(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
     """Convert a traced program to an ``.xml`` and the ``.bin`` beside it.
 
     Raises:
         DetectorError: OpenVINO is not installed, or has no form for an operator.
     """
     openvino = import_openvino()
-    content = onnx_model(program, card, replace(options, precision="fp32")).SerializeToString()
+    content = onnx_model(program, metadata, replace(options, precision="fp32")).SerializeToString()
     try:
         model = openvino.Core().read_model(io.BytesIO(content))
     except RuntimeError as error:

@@ -91,15 +91,15 @@ def _compared(
 ) -> list[Tensor]:
     """Return inputs to compare on; of a file for any size also in the smallest rectangles."""
     images = list(islice(_images(settings.source), IMAGES))
-    inputs = [prepared(image, preprocess) for image in images]
+    inputs = [network_input(image, preprocess) for image in images]
     if settings.dynamic and model.fixed_size_hw is None and preprocess.mode == "letterbox":
         rectangles = preprocess.with_rectangle(model.max_stride)
-        smallest = [prepared(image, rectangles) for image in images]
+        smallest = [network_input(image, rectangles) for image in images]
         inputs += [one for one in smallest if tuple(one.shape[2:]) != preprocess.size_hw]
     return inputs
 
 
-def prepared(image_rgb: Image, preprocess: Preprocess) -> Tensor:
+def network_input(image_rgb: Image, preprocess: Preprocess) -> Tensor:
     """Return the network's input for an image, (1, 3, h, w)."""
     fitted, _ = preprocess.fit(image_rgb)
     return torch.from_numpy(preprocess.normalize(fitted[None]))
@@ -114,8 +114,8 @@ def _evaluation(settings: ExportedFileSettings, model: Detector) -> EvaluationIm
         data=evaluation_set.data,
         split=evaluation_set.split,
         images=len(evaluation_set.dataset.samples),
-        measure=lambda backend, thresholds: (
-            evaluation_set.measure(backend, thresholds, settings.batch).summary
+        measure=lambda backend, eval_nms: (
+            evaluation_set.measure(backend, eval_nms, settings.batch).summary
         ),
     )
 

@@ -51,7 +51,7 @@ class ExportReport:
         lines = [
             f"{self.path}: fused {self.fusing.fused_blocks} blocks, "
             f"{self.fusing.params_before:,} → {self.fusing.params_after:,} parameters",
-            f"largest difference on {proof.findings.images} images: {proof.findings.described()}",
+            f"largest difference on {proof.findings.images} images: {proof.findings.describe()}",
             f"{proof.ms_before:.1f} ms per image before, {proof.ms_after:.1f} ms after",
         ]
         if proof.measured is not None:
@@ -101,20 +101,20 @@ def export_model(
             no form for it. Then there is no new file, and an old one stays as it was.
     """
     form = format_for(format, options)
-    card = _card(model, size_hw or model.preprocess.size_hw, options)
-    _check(model, card, images, options.dynamic)
+    metadata = _card(model, size_hw or model.preprocess.size_hw, options)
+    _check(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
-    program = trace(candidate.fused, card.preprocess.size_hw, options.dynamic)
-    save = form.convert(program, card, options)
+    program = trace(candidate.fused, metadata.preprocess.size_hw, options.dynamic)
+    save = form.convert(program, metadata, options)
     path = form.path(output)
     with ExitStack() as stack:
         targets = (*form.files(path), certificate_path(path))
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
-        save(written[0], _metadata(card))
+        save(written[0], _metadata(metadata))
         parts = form.parts(written[0]) if form.parts and options.nms else None
         proof = prove(candidate, form.open(written[0]), parts, options.precision, evaluation)
         certificate = certify(candidate, proof, form.libraries, options.precision, command)
-        certified = card.model_copy(update={"certificate": certificate})
+        certified = metadata.model_copy(update={"certificate": certificate})
         save(written[0], _metadata(certified))
         proof.check_unchanged(form.open(written[0]))
         beside.write_text(certificate_text(certified, written), encoding="utf-8")
@@ -134,13 +134,15 @@ def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelM
     )
 
 
-def _metadata(card: ModelMetadata) -> dict[str, str]:
-    return {METADATA_KEY: card.to_json(), SEAL_KEY: UNSEALED}
+def _metadata(metadata: ModelMetadata) -> dict[str, str]:
+    return {METADATA_KEY: metadata.to_json(), SEAL_KEY: UNSEALED}
 
 
-def _check(model: Detector, card: ModelMetadata, images: Sequence[Tensor], dynamic: bool) -> None:
+def _check(
+    model: Detector, metadata: ModelMetadata, images: Sequence[Tensor], dynamic: bool
+) -> None:
     """Whether what is asked for can be had, before anything is done."""
-    size_hw = card.preprocess.size_hw
+    size_hw = metadata.preprocess.size_hw
     model.check_size(size_hw)
     for batch in images:
         height, width = batch.shape[2:]
@@ -151,5 +153,5 @@ def _check(model: Detector, card: ModelMetadata, images: Sequence[Tensor], dynam
                 f"images to compare on have shape {tuple(batch.shape)}, "
                 f"expected (b, 3, {size_hw[0]}, {size_hw[1]})"
             )
-    if card.nms is not None and card.task != "detect":
+    if metadata.nms is not None and metadata.task != "detect":
         raise DetectorError("--nms: a classifier has no boxes")

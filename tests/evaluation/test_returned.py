@@ -17,7 +17,7 @@ from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
-from tests.runtime.conftest import BOXES, CARD, SCORES, SIZE_HW, FakeBackend, grey
+from tests.runtime.conftest import BOXES, METADATA, SCORES, SIZE_HW, FakeBackend, grey
 
 IMAGE = np.zeros((1, 3, *SIZE_HW), np.float32)
 
@@ -139,7 +139,7 @@ def test_a_list_about_something_else(folder: Path, samples: list[Sample]):
 
 def test_a_file_that_holds_the_suppression(tmp_path: Path, samples: list[Sample]):
     """The list has the names of what such a file gives."""
-    card = CARD.model_copy(update={"nms": NmsSettings()})
+    card = METADATA.model_copy(update={"nms": NmsSettings()})
     inputs = {INPUT: (None, 3, None, None)}
     file = ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
     dump_inputs(tmp_path / "back", samples, file)

@@ -38,12 +38,12 @@ def test_no_such_part(text):
 def test_what_torchrun_says(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert Shard.of_environment() is None
+    assert Shard.from_environment() is None
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert Shard.of_environment() is None
+    assert Shard.from_environment() is None
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert Shard.of_environment() == Shard(1, 3)
+    assert Shard.from_environment() == Shard(1, 3)
 
 
 def test_merging(tmp_path):
@@ -64,11 +64,11 @@ def test_a_later_run_has_no_part_of_an_earlier_one(tmp_path):
     shards = Shard(1, 2), Shard(2, 2)
     for run in ("first", "second"):
         for shard in shards:
-            shard.forget(whole)
+            shard.remove_outputs(whole)
             shard.file(whole).write_text(f"{run} {shard}\n")
             assert shard.merge(whole) is (shard.number == 2)
     assert whole.read_text() == "second 1/2\nsecond 2/2\n"
-    shards[0].forget(whole)
+    shards[0].remove_outputs(whole)
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from detector.export.onnx.nms import NETWORK_OUTPUTS
-from detector.export.proof.comparison import Run
+from detector.export.proof.comparison import ArrayFunction
 from detector.export.proof.nms_check import Parts
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS, Arrays
 from detector.runtime.backends.exported import INPUT
@@ -32,7 +32,7 @@ def onnx_parts(path: Path) -> Parts:
     )
     whole = utils.Extractor(proto)
 
-    def part(inputs: Sequence[str], outputs: Sequence[str]) -> Run:
+    def part(inputs: Sequence[str], outputs: Sequence[str]) -> ArrayFunction:
         return _run(whole.extract_model(list(inputs), list(outputs)), path)
 
     return Parts(
@@ -41,7 +41,7 @@ def onnx_parts(path: Path) -> Parts:
     )
 
 
-def _run(proto: Any, path: Path) -> Run:
+def _run(proto: Any, path: Path) -> ArrayFunction:
     session = open_session(proto.SerializeToString(), path)
     names = [value.name for value in proto.graph.input]
 

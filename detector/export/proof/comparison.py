@@ -9,18 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import OUTPUTS, KeptBoxes
-from detector.runtime.backends.backend import Arrays as Outputs
+from detector.runtime.backends.backend import OUTPUTS, Arrays, KeptBoxes
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings, TaskName
 from detector.utils.errors import DetectorError
 
-Images = NDArray[np.float32]
-Run = Callable[..., Outputs]
+InputBatch = NDArray[np.float32]
+ArrayFunction = Callable[..., Arrays]
 """What computes: arrays, of a whole network normalised images (b, 3, h, w), → its outputs."""
 
-Postprocess = Callable[[Outputs, NmsSettings], KeptBoxes]
+Postprocess = Callable[[Arrays, NmsSettings], KeptBoxes]
 """One image's outputs, and the settings → its boxes after NMS."""
 
 SCORE_ROUNDING = 1e-6
@@ -47,7 +46,7 @@ class Comparison:
     images: int
     task: TaskName = "detect"
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """The differences, for a report to read."""
         if self.task == "classify":
             return f"probabilities {self.scores:.2e}"
@@ -76,7 +75,9 @@ class Comparison:
             )
 
 
-def compare(reference: Run, other: Run, batches: Sequence[Images], task: TaskName) -> Comparison:
+def compare(
+    reference: ArrayFunction, other: ArrayFunction, batches: Sequence[InputBatch], task: TaskName
+) -> Comparison:
     """Run both on the same images.
 
     Raises:
@@ -99,7 +100,7 @@ def compare(reference: Run, other: Run, batches: Sequence[Images], task: TaskNam
     return Comparison(boxes_px, boxes_relative, score_difference, largest_score, count, task)
 
 
-def as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]:
+def split_batches(batches: Sequence[InputBatch], batch_size: int | None) -> list[InputBatch]:
     """Batches of the number of images that a file takes; it must divide them."""
     if batch_size is None:
         return list(batches)
@@ -110,7 +111,7 @@ def as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]:
     ]
 
 
-def _wrong_shapes(found: Outputs, expected: Outputs, task: TaskName) -> DetectorError:
+def _wrong_shapes(found: Arrays, expected: Arrays, task: TaskName) -> DetectorError:
     names = [name.split("_")[0] for name in OUTPUTS[task]]
     parts = [f"{name} of shape {one.shape}" for name, one in zip(names, found, strict=True)]
     shapes = [str(one.shape) for one in expected]
@@ -147,7 +148,7 @@ class ComparisonAfterNms:
     unmatched: int
     total: int
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """The differences, for a report to read."""
         return (
             f"{self.boxes} boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}, "
@@ -170,11 +171,11 @@ class ComparisonAfterNms:
 
 
 def compare_after_nms(
-    reference: Run,
-    run: Run,
+    reference: ArrayFunction,
+    run: ArrayFunction,
     postprocess: Postprocess,
     settings: NmsSettings,
-    batches: Sequence[Images],
+    batches: Sequence[InputBatch],
     tolerance: Tolerance,
 ) -> ComparisonAfterNms:
     """Compare the boxes that NMS leaves of what two forms of a network give.
@@ -207,7 +208,7 @@ def compare_after_nms(
 
 
 def _counterparts(
-    ours: Outputs, its: Outputs, tolerance: Tolerance
+    ours: Arrays, its: Arrays, tolerance: Tolerance
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
     """Which of n boxes matches which of m, and how far each pair's boxes and scores differ."""
     boxes, scores, class_ids = ours

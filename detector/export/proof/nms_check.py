@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.export.proof.comparison import Images, Run
-from detector.runtime.backends.backend import Arrays as Outputs
-from detector.runtime.backends.exported import kept_by_file
+from detector.export.proof.comparison import ArrayFunction, InputBatch
+from detector.runtime.backends.backend import Arrays
+from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
@@ -37,11 +37,11 @@ class Parts:
         nms: boxes_xyxy (b, n, 4), scores (b, n, classes) → what the file gives.
     """
 
-    network: Run
-    nms: Run
+    network: ArrayFunction
+    nms: ArrayFunction
 
 
-def check_nms(parts: Parts, settings: NmsSettings, images: Images) -> None:
+def check_nms(parts: Parts, settings: NmsSettings, images: InputBatch) -> None:
     """Compare a file's NMS with ours on drawn boxes, as many as the network gives.
 
     Once on so few groups that all that is left is kept, once on many.
@@ -54,15 +54,15 @@ def check_nms(parts: Parts, settings: NmsSettings, images: Images) -> None:
     rng = np.random.default_rng(0)
     for groups in (min(max(settings.max_detections // GROUP, 1), most), most):
         drawn = [
-            drawn_boxes(rng, count, classes, groups, max(images.shape[2:]), settings)
+            random_boxes(rng, count, classes, groups, max(images.shape[2:]), settings)
             for _ in range(batch)
         ]
         boxes_xyxy, scores = (np.stack(part) for part in zip(*drawn, strict=True))
         found = parts.nms(boxes_xyxy, scores)
         for index in range(batch):
-            ours: Outputs = nms(boxes_xyxy[index], scores[index], settings)
+            ours: Arrays = nms(boxes_xyxy[index], scores[index], settings)
             rows = [part[index] for part in found]
-            its: Outputs = kept_by_file(rows[0], rows[1], rows[2], settings)
+            its: Arrays = filter_after_nms(rows[0], rows[1], rows[2], settings)
             if not all(map(np.array_equal, ours, its)):
                 raise DetectorError(
                     f"the exported file's NMS keeps {len(its[1])} drawn boxes, "
@@ -70,7 +70,7 @@ def check_nms(parts: Parts, settings: NmsSettings, images: Images) -> None:
                 )
 
 
-def drawn_boxes(
+def random_boxes(
     rng: np.random.Generator,
     count: int,
     classes: int,

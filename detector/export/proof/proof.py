@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from detector.export.proof import verify
-from detector.export.proof.comparison import Images
+from detector.export.proof.comparison import InputBatch
 from detector.export.proof.nms_check import Parts
 from detector.model import deploy
 from detector.model.detector import Detector
@@ -84,7 +84,7 @@ class Proof:
     measured: Measured | None
     ms_before: float
     ms_after: float
-    sample: tuple[Images, Arrays]
+    sample: tuple[InputBatch, Arrays]
 
     def check_unchanged(self, backend: Backend) -> None:
         """Raise where a file that was written again gives something else."""

@@ -13,18 +13,17 @@ import torch
 
 from detector.export.proof.comparison import (
     SCORE_ROUNDING,
+    ArrayFunction,
     Comparison,
     ComparisonAfterNms,
-    Images,
-    Run,
-    as_taken,
+    InputBatch,
     compare,
     compare_after_nms,
+    split_batches,
 )
 from detector.export.proof.nms_check import Parts, check_nms
 from detector.model.detector import Detector
-from detector.runtime.backends.backend import Arrays as Outputs
-from detector.runtime.backends.backend import KeptBoxes
+from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
@@ -55,10 +54,10 @@ class Findings:
     after_nms: ComparisonAfterNms | None
     images: int
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """The differences from the train form, for a report to read."""
-        after = f"; after NMS {self.after_nms.described()}" if self.after_nms else ""
-        return f"{self.before_nms.described()}{after}"
+        after = f"; after NMS {self.after_nms.describe()}" if self.after_nms else ""
+        return f"{self.before_nms.describe()}{after}"
 
     def to_dict(self) -> dict[str, Any]:
         """Those from the train form as plain values, for JSON."""
@@ -75,7 +74,7 @@ def compare_outputs(
     fused: Detector,
     backend: ExportedBackend,
     parts: Parts | None,
-    batches: Sequence[Images],
+    batches: Sequence[InputBatch],
     tolerance: Tolerance,
 ) -> Findings:
     """Compare a file with the network that it came from, before and after suppression.
@@ -92,7 +91,7 @@ def compare_outputs(
         DetectorError: a difference is past the tolerance.
     """
     network = backend if parts is None else parts.network
-    taken = as_taken(batches, backend.batch_size)
+    taken = split_batches(batches, backend.batch_size)
     exported = compare(eager(fused), network, taken, backend.task)
     whole = compare(eager(original), network, taken, backend.task)
     if not whole.is_within(tolerance):
@@ -107,7 +106,7 @@ def compare_outputs(
 
 
 def _compare_after_nms(
-    original: Detector, backend: ExportedBackend, taken: Sequence[Images], tolerance: Tolerance
+    original: Detector, backend: ExportedBackend, taken: Sequence[InputBatch], tolerance: Tolerance
 ) -> ComparisonAfterNms:
     """Compare the boxes after NMS; where they differ, as much as rounding alone makes them.
 
@@ -126,17 +125,22 @@ def _compare_after_nms(
     return found
 
 
-def _apply_nms(outputs: Outputs, settings: NmsSettings) -> KeptBoxes:
+def _apply_nms(outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
     boxes_xyxy, scores = outputs
     return nms(boxes_xyxy, scores, settings)
 
 
 def _with_rounding(
-    tolerance: Tolerance, original: Detector, backend: ExportedBackend, batches: Sequence[Images]
+    tolerance: Tolerance,
+    original: Detector,
+    backend: ExportedBackend,
+    batches: Sequence[InputBatch],
 ) -> Tolerance:
     """The tolerance, or more where the network itself rounds more: 32 bits against 64."""
     exact = eager(copy.deepcopy(original).double())
-    rounding = compare(exact, eager(original), as_taken(batches, backend.batch_size), backend.task)
+    rounding = compare(
+        exact, eager(original), split_batches(batches, backend.batch_size), backend.task
+    )
     boxes = min(ROUNDINGS * rounding.boxes_relative, MOST_BY_ROUNDING)
     largest_score = max(rounding.largest_score, SCORE_ROUNDING)
     scores = min(ROUNDINGS * rounding.scores / largest_score, MOST_BY_ROUNDING)
@@ -145,11 +149,11 @@ def _with_rounding(
     )
 
 
-def eager(model: Detector) -> Run:
+def eager(model: Detector) -> ArrayFunction:
     """A network in eval mode as a function of arrays."""
 
     @torch.inference_mode()
-    def run(images: Images) -> Outputs:
+    def run(images: InputBatch) -> Arrays:
         like = next(model.parameters())
         outputs = model.decode(model(torch.from_numpy(images).to(like)))
         return tuple(output.cpu().numpy() for output in outputs)
@@ -159,7 +163,7 @@ def eager(model: Detector) -> Run:
 
 def random_batches(
     size_hw: tuple[int, int], stride: int, batch: int | None, dynamic_size: bool
-) -> list[Images]:
+) -> list[InputBatch]:
     """Random images of the file's size; of other sizes and numbers too, where it takes them."""
     generator = np.random.default_rng(0)
     count = batch or 2
@@ -169,7 +173,7 @@ def random_batches(
     return [generator.random(shape, np.float32) for shape in shapes]
 
 
-def milliseconds(runs: Sequence[Run], size_hw: tuple[int, int]) -> list[float]:
+def milliseconds(runs: Sequence[ArrayFunction], size_hw: tuple[int, int]) -> list[float]:
     """Median time of one image for each, in turns, so that other work on the machine hits all."""
     image = np.zeros((1, 3, *size_hw), np.float32)
     times: list[list[float]] = [[] for _ in runs]

@@ -28,7 +28,7 @@ from detector.utils.errors import DetectorError, shown
 MAX_JSON_BYTES = 1 << 26
 MAX_METADATA_BYTES = 1 << 24
 
-CARD = "extra/detector"
+METADATA = "extra/detector"
 GRAPH = "models/model.json"
 CONFIGS = (
     "data/weights/model_weights_config.json",
@@ -102,7 +102,7 @@ def clean(path: str | Path, stream: io.BytesIO | None = None) -> tuple[bytes, st
 
 def _clean(archive: Archive) -> tuple[bytes, str]:
     read = {name: _part(archive, name) for name in archive.names if name not in IGNORED}
-    parts = {EXAMPLE: b"", CARD: b"", **read}
+    parts = {EXAMPLE: b"", METADATA: b"", **read}
     if GRAPH not in parts or parts.get("archive_format") != b"pt2":
         raise _UnsafeError("not a program of torch.export")
     fresh = io.BytesIO()
@@ -110,14 +110,14 @@ def _clean(archive: Archive) -> tuple[bytes, str]:
         for name, data in parts.items():
             written.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
         written.comment = UNSEALED.encode()
-    return fresh.getvalue(), parts[CARD].decode()
+    return fresh.getvalue(), parts[METADATA].decode()
 
 
 def _part(archive: Archive, name: str) -> bytes:
     """A member, checked and without what is left out."""
     if name in FORMAT:
         return archive.read(name, 64)
-    if name == CARD:
+    if name == METADATA:
         return archive.read(name, MAX_METADATA_BYTES)
     if name == EXAMPLE:
         return b""  # a pickle; the program runs without

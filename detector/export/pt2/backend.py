@@ -64,7 +64,7 @@ class Pt2Backend(ExportedBackend):
         check_seal(path)
         content, card_text = clean(path)
         metadata = {METADATA_KEY: card_text} if card_text else {}
-        card = ModelMetadata.from_metadata(metadata, path)
+        card = ModelMetadata.from_properties(metadata, path)
         self.device = torch.device(device)
         try:
             program = _load(content, self.device)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector.export.proof import verify
-from detector.export.proof.comparison import as_taken, compare
+from detector.export.proof.comparison import compare, split_batches
 from detector.model.detector import Detector
 from detector.runtime.backends.precision import Tolerance, tolerance_of
 from detector.utils.errors import DetectorError
@@ -87,5 +87,5 @@ def test_other_shapes_are_no_match():
 
 def test_batches_of_a_file_that_takes_two_images():
     batches = [np.zeros((4, 3, 8, 8), np.float32), np.zeros((2, 3, 6, 6), np.float32)]
-    assert [one.shape for one in as_taken(batches, 2)] == [(2, 3, 8, 8)] * 2 + [(2, 3, 6, 6)]
-    assert as_taken(batches, None) == batches
+    assert [one.shape for one in split_batches(batches, 2)] == [(2, 3, 8, 8)] * 2 + [(2, 3, 6, 6)]
+    assert split_batches(batches, None) == batches

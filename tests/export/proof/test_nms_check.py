@@ -12,7 +12,7 @@ from detector.export.proof.nms_check import (
     NEAR,
     Parts,
     check_nms,
-    drawn_boxes,
+    random_boxes,
 )
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.nms import nms
@@ -67,7 +67,7 @@ def test_another_setting(change: dict[str, object]) -> None:
 def test_groups_overlap_as_the_threshold_asks() -> None:
     settings = NmsSettings(confidence=0.5, iou=0.45)
     rng = np.random.default_rng(1)
-    boxes_xyxy, scores = drawn_boxes(rng, 1000, 5, 20, 640, settings)
+    boxes_xyxy, scores = random_boxes(rng, 1000, 5, 20, 640, settings)
     drawn = scores.max(1) > -1
     assert drawn.sum() == 20 * GROUP
     assert not boxes_xyxy[~drawn].any()
@@ -86,6 +86,6 @@ def iou_of_pairs(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 def test_fewer_boxes_than_a_group() -> None:
     settings = NmsSettings()
-    boxes_xyxy, scores = drawn_boxes(np.random.default_rng(0), 3, 1, 1, 64, settings)
+    boxes_xyxy, scores = random_boxes(np.random.default_rng(0), 3, 1, 1, 64, settings)
     assert (scores.max(1) > -1).all()
     assert (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all()
