@@ -141,7 +141,7 @@ def test_ap_before_and_after(network: Detector, tmp_path: Path):
 
 def test_ap_that_moved_leaves_no_file(network: Detector, tmp_path: Path):
     with pytest.raises(
-        DetectorError, match=r"AP 0\.3000 → 0\.2980, allowed are ±0\.001; nothing was written$"
+        DetectorError, match=r"AP 0\.3000 → 0\.2980, allowed is ±0\.001; nothing was written$"
     ):
         export_model(network, "pt2", tmp_path / "a", evaluation=evaluation(0.3, 0.298, []))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Write ONNX files by torch's exporter; ``detector.runtime.backends.onnx`` runs them."""
+"""Export to ONNX by torch's exporter; ``detector.runtime.backends.onnx`` runs the files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detector.utils.errors import DetectorError, one_line
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1
-"""Of a file of the format (protocol buffers)."""
+"""Maximum size of an ONNX file, a limit of protocol buffers."""
 
 
 def convert_onnx(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
@@ -32,9 +32,9 @@ def convert_onnx(program: ExportedProgram, metadata: ModelMetadata, options: Opt
     """
     proto = onnx_model(program, metadata, options)
 
-    def save(path: Path, metadata: Mapping[str, str]) -> None:
+    def save(path: Path, properties: Mapping[str, str]) -> None:
         del proto.metadata_props[:]
-        for key, value in metadata.items():
+        for key, value in properties.items():
             proto.metadata_props.add(key=key, value=value)
         path.write_bytes(proto.SerializeToString())
         seal(path)
@@ -43,11 +43,11 @@ def convert_onnx(program: ExportedProgram, metadata: ModelMetadata, options: Opt
 
 
 def onnx_model(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Any:
-    """A traced program as an onnx.ModelProto.
+    """Convert a traced program to an onnx.ModelProto.
 
     Raises:
-        DetectorError: the exporter is not installed, has no form for an operator, or cannot write
-            this operator set; the file would be too large.
+        DetectorError: the exporter is not installed, does not support an operator or the operator
+            set, or the file would be too large.
     """
     try:
         import onnx
@@ -83,7 +83,7 @@ def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> 
             )
         assert exported is not None
         proto: Any = exported.model_proto
-    except Exception as error:  # the exporter's errors have no common base
+    except Exception as error:  # the exporter's exceptions have no common base class
         raise DetectorError(f"cannot be written as ONNX: {one_line(error)}") from error
     found = next(item.version for item in proto.opset_import if item.domain == "")
     if found != opset:
@@ -92,12 +92,12 @@ def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> 
 
 
 def _tidy(proto: Any, metadata: ModelMetadata) -> None:
-    """Name the open dimensions, take out where the source code lay."""
+    """Name the dynamic dimensions and remove traces of the source code."""
     graph = proto.graph
     _name_dimensions(graph.input[0], ("batch", "", "height", "width"))
     for output in graph.output:
         _name_dimensions(output, metadata.outputs[output.name])
-    del graph.value_info[:]  # shapes in between, in symbols that nobody else knows
+    del graph.value_info[:]  # intermediate shapes, in the exporter's own symbols
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         if hasattr(part, "metadata_props"):
             del part.metadata_props[:]

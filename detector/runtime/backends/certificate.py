@@ -114,7 +114,7 @@ class Certificate(Strict):
 
 
 def with_precision(fields: Any) -> Any:
-    """Return a certificate's fields with ``half``, of an earlier version, replaced by ``precision``.
+    """Return a certificate's fields with ``half``, of earlier versions, replaced by ``precision``.
 
     Any other value is returned unchanged.
 

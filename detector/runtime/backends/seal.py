@@ -62,7 +62,7 @@ def check_seal(path: Path, *beside: Path) -> None:
 
 
 def _digest(content: bytes, start: int, beside: tuple[Path, ...]) -> bytes:
-    """Return the SHA-256 of the content, its digits at ``start`` zeroed, and of the files beside it."""
+    """Return the SHA-256 of a content, with zeros at ``start``, and of the files beside it."""
     view = memoryview(content)
     found = hashlib.sha256(view[:start])
     found.update(_ZEROS)

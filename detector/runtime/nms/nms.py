@@ -119,7 +119,7 @@ def nms(
 
 
 def _candidates(scores: Scores, settings: NmsSettings) -> Indices:
-    """Return the candidates as ascending indices into the flattened scores: box · classes + class."""
+    """Return the candidates' ascending indices into the flattened scores: box · classes + class."""
     classes = max(scores.shape[1], 1)
     flat = np.flatnonzero(scores.ravel() >= np.float32(settings.confidence))
     if not settings.multi_label and len(flat):

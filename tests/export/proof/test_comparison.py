@@ -37,8 +37,8 @@ class Fake:
     ("boxes", "scores", "message"),
     [
         (0.04, 0.00005, None),  # 0.04 of 1000 is 4e-5; scores of 0.5 may differ by 5.1e-5
-        (0.06, 0.0, "boxes by 6.00e-02 px, 6.00e-05 of the largest coordinate, allowed are 5e-05"),
-        (0.0, 0.0001, "scores by 1.00e-04, allowed are 5.10e-05"),
+        (0.06, 0.0, "boxes by 6.00e-02 px, 6.00e-05 of the largest coordinate, allowed is 5e-05"),
+        (0.0, 0.0001, "scores by 1.00e-04, allowed is 5.10e-05"),
         (float("nan"), 0.0, "boxes by nan px"),
         (0.0, float("nan"), "scores by nan"),
     ],

@@ -50,7 +50,7 @@ def test_another_threshold(count: int, classes: int, iou_threshold: float) -> No
     check_nms(parts_of(wanted, count, classes), wanted, IMAGES)
     for other in (iou_threshold - 0.01, iou_threshold + 0.01, 1.0):
         wrong = wanted.model_copy(update={"iou": other})
-        with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ drawn"):
+        with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ random"):
             check_nms(parts_of(wrong, count, classes), wanted, IMAGES)
 
 
