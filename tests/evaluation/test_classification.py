@@ -87,5 +87,5 @@ def test_metrics_by_task():
     ):
         with pytest.raises(DetectorError) as caught:
             choose_metric(task, name)
-        message = f"--metric {name} is not for what the network gives; expected {known}"
+        message = f"--metric {name} is not a metric of task {task!r}; expected {known}"
         assert str(caught.value) == message

@@ -34,7 +34,7 @@ def adaptive_average_pool(image: Tensor, size_hw: Sequence[int]) -> Tensor:
 
 
 def _averaging_matrix(length: int, cells: int) -> Tensor:
-    """Return a (cells, length) matrix; each row has 1 / n at the n places that its cell averages."""
+    """Return a (cells, length) matrix; each row has 1 / n at the n places that are averaged."""
     cell, place = torch.arange(cells).unsqueeze(1), torch.arange(length)
     start, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
     return ((place >= start) & (place < end)) / (end - start)

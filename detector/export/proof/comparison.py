@@ -19,8 +19,8 @@ InputBatch = NDArray[np.float32]
 """Normalized images (b, 3, h, w) float32."""
 
 ArrayFunction = Callable[..., Arrays]
-"""Function from arrays to arrays: a whole network, from one ``InputBatch`` to its outputs, or a part
-of an exported file."""
+"""Function from arrays to arrays: a network, from an ``InputBatch`` to its outputs, or a part of an
+exported file."""
 
 Postprocess = Callable[[Arrays, NmsSettings], KeptBoxes]
 """Function from one image's outputs and NMS settings to its boxes after NMS."""
