@@ -105,12 +105,12 @@ class VocEvaluator:
         objects = sum(int((~one.difficult).sum()) for one in ground_truth.values())
         if objects == 0:
             return -1.0
-        true_positive, false_positive = match(ground_truth, found)
+        true_positive, false_positive = match_detections(ground_truth, found)
         curve = eleven_points if self.metric == "voc07" else area
         return curve(np.cumsum(true_positive), np.cumsum(false_positive), objects)
 
 
-def match(
+def match_detections(
     ground_truth: dict[int, _GroundTruth], found: Sequence[dict[str, Any]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Match the detections of one class with its objects.

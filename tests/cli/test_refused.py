@@ -18,10 +18,10 @@ FILE = NmsSettings(confidence=0.3, max_detections=10)
 HELD = "the file holds its NMS, which does not change"
 
 
-def file_with_suppression() -> ExportedBackend:
-    card = METADATA.model_copy(update={"nms": FILE})
+def file_with_nms() -> ExportedBackend:
+    metadata = METADATA.model_copy(update={"nms": FILE})
     inputs = {INPUT: (None, 3, None, None)}
-    return ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
+    return ExportedBackend(Path("x.onnx"), metadata, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
 
 
 def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
@@ -46,7 +46,7 @@ def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
 )
 def test_a_file_that_decides(flags, line):
     settings = DetectSettings(weights="x.onnx", source="y", **flags)
-    assert message_of(settings, file_with_suppression(), settings.nms(METADATA.names)) == line
+    assert message_of(settings, file_with_nms(), settings.nms(METADATA.names)) == line
 
 
 @pytest.mark.parametrize(

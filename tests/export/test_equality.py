@@ -70,7 +70,7 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
         batches = real_batches(model, images, size_hw)
         taken = split_batches(batches, backend.batch_size)
         found = compare(eager(model), backend, taken, "detect")
-        final = compare_after_nms(
+        after_nms = compare_after_nms(
             eager(model),
             backend,
             backend.postprocess,
@@ -78,10 +78,10 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
             split_batches(batches, backend.batch_size),
             FP32,
         )
-        print(cfg, form, size_hw, found.describe(), "; final", final.describe())
+        print(cfg, form, size_hw, found.describe(), "; after NMS", after_nms.describe())
         assert found.boxes_px <= BOX_PX
         assert found.scores <= SCORE
-        final.check(FP32)
+        after_nms.check(FP32)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -96,6 +96,6 @@ def test_yolov5n_has_one_ap_in_every_format(form: str, shared: Path, tmp_path: P
     print(form, certificate)
     assert certificate["measured"]["before"]["AP"] == pytest.approx(0.3353, abs=0.001)
     assert certificate["measured"]["after"]["AP"] == pytest.approx(0.3353, abs=0.001)
-    assert certificate["whole"]["boxes_px"] <= BOX_PX
-    assert certificate["whole"]["scores"] <= SCORE
-    assert certificate["final"]["unmatched"] == 0
+    assert certificate["before_nms"]["boxes_px"] <= BOX_PX
+    assert certificate["before_nms"]["scores"] <= SCORE
+    assert certificate["after_nms"]["unmatched"] == 0

@@ -120,8 +120,8 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
         model: Any = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
         )
-        card = {} if metadata is None else {METADATA_KEY: metadata}
-        helper.set_model_props(model, {**card, SEAL_KEY: UNSEALED})
+        properties = {} if metadata is None else {METADATA_KEY: metadata}
+        helper.set_model_props(model, {**properties, SEAL_KEY: UNSEALED})
         path = tmp_path / "x.onnx"
         onnx.save(model, str(path))
         seal(path)

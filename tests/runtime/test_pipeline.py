@@ -60,7 +60,7 @@ def test_nothing_found():
     assert found.boxes_xyxy.shape == (0, 4)
 
 
-def test_settings_reach_the_suppression():
+def test_settings_reach_the_nms():
     assert len(run([grey(WHITE)], iou=0.95)[0]) == 3
     assert len(run([grey(WHITE)], max_detections=1)[0]) == 1
     assert run([grey(WHITE)], classes=(1,))[0].class_ids.tolist() == [1]

@@ -1,4 +1,4 @@
-"""Pictures, videos, YOLO txt and JSON lines: contents, names, and whole files or none."""
+"""Images, videos, YOLO txt and JSON lines: contents, names, and complete files or none."""
 
 from __future__ import annotations
 

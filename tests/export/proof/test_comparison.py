@@ -60,11 +60,11 @@ def test_what_a_network_rounds_itself_is_allowed_four_times(network: Detector, m
     with torch.no_grad():
         image = torch.from_numpy(batches[0])
         exact = copy.deepcopy(network).double()
-        truth = exact.decode(exact(image.double()))
+        expected = exact.decode(exact(image.double()))
         found = network.decode(network(image))
     boxes, scores = (
         float((one - other).abs().max() / other.abs().max())
-        for one, other in zip(found, truth, strict=True)
+        for one, other in zip(found, expected, strict=True)
     )
     assert 1e-9 < boxes < 1e-5
     wider = verify._with_rounding(tight, network, Fake(), batches)

@@ -1,4 +1,4 @@
-"""A file's suppression is compared on boxes that its threshold decides about."""
+"""Comparison of a file's NMS on boxes whose IoUs lie close to its threshold."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ IMAGES = np.zeros((2, 3, 640, 640), np.float32)
 
 
 def parts_of(settings: NmsSettings, count: int, classes: int) -> Parts:
-    """A file of so many boxes and classes whose suppression has other settings than it was told."""
+    """Return the parts of a file whose NMS has these settings."""
 
     def network(images: np.ndarray) -> Arrays:
         size = len(images), count
         return np.zeros((*size, 4), np.float32), np.zeros((*size, classes), np.float32)
 
-    def suppression(boxes_xyxy: np.ndarray, scores: np.ndarray) -> Arrays:
+    def file_nms(boxes_xyxy: np.ndarray, scores: np.ndarray) -> Arrays:
         rows = settings.max_detections
         found = [np.zeros((2, rows, 4), np.float32), np.zeros((2, rows), np.float32)]
         class_ids = np.full((2, rows), -1, np.int64)
@@ -40,7 +40,7 @@ def parts_of(settings: NmsSettings, count: int, classes: int) -> Parts:
                 part[image, : len(values)] = values
         return (*found, class_ids)
 
-    return Parts(network, suppression)
+    return Parts(network, file_nms)
 
 
 @pytest.mark.parametrize("iou_threshold", [0.45, 0.6, 0.7])

@@ -1,4 +1,4 @@
-"""The card of an exported file."""
+"""Metadata of exported files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(text: str) -> ModelMetadata:
     return ModelMetadata.from_properties({METADATA_KEY: text}, "x.onnx")
 
 
-def test_a_card_comes_back_from_its_text():
+def test_metadata_comes_back_from_its_text():
     assert read(METADATA.to_json()) == METADATA
     assert json.loads(METADATA.to_json())["names"] == ["cat", "dog"]
     assert json.loads(METADATA.to_json())["task"] == "detect"
@@ -60,7 +60,7 @@ def spoilt(**changes: object) -> str:
         ("[]", "expected a mapping"),
     ],
 )  # fmt: skip
-def test_a_card_that_is_wrong(text, message):
+def test_metadata_that_is_wrong(text, message):
     with pytest.raises(DetectorError) as caught:
         read(text)
     assert str(caught.value) == f"x.onnx: 'detector' metadata: {message}"

@@ -1,4 +1,4 @@
-"""Certificates and cards of this version and of earlier ones."""
+"""Certificates and metadata of this version and of earlier ones."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_a_certificate_of_an_earlier_version(field, precision):
 
 
 @pytest.mark.parametrize(("field", "precision"), HALVES)
-def test_a_card_of_an_earlier_version(field, precision):
-    card = read_metadata(METADATA % earlier(field))
-    assert card.precision == precision
-    assert card.certificate == Certificate.model_validate_json(earlier(field))
-    assert read_metadata(card.to_json()) == card
+def test_metadata_of_an_earlier_version(field, precision):
+    metadata = read_metadata(METADATA % earlier(field))
+    assert metadata.precision == precision
+    assert metadata.certificate == Certificate.model_validate_json(earlier(field))
+    assert read_metadata(metadata.to_json()) == metadata
 
 
-def test_a_card_without_a_certificate():
+def test_metadata_without_a_certificate():
     assert read_metadata(METADATA % "null").precision == "fp32"
 
 
@@ -76,7 +76,7 @@ def test_a_certificate_that_is_wrong(field, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_card_that_contradicts_its_certificate():
+def test_metadata_that_contradicts_its_certificate():
     content = json.loads(read_metadata(METADATA % earlier('"half": true, ')).to_json())
     with pytest.raises(DetectorError) as caught:
         read_metadata(json.dumps({**content, "precision": "fp32"}))

@@ -1,4 +1,4 @@
-"""What can be asked of the boxes that a file with suppression leaves."""
+"""Settings that still apply to the boxes of a file with NMS inside."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def test_filters(settings: dict[str, object], expected: list[int]):
 
 @pytest.fixture
 def open_with() -> Callable[..., ExportedBackend]:
-    """A function that opens a file with that suppression."""
+    """A function that opens a file with these NMS settings."""
 
     def make(**settings: object) -> ExportedBackend:
-        card = METADATA.model_copy(update={"nms": NmsSettings(**settings)})
+        metadata = METADATA.model_copy(update={"nms": NmsSettings(**settings)})
         shape = (None, 3, None, None)
         return ExportedBackend(
-            Path("x"), card, {INPUT: shape}, dict.fromkeys(OUTPUTS_AFTER_NMS, ())
+            Path("x"), metadata, {INPUT: shape}, dict.fromkeys(OUTPUTS_AFTER_NMS, ())
         )
 
     return make
 
 
-def test_classes_that_others_have_suppressed(open_with: Callable[..., ExportedBackend]):
+def test_classes_of_a_class_agnostic_file(open_with: Callable[..., ExportedBackend]):
     some = NmsSettings(classes=(1,))
     open_with().check_settings(some)
     agnostic = open_with(class_agnostic=True)

@@ -175,18 +175,18 @@ def test_metadata_of_a_later_version_is_named(make_onnx):
 
 
 def test_a_classifier_s_outputs(make_onnx):
-    card = json.dumps({**json.loads(METADATA.to_json()), "task": "classify"})
+    classifier = json.dumps({**json.loads(METADATA.to_json()), "task": "classify"})
     outputs = ("boxes_xyxy", "probabilities")
-    path = make_onnx(metadata=card, outputs=outputs, scores=SCORES[0])
+    path = make_onnx(metadata=classifier, outputs=outputs, scores=SCORES[0])
     backend = OnnxBackend(path)
     assert backend.task == "classify"
     assert len(backend(np.ones((1, 3, 32, 64), np.float32))) == 1
-    assert fails(make_onnx(metadata=card)) == (
+    assert fails(make_onnx(metadata=classifier)) == (
         "outputs are 'boxes_xyxy', 'scores', expected 'probabilities'"
     )
-    assert fails(make_onnx(metadata=card, outputs=outputs, scores=np.ones(5, np.float32))) == (
-        "5 classes, but its metadata name 2"
-    )
-    assert fails(make_onnx(metadata=card, outputs=outputs)) == (
+    assert fails(
+        make_onnx(metadata=classifier, outputs=outputs, scores=np.ones(5, np.float32))
+    ) == ("5 classes, but its metadata name 2")
+    assert fails(make_onnx(metadata=classifier, outputs=outputs)) == (
         "output 'probabilities' has shape (?, 3, 2), expected 2 dimensions"
     )
