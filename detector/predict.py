@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
-from detector.runtime.sources import Frame, frame_of, images_of, open_source
+from detector.runtime.sources import Frame, frame_of, frames_of, open_source
 from detector.settings import (
     Letterbox,
     Mode,
@@ -96,7 +96,7 @@ class Predictor:
         given = settings(self.backend.names) if callable(settings) else settings
         self.settings = _nms_settings(given, dict(nms), self.backend)
         if isinstance(self.backend, ExportedBackend):
-            self.backend.check_asked(self.settings)
+            self.backend.check_settings(self.settings)
         parallel = parallel_batches(self._runtime)
         self._pipeline = Pipeline(self.backend, self.settings, self._runtime.batch, parallel)
 
@@ -144,7 +144,7 @@ class Predictor:
             DetectorError: one is no image; says which.
         """
         if isinstance(images, (list, tuple)):
-            return [result.prediction for result in self.frames(images_of(images, bgr=bgr))]
+            return [result.prediction for result in self.frames(frames_of(images, bgr=bgr))]
         (result,) = self.frames([frame_of(images, bgr=bgr)])
         return result.prediction
 
@@ -158,7 +158,7 @@ class Predictor:
         if isinstance(source, (str, Path)):
             frames: Iterable[Frame] = open_source(source)
         elif isinstance(source, (list, tuple)):
-            frames = images_of(source)
+            frames = frames_of(source)
         else:
             frames = [frame_of(source)]
         for result in self.frames(frames):
@@ -189,7 +189,7 @@ def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSetti
     if nms and backend.task == "classify":
         raise DetectorError(f"a classifier has no boxes, found {', '.join(nms)}")
     if isinstance(backend, ExportedBackend):
-        for name in sorted(backend.overruled(settings) & nms.keys()):
+        for name in sorted(backend.ignored_settings(settings) & nms.keys()):
             own = getattr(backend.metadata.nms, name)
             raise backend.error(f"holds its NMS with {name} {own}, found {name} {nms[name]}")
     return settings

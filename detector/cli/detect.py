@@ -15,14 +15,20 @@ from detector.predict import Predictor
 from detector.runtime.pipeline import Timing
 from detector.runtime.shards import Shard
 from detector.runtime.sources import OnBad, Source, open_source
-from detector.runtime.writers import JsonLinesWriter, MediaWriter, Names, Writer, YoloTxtWriter
+from detector.runtime.writers import (
+    JsonLinesWriter,
+    MediaWriter,
+    ResultNames,
+    Writer,
+    YoloTxtWriter,
+)
 from detector.settings import DetectSettings, TaskName
 from detector.utils.errors import DetectorError
 
 
 def detect(settings: DetectSettings) -> dict[str, Any]:
     """Detect or classify, write, print counts and milliseconds by phase; returns them."""
-    shard = Shard.parse(settings.shard) if settings.shard else Shard.of_environment()
+    shard = Shard.parse(settings.shard) if settings.shard else Shard.from_environment()
     predictor = Predictor(
         settings.weights,
         settings.nms,
@@ -94,13 +100,13 @@ def _writers(
 ) -> list[Writer]:
     writers: list[Writer] = []
     if settings.draw:
-        writers.append(MediaWriter(settings.output, names=Names(source.earlier)))
+        writers.append(MediaWriter(settings.output, names=ResultNames(source.earlier)))
     if settings.txt and task == "detect":
-        writers.append(YoloTxtWriter(settings.output / "labels", Names(source.earlier)))
+        writers.append(YoloTxtWriter(settings.output / "labels", ResultNames(source.earlier)))
     if settings.jsonl:
         lines = _lines_of(settings)
         if shard is not None:
-            shard.forget(lines)
+            shard.remove_outputs(lines)
             lines = shard.file(lines)
         writers.append(JsonLinesWriter(lines))
     return writers

@@ -27,7 +27,11 @@ def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -
     if backend.task == "classify":
         refuse(settings, BOX_FLAGS, "a classifier has no boxes")
     elif isinstance(backend, ExportedBackend) and backend.metadata.nms is not None:
-        refuse(settings, backend.overruled(asked), "the file holds its NMS, which does not change")
+        refuse(
+            settings,
+            backend.ignored_settings(asked),
+            "the file holds its NMS, which does not change",
+        )
     elif asked.nms_method != "soft-gaussian":
         refuse(settings, {"sigma"}, f"--nms-method {asked.nms_method} has no such value")
 

@@ -1,1 +1,1 @@
-"""How good a model is, by the library that defines the metric."""
+"""Evaluation: COCO AP by pycocotools, Pascal VOC AP, accuracy, curves."""

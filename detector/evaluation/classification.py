@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy: how often the truth is the best class, or among the best five."""
+"""Top-1 and top-5 accuracy: how often the true class is the best one, or among the best five."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from detector.structures.classification import Classification
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """``top1`` and ``top5`` over all images, and top-1 of each class's, as fractions.
+    """Top-1 and top-5 accuracy over all images, and top-1 accuracy per class, as fractions.
 
-    A metric is −1 where there is no image to measure it on. With up to five classes ``top5`` is 1.
+    A metric is −1 if there is no image to measure it on. With up to five classes ``top5`` is 1.
+
+    Attributes:
+        summary: ``top1`` and ``top5``.
+        per_class: top-1 accuracy by class name.
     """
 
     summary: dict[str, float]
@@ -25,17 +29,17 @@ class ClassificationMetrics:
     per_class_title = "top1"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {**self.summary, "per_class": dict(self.per_class)}
 
 
 class ClassificationEvaluator:
-    """Collects the best classes of each image and compares them with its own.
+    """Evaluator that compares the best classes of each image with its true class.
 
     Args:
-        ground_truth: a COCO annotation dictionary with one annotation an image.
-        category_ids: of each class of the model, in the order of its class numbers.
-        image_ids: the images to count.
+        ground_truth: COCO annotation dictionary with one annotation per image.
+        category_ids: category id of each class of the model, in the order of its class ids.
+        image_ids: images to evaluate.
     """
 
     metrics = ("top1", "top5")
@@ -50,31 +54,33 @@ class ClassificationEvaluator:
         self.results: list[dict[str, Any]] = []
         self._names = {c["id"]: str(c["name"]) for c in ground_truth["categories"]}
         counted = set(image_ids)
-        self._truth: dict[int, int] = {
+        self._ground_truth: dict[int, int] = {
             one["image_id"]: one["category_id"]
             for one in ground_truth["annotations"]
             if one["image_id"] in counted
         }
 
     def reset(self) -> None:
-        """Forget all results; the truth stays."""
+        """Remove all results; keep the ground truth."""
         self.results = []
 
     def add(self, image_id: int, classification: Classification) -> None:
-        """Take what was said of one image."""
+        """Add the prediction for one image."""
         ids = [self.category_ids[i] for i in classification.class_ids]
         self.results.append({"image_id": image_id, "category_ids": ids, **classification.to_dict()})
 
     def compute(self) -> ClassificationMetrics:
-        """Compare everything that was added with the truth; an image without a result is wrong."""
+        """Compare all results with the ground truth; an image without a result counts as wrong."""
         best = {result["image_id"]: result["category_ids"] for result in self.results}
-        first = {i: truth in best.get(i, ())[:1] for i, truth in self._truth.items()}
-        five = [truth in best.get(i, ()) for i, truth in self._truth.items()]
+        top1 = {i: category in best.get(i, ())[:1] for i, category in self._ground_truth.items()}
+        top5 = [category in best.get(i, ()) for i, category in self._ground_truth.items()]
         per_class = {
-            name: _mean([first[i] for i, truth in self._truth.items() if truth == number])
+            name: _mean(
+                [top1[i] for i, category in self._ground_truth.items() if category == number]
+            )
             for number, name in self._names.items()
         }
-        summary = {"top1": _mean(list(first.values())), "top5": _mean(five)}
+        summary = {"top1": _mean(list(top1.values())), "top5": _mean(top5)}
         return ClassificationMetrics(summary, per_class)
 
 

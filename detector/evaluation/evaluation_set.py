@@ -1,4 +1,4 @@
-"""The labelled images that a network is measured on."""
+"""The evaluation set: a split of a data set with the evaluator of its ground truth."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A split, and the evaluator that holds its truth.
+    """A split of a data set, with the evaluator of its ground truth.
 
     Attributes:
-        data: what the data are called.
-        split: the split's name.
-        dataset: its images and labels.
-        evaluator: compares predictions with them.
+        data: name of the data set.
+        split: name of the split.
+        dataset: images and labels.
+        evaluator: compares predictions with the labels.
     """
 
     data: str
@@ -31,36 +31,49 @@ class EvaluationSet:
     evaluator: Evaluator[Any]
 
     def measure(
-        self, backend: Backend, thresholds: NmsSettings, batch: int, parallel: int = 1
+        self, backend: Backend, eval_nms: NmsSettings, batch: int, parallel: int = 1
     ) -> Metrics:
-        """Predict for every image and compare."""
+        """Predict for every image and return the metrics.
+
+        Args:
+            backend: the network.
+            eval_nms: NMS settings.
+            batch: images per forward pass.
+            parallel: number of batches that the network processes at the same time.
+        """
         self.evaluator.reset()
         samples = self.dataset.samples
-        metrics: Metrics = evaluate(backend, samples, self.evaluator, thresholds, batch, parallel)
+        metrics: Metrics = evaluate(backend, samples, self.evaluator, eval_nms, batch, parallel)
         return metrics
 
 
-class Named(Protocol):
-    """A network, whatever runs it."""
+class HasTaskAndNames(Protocol):
+    """Any form of a network with a task and class names."""
 
     @property
     def task(self) -> TaskName:
-        """What it gives for an image."""
+        """Task of the network, which decides what its outputs are."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names."""
+        """Class names, in the order of the class ids."""
         ...
 
 
 def open_evaluation_set(
-    settings: DataSettings, split: str, network: Named, metric: str | None = None
+    settings: DataSettings, split: str, network: HasTaskAndNames, metric: str | None = None
 ) -> EvaluationSet:
-    """Read and check a split for a network, and log what was found.
+    """Read and check a split for a network, and log a report about the data.
+
+    Args:
+        settings: data set, and how to read it.
+        split: name of the split.
+        network: network to evaluate; its class names are matched with those of the data.
+        metric: name of the metric; default: the task's default metric.
 
     Raises:
-        DetectorError: as :func:`open_dataset`; the metric is not for what the network gives.
+        DetectorError: see :func:`open_dataset`; the metric does not belong to the network's task.
     """
     make_evaluator = choose_metric(network.task, metric)
     data = settings.data or BUILT_IN_DATA

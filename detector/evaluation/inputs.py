@@ -1,4 +1,4 @@
-"""The network's inputs, written out for another machine; ``returned.py`` scores what comes back."""
+"""Network inputs written to files for another machine; ``returned.py`` scores its outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ LIST_NAME = "inputs.json"
 
 
 class ListedImage(Strict):
-    """One input: its file, the image's name, and how the image lies in it."""
+    """One network input in the list.
+
+    Attributes:
+        image_id: id of the image.
+        file: name of the input's file.
+        image: file name of the image.
+        size_hw: size of the image, pixels.
+        scale_xy: factors from image to input pixels.
+        offset_xy: place of the image's corner in the input, pixels.
+    """
 
     image_id: int
     file: str
@@ -31,14 +40,14 @@ class ListedImage(Strict):
 
 
 class InputList(Strict):
-    """What the list beside the inputs says.
+    """Content of the list beside the inputs.
 
     Attributes:
-        input: the network's input by name.
-        outputs: names of what it is expected to give.
-        names: of the classes.
-        preprocess: how the images became inputs.
-        images: one by one, in their order.
+        input: name of the network's input.
+        outputs: names of the expected outputs.
+        names: class names.
+        preprocess: preprocessing that was applied to the images.
+        images: the inputs, in the order of the evaluation set.
     """
 
     input: str
@@ -49,10 +58,10 @@ class InputList(Strict):
 
     @classmethod
     def read(cls, folder: Path) -> InputList:
-        """Read the list of a folder.
+        """Read the list in a folder.
 
         Raises:
-            DetectorError: there is none, or it is something else.
+            DetectorError: the list is missing or invalid.
         """
         path = folder / LIST_NAME
         try:
@@ -64,16 +73,16 @@ class InputList(Strict):
                 file=path,
             ) from error
         except pydantic.ValidationError as error:
-            problem = explain(cls, error.errors()[0])
-            raise DetectorError(f"not a list of inputs: {problem}", file=path) from error
+            issue = explain(cls, error.errors()[0])
+            raise DetectorError(f"not a list of inputs: {issue}", file=path) from error
 
     def check(self, backend: Backend, samples: Sequence[Sample], file: Path) -> None:
-        """Whether the inputs were these images, for a network like this one.
+        """Raise unless the inputs are these images, preprocessed for this network.
 
-        Sizes are the list's own: a network may be run at several.
+        The input size may differ, since a network may be run at several sizes.
 
         Raises:
-            DetectorError: says what differs.
+            DetectorError: class names, preprocessing or images differ.
         """
         if self.names != backend.names:
             raise DetectorError("its class names are not those of the weights", file=file)
@@ -95,11 +104,11 @@ class InputList(Strict):
 
 
 def dump_inputs(folder: Path, samples: Sequence[Sample], backend: Backend) -> None:
-    """Write the input for each image as a (1, 3, h, w) float32 ``.npy``, and their list.
+    """Write the input for each image as a (1, 3, h, w) float32 ``.npy``, and a list of them.
 
-    Outputs for ``7.npy`` are expected as ``7.npz``, with arrays of the names that the list has
-    under ``outputs``; or those for all images in one ``.npz``, in the order of the list. The list
-    belongs beside them.
+    The outputs for ``7.npy`` are expected in ``7.npz``, with the array names under ``outputs`` in
+    the list; or the outputs for all images in one ``.npz``, in the order of the list. A copy of the
+    list must lie beside them.
     """
     preprocess = backend.preprocess
     images = []
@@ -118,10 +127,10 @@ def dump_inputs(folder: Path, samples: Sequence[Sample], backend: Backend) -> No
                 offset_xy=placement.offset_xy,
             )
         )
-    card = backend.metadata if isinstance(backend, ExportedBackend) else None
+    metadata = backend.metadata if isinstance(backend, ExportedBackend) else None
     listed = InputList(
         input=INPUT,
-        outputs=tuple(card.outputs if card else OUTPUTS[backend.task]),
+        outputs=tuple(metadata.outputs if metadata else OUTPUTS[backend.task]),
         names=backend.names,
         preprocess=preprocess,
         images=tuple(images),

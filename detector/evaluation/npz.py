@@ -1,6 +1,6 @@
-"""Arrays of an ``.npz`` file, read a part at a time: the file may be larger than the memory.
+"""Reader of ``.npz`` files in parts, for files larger than memory.
 
-Nothing in it is unpickled or unpacked: compressed members could unpack to any size.
+Nothing is unpickled. Compressed members are refused, since they could expand to any size.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-"""By version of the format of ``.npy``."""
+"""Readers of headers by version of the ``.npy`` format."""
 _NO_HEADER = (KeyError, MemoryError, SyntaxError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One array, whose numbers come in their order.
+    """One array of a file, read from its beginning to its end.
 
     Attributes:
-        shape: of the whole.
-        dtype: of a number.
-        file: for errors.
+        shape: shape of the whole array.
+        dtype: type of its values.
+        file: the file, for error messages.
+        stream: position of the next value.
     """
 
     shape: tuple[int, ...]
@@ -44,7 +45,7 @@ class StoredArray:
     stream: IO[bytes]
 
     def read(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The next numbers, as an array of that shape."""
+        """Read the next values as an array of that shape."""
         with _explained(self.file):
             content = self.stream.read(math.prod(shape) * self.dtype.itemsize)
             return np.frombuffer(content, self.dtype).reshape(shape)
@@ -52,10 +53,10 @@ class StoredArray:
 
 @contextmanager
 def stored_arrays(path: Path) -> Iterator[dict[str, StoredArray]]:
-    """The arrays of a file by name, to be read within the block.
+    """Open a file and yield its arrays by name, to be read within the block.
 
     Raises:
-        DetectorError: no such file, damaged, compressed, encrypted, or other than plain arrays.
+        DetectorError: no such file, damaged, compressed, encrypted, or not plain arrays.
     """
     with _explained(path):
         opened = zipfile.ZipFile(path)
@@ -86,7 +87,7 @@ def _array(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Stor
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """What a damaged or foreign file raises, as an error of one line."""
+    """Convert the exceptions of a damaged or foreign file to a DetectorError of one line."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Scoring what another machine computed for the inputs that ``inputs.py`` wrote.
+"""Evaluation of results that another machine computed from the inputs of ``inputs.py``.
 
-A network's outputs take the network's place in the ordinary evaluation, so that nothing else can
-differ (:class:`ReturnedOutputs`); boxes or classes go to the evaluator as they are
+Outputs of a network replace the network in the ordinary evaluation, so that nothing else can differ
+(:class:`ReturnedOutputs`). Final boxes or classes go to the evaluator directly
 (:func:`read_results`).
 """
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
 from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays, Backend, KeptBoxes
-from detector.runtime.backends.exported import kept_by_file
-from detector.runtime.backends.outputs import checked
+from detector.runtime.backends.exported import filter_after_nms
+from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
@@ -29,18 +29,18 @@ from detector.utils.yaml_file import explain
 
 
 class ReturnedOutputs:
-    """In place of a network: what another machine's gave, one image after the other.
+    """A backend that returns stored outputs of another machine, one image after the other.
 
     Args:
-        path: a folder of ``.npz``, one an image, named by its id; or one ``.npz`` for all. The list
-            of the inputs lies in that folder, or beside that file, and says how images became
-            inputs.
-        backend: says what the outputs mean; it is not run.
-        samples: the images, in the order in which they will come.
+        path: a folder with one ``.npz`` per image, named by its id; or one ``.npz`` for all images.
+            The list of the inputs must lie in that folder, or beside that file; it has the
+            preprocessing.
+        backend: network that the outputs belong to; it is not run.
+        samples: the images, in the order of the calls.
 
     Raises:
-        DetectorError: the list is missing or is about something else; when an image comes: its
-            outputs are missing or have other shapes.
+        DetectorError: the list is missing or does not match the network and the images. Raised by
+            a call: the image's outputs are missing or invalid.
     """
 
     batch_size: int | None = 1
@@ -54,27 +54,27 @@ class ReturnedOutputs:
         self.names = backend.names
         self.preprocess = listed.preprocess
         self.eval_nms = backend.eval_nms
-        self._outputs = self._each(path, [sample.image_id for sample in samples])
+        self._outputs = self._read(path, [sample.image_id for sample in samples])
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
-        """The next image's outputs; the input is not looked at."""
+        """Return the outputs for the next image; the input is ignored."""
         return next(self._outputs)
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
-        """Apply NMS; outputs of three arrays have been through one already."""
-        apply: Any = kept_by_file if len(outputs) == len(OUTPUTS_AFTER_NMS) else nms
+        """Apply NMS, or filter the boxes if the outputs (three arrays) are those after NMS."""
+        apply: Any = filter_after_nms if len(outputs) == len(OUTPUTS_AFTER_NMS) else nms
         kept: KeptBoxes = apply(*outputs, settings)
         return kept
 
-    def _each(self, path: Path, image_ids: Sequence[int]) -> Iterator[Arrays]:
+    def _read(self, path: Path, image_ids: Sequence[int]) -> Iterator[Arrays]:
         if path.is_dir():
             for image_id in image_ids:
-                yield from self._of_file(path / f"{image_id}.npz", 1)
+                yield from self._read_file(path / f"{image_id}.npz", 1)
         else:
-            yield from self._of_file(path, len(image_ids))
+            yield from self._read_file(path, len(image_ids))
 
-    def _of_file(self, file: Path, images: int) -> Iterator[Arrays]:
-        """The outputs of so many images, each as a batch of one."""
+    def _read_file(self, file: Path, images: int) -> Iterator[Arrays]:
+        """Yield the outputs of each of a file's images, as a batch of one."""
         with stored_arrays(file) as arrays:
             outputs = OUTPUTS_AFTER_NMS if "class_ids" in arrays else OUTPUTS[self.task]
             shapes = {
@@ -84,7 +84,7 @@ class ReturnedOutputs:
             for _ in range(images):
                 found = [arrays[name].read((1, *shape)) for name, shape in shapes.items()]
                 try:
-                    one = checked(found, outputs, 1, len(self.names))
+                    one = validate_outputs(found, outputs, 1, len(self.names))
                 except DetectorError as error:
                     raise DetectorError(str(error), file=file) from error
                 yield one
@@ -93,7 +93,7 @@ class ReturnedOutputs:
 def _shape_of_one(
     name: str, arrays: Mapping[str, StoredArray], dimensions: int, images: int, file: Path
 ) -> tuple[int, ...]:
-    """The shape of an image's part; where a file is one image's, it may stand without a batch."""
+    """Return an array's shape for one image; a file of one image may omit the batch dimension."""
     if name not in arrays:
         raise DetectorError(f"has no array {name!r}", file=file)
     shape = arrays[name].shape
@@ -106,24 +106,24 @@ def _shape_of_one(
     return shape[1:]
 
 
-class _Result(pydantic.BaseModel):
-    """About one image; other tools add keys of their own, which are passed over."""
+class _ImageResult(pydantic.BaseModel):
+    """Base of results for one image; additional keys, written by other tools, are ignored."""
 
     model_config = pydantic.ConfigDict(extra="ignore", allow_inf_nan=False)
 
     image_id: int
 
 
-class BoxResult(_Result):
-    """One box as COCO writes it: x, y, width, height in pixels of the image."""
+class BoxResult(_ImageResult):
+    """One box in COCO's format: x, y, width, height in pixels of the image."""
 
     category_id: int
     bbox: tuple[float, float, float, float]
     score: float
 
 
-class ClassResult(_Result):
-    """One image's best classes, best first; or the scores of all, in the order of the names."""
+class ClassResult(_ImageResult):
+    """One image's best classes, best first, or the scores of all classes in the model's order."""
 
     category_ids: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
@@ -132,16 +132,16 @@ class ClassResult(_Result):
 def read_results(
     path: Path, backend: Backend, image_ids: Sequence[int], category_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Read a JSON list of boxes, or of what a classifier says of each image, for an evaluator.
+    """Read a JSON list of predictions, boxes or classes, for an evaluator.
 
     Args:
-        path: what ``--save-predictions`` writes, or the same from elsewhere.
-        backend: says whether there are boxes, and has the class names.
-        image_ids: that may occur.
-        category_ids: by class.
+        path: a file in the format of ``--save-predictions``.
+        backend: network that decides the task and the class names.
+        image_ids: ids of the evaluation set's images.
+        category_ids: category id of each class.
 
     Raises:
-        DetectorError: not such a list, or about other images or categories.
+        DetectorError: not such a list, or it has results for unknown images or categories.
     """
     kind: Any = BoxResult if backend.task == "detect" else ClassResult
     try:
@@ -149,8 +149,8 @@ def read_results(
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
     except pydantic.ValidationError as error:
-        problem = explain(kind, error.errors()[0])
-        raise DetectorError(f"not a list of results: {problem}", file=path) from error
+        issue = explain(kind, error.errors()[0])
+        raise DetectorError(f"not a list of results: {issue}", file=path) from error
     known_images, known_categories = set(image_ids), set(category_ids)
     for result in results:
         own = [result.category_id] if kind is BoxResult else result.category_ids
@@ -158,7 +158,7 @@ def read_results(
             raise DetectorError(f"image_id {result.image_id} is not in the split", file=path)
         if not known_categories.issuperset(own):
             unknown = next(number for number in own if number not in known_categories)
-            raise DetectorError(f"category_id {unknown} is none of the data's", file=path)
+            raise DetectorError(f"category_id {unknown} is not in the data", file=path)
     if kind is BoxResult:
         return [{**result.model_dump(), "bbox": list(result.bbox)} for result in results]
     return [_best_classes(result, backend.names, category_ids, path) for result in results]

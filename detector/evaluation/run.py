@@ -1,4 +1,4 @@
-"""Validation: the prediction path, unchanged, over labelled images."""
+"""Evaluation of a network: the ordinary prediction pipeline, run on an evaluation set."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from detector.utils.opencv import read_image
 
 
 class Metrics(Protocol):
-    """How good a model is on some images."""
+    """Metrics of a model on an evaluation set."""
 
     @property
     def summary(self) -> dict[str, float]:
-        """Metrics of everything together; −1 where there is no truth to measure on."""
+        """Metrics over all classes, by name; −1 if there is no ground truth to measure on."""
         ...
 
     @property
     def per_class(self) -> dict[str, float]:
-        """One metric by class name."""
+        """Main metric of each class, by class name."""
         ...
 
     @property
     def title(self) -> str:
-        """What the summary is called."""
+        """Title of the summary."""
         ...
 
     @property
     def per_class_title(self) -> str:
-        """What the metric of a class is called."""
+        """Name of the metric in ``per_class``."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         ...
 
 
@@ -52,33 +52,33 @@ Metrics_co = TypeVar("Metrics_co", bound=Metrics, covariant=True)
 
 
 class Evaluator(Protocol[Metrics_co]):
-    """Collects what was found in each image and compares it with the truth.
+    """Collector of predictions that compares them with the ground truth.
 
     Attributes:
-        results: what was found, as COCO has it.
+        results: predictions in COCO's results format.
     """
 
     results: list[dict[str, Any]]
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics in the summary."""
+        """Names of the metrics in the summary, the main one first."""
         ...
 
     def reset(self) -> None:
-        """Forget all results; the truth stays."""
+        """Remove all results; keep the ground truth."""
         ...
 
     def add(self, image_id: int, found: Any, /) -> None:
-        """Take the prediction for one image."""
+        """Add the prediction for one image."""
         ...
 
     def compute(self) -> Metrics_co:
-        """Compare everything that was added with the truth."""
+        """Compare all results with the ground truth."""
         ...
 
 
-METRICS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
+EVALUATORS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
     "detect": {
         "coco": CocoEvaluator,
         "voc07": partial(VocEvaluator, metric="voc07"),
@@ -86,20 +86,22 @@ METRICS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
     },
     "classify": {"accuracy": ClassificationEvaluator},
 }
-"""By task evaluators by name, the usual one first; each takes the truth, the category ids by class,
-and the image ids."""
+"""Evaluators by task and name of the metric, the task's default first.
+
+Each is called with the ground truth, the category id of each class, and the image ids.
+"""
 
 
 def choose_metric(task: TaskName, name: str | None) -> Callable[..., Evaluator[Any]]:
-    """The evaluator of that name, or the usual one of the task.
+    """Return the evaluator for a metric, or the task's default one.
 
     Raises:
-        DetectorError: it measures something else.
+        DetectorError: the metric does not belong to the task.
     """
-    known = METRICS[task]
+    known = EVALUATORS[task]
     if name is not None and name not in known:
         raise DetectorError(
-            f"--metric {name} is not for what the network gives; expected {' or '.join(known)}"
+            f"--metric {name} is not a metric of task {task!r}; expected {' or '.join(known)}"
         )
     return known[name] if name is not None else next(iter(known.values()))
 
@@ -112,9 +114,18 @@ def evaluate(
     batch: int,
     parallel: int = 1,
 ) -> Metrics_co:
-    """Predict for every image, at its original size, and compare with the truth.
+    """Predict for every image and compare the results with the ground truth.
 
-    Several processes share the images, and each one gets the metrics of all of them.
+    Boxes are compared in pixels of the original image. Distributed processes share the images; each
+    one returns the metrics over all of them.
+
+    Args:
+        backend: the network.
+        samples: images of the evaluation set.
+        evaluator: evaluator without results.
+        settings: NMS settings.
+        batch: images per forward pass.
+        parallel: number of batches that the network processes at the same time.
     """
     pipeline = Pipeline(backend, settings, batch, parallel)
     share = range(system.rank(), len(samples), system.world_size())

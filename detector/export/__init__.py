@@ -1,7 +1,7 @@
-"""Exported files: one format a file, and a check that each computes what the network computes.
+"""Export to other formats, with proof that each file computes the same as the network.
 
-``detector.export(model, …)`` calls :func:`detector.export.request.export`: the room and the
-function share their name, so the module can be called.
+``detector.export(model, …)`` calls :func:`detector.export.request.export`: the package and the
+function share their name, so the module is callable.
 """
 
 from __future__ import annotations

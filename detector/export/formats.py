@@ -1,4 +1,4 @@
-"""The formats: how each is converted to, opened, and what its file is called."""
+"""The table of export formats: how each is written, opened and named."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from detector.utils.errors import DetectorError
 
 @dataclass(frozen=True)
 class FileFormat:
-    """One format.
+    """An export format.
 
     Attributes:
-        suffix: of the file.
-        convert: a traced program → what writes it.
-        open: the file → what runs it.
-        libraries: distributions that take part in writing and running it.
-        beside: further files that belong to it.
-        parts: a file that holds the suppression → its network and that, each by itself; None where
-            the format can hold none.
+        suffix: suffix of the file.
+        convert: converts a traced program and returns the function that writes it.
+        open: opens a file as a backend.
+        libraries: distributions needed to write and run a file.
+        beside: returns further files that belong to a file.
+        parts: splits a file with NMS into its network and its NMS; None if the format does not
+            support NMS inside the file.
     """
 
     suffix: str
@@ -45,12 +45,12 @@ class FileFormat:
     parts: Callable[[Path], Parts] | None = None
 
     @property
-    def nms(self) -> bool:
-        """Whether it can hold the suppression."""
+    def supports_nms(self) -> bool:
+        """True if a file of this format can contain NMS."""
         return self.parts is not None
 
     def path(self, output: str | Path) -> Path:
-        """The path with the format's suffix added, unless it has it.
+        """Return the path with the format's suffix appended, unless it has it.
 
         >>> FORMATS["onnx"].path("model.v1").name
         'model.v1.onnx'
@@ -59,7 +59,7 @@ class FileFormat:
         return path if path.suffix == self.suffix else path.with_name(f"{path.name}{self.suffix}")
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """The file and those beside it."""
+        """Return the paths of the file and of the files that belong to it."""
         return (path, *self.beside(path))
 
 
@@ -86,11 +86,11 @@ def format_for(name: FormatName, options: Options) -> FileFormat:
     """Return the format of that name.
 
     Raises:
-        DetectorError: it does not have what is asked for; names the formats that do.
+        DetectorError: it does not support the options; the message names formats that do.
     """
     form = FORMATS[name]
     check_precision(options.precision, name)
-    if options.nms is not None and not form.nms:
-        able = [key for key, other in FORMATS.items() if other.nms]
+    if options.nms is not None and not form.supports_nms:
+        able = [key for key, other in FORMATS.items() if other.supports_nms]
         raise DetectorError(f"--nms is not for --format {name}; use {' or '.join(able)}")
     return form

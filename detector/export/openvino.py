@@ -1,4 +1,4 @@
-"""OpenVINO's files, converted from ONNX; ``detector.runtime.backends.openvino`` runs them."""
+"""Export to OpenVINO by way of ONNX; ``detector.runtime.backends.openvino`` runs the files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from detector.runtime.backends.seal import seal
 from detector.utils.errors import DetectorError
 
 
-def convert_openvino(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
+def convert_openvino(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
     """Convert a traced program to an ``.xml`` and the ``.bin`` beside it.
 
     Raises:
-        DetectorError: OpenVINO is not installed, or has no form for an operator.
+        DetectorError: OpenVINO is not installed, or does not support an operator.
     """
     openvino = import_openvino()
-    content = onnx_model(program, card, replace(options, precision="fp32")).SerializeToString()
+    content = onnx_model(program, metadata, replace(options, precision="fp32")).SerializeToString()
     try:
         model = openvino.Core().read_model(io.BytesIO(content))
     except RuntimeError as error:
         raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
 
-    def save(path: Path, metadata: Mapping[str, str]) -> None:
-        for key, value in metadata.items():
+    def save(path: Path, properties: Mapping[str, str]) -> None:
+        for key, value in properties.items():
             model.set_rt_info(value, key)
         openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
         seal(path, weights_of(path))

@@ -1,4 +1,4 @@
-"""What may be chosen about an exported file, and the way a format writes it."""
+"""Options of an exported file, and the type of the functions that write it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from detector.settings import NmsSettings, PrecisionName
 DEFAULT_OPSET = 18
 
 Save = Callable[[Path, Mapping[str, str]], None]
-"""Writes a converted network with these metadata, sealed; may be called again with others."""
+"""Function that writes a converted network with these properties (texts by key) and seals the file.
+
+It may be called again with other properties.
+"""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How the file is to be.
+    """Options of an exported file.
 
     Attributes:
-        dynamic: any number of images and any size that the strides divide; else one image.
-        opset: ONNX operator set; OpenVINO's files are converted from it.
-        precision: of the weights in the file; the arithmetic stays in fp32.
-        nms: suppression inside the file.
+        dynamic: accept any number of images and any size that the strides divide; otherwise one
+            image of one size.
+        opset: ONNX operator set; OpenVINO files are converted from ONNX.
+        precision: precision of the weights in the file; the arithmetic stays in fp32.
+        nms: settings of the NMS inside the file; None for a file without NMS.
     """
 
     dynamic: bool = False

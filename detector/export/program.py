@@ -1,4 +1,4 @@
-"""The network as one traced program: images in, the decoded outputs out. All formats start here."""
+"""Tracing: the network with its decoding as one torch.export program, the input of all formats."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from detector.structures.preprocess import MAX_SIDE
 from detector.utils.errors import DetectorError, one_line
 
 MAX_BATCH = 4096
+"""Largest batch of a dynamic program."""
+
 TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)
-"""Input that a dynamic program is traced with: more than one of each, and no two alike."""
+"""Batch, and height and width in cells, of the input that a dynamic program is traced with.
+
+All are above 1 and different, since torch.export specializes sizes of 1 and merges equal ones.
+"""
 
 
 class ExportGraph(nn.Module):
-    """A network with its decoding: normalised images → what its head decodes to."""
+    """A network with its decoding, as one module."""
 
     def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(b, 3, h, w) → the task's outputs; see :meth:`Detector.decode`."""
+        """Return the decoded outputs of normalized images (b, 3, h, w); see ``Detector.decode``."""
         return self.model.decode(self.model(images))
 
 
@@ -37,14 +42,13 @@ def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedP
     """Trace a fused network.
 
     Args:
-        model: in eval mode; its weights' ``requires_grad`` is cleared.
-        size_hw: of the input, pixels.
-        dynamic: for any number of images, and, unless the network fixes its size, for any size
-            of at least one cell of the largest stride that this stride divides; else for one
-            image of ``size_hw``.
+        model: network in eval mode; ``requires_grad`` of its weights is set to False.
+        size_hw: input size, pixels.
+        dynamic: allow any number of images and, unless the network has a fixed input size, any
+            size that is a multiple of the largest stride; otherwise one image of ``size_hw``.
 
     Raises:
-        DetectorError: a module does something that depends on the data, or on a fixed size.
+        DetectorError: a module's control flow depends on the data, or on a fixed size.
     """
     graph = ExportGraph(model.requires_grad_(False)).eval()
     shapes: dict[str, dict[int, Any]] | None = None
@@ -61,13 +65,13 @@ def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedP
     try:
         with quiet(), torch.no_grad():
             return torch.export.export(graph, (example,), dynamic_shapes=shapes)
-    except Exception as error:  # whatever a module of someone else raises while it is traced
+    except Exception as error:  # third-party modules may raise anything while they are traced
         raise DetectorError(f"the network cannot be traced: {one_line(error)}") from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporters' warnings and logs off the terminal; errors still come as exceptions."""
+    """Silence the exporters' warnings and logs within the block; exceptions are still raised."""
     loggers = [
         logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript")
     ]

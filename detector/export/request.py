@@ -1,4 +1,4 @@
-"""From settings to an exported file: what it is compared on, and which images measure it."""
+"""Export by settings: the function behind ``detector.export``, with its choice of images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import Image
 from detector.weights.checkpoint import load
 
-IMAGES = 4
-"""Real images that the file is compared on, besides random ones."""
+COMPARED_IMAGES = 4
+"""Number of images of the source that the file is compared on, besides random ones."""
 
 
 def export(
@@ -34,19 +34,19 @@ def export(
     output: str | Path | None = None,
     **settings: Any,
 ) -> ExportReport:
-    """Fuse a network, write it for another runtime, and prove that it computes the same.
+    """Fuse a network, write it for another runtime, and prove that the file computes the same.
 
     Args:
-        model: a network, or its ``.safetensors`` or foreign ``.pt`` file; stays as it is.
+        model: a network, or its ``.safetensors`` or foreign ``.pt`` file; not modified.
         format: ``onnx``, ``openvino`` or ``pt2``.
-        output: the file; default: beside the weights. A network in memory needs one.
-        settings: those of ``detector export``: ``dynamic``, ``precision``, ``nms``, ``data``, …
+        output: path of the file; default: beside the weights. Required for a network in memory.
+        settings: settings of ``detector export``: ``dynamic``, ``precision``, ``nms``, ``data``, …
 
     Returns:
-        The file's path, the differences that were found, and the certificate.
+        The file's path, the measured differences, and the certificate.
 
     Raises:
-        DetectorError: the file would compute something else, or a setting does not fit.
+        DetectorError: the file differs from the network, or a setting is invalid.
     """
     asked = ExportedFileSettings(format=format, **settings)
     if isinstance(model, Detector):
@@ -60,13 +60,13 @@ def export(
 def export_as(
     model: Detector, settings: ExportedFileSettings, output: Path, command: str = ""
 ) -> ExportReport:
-    """Export a network as the settings say.
+    """Export a network by settings.
 
     Args:
-        model: stays as it is.
-        settings: format, size, precision, NMS, data to measure on.
-        output: the file; it gets the format's suffix where it has another.
-        command: for the certificate.
+        model: the network; not modified.
+        settings: format, input size, precision, NMS, data to measure AP on.
+        output: path of the file; the format's suffix is appended if it is missing.
+        command: command line, recorded in the certificate.
 
     Raises:
         DetectorError: as :func:`detector.export.run.export_model`.
@@ -78,35 +78,35 @@ def export_as(
         model,
         settings.format,
         output,
-        _compared(settings, model, preprocess),
+        _comparison_inputs(settings, model, preprocess),
         size_hw=preprocess.size_hw,
         options=Options(settings.dynamic, settings.opset, settings.precision, settings.in_file()),
-        evaluation=_evaluation(settings, model),
+        evaluation=_evaluation_images(settings, model),
         command=command,
     )
 
 
-def _compared(
+def _comparison_inputs(
     settings: ExportedFileSettings, model: Detector, preprocess: Preprocess
 ) -> list[Tensor]:
-    """Return inputs to compare on; of a file for any size also in the smallest rectangles."""
-    images = list(islice(_images(settings.source), IMAGES))
-    inputs = [prepared(image, preprocess) for image in images]
+    """Return network inputs to compare on; for a dynamic file also in the smallest rectangles."""
+    images = list(islice(_images(settings.source), COMPARED_IMAGES))
+    inputs = [network_input(image, preprocess) for image in images]
     if settings.dynamic and model.fixed_size_hw is None and preprocess.mode == "letterbox":
         rectangles = preprocess.with_rectangle(model.max_stride)
-        smallest = [prepared(image, rectangles) for image in images]
+        smallest = [network_input(image, rectangles) for image in images]
         inputs += [one for one in smallest if tuple(one.shape[2:]) != preprocess.size_hw]
     return inputs
 
 
-def prepared(image_rgb: Image, preprocess: Preprocess) -> Tensor:
-    """Return the network's input for an image, (1, 3, h, w)."""
+def network_input(image_rgb: Image, preprocess: Preprocess) -> Tensor:
+    """Preprocess an image to the network's input, (1, 3, h, w)."""
     fitted, _ = preprocess.fit(image_rgb)
     return torch.from_numpy(preprocess.normalize(fitted[None]))
 
 
-def _evaluation(settings: ExportedFileSettings, model: Detector) -> EvaluationImages | None:
-    """Return what AP is measured on, where data are given."""
+def _evaluation_images(settings: ExportedFileSettings, model: Detector) -> EvaluationImages | None:
+    """Return the evaluation set that AP is measured on, None if no data are given."""
     if settings.data is None:
         return None
     evaluation_set = open_evaluation_set(settings, settings.split, model)
@@ -114,14 +114,14 @@ def _evaluation(settings: ExportedFileSettings, model: Detector) -> EvaluationIm
         data=evaluation_set.data,
         split=evaluation_set.split,
         images=len(evaluation_set.dataset.samples),
-        measure=lambda backend, thresholds: (
-            evaluation_set.measure(backend, thresholds, settings.batch).summary
+        measure=lambda backend, eval_nms: (
+            evaluation_set.measure(backend, eval_nms, settings.batch).summary
         ),
     )
 
 
 def _images(source: str | None) -> Iterator[Image]:
-    """Yield the images of a source; without one, drawn ones, wider than high."""
+    """Yield the images of a source; without one, synthetic images, wider than high."""
     if source is not None:
         for frame in open_source(source):
             yield frame.image_rgb

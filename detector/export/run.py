@@ -1,4 +1,4 @@
-"""Fuse, write, reload, compare: a file appears only if it computes what the network computes."""
+"""Export in four steps: fuse, write, reload, compare; a file that differs is not kept."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PLAIN = Options()
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and what the comparison found.
+    """Result of an export.
 
     Attributes:
         path: the file.
-        fusing: the fused network against the network as it was trained.
-        proof: the file against the network.
-        certificate: as it stands in the file and beside it.
+        fusing: differences between the fused and the trained network.
+        proof: differences between the file and the network.
+        certificate: the certificate in the file and beside it.
     """
 
     path: Path
@@ -46,12 +46,12 @@ class ExportReport:
     certificate: Certificate
 
     def lines(self) -> list[str]:
-        """A short report to read."""
+        """Return a short report, line by line."""
         proof = self.proof
         lines = [
             f"{self.path}: fused {self.fusing.fused_blocks} blocks, "
             f"{self.fusing.params_before:,} → {self.fusing.params_after:,} parameters",
-            f"largest difference on {proof.findings.images} images: {proof.findings.described()}",
+            f"largest difference on {proof.findings.images} images: {proof.findings.describe()}",
             f"{proof.ms_before:.1f} ms per image before, {proof.ms_after:.1f} ms after",
         ]
         if proof.measured is not None:
@@ -60,7 +60,7 @@ class ExportReport:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "path": str(self.path),
             **self.proof.findings.to_dict(),
@@ -83,45 +83,45 @@ def export_model(
 ) -> ExportReport:
     """Write a network as a file that needs neither its model file nor its source code.
 
-    Beside it appears its certificate, which stands in the file too.
+    The certificate is stored in the file and, as JSON, beside it.
 
     Args:
-        model: stays as it is.
+        model: the network; not modified.
         format: ``onnx``, ``openvino`` or ``pt2``.
-        output: the file; it gets the format's suffix where it has another.
-        images: normalised (b, 3, h, w) batches to compare on besides random ones, of ``size_hw``,
-            or of any size that a dynamic file takes.
-        size_hw: of the input, pixels; default: the network's own.
-        options: how the file is to be.
-        evaluation: images to measure AP on, before and after.
-        command: for the certificate.
+        output: path of the file; the format's suffix is appended if it is missing.
+        images: normalized (b, 3, h, w) batches to compare on, besides random ones; of ``size_hw``,
+            or of any size that a dynamic file accepts.
+        size_hw: input size, pixels; default: the network's own.
+        options: properties of the file.
+        evaluation: evaluation set to measure AP on, before and after.
+        command: command line, recorded in the certificate.
 
     Raises:
-        DetectorError: fusing or exporting changes what the network computes, or the format has
-            no form for it. Then there is no new file, and an old one stays as it was.
+        DetectorError: fusing or exporting changes the network's outputs, or the format does not
+            support the network. No file is written then, and an existing file is not changed.
     """
     form = format_for(format, options)
-    card = _card(model, size_hw or model.preprocess.size_hw, options)
-    _check(model, card, images, options.dynamic)
+    metadata = _model_metadata(model, size_hw or model.preprocess.size_hw, options)
+    _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
-    program = trace(candidate.fused, card.preprocess.size_hw, options.dynamic)
-    save = form.convert(program, card, options)
+    program = trace(candidate.fused, metadata.preprocess.size_hw, options.dynamic)
+    save = form.convert(program, metadata, options)
     path = form.path(output)
     with ExitStack() as stack:
         targets = (*form.files(path), certificate_path(path))
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
-        save(written[0], _metadata(card))
+        save(written[0], _properties(metadata))
         parts = form.parts(written[0]) if form.parts and options.nms else None
         proof = prove(candidate, form.open(written[0]), parts, options.precision, evaluation)
         certificate = certify(candidate, proof, form.libraries, options.precision, command)
-        certified = card.model_copy(update={"certificate": certificate})
-        save(written[0], _metadata(certified))
+        certified = metadata.model_copy(update={"certificate": certificate})
+        save(written[0], _properties(certified))
         proof.check_unchanged(form.open(written[0]))
         beside.write_text(certificate_text(certified, written), encoding="utf-8")
     return ExportReport(path, candidate.fusing, proof, certificate)
 
 
-def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelMetadata:
+def _model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelMetadata:
     return ModelMetadata(
         names=model.names,
         preprocess=model.preprocess.with_size(size_hw),
@@ -134,13 +134,15 @@ def _card(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelM
     )
 
 
-def _metadata(card: ModelMetadata) -> dict[str, str]:
-    return {METADATA_KEY: card.to_json(), SEAL_KEY: UNSEALED}
+def _properties(metadata: ModelMetadata) -> dict[str, str]:
+    return {METADATA_KEY: metadata.to_json(), SEAL_KEY: UNSEALED}
 
 
-def _check(model: Detector, card: ModelMetadata, images: Sequence[Tensor], dynamic: bool) -> None:
-    """Whether what is asked for can be had, before anything is done."""
-    size_hw = card.preprocess.size_hw
+def _check_request(
+    model: Detector, metadata: ModelMetadata, images: Sequence[Tensor], dynamic: bool
+) -> None:
+    """Raise DetectorError if the network does not support the requested sizes or NMS."""
+    size_hw = metadata.preprocess.size_hw
     model.check_size(size_hw)
     for batch in images:
         height, width = batch.shape[2:]
@@ -151,5 +153,5 @@ def _check(model: Detector, card: ModelMetadata, images: Sequence[Tensor], dynam
                 f"images to compare on have shape {tuple(batch.shape)}, "
                 f"expected (b, 3, {size_hw[0]}, {size_hw[1]})"
             )
-    if card.nms is not None and card.task != "detect":
+    if metadata.nms is not None and metadata.task != "detect":
         raise DetectorError("--nms: a classifier has no boxes")

@@ -1,4 +1,4 @@
-"""Prediction without torch: backends, suppression, sources, drawing and writers.
+"""Prediction without torch: backends, NMS, sources and writers.
 
-The way of an image: ``sources`` → ``pipeline`` (preprocess → backend → ``nms``) → ``writers``.
+Data flow: ``sources`` → ``pipeline`` (preprocess → backend → ``nms``) → ``writers``.
 """

@@ -1,4 +1,4 @@
-"""The JSON file that lies beside an exported one: what was measured, and of which bytes."""
+"""The certificate file, JSON beside an exported file: measured differences and SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Suffix = Annotated[str, pydantic.Field(pattern=r"^\.[a-z0-9]{1,10}$")]
 
 
 class CertificateFile(Strict):
-    """Its content.
+    """Content of a certificate file.
 
     Attributes:
         files: SHA-256 of the exported file and of those that belong to it, by suffix.
-        metadata: as it stands in the file too.
+        metadata: a copy of the metadata in the exported file, with its certificate.
     """
 
     earlier_names: ClassVar[Mapping[str, str]] = {"card": "metadata"}
@@ -33,7 +33,7 @@ class CertificateFile(Strict):
 
 
 def certificate_path(path: Path) -> Path:
-    """Where a file's certificate lies.
+    """Return the path of an exported file's certificate.
 
     >>> certificate_path(Path("best.onnx")).name
     'best.onnx.certificate.json'
@@ -41,22 +41,28 @@ def certificate_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.certificate.json")
 
 
-def certificate_text(card: ModelMetadata, files: Iterable[Path]) -> str:
-    """The content for a card and the files as they are written."""
+def certificate_text(metadata: ModelMetadata, files: Iterable[Path]) -> str:
+    """Return the JSON text of a certificate file.
+
+    Args:
+        metadata: of the exported file, with its certificate.
+        files: the exported file and those that belong to it, as written.
+    """
     digests = {path.suffix: _sha256(path) for path in files}
-    return CertificateFile(files=digests, metadata=card).model_dump_json(indent=1) + "\n"
+    return CertificateFile(files=digests, metadata=metadata).model_dump_json(indent=1) + "\n"
 
 
 def check_certificate(backend: ExportedBackend) -> Certificate:
-    """Compare an open file with the certificate beside it, which says what was measured.
+    """Return the certificate beside an open exported file, after comparing it with the file.
 
     Raises:
-        DetectorError: there is none, it is of other bytes, or it is not what the file itself says.
+        DetectorError: there is no certificate, its digests are not those of the files, or it
+            differs from the certificate inside the file.
     """
     path = certificate_path(backend.path)
     content = _read(path)
     if backend.path.suffix not in content.files:
-        raise DetectorError(f"is not about a {backend.path.suffix} file", file=path)
+        raise DetectorError(f"has no digest of a {backend.path.suffix} file", file=path)
     for suffix, digest in content.files.items():
         part = backend.path.with_suffix(suffix)
         found = _sha256(part)
@@ -66,7 +72,7 @@ def check_certificate(backend: ExportedBackend) -> Certificate:
             )
     certificate = content.metadata.certificate
     if certificate is None or content.metadata != backend.metadata:
-        raise DetectorError("does not say what the certificate in the file says", file=path)
+        raise DetectorError("differs from the certificate inside the exported file", file=path)
     return certificate
 
 
@@ -76,8 +82,8 @@ def _read(path: Path) -> CertificateFile:
     except OSError as error:
         raise DetectorError(f"no certificate: {error.strerror}", file=path) from error
     except pydantic.ValidationError as error:
-        problem = explain(CertificateFile, error.errors()[0])
-        raise DetectorError(f"not a certificate: {problem}", file=path) from error
+        issue = explain(CertificateFile, error.errors()[0])
+        raise DetectorError(f"not a certificate: {issue}", file=path) from error
 
 
 def _sha256(path: Path) -> str:

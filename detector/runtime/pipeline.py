@@ -1,8 +1,8 @@
-"""Frames in, predictions out: preprocess → backend → what its task makes of it, in batches.
+"""Prediction pipeline: frames → preprocess → backend → post-processing → results, in batches.
 
-The stages overlap, since OpenCV, numpy and the networks' libraries all let go of Python's lock: one
-thread decodes and preprocesses the next batch while the network runs on the present one, and
-suppression, drawing and writing of the last one happen in the caller's thread.
+The stages overlap, since OpenCV, numpy and the inference libraries release Python's GIL: one thread
+decodes and preprocesses the next batch while the network runs on the current one, and NMS, drawing
+and writing of the previous one happen in the caller's thread.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import Image
 
 Prediction = Detections | Classification
-"""What the task of a network finds in an image."""
+"""Prediction for one image: boxes, or the probabilities of the classes."""
 
 Phase = Literal["decode", "preprocess", "network", "nms"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One image and what was found in it, in its own pixels."""
+    """One image and its prediction; boxes are in pixels of the image."""
 
     frame: Frame
     prediction: Prediction
 
     @property
     def detections(self) -> Detections:
-        """What a detector found."""
+        """The prediction of a detector; DetectorError if the network is a classifier."""
         if not isinstance(self.prediction, Detections):
             raise DetectorError("the network classifies: it finds no boxes")
         return self.prediction
 
     @property
     def name(self) -> str:
-        """What the results are called."""
+        """Name of the results; see :class:`Frame`."""
         return self.frame.name
 
     @property
     def path(self) -> Path | None:
-        """The image or video file, where there is one."""
+        """Path of the image or video file, None for other sources."""
         return self.frame.path
 
     @property
     def image_rgb(self) -> Image:
-        """(h, w, 3) uint8."""
+        """Image, (h, w, 3) uint8."""
         return self.frame.image_rgb
 
 
@@ -73,12 +73,13 @@ def _no_time() -> dict[Phase, float]:
 
 @dataclass
 class Timing:
-    """Where the time went.
+    """Time spent in each phase.
 
     Attributes:
-        images: how many have been through.
+        images: number of images processed.
         seconds: total of each phase. Phases overlap, so that their sum may exceed ``wall_seconds``.
-        wall_seconds: from the first image asked for to the last, with what the caller did between.
+        wall_seconds: from the request for the first image to the end of the last, including the
+            caller's own work in between.
     """
 
     images: int = 0
@@ -88,7 +89,7 @@ class Timing:
 
     @contextmanager
     def measure(self, phase: Phase) -> Iterator[None]:
-        """Add the time of the block to a phase; several threads may do so at once."""
+        """Add the duration of the block to a phase. Thread-safe."""
         start = time.perf_counter()
         try:
             yield
@@ -98,7 +99,7 @@ class Timing:
 
     @contextmanager
     def measure_wall(self) -> Iterator[None]:
-        """Add the time of the block to the whole."""
+        """Add the duration of the block to ``wall_seconds``."""
         start = time.perf_counter()
         try:
             yield
@@ -106,33 +107,33 @@ class Timing:
             self.wall_seconds += time.perf_counter() - start
 
     def ms_per_image(self) -> dict[Phase, float]:
-        """Milliseconds of each phase for one image; zeros before the first."""
+        """Return the mean milliseconds per image of each phase; zeros before the first image."""
         return {
             phase: 1000 * seconds / max(self.images, 1) for phase, seconds in self.seconds.items()
         }
 
     def wall_ms_per_image(self) -> float:
-        """Milliseconds from one image to the next; zero before the first."""
+        """Return the mean wall-clock milliseconds per image; zero before the first image."""
         return 1000 * self.wall_seconds / max(self.images, 1)
 
 
 class Pipeline:
-    """Detects objects in a sequence of frames, or classifies the frames.
+    """Pipeline that detects objects in a sequence of frames, or classifies the frames.
 
-    Results come in the order of the frames. ``parallel + 2`` batches of images are in memory at
-    most: one that is read, one in each thread of the network, one whose results are handed out.
+    Results come in the order of the frames. At most ``parallel + 2`` batches of images are in
+    memory: one being read, one in each network thread, one whose results are being yielded.
 
     Args:
         backend: the network.
-        settings: which boxes remain.
-        batch: images per call; a backend whose file fixes the number decides itself.
-        parallel: batches that the network works on at the same time.
+        settings: NMS thresholds and limits.
+        batch: images per call; ignored if the backend's file fixes the number.
+        parallel: number of batches that the network processes at the same time.
 
     Raises:
         DetectorError: the settings ask for a class that the model does not have.
 
     Attributes:
-        timing: of all frames that have been through.
+        timing: of all frames processed so far.
     """
 
     def __init__(
@@ -154,12 +155,12 @@ class Pipeline:
         self._spare: list[_InputMemory] = []
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """A result for each frame, lazily. Closing the iterator ends its threads."""
+        """Yield a result for each frame, lazily. Closing the iterator ends its threads."""
         groups = self._groups(frames)
-        # The reader is ended first: a runner that waits for it then stops waiting.
+        # The reader is shut down first, so that a runner waiting for it does not block.
         with self.timing.measure_wall(), _threads(self.parallel) as runner, _threads(1) as reader:
 
-            def start() -> Future[_Batch | None]:
+            def start() -> Future[_PendingBatch | None]:
                 return runner.submit(self._run, reader.submit(self._read, groups))
 
             ahead = deque(start() for _ in range(self.parallel + 1))
@@ -168,7 +169,7 @@ class Pipeline:
                 yield from self._finish(batch)
 
     def _groups(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-        """Frames in a row whose inputs have one size, at most a batch of them."""
+        """Yield groups of consecutive frames with the same input size, at most a batch each."""
 
         def input_size(frame: Frame) -> tuple[int, int]:
             height, width = frame.image_rgb.shape[:2]
@@ -178,7 +179,7 @@ class Pipeline:
             while group := list(islice(alike, self.batch)):
                 yield group
 
-    def _read(self, groups: Iterator[list[Frame]]) -> _Batch | None:
+    def _read(self, groups: Iterator[list[Frame]]) -> _PendingBatch | None:
         """Decode and preprocess the next batch; None after the last one."""
         with self.timing.measure("decode"):
             frames = next(groups, None)
@@ -193,11 +194,13 @@ class Pipeline:
             count = self.backend.batch_size or len(frames)
             network_input = memory.array((count, 3, *images[0].shape[:2]))
             preprocess.normalize(images, out=network_input[: len(frames)])
-            network_input[len(frames) :] = 0  # the last batch of a file that fixes the number
-        return _Batch(frames, placements, network_input, memory)
+            network_input[len(frames) :] = (
+                0  # padding of the last batch, if the file fixes its size
+            )
+        return _PendingBatch(frames, placements, network_input, memory)
 
-    def _run(self, ready: Future[_Batch | None]) -> _Batch | None:
-        """Wait for a batch and give it to the network."""
+    def _run(self, ready: Future[_PendingBatch | None]) -> _PendingBatch | None:
+        """Wait for a batch and run the network on it."""
         batch = ready.result()
         if batch is not None:
             with self.timing.measure("network"):
@@ -205,8 +208,8 @@ class Pipeline:
             self._spare.append(batch.memory)
         return batch
 
-    def _finish(self, batch: _Batch) -> list[Result]:
-        """What the outputs of a batch mean; a batch that was filled up has more of them."""
+    def _finish(self, batch: _PendingBatch) -> list[Result]:
+        """Post-process a batch, ignoring padding images."""
         with self.timing.measure("nms"):
             results = [
                 Result(frame, self._prediction(tuple(output[i] for output in batch.outputs), place))
@@ -224,13 +227,13 @@ class Pipeline:
 
 
 class _InputMemory:
-    """Memory of a network's input: asking the system for it anew costs more than filling it."""
+    """Reusable buffer for the network's input: allocating a new one costs more than filling it."""
 
     def __init__(self) -> None:
         self._flat = np.empty(0, np.float32)
 
     def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """An array of that shape; the one that was given before is overwritten."""
+        """Return an array of that shape; it shares its memory with the one returned before."""
         size = math.prod(shape)
         if self._flat.size < size:
             self._flat = np.empty(size, np.float32)
@@ -238,8 +241,8 @@ class _InputMemory:
 
 
 @dataclass
-class _Batch:
-    """Frames on their way, with the input that they became, and then the network's outputs."""
+class _PendingBatch:
+    """A batch in the pipeline: frames, network input and, once it has run, raw outputs."""
 
     frames: list[Frame]
     placements: Sequence[Placement]
@@ -250,7 +253,7 @@ class _Batch:
 
 @contextmanager
 def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that end with the block; what they have not begun is dropped."""
+    """Yield a thread pool; at the end of the block, cancel what has not started and join."""
     executor = ThreadPoolExecutor(count)
     try:
         yield executor

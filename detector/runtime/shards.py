@@ -1,6 +1,6 @@
-"""Several processes share out the files of a source: each takes a run of neighbours.
+"""Distribution of a source's files among processes: each reads a contiguous range.
 
-So their JSON lines, one part after the other, are those of a single process.
+The concatenated JSON lines of all parts therefore equal those of a single process.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from detector.utils.files import atomic
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` processes; ``number`` counts from 1."""
+    """One process's share of the files of a source.
+
+    Attributes:
+        number: of this process, from 1.
+        count: number of processes.
+    """
 
     number: int
     count: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """``2/4``: the second of four.
+        """Parse ``2/4``, the second of four.
 
         Raises:
-            DetectorError: it is not of that form, or there is no such part.
+            DetectorError: the text has another form, or the number exceeds the count.
         """
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         number, count = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -37,13 +42,13 @@ class Shard:
         return cls(number, count)
 
     @classmethod
-    def of_environment(cls) -> Shard | None:
-        """What torchrun says of this process; None where it is alone."""
+    def from_environment(cls) -> Shard | None:
+        """Return the shard given by torchrun's environment variables, None for a single process."""
         count = system.world_size()
         return cls(system.rank() + 1, count) if count > 1 else None
 
     def part(self, total: int) -> range:
-        """The numbers of its files, of ``total``.
+        """Return the indices of this shard's files, out of ``total``.
 
         >>> [list(Shard(number, 3).part(5)) for number in (1, 2, 3)]
         [[0], [1, 2], [3, 4]]
@@ -51,29 +56,30 @@ class Shard:
         return range(total * (self.number - 1) // self.count, total * self.number // self.count)
 
     def file(self, path: Path) -> Path:
-        """Where its part of a file goes: ``detections.2-of-4.jsonl``."""
+        """Return the path of this shard's part of an output file: ``detections.2-of-4.jsonl``."""
         return path.with_name(f"{path.stem}.{self.number}-of-{self.count}{path.suffix}")
 
-    def forget(self, path: Path) -> None:
-        """Remove its part, and the whole, of an earlier run."""
+    def remove_outputs(self, path: Path) -> None:
+        """Remove this shard's part and the merged file, if an earlier run left them."""
         for file in (self.file(path), path):
             file.unlink(missing_ok=True)
 
     def merge(self, path: Path) -> bool:
-        """Put the parts together if all are there: the last process to finish does so.
+        """Merge the parts into one file if all exist, and remove them; True if this was done.
 
-        Then the parts go, so that none of them gets into the whole of a later run. Two that finish
-        at the same time write the same: a part that one has opened can still be read.
+        The last process to finish does so. Removed parts cannot get into the merged file of a
+        later run. Two processes that finish at the same time write the same content, since a part
+        that is already open can still be read.
         """
         parts = [Shard(number, self.count).file(path) for number in range(1, self.count + 1)]
         with ExitStack() as stack:
             try:
                 opened = [stack.enter_context(part.open("rb")) for part in parts]
-            except FileNotFoundError:  # another process is not done, or has merged them
+            except FileNotFoundError:  # another process has not finished, or has merged them
                 return False
-            with atomic(path) as temporary, temporary.open("wb") as whole:
+            with atomic(path) as temporary, temporary.open("wb") as merged:
                 for lines in opened:
-                    shutil.copyfileobj(lines, whole)
+                    shutil.copyfileobj(lines, merged)
         for part in parts:
             part.unlink(missing_ok=True)
         return True

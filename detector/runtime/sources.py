@@ -1,16 +1,16 @@
-"""Where images come from: file, folder, glob, list file, video, camera or stream.
+"""Sources of images: file, folder, glob, list file, video, camera or stream.
 
 ======================  ==========================================================================
 ``bus.jpg``             one image
 ``clip.mp4``            one video, frame by frame
-``images``              a folder: its images and videos by name; subfolders are not searched
-``images/**/*.jpg``     a glob pattern: the images and videos it matches, by name
+``images``              a folder: its images and videos, sorted by name, without subfolders
+``images/**/*.jpg``     a glob pattern: the images and videos that match, sorted by name
 ``list.txt``            one path a line, relative to the list's own folder
 ``0``                   a camera by number, unless a file of that name exists
 ``rtsp://…``            a stream, also rtmp, http and https: the only sources that open a socket
 ======================  ==========================================================================
 
-Nothing is decoded ahead: one image is in memory at a time.
+Images are decoded one at a time, when they are asked for.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ VIDEO_SUFFIXES = frozenset(
 STREAM_PREFIXES = ("rtsp://", "rtmp://", "http://", "https://")
 
 MAX_LINE_BYTES = 1 << 15
-"""Of a list file; systems take paths of 4096 bytes at most."""
+"""Maximum length of a line in a list file; operating systems limit paths to 4096 bytes."""
 
-_SIBLINGS = 2000  # names that are compared with a misspelt one
+_SIBLINGS = 2000
+"""Maximum number of file names that are compared with a misspelled one."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image on its way through the detector.
+    """One image, or one frame of a video, with its origin.
 
     Attributes:
-        name: what its results are called: the file's stem, or that of the camera or stream.
-        path: the image or video file, where there is one.
+        name: name of its results: the file's stem, or a name for the camera or stream.
+        path: the image or video file, None for cameras, streams and images in memory.
         index: number of the frame in its video, from 0; 0 for an image.
         image_rgb: (h, w, 3) uint8.
         fps: frames per second of its video; None for an image.
 
     Raises:
-        DetectorError: the image is no such array.
+        DetectorError: ``image_rgb`` has another shape or type.
     """
 
     name: str
@@ -70,12 +71,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """The frames of a source; each ``iter()`` begins anew.
+    """The frames of a source; each ``iter()`` starts from the beginning.
 
     Attributes:
-        read: begins to read.
-        total: number of frames, where it is known without reading them.
-        earlier: files that come before them, which another process reads.
+        read: returns a new iterator over the frames.
+        total: number of frames, None if it cannot be known without reading them.
+        earlier: files of earlier shards, which other processes read.
     """
 
     read: Callable[[], Iterator[Frame]]
@@ -92,17 +93,17 @@ OnBad = Callable[[DetectorError], None]
 def open_source(
     source: str | Path, on_bad: OnBad | None = None, shard: Shard | None = None
 ) -> Source:
-    """Find the images of a source; nothing but the number of frames is read yet.
+    """Find the images of a source, without decoding any of them.
 
     Args:
-        source: one of the forms above.
-        on_bad: called with the error of one file among several that cannot be read, which is
-            then passed over; without it the error is raised.
-        shard: which of several files this process reads.
+        source: one of the forms listed at the top of this module.
+        on_bad: called with the error of each unreadable file of a folder, glob or list, which is
+            then skipped; without it the error is raised.
+        shard: this process's share of the files; default: all of them.
 
     Raises:
-        DetectorError: there is nothing to read, and names the nearest file; or it is a single
-            file, camera or stream, which cannot be shared out.
+        DetectorError: there is nothing to read (the message names the nearest file), or a shard
+            is given for a single file, camera or stream.
     """
     if not str(source):
         raise DetectorError("the source is empty; expected a file, folder, glob or stream")
@@ -130,7 +131,7 @@ def _find(source: str, path: Path, on_bad: OnBad | None, shard: Shard) -> Source
 
 
 def _single(source: str, path: Path) -> Source:
-    """One image, video, camera or stream."""
+    """Return the source of one image, video, camera or stream."""
     if source.startswith(STREAM_PREFIXES):
         return Source(lambda: _capture(source, _stream_name(source), None), None)
     if path.is_file():
@@ -139,13 +140,13 @@ def _single(source: str, path: Path) -> Source:
 
 
 def _files(names: list[str], on_bad: OnBad | None, shard: Shard) -> Source:
-    """Files that exist, as plain text: a folder may hold millions."""
+    """Return a source of existing files; their paths are strings, since there may be millions."""
     part = shard.part(len(names))
     own = names[part.start : part.stop]
 
     def read() -> Iterator[Frame]:
         for name in own:
-            with _passing_over(on_bad):
+            with _skip_bad(on_bad):
                 yield from _frames(Path(name))
 
     total = None if any(map(_is_video, own)) else len(own)
@@ -160,7 +161,7 @@ def _list_file(path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
 
     def read() -> Iterator[Frame]:
         for number, name in islice(_lines(path), part.start, part.stop):
-            with _passing_over(on_bad):
+            with _skip_bad(on_bad):
                 try:
                     yield from _frames(path.parent / name)
                 except DetectorError as error:
@@ -171,7 +172,7 @@ def _list_file(path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and paths of a list file; empty lines are passed over."""
+    """Yield the line numbers and paths of a list file, without empty lines."""
     try:
         with path.open("rb") as lines:
             each = iter(lambda: lines.readline(MAX_LINE_BYTES), b"")
@@ -193,8 +194,8 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 
 
 @contextmanager
-def _passing_over(on_bad: OnBad | None) -> Iterator[None]:
-    """Hand the error of one file to ``on_bad``."""
+def _skip_bad(on_bad: OnBad | None) -> Iterator[None]:
+    """Pass the error of one file to ``on_bad``, or raise it where there is no such function."""
     try:
         yield
     except DetectorError as error:
@@ -204,7 +205,7 @@ def _passing_over(on_bad: OnBad | None) -> Iterator[None]:
 
 
 def _in_folder(folder: Path) -> list[str]:
-    # Hidden files are left out, as glob does: a Mac writes a ._0.jpg beside 0.jpg.
+    # Hidden files are left out, as by glob: macOS writes a ._0.jpg beside 0.jpg.
     visible = (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
     entries = (entry for entry in visible if _is_media(entry.path))
     names = sorted(entry.path for entry in entries if entry.is_file())
@@ -226,7 +227,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def missing(path: Path) -> DetectorError:
-    """Return the error that names the first part of a path not to exist, and the nearest name."""
+    """Return an error that names the first missing part of a path and the nearest existing name."""
     parts = [*reversed(path.parents), path]
     for folder, part in pairwise(parts):
         if part.exists():
@@ -248,7 +249,7 @@ def _is_media(path: str) -> bool:
 
 
 def _frames(path: Path) -> Iterator[Frame]:
-    """The one image of an image file, or all frames of a video."""
+    """Yield the image of an image file, or all frames of a video."""
     if _is_video(path):
         yield from _capture(str(path), path.stem, path)
     else:
@@ -256,7 +257,7 @@ def _frames(path: Path) -> Iterator[Frame]:
 
 
 def _capture(target: str | int, name: str, path: Path | None) -> Iterator[Frame]:
-    """Frames of a video file, camera or stream, as they come."""
+    """Yield the frames of a video file, camera or stream."""
     with _opened(target) as capture:
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         index = 0
@@ -273,7 +274,7 @@ def _capture(target: str | int, name: str, path: Path | None) -> Iterator[Frame]
 
 @contextmanager
 def _opened(target: str | int) -> Iterator[Any]:
-    """Make a cv2.VideoCapture and release it; of files only regular ones, which have an end."""
+    """Open a cv2.VideoCapture and release it at the end; refuse pipes, which may never end."""
     is_stream = isinstance(target, int) or target.startswith(STREAM_PREFIXES)
     if not (is_stream or Path(str(target)).is_file()):
         raise DetectorError("no such regular file, expected a video", file=str(target))
@@ -289,23 +290,23 @@ def _opened(target: str | int) -> Iterator[Any]:
 
 
 def _count_frames(path: Path) -> int | None:
-    """What the video's header says; None where it says nothing."""
+    """Return the number of frames in the video's header, None if it has none."""
     with _opened(str(path)) as capture:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     return count if count > 0 else None
 
 
 def _stream_name(url: str) -> str:
-    """A file name for a stream's results, without user, password and address."""
+    """Return a file name for a stream's results, without user, password and address."""
     stem = Path(url.split("?", maxsplit=1)[0]).stem
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem) or "stream"
 
 
-def images_of(images: Iterable[ImageLike], *, bgr: bool = False) -> Iterator[Frame]:
-    """Yield a frame of each image, in any form that programs hold them in.
+def frames_of(images: Iterable[ImageLike], *, bgr: bool = False) -> Iterator[Frame]:
+    """Yield a frame for each image, given as a path, bytes, array, tensor or Pillow image.
 
     Raises:
-        DetectorError: one is no image; says which.
+        DetectorError: one is not an image; the message has its index.
     """
     for index, image in enumerate(images):
         try:
@@ -317,15 +318,15 @@ def images_of(images: Iterable[ImageLike], *, bgr: bool = False) -> Iterator[Fra
 
 
 def frame_of(image: ImageLike, name: str = "image", *, bgr: bool = False) -> Frame:
-    """Return the frame of one image: a file's path, or what is in memory already.
+    """Return the frame of one image, a file or in memory.
 
     Args:
-        image: as :func:`detector.structures.images.to_rgb` takes it.
-        name: what its results are called, unless it is a file.
+        image: anything that :func:`detector.structures.images.to_rgb` accepts.
+        name: name of its results, unless it is a file.
         bgr: arrays are in OpenCV's order, blue first.
 
     Raises:
-        DetectorError: it is no image; of a missing file, names the nearest one.
+        DetectorError: not an image; for a missing file, the message names the nearest one.
     """
     if not isinstance(image, (str, Path)):
         return Frame(name, None, 0, to_rgb(image, bgr=bgr))

@@ -1,8 +1,8 @@
-"""Where results go: pictures, videos, YOLO txt files, JSON lines.
+"""Writers of results: images, videos, YOLO txt files, JSON lines.
 
-A writer is a context manager with ``write(result)``. It keeps one image and the names it has used.
-Every file appears whole or not at all: what is still open when a run fails is thrown away, and
-what is open when it is interrupted from the keyboard is finished.
+A writer is a context manager with ``write(result)``. It holds one image at a time and the names it
+has used. Files are written atomically: a file that is open when a run fails is discarded, one that
+is open when the run is interrupted from the keyboard (Ctrl-C) is completed.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from detector.utils.files import atomic, write_text
 from detector.utils.opencv import cv2, write_image
 
 KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""Formats that pictures are written in; others become ``.jpg``."""
+"""Suffixes of images that are written in the format of their source; others become ``.jpg``."""
 
 VIDEO_CODEC = "mp4v"
 
 WriterT = TypeVar("WriterT", bound="Writer")
 
 
-class Names:
-    """Names for the results of frames, each given once.
+class ResultNames:
+    """Unique names for the results of frames.
 
     A second ``bus.jpg``, or a ``bus.png``, becomes ``bus_2``. The frames of ``clip.mp4`` become
-    ``clip/000000``, ``clip/000001`` …: a folder, so that they never meet an image's name. Upper
-    and lower case count as equal, as on many disks. Memory: some 100 bytes a file.
+    ``clip/000000``, ``clip/000001`` …, in a folder, so that they never clash with an image's name.
+    Names are compared without case, as on many file systems. Memory: about 100 bytes per file.
 
     Args:
-        earlier: files whose names another process gives.
+        earlier: files of earlier shards, whose names other processes use.
     """
 
     def __init__(self, earlier: Iterable[str] = ()) -> None:
@@ -45,13 +45,13 @@ class Names:
         for file in earlier:
             self._unused(Path(file).stem)
 
-    def of(self, frame: Frame) -> str:
-        """The name of one frame's results, without suffix."""
-        stem = self.of_file(frame)
+    def for_frame(self, frame: Frame) -> str:
+        """Return the name of one frame's results, without suffix."""
+        stem = self.for_file(frame)
         return stem if frame.fps is None else f"{stem}/{frame.index:06d}"
 
-    def of_file(self, frame: Frame) -> str:
-        """The name of a whole file's results; the same for all frames of one video."""
+    def for_file(self, frame: Frame) -> str:
+        """Return the name of a file's results; the same for all frames of one video."""
         origin = (frame.path, frame.name)
         if frame.index == 0 or origin != self._origin:
             self._stem = self._unused(frame.name)
@@ -70,10 +70,10 @@ class Names:
 
 
 class Writer:
-    """Base of all writers.
+    """Base class of all writers.
 
     Attributes:
-        count: results written so far.
+        count: number of results written.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Writer:
         raise NotImplementedError
 
     def _finish(self, failed: bool) -> None:
-        """Close what is open: keep it, or after a failure throw it away."""
+        """Close open files; discard them after a failure."""
 
     def __enter__(self: WriterT) -> WriterT:
         return self
@@ -103,42 +103,46 @@ class Writer:
 
 
 class ImageWriter(Writer):
-    """Writes each image into a folder, under its own name and format.
+    """Writer of images into a folder, each with its own name and format.
 
     Args:
-        folder: made if it does not exist; files of the same name are replaced.
-        drawn: with boxes and labels or a caption, else as it came.
-        names: shared with other writers of the same folder.
+        folder: created if missing; files of the same name are replaced.
+        drawn: draw boxes and labels, or a caption; otherwise write the image unchanged.
+        names: names of the results; one object is shared by all writers of a folder.
     """
 
-    def __init__(self, folder: str | Path, drawn: bool = True, names: Names | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, drawn: bool = True, names: ResultNames | None = None
+    ) -> None:
         super().__init__()
         self.folder = _folder(folder)
         self.drawn = drawn
-        self._names = names or Names()
+        self._names = names or ResultNames()
 
     def _write(self, result: Result) -> None:
         suffix = result.path.suffix.lower() if result.path else ""
         suffix = suffix if suffix in KEPT_SUFFIXES else ".jpg"
         image_rgb = result.prediction.draw(result.image_rgb) if self.drawn else result.image_rgb
-        write_image(self.folder / f"{self._names.of(result.frame)}{suffix}", image_rgb)
+        write_image(self.folder / f"{self._names.for_frame(result.frame)}{suffix}", image_rgb)
 
 
 class VideoWriter(Writer):
-    """Writes the frames of each video, camera or stream as one ``.mp4``, without sound.
+    """Writer of one ``.mp4`` for each video, camera or stream, without sound.
 
     The arguments are those of ``ImageWriter``.
     """
 
-    def __init__(self, folder: str | Path, drawn: bool = True, names: Names | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, drawn: bool = True, names: ResultNames | None = None
+    ) -> None:
         super().__init__()
         self.folder = _folder(folder)
         self.drawn = drawn
-        self._names = names or Names()
+        self._names = names or ResultNames()
         self._video: _Video | None = None
 
     def _write(self, result: Result) -> None:
-        path = self.folder / f"{self._names.of_file(result.frame)}.mp4"
+        path = self.folder / f"{self._names.for_file(result.frame)}.mp4"
         if self._video is None or self._video.path != path:
             self._finish(failed=False)
             self._video = _Video(path, result)
@@ -152,11 +156,13 @@ class VideoWriter(Writer):
 
 
 class MediaWriter(Writer):
-    """Writes images as images and videos as videos. The arguments are those of ``ImageWriter``."""
+    """Writer of images as images and videos as videos; the arguments are ``ImageWriter``'s."""
 
-    def __init__(self, folder: str | Path, drawn: bool = True, names: Names | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, drawn: bool = True, names: ResultNames | None = None
+    ) -> None:
         super().__init__()
-        names = names or Names()
+        names = names or ResultNames()
         self._images = ImageWriter(folder, drawn, names)
         self._videos = VideoWriter(folder, drawn, names)
 
@@ -169,26 +175,26 @@ class MediaWriter(Writer):
 
 
 class YoloTxtWriter(Writer):
-    """Writes a txt file for each image: ``class cx cy width height score``, as fractions.
+    """Writer of a txt file for each image: ``class cx cy width height score``, as fractions.
 
     Args:
-        folder: made if it does not exist; files of the same name are replaced.
-        names: those that are taken.
+        folder: created if missing; files of the same name are replaced.
+        names: names of the results.
     """
 
-    def __init__(self, folder: str | Path, names: Names | None = None) -> None:
+    def __init__(self, folder: str | Path, names: ResultNames | None = None) -> None:
         super().__init__()
         self.folder = _folder(folder)
-        self._names = names or Names()
+        self._names = names or ResultNames()
 
     def _write(self, result: Result) -> None:
         height, width = result.image_rgb.shape[:2]
         text = result.detections.to_yolo((height, width), with_scores=True)
-        write_text(self.folder / f"{self._names.of(result.frame)}.txt", text)
+        write_text(self.folder / f"{self._names.for_frame(result.frame)}.txt", text)
 
 
 class JsonLinesWriter(Writer):
-    """Writes one JSON object a line: name, path, frame of a video, size, and what was found.
+    """Writer of JSON lines, an object per image: name, path, frame number, size, prediction.
 
     Args:
         path: the file, replaced at the end.
@@ -221,7 +227,7 @@ class JsonLinesWriter(Writer):
             self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         except OSError as error:
             raise self._error(error) from error
-        except ValueError as error:  # JSON has no word for it
+        except ValueError as error:  # JSON has no NaN and no infinity
             message = f"{frame.name}: a result is not a finite number"
             raise DetectorError(message, file=self.path) from error
 
@@ -238,7 +244,7 @@ class JsonLinesWriter(Writer):
 
 
 def _folder(folder: str | Path) -> Path:
-    """A folder that exists or can be made."""
+    """Return a folder's path; raise DetectorError if it is a file."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise DetectorError("is a file, expected a folder to write into", file=folder)
@@ -246,23 +252,23 @@ def _folder(folder: str | Path) -> Path:
 
 
 class _DiscardError(Exception):
-    """Tells ``atomic`` to throw its temporary file away."""
+    """Signal to ``atomic`` to discard its temporary file."""
 
 
 class _Pending:
-    """A file beside ``path`` that takes its place when it is finished."""
+    """A temporary file that replaces ``path`` when it is finished."""
 
     def __init__(self, path: Path) -> None:
         self._atomic = atomic(path)
         self.temporary = self._atomic.__enter__()
 
     def finish(self, failed: bool) -> None:
-        problem = _DiscardError() if failed else None
-        self._atomic.__exit__(type(problem) if problem else None, problem, None)
+        error = _DiscardError() if failed else None
+        self._atomic.__exit__(type(error) if error else None, error, None)
 
 
 class _Video:
-    """One video file that is being written."""
+    """A video file that is being written."""
 
     def __init__(self, path: Path, first: Result) -> None:
         self.path = path

@@ -320,7 +320,7 @@ def _checksum(card: str, tensors: Mapping[str, Tensor]) -> str:
 def _check_sum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> None:
     found = _checksum(metadata[CARD_KEY], tensors)
     if metadata.get(CHECKSUM_KEY) != found:
-        raise DetectorError("damaged: its checksum does not fit its content", file=path)
+        raise DetectorError("damaged: its checksum does not match its content", file=path)
 
 
 def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -> None:

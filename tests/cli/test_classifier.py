@@ -255,7 +255,7 @@ def test_labels_of_the_other_task(
     assert fails("train", *words) == f"split 'train' {classes}"
     assert not (tmp_path / "runs").exists()
     assert fails("val", "--weights", weights, "--data", folder, "--metric", "voc07") == (
-        "--metric voc07 is not for what the network gives; expected accuracy"
+        "--metric voc07 is not a metric of task 'classify'; expected accuracy"
     )
 
 

@@ -12,16 +12,16 @@ from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.settings import DetectSettings, NmsSettings, ToolSettings, ValSettings
 from detector.utils.errors import DetectorError
-from tests.runtime.conftest import CARD, FakeBackend, FakeClassifier
+from tests.runtime.conftest import METADATA, FakeBackend, FakeClassifier
 
 FILE = NmsSettings(confidence=0.3, max_detections=10)
 HELD = "the file holds its NMS, which does not change"
 
 
-def file_with_suppression() -> ExportedBackend:
-    card = CARD.model_copy(update={"nms": FILE})
+def file_with_nms() -> ExportedBackend:
+    metadata = METADATA.model_copy(update={"nms": FILE})
     inputs = {INPUT: (None, 3, None, None)}
-    return ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
+    return ExportedBackend(Path("x.onnx"), metadata, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
 
 
 def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
@@ -46,7 +46,7 @@ def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
 )
 def test_a_file_that_decides(flags, line):
     settings = DetectSettings(weights="x.onnx", source="y", **flags)
-    assert message_of(settings, file_with_suppression(), settings.nms(CARD.names)) == line
+    assert message_of(settings, file_with_nms(), settings.nms(METADATA.names)) == line
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_sigma(flags, line):
 def test_a_network_without_boxes():
     settings = DetectSettings(weights="x", source="y", txt=True, sigma=1)
     expected = "--sigma, --txt: a classifier has no boxes; leave them out"
-    assert message_of(settings, FakeClassifier(), settings.nms(CARD.names)) == expected
+    assert message_of(settings, FakeClassifier(), settings.nms(METADATA.names)) == expected
 
 
 @pytest.mark.parametrize(

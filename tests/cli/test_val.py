@@ -371,5 +371,5 @@ def test_a_file_that_was_changed(
     file.write_bytes(content)
     words = ("--certificate",) if tool == "val" else ("--source", tmp_path)
     assert fails(tool, "--weights", file, *words) == (
-        f"{file}: damaged or changed: its seal does not fit its content"
+        f"{file}: damaged or changed: its seal does not match its content"
     )

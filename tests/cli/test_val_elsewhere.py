@@ -120,7 +120,7 @@ def test_boxes_of_another_machine_give_the_same_metrics(
         ),
         (
             '[{"image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}]',
-            "category_id 9 is none of the data's",
+            "category_id 9 is not in the data",
         ),
     ],
 )

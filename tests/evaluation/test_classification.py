@@ -14,7 +14,7 @@ from detector.utils.errors import DetectorError
 NAMES = ("a", "b", "c", "d", "e", "f")
 
 
-def truth(*kinds: int, names: tuple[str, ...] = NAMES) -> dict:
+def ground_truth(*kinds: int, names: tuple[str, ...] = NAMES) -> dict:
     """Image n has the class ``kinds[n − 1]``; category ids are class numbers plus 1."""
     return {
         "annotations": [{"image_id": n, "category_id": k + 1} for n, k in enumerate(kinds, 1)],
@@ -24,7 +24,7 @@ def truth(*kinds: int, names: tuple[str, ...] = NAMES) -> dict:
 
 def evaluator(*kinds: int, names: tuple[str, ...] = NAMES) -> ClassificationEvaluator:
     ids = range(1, len(kinds) + 1)
-    return ClassificationEvaluator(truth(*kinds, names=names), range(1, len(names) + 1), ids)
+    return ClassificationEvaluator(ground_truth(*kinds, names=names), range(1, len(names) + 1), ids)
 
 
 def ranked(*order: int, names: tuple[str, ...] = NAMES) -> Classification:
@@ -62,7 +62,7 @@ def test_top5_of_fewer_than_five_classes_is_always_right():
 
 
 def test_an_image_without_a_result_is_wrong_and_others_do_not_count():
-    found = ClassificationEvaluator(truth(0, 0, 0), range(1, 7), [1, 2])
+    found = ClassificationEvaluator(ground_truth(0, 0, 0), range(1, 7), [1, 2])
     found.add(1, ranked(0, 1, 2, 3, 4, 5))
     assert found.compute().summary == {"top1": 0.5, "top5": 0.5}
     found.reset()
@@ -70,8 +70,8 @@ def test_an_image_without_a_result_is_wrong_and_others_do_not_count():
 
 
 def test_a_class_that_the_model_lacks_is_always_wrong():
-    # The model knows f and a; of the truth's six classes c is none of them.
-    found = ClassificationEvaluator(truth(2, 0), [6, 1], [1, 2])
+    # The model knows f and a; the ground truth also has c, which it does not know.
+    found = ClassificationEvaluator(ground_truth(2, 0), [6, 1], [1, 2])
     found.add(1, ranked(1, 0, names=("f", "a")))
     found.add(2, ranked(1, 0, names=("f", "a")))
     assert found.compute().summary == {"top1": 0.5, "top5": 0.5}
@@ -87,5 +87,5 @@ def test_metrics_by_task():
     ):
         with pytest.raises(DetectorError) as caught:
             choose_metric(task, name)
-        message = f"--metric {name} is not for what the network gives; expected {known}"
+        message = f"--metric {name} is not a metric of task {task!r}; expected {known}"
         assert str(caught.value) == message

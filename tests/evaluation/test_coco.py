@@ -8,7 +8,7 @@ import pytest
 from detector.evaluation.coco import CocoEvaluator
 from detector.structures.detections import Detections
 
-TRUTH = {
+GROUND_TRUTH = {
     "images": [
         {"id": 7, "file_name": "a.jpg", "width": 100, "height": 100},
         {"id": 9, "file_name": "b.jpg", "width": 100, "height": 100},
@@ -47,7 +47,7 @@ def detections(*rows: tuple[float, float, float, float, float, int]) -> Detectio
 
 
 def evaluator() -> CocoEvaluator:
-    return CocoEvaluator(TRUTH, category_ids=(3, 90), image_ids=(7, 9))
+    return CocoEvaluator(GROUND_TRUTH, category_ids=(3, 90), image_ids=(7, 9))
 
 
 def test_perfect_detections_have_ap_one():
@@ -94,7 +94,7 @@ def test_no_detections_at_all():
     }
 
 
-def test_reset_forgets_boxes_and_keeps_the_truth():
+def test_reset_forgets_boxes_and_keeps_the_ground_truth():
     e = evaluator()
     e.add(7, detections((10, 10, 50, 50, 0.9, 1)))
     e.reset()
@@ -110,17 +110,17 @@ def test_ids_are_those_of_the_annotation_file():
     ]
 
 
-def test_figures_can_be_written_as_json():
+def test_metrics_can_be_written_as_json():
     e = evaluator()
     assert json.loads(json.dumps(e.compute().to_dict()))["per_class"] == {"cat": -1, "dog": 0}
 
 
 def test_a_crowd_region_neither_counts_nor_hurts():
     crowd = {
-        **TRUTH,
+        **GROUND_TRUTH,
         "annotations": [
-            TRUTH["annotations"][0],
-            {**TRUTH["annotations"][1], "iscrowd": 1},
+            GROUND_TRUTH["annotations"][0],
+            {**GROUND_TRUTH["annotations"][1], "iscrowd": 1},
         ],
     }
     e = CocoEvaluator(crowd, (3, 90), (7, 9))

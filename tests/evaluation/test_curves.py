@@ -11,7 +11,7 @@ NAMES = ("cat", "dog")
 CATEGORIES = (3, 90)
 
 
-def evaluator(*truth: tuple[int, int, list[int], int]) -> CocoEvaluator:
+def evaluator(*objects: tuple[int, int, list[int], int]) -> CocoEvaluator:
     """Of (image, category, bbox, crowd)."""
     annotations = [
         {
@@ -22,7 +22,7 @@ def evaluator(*truth: tuple[int, int, list[int], int]) -> CocoEvaluator:
             "area": bbox[2] * bbox[3],
             "iscrowd": crowd,
         }
-        for number, (image, category, bbox, crowd) in enumerate(truth, 1)
+        for number, (image, category, bbox, crowd) in enumerate(objects, 1)
     ]
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 100, "height": 100} for i in (7, 9)]
     categories = [{"id": c, "name": n} for c, n in zip(CATEGORIES, NAMES, strict=True)]

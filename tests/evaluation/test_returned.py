@@ -17,7 +17,7 @@ from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
-from tests.runtime.conftest import BOXES, CARD, SCORES, SIZE_HW, FakeBackend, grey
+from tests.runtime.conftest import BOXES, METADATA, SCORES, SIZE_HW, FakeBackend, grey
 
 IMAGE = np.zeros((1, 3, *SIZE_HW), np.float32)
 
@@ -72,7 +72,7 @@ def test_a_single_box_without_a_batch(folder: Path, samples: list[Sample]):
 
 
 def test_kept_boxes_in_any_order(folder: Path, samples: list[Sample]):
-    """float64 and int32 are as good; suppression is not done again."""
+    """float64 and int32 are as good; NMS is not applied again."""
     kept = {
         "boxes_xyxy": np.stack([BOXES] * 2).astype(np.float64),
         "scores": np.array([[0.5, 0.9, 0.1]] * 2),
@@ -137,11 +137,11 @@ def test_a_list_about_something_else(folder: Path, samples: list[Sample]):
     assert message(Network(), samples) == "not a list of inputs: key 'input' is missing"
 
 
-def test_a_file_that_holds_the_suppression(tmp_path: Path, samples: list[Sample]):
+def test_a_file_with_nms_inside(tmp_path: Path, samples: list[Sample]):
     """The list has the names of what such a file gives."""
-    card = CARD.model_copy(update={"nms": NmsSettings()})
+    metadata = METADATA.model_copy(update={"nms": NmsSettings()})
     inputs = {INPUT: (None, 3, None, None)}
-    file = ExportedBackend(Path("x.onnx"), card, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
+    file = ExportedBackend(Path("x.onnx"), metadata, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
     dump_inputs(tmp_path / "back", samples, file)
     assert InputList.read(tmp_path / "back").outputs == ("boxes_xyxy", "scores", "class_ids")
 

@@ -41,8 +41,8 @@ def evaluator(
     categories = [
         {"id": number, "name": name} for number, name in zip(CATEGORY_IDS, NAMES, strict=True)
     ]
-    truth = {"images": [], "categories": categories, "annotations": objects}
-    return VocEvaluator(truth, CATEGORY_IDS, image_ids, metric)
+    ground_truth = {"images": [], "categories": categories, "annotations": objects}
+    return VocEvaluator(ground_truth, CATEGORY_IDS, image_ids, metric)
 
 
 def measure(
@@ -98,16 +98,16 @@ def in_turn(judged: str) -> list[tuple[Any, ...]]:
     ],
 )
 def test_curves(judged: str, objects: int, voc07: float, voc10: float):
-    truth = [object_at(spot(number)) for number in range(objects)]
-    assert cat("voc07", truth, in_turn(judged)) == pytest.approx(voc07)
-    assert cat("voc10", truth, in_turn(judged)) == pytest.approx(voc10)
+    ground_truth = [object_at(spot(number)) for number in range(objects)]
+    assert cat("voc07", ground_truth, in_turn(judged)) == pytest.approx(voc07)
+    assert cat("voc10", ground_truth, in_turn(judged)) == pytest.approx(voc10)
 
 
 @pytest.mark.parametrize("right", range(1, 11))
 def test_a_recall_in_tenths_reaches_its_point(right: int):
     """3/10 counts at 0.3, though 3 · 0.1 is more than 3/10 in floating point."""
-    truth = [object_at(spot(number)) for number in range(10)]
-    assert cat("voc07", truth, in_turn("r" * right)) == pytest.approx((right + 1) / 11)
+    ground_truth = [object_at(spot(number)) for number in range(10)]
+    assert cat("voc07", ground_truth, in_turn("r" * right)) == pytest.approx((right + 1) / 11)
 
 
 def test_an_overlap_of_one_half_is_enough():
@@ -117,11 +117,11 @@ def test_an_overlap_of_one_half_is_enough():
 
 
 def test_a_second_detection_of_an_object_is_wrong():
-    truth = [object_at(SQUARE), object_at(spot(1))]
+    ground_truth = [object_at(SQUARE), object_at(spot(1))]
     found = [(SQUARE, 0.9), (SQUARE, 0.8), (spot(1), 0.7)]
     # Recalls ½ ½ 1 with precisions 1 ½ ⅔; area: ½ · 1 + ½ · ⅔; points: 6 · 1 + 5 · ⅔ of 11.
-    assert cat("voc10", truth, found) == pytest.approx(5 / 6)
-    assert cat("voc07", truth, found) == pytest.approx(28 / 33)
+    assert cat("voc10", ground_truth, found) == pytest.approx(5 / 6)
+    assert cat("voc07", ground_truth, found) == pytest.approx(28 / 33)
 
 
 def test_the_better_of_two_detections_claims_the_object():
@@ -131,37 +131,43 @@ def test_the_better_of_two_detections_claims_the_object():
 
 
 def test_a_detection_goes_to_the_object_that_it_overlaps_most_though_that_is_taken():
-    truth = [object_at(SQUARE), object_at((3, 0, 13, 10))]
+    ground_truth = [object_at(SQUARE), object_at((3, 0, 13, 10))]
     # The second one has 90 / 110 with the first object and 80 / 120 with the other, which is free:
     # wrong all the same. One object of two at precision 1.
     found = [(SQUARE, 0.9), ((1, 0, 11, 10), 0.8)]
-    assert cat("voc10", truth, found) == pytest.approx(1 / 2)
-    assert cat("voc10", truth, found[1:]) == pytest.approx(1 / 2)
+    assert cat("voc10", ground_truth, found) == pytest.approx(1 / 2)
+    assert cat("voc10", ground_truth, found[1:]) == pytest.approx(1 / 2)
 
 
 @METRICS
 @pytest.mark.parametrize("flag", ["difficult", "iscrowd"])
 def test_an_object_may_count_neither_way(metric: str, flag: str):
-    truth = [object_at(SQUARE, **{flag: 1}), object_at(spot(1), **{flag: 0})]
+    ground_truth = [object_at(SQUARE, **{flag: 1}), object_at(spot(1), **{flag: 0})]
     # Both detections of the flagged object come before the only one that counts.
-    assert cat(metric, truth, [(SQUARE, 0.9), (SQUARE, 0.8), (spot(1), 0.7)]) == 1
+    assert cat(metric, ground_truth, [(SQUARE, 0.9), (SQUARE, 0.8), (spot(1), 0.7)]) == 1
     # One with 40 / 160 of it is no detection of it, but wrong: precision ½ at recall 1.
-    assert cat(metric, truth, [((0, 6, 10, 16), 0.9), (spot(1), 0.7)]) == pytest.approx(1 / 2)
+    assert cat(metric, ground_truth, [((0, 6, 10, 16), 0.9), (spot(1), 0.7)]) == pytest.approx(
+        1 / 2
+    )
 
 
 def test_a_detection_mostly_on_a_difficult_object_claims_no_other_one():
-    truth = [object_at(SQUARE, difficult=1), object_at((3, 0, 13, 10))]
+    ground_truth = [object_at(SQUARE, difficult=1), object_at((3, 0, 13, 10))]
     found = ((1, 0, 11, 10), 0.9)  # 90 / 110 and 80 / 120
-    assert cat("voc10", truth, [found]) == 0
-    assert cat("voc10", truth, [found, ((3, 0, 13, 10), 0.8)]) == 1
+    assert cat("voc10", ground_truth, [found]) == 0
+    assert cat("voc10", ground_truth, [found, ((3, 0, 13, 10), 0.8)]) == 1
 
 
 @METRICS
-def test_classes_are_judged_apart_and_one_without_truth_is_not_in_the_mean(metric: str):
-    truth = [object_at(SQUARE), object_at(SQUARE, 9, 1), object_at(SQUARE, 9, 2, difficult=1)]
+def test_classes_are_judged_apart_and_one_without_ground_truth_is_not_in_the_mean(metric: str):
+    ground_truth = [
+        object_at(SQUARE),
+        object_at(SQUARE, 9, 1),
+        object_at(SQUARE, 9, 2, difficult=1),
+    ]
     # The dog's place is found as a cat, after the cat itself; the only owl is difficult.
     found = [(SQUARE, 0.9, 7, 0), (SQUARE, 0.8, 9, 0), (SQUARE, 0.9, 7, 2)]
-    metrics = measure(metric, truth, found)
+    metrics = measure(metric, ground_truth, found)
     assert metrics.per_class == {"cat": 1, "dog": 0, "owl": -1}
     assert metrics.summary == {"mAP": 1 / 2}
 
@@ -175,17 +181,17 @@ def test_no_detections_at_all(metric: str, objects: list[dict[str, Any]], expect
 
 
 @METRICS
-def test_in_an_image_without_truth_every_detection_is_wrong(metric: str):
+def test_in_an_image_without_ground_truth_every_detection_is_wrong(metric: str):
     found = [(SQUARE, 0.9, 8), (SQUARE, 0.8, 7)]
     assert measure(metric, [object_at(SQUARE)], found).per_class["cat"] == pytest.approx(1 / 2)
 
 
 def test_objects_of_images_that_are_not_counted():
-    truth = [object_at(SQUARE, 7), object_at(SQUARE, 9)]
-    assert measure("voc10", truth, [(SQUARE, 0.9)], image_ids=(7,)).per_class["cat"] == 1
+    ground_truth = [object_at(SQUARE, 7), object_at(SQUARE, 9)]
+    assert measure("voc10", ground_truth, [(SQUARE, 0.9)], image_ids=(7,)).per_class["cat"] == 1
 
 
-def test_reset_forgets_boxes_and_keeps_the_truth():
+def test_reset_forgets_boxes_and_keeps_the_ground_truth():
     e = evaluator([object_at(SQUARE)])
     box, score = np.array([SQUARE], np.float32), np.array([0.9], np.float32)
     e.add(7, Detections(box, score, np.zeros(1, np.int64), NAMES))
@@ -198,7 +204,7 @@ def test_reset_forgets_boxes_and_keeps_the_truth():
 @pytest.mark.parametrize(
     ("metric", "how"), [("voc07", "11 points (VOC2007)"), ("voc10", "area (VOC2010)")]
 )
-def test_figures_say_what_they_are_and_can_be_written_as_json(metric: str, how: str):
+def test_metrics_have_a_title_and_can_be_written_as_json(metric: str, how: str):
     metrics = measure(metric, [object_at(SQUARE)], [])
     assert metrics.title == f"Pascal VOC AP at IoU 0.5, {how}"
     assert json.loads(json.dumps(metrics.to_dict())) == {
@@ -225,9 +231,9 @@ def kit_judgements(objects: list[dict[str, Any]], found: list[tuple[Any, ...]]) 
     result = []
     for box, _, image_id, _ in sorted(found, key=lambda row: -row[1]):
         best, owner = Fraction(-1), None
-        for number, truth in enumerate(objects):
-            if truth["image_id"] == image_id:
-                x, y, w, h = truth["bbox"]
+        for number, annotation in enumerate(objects):
+            if annotation["image_id"] == image_id:
+                x, y, w, h = annotation["bbox"]
                 overlap = kit_overlap(box, (x, y, x + w, y + h))
                 if overlap > best:
                     best, owner = overlap, number
@@ -274,7 +280,7 @@ def random_box(rng: np.random.Generator) -> tuple[int, ...]:
 def test_equals_the_development_kit(metric: str, seed: int, objects: int, detections: int):
     """Whole pixels and eighths as scores: all comparisons are exact, and many scores are equal."""
     rng = np.random.default_rng(seed)
-    truth = [
+    ground_truth = [
         object_at(
             random_box(rng),
             int(rng.choice(IMAGE_IDS[:2])),
@@ -287,8 +293,8 @@ def test_equals_the_development_kit(metric: str, seed: int, objects: int, detect
     found: list[tuple[Any, ...]] = []
     for _ in range(detections):
         box, image_id, class_id = random_box(rng), int(rng.choice(IMAGE_IDS)), int(rng.integers(3))
-        if truth and rng.random() < 0.8:  # near an object
-            near = truth[rng.integers(objects)]
+        if ground_truth and rng.random() < 0.8:  # near an object
+            near = ground_truth[rng.integers(objects)]
             x, y, w, h = near["bbox"]
             dx, dy = rng.integers(-2, 3, 2).tolist()
             box, image_id = (x + dx, y + dy, x + w + dx, y + h), near["image_id"]
@@ -297,10 +303,10 @@ def test_equals_the_development_kit(metric: str, seed: int, objects: int, detect
     # Image by image, as the evaluator is given them.
     found.sort(key=lambda row: (IMAGE_IDS.index(row[2]), -row[1]))
 
-    metrics = measure(metric, truth, found)
+    metrics = measure(metric, ground_truth, found)
     expected = {}
     for class_id, name in enumerate(NAMES):
-        of_class = [one for one in truth if one["category_id"] == CATEGORY_IDS[class_id]]
+        of_class = [one for one in ground_truth if one["category_id"] == CATEGORY_IDS[class_id]]
         count = sum(not (one["difficult"] or one["iscrowd"]) for one in of_class)
         judgements = kit_judgements(of_class, [row for row in found if row[3] == class_id])
         expected[name] = kit_ap(metric, judgements, count) if count else -1.0

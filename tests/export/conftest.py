@@ -46,7 +46,7 @@ def network() -> Detector:
 
 @pytest.fixture(scope="session")
 def images() -> torch.Tensor:
-    """Three normalised images."""
+    """Three normalized images."""
     return torch.rand(3, 3, *SIZE_HW, generator=torch.Generator().manual_seed(1))
 
 

@@ -103,11 +103,11 @@ def test_certificates_that_do_not_hold(copied: Path, network: Detector):
         fails(copied) == f"{part}: has SHA-256 {digest[:12]}…, its certificate says 000000000000…"
     )
     beside.write_text(text.replace('"blocks": 10', '"blocks": 11'))
-    assert fails(copied) == f"{beside}: does not say what the certificate in the file says"
+    assert fails(copied) == f"{beside}: differs from the certificate inside the exported file"
     beside.write_text(text[:-9])
     assert fails(copied).startswith(f"{beside}: not a certificate: ")
     beside.write_text(json.dumps({**content, "files": {}}))
-    assert fails(copied) == f"{beside}: is not about a {copied.suffix} file"
+    assert fails(copied) == f"{beside}: has no digest of a {copied.suffix} file"
     beside.unlink()
     assert fails(copied) == f"{beside}: no certificate: No such file or directory"
 
@@ -141,7 +141,7 @@ def test_ap_before_and_after(network: Detector, tmp_path: Path):
 
 def test_ap_that_moved_leaves_no_file(network: Detector, tmp_path: Path):
     with pytest.raises(
-        DetectorError, match=r"AP 0\.3000 → 0\.2980, allowed are ±0\.001; nothing was written$"
+        DetectorError, match=r"AP 0\.3000 → 0\.2980, allowed is ±0\.001; nothing was written$"
     ):
         export_model(network, "pt2", tmp_path / "a", evaluation=evaluation(0.3, 0.298, []))
     assert not list(tmp_path.iterdir())

@@ -13,9 +13,9 @@ import torch
 from detector.cli import run_tool
 from detector.export.formats import FORMATS
 from detector.export.options import Options
-from detector.export.proof.comparison import as_taken, compare, compare_after_nms
+from detector.export.proof.comparison import compare, compare_after_nms, split_batches
 from detector.export.proof.verify import eager
-from detector.export.request import prepared
+from detector.export.request import network_input
 from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build
@@ -39,7 +39,7 @@ def real_batches(model: Detector, images: Path, size_hw: tuple[int, int]) -> lis
     """Twenty images as inputs of that size, one a batch."""
     preprocess = model.preprocess.with_size(size_hw)
     frames = islice(open_source(str(images)), IMAGES)
-    return [prepared(frame.image_rgb, preprocess).numpy() for frame in frames]
+    return [network_input(frame.image_rgb, preprocess).numpy() for frame in frames]
 
 
 def with_real_statistics(model: Detector, batches: list[np.ndarray]) -> Detector:
@@ -68,20 +68,20 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
     backend = FORMATS[form].open(report.path)
     for size_hw in sizes:
         batches = real_batches(model, images, size_hw)
-        taken = as_taken(batches, backend.batch_size)
+        taken = split_batches(batches, backend.batch_size)
         found = compare(eager(model), backend, taken, "detect")
-        final = compare_after_nms(
+        after_nms = compare_after_nms(
             eager(model),
             backend,
             backend.postprocess,
             backend.eval_nms,
-            as_taken(batches, backend.batch_size),
+            split_batches(batches, backend.batch_size),
             FP32,
         )
-        print(cfg, form, size_hw, found.described(), "; final", final.described())
+        print(cfg, form, size_hw, found.describe(), "; after NMS", after_nms.describe())
         assert found.boxes_px <= BOX_PX
         assert found.scores <= SCORE
-        final.check(FP32)
+        after_nms.check(FP32)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -96,6 +96,6 @@ def test_yolov5n_has_one_ap_in_every_format(form: str, shared: Path, tmp_path: P
     print(form, certificate)
     assert certificate["measured"]["before"]["AP"] == pytest.approx(0.3353, abs=0.001)
     assert certificate["measured"]["after"]["AP"] == pytest.approx(0.3353, abs=0.001)
-    assert certificate["whole"]["boxes_px"] <= BOX_PX
-    assert certificate["whole"]["scores"] <= SCORE
-    assert certificate["final"]["unmatched"] == 0
+    assert certificate["before_nms"]["boxes_px"] <= BOX_PX
+    assert certificate["before_nms"]["scores"] <= SCORE
+    assert certificate["after_nms"]["unmatched"] == 0

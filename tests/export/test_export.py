@@ -128,7 +128,7 @@ def test_the_network_stays_as_it_is(network: Detector, exported: ExportReport):
     assert any(isinstance(module, Conv) for module in network.modules())
 
 
-def test_a_version_in_the_card(pt2_file: Path):
+def test_a_version_in_the_metadata(pt2_file: Path):
     assert f'"version":"{__version__}"'.encode() in pt2_file.read_bytes()
 
 

@@ -24,7 +24,7 @@ BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [40, 8, 60, 24]], np.float32)
 # (3, 2) scores of an image of brightness 1; the network multiplies them with the brightness.
 SCORES = np.array([[0.9, 0.1], [0.8, 0.1], [0.2, 0.7]], np.float32)
 
-CARD = ModelMetadata(names=NAMES, preprocess=Preprocess(size_hw=SIZE_HW), version="1.0")
+METADATA = ModelMetadata(names=NAMES, preprocess=Preprocess(size_hw=SIZE_HW), version="1.0")
 
 
 def grey(level: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
@@ -38,7 +38,7 @@ class FakeBackend:
     def __init__(self, batch_size: int | None = None) -> None:
         self.task = "detect"
         self.names = NAMES
-        self.preprocess = CARD.preprocess
+        self.preprocess = METADATA.preprocess
         self.batch_size = batch_size
         self.dynamic_size = False
         self.shapes: list[tuple[int, ...]] = []
@@ -83,7 +83,7 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
     def make(
         batch: int | str = "batch",
         size: tuple[int | str, int | str] = SIZE_HW,
-        metadata: str | None = CARD.to_json(),
+        metadata: str | None = METADATA.to_json(),
         input_name: str = "images",
         outputs: tuple[str, str] = ("boxes_xyxy", "scores"),
         scores: np.ndarray = SCORES,
@@ -120,8 +120,8 @@ def make_onnx(tmp_path: Path) -> Callable[..., Path]:
         model: Any = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
         )
-        card = {} if metadata is None else {METADATA_KEY: metadata}
-        helper.set_model_props(model, {**card, SEAL_KEY: UNSEALED})
+        properties = {} if metadata is None else {METADATA_KEY: metadata}
+        helper.set_model_props(model, {**properties, SEAL_KEY: UNSEALED})
         path = tmp_path / "x.onnx"
         onnx.save(model, str(path))
         seal(path)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from detector.runtime.pipeline import Pipeline, Timing
-from detector.runtime.sources import images_of, open_source
+from detector.runtime.sources import frames_of, open_source
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
@@ -27,7 +27,7 @@ WHITE = 255
 
 def run(images, backend=None, batch=1, **options):
     pipe = Pipeline(backend or FakeBackend(), NmsSettings(**options), batch)
-    return [result.detections for result in pipe(images_of(images))]
+    return [result.detections for result in pipe(frames_of(images))]
 
 
 def test_no_frames():
@@ -60,7 +60,7 @@ def test_nothing_found():
     assert found.boxes_xyxy.shape == (0, 4)
 
 
-def test_settings_reach_the_suppression():
+def test_settings_reach_the_nms():
     assert len(run([grey(WHITE)], iou=0.95)[0]) == 3
     assert len(run([grey(WHITE)], max_detections=1)[0]) == 1
     assert run([grey(WHITE)], classes=(1,))[0].class_ids.tolist() == [1]
@@ -108,7 +108,7 @@ def test_few_frames_are_taken_before_their_results_are_asked_for():
     taken = []
 
     def frames():
-        for index, frame in enumerate(images_of([grey(WHITE)] * 40)):
+        for index, frame in enumerate(frames_of([grey(WHITE)] * 40)):
             taken.append(index)
             yield frame
 
@@ -131,7 +131,7 @@ def test_results_come_in_order_from_any_thread(parallel):
     backend = Uneven()
     backend.running = [0, 1, 0, 2, 0, 0, 3]  # hundredths of a second, from the end
     levels = range(140, 255, 10)
-    results = Pipeline(backend, NmsSettings(), parallel=parallel)(images_of(map(grey, levels)))
+    results = Pipeline(backend, NmsSettings(), parallel=parallel)(frames_of(map(grey, levels)))
     found = [round(float(result.detections.scores[0]) / 0.9 * 255) for result in results]
     assert found == list(levels)
 
@@ -145,7 +145,7 @@ def test_stages_overlap():
             return super().__call__(images)
 
     def frames():
-        for frame in images_of([grey(WHITE)] * 10):
+        for frame in frames_of([grey(WHITE)] * 10):
             time.sleep(0.02)
             yield frame
 
@@ -170,7 +170,7 @@ def test_errors_of_the_network_reach_the_caller():
 
 def test_errors_of_the_source_come_after_the_results_before_them():
     def frames():
-        yield from images_of([grey(WHITE)] * 3)
+        yield from frames_of([grey(WHITE)] * 3)
         raise DetectorError("the source fails")
 
     results = Pipeline(FakeBackend(), NmsSettings())(frames())
@@ -185,7 +185,7 @@ def test_errors_of_the_nms_reach_the_caller():
             raise DetectorError("the NMS fails")
 
     with pytest.raises(DetectorError, match="^the NMS fails$"):
-        list(Pipeline(Fails(), NmsSettings())(images_of([grey(WHITE)] * 3)))
+        list(Pipeline(Fails(), NmsSettings())(frames_of([grey(WHITE)] * 3)))
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
@@ -193,7 +193,7 @@ def test_errors_of_the_nms_reach_the_caller():
 def test_no_thread_is_left_behind(parallel, ends):
     before = threading.active_count()
     pipe = Pipeline(FakeBackend(), NmsSettings(), parallel=parallel)
-    results = pipe(images_of([grey(WHITE)] * 20))
+    results = pipe(frames_of([grey(WHITE)] * 20))
     next(results)
     assert threading.active_count() > before
     if ends == "close":
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_a_run(tmp_path):
     program = (
         "import itertools, signal, threading, time, os\n"
         "from detector.runtime.pipeline import Pipeline\n"
-        "from detector.runtime.sources import images_of\n"
+        "from detector.runtime.sources import frames_of\n"
         "from detector.settings import NmsSettings\n"
         "from tests.runtime.conftest import FakeBackend, grey\n"
         "class Slow(FakeBackend):\n"
@@ -221,7 +221,7 @@ def test_ctrl_c_ends_a_run(tmp_path):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job of a shell ignores it
         "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
-        "    list(Pipeline(Slow(), NmsSettings())(images_of(itertools.repeat(grey(9)))))\n"
+        "    list(Pipeline(Slow(), NmsSettings())(frames_of(itertools.repeat(grey(9)))))\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted', threading.active_count())\n"
     )
@@ -262,7 +262,7 @@ def test_a_backend_owns_its_nms():
             return boxes[:1], scores[:1, 0], np.zeros(1, np.int64)
 
     pipe = Pipeline(First(), NmsSettings())
-    assert [len(result.detections) for result in pipe(images_of([grey(0)]))] == [1]
+    assert [len(result.detections) for result in pipe(frames_of([grey(0)]))] == [1]
 
 
 def test_time_of_each_phase():
@@ -272,7 +272,7 @@ def test_time_of_each_phase():
             return super().__call__(images)
 
     pipe = Pipeline(Slow(), NmsSettings(), batch=2)
-    list(pipe(images_of([grey(WHITE)] * 4)))
+    list(pipe(frames_of([grey(WHITE)] * 4)))
     assert pipe.timing.images == 4
     assert 0.04 <= pipe.timing.seconds["network"] < pipe.timing.wall_seconds
     assert pipe.timing.ms_per_image()["network"] == pipe.timing.seconds["network"] * 250
@@ -307,7 +307,7 @@ def test_time_of_nothing():
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_a_classifier_gives_classes(batch_size):
     pipe = Pipeline(FakeClassifier(batch_size), NmsSettings(confidence=0.99), batch=2)
-    results = list(pipe(images_of([grey(0), grey(WHITE), grey(51)])))
+    results = list(pipe(frames_of([grey(0), grey(WHITE), grey(51)])))
     # 51 / 255 = 0.2; thresholds are for boxes
     assert [result.prediction.class_names for result in results] == [["cat"], ["dog"], ["cat"]]
     assert results[2].prediction.scores == pytest.approx([0.8, 0.2])

@@ -1,4 +1,4 @@
-"""Files shared out among processes: every one is read once, and the parts make up the whole."""
+"""Files distributed among processes: each is read once, and the merged parts are complete."""
 
 from __future__ import annotations
 
@@ -38,59 +38,59 @@ def test_no_such_part(text):
 def test_what_torchrun_says(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert Shard.of_environment() is None
+    assert Shard.from_environment() is None
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert Shard.of_environment() is None
+    assert Shard.from_environment() is None
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert Shard.of_environment() == Shard(1, 3)
+    assert Shard.from_environment() == Shard(1, 3)
 
 
 def test_merging(tmp_path):
-    whole = tmp_path / "lines.jsonl"
+    merged = tmp_path / "lines.jsonl"
     one, two = Shard(1, 2), Shard(2, 2)
-    assert one.file(whole).name == "lines.1-of-2.jsonl"
-    two.file(whole).write_text("c\n")
-    assert not two.merge(whole)
-    assert not whole.exists()
-    one.file(whole).write_text("a\nb\n")
-    assert one.merge(whole)
-    assert whole.read_text() == "a\nb\nc\n"
+    assert one.file(merged).name == "lines.1-of-2.jsonl"
+    two.file(merged).write_text("c\n")
+    assert not two.merge(merged)
+    assert not merged.exists()
+    one.file(merged).write_text("a\nb\n")
+    assert one.merge(merged)
+    assert merged.read_text() == "a\nb\nc\n"
     assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
 
 
 def test_a_later_run_has_no_part_of_an_earlier_one(tmp_path):
-    whole = tmp_path / "lines.jsonl"
+    merged = tmp_path / "lines.jsonl"
     shards = Shard(1, 2), Shard(2, 2)
     for run in ("first", "second"):
         for shard in shards:
-            shard.forget(whole)
-            shard.file(whole).write_text(f"{run} {shard}\n")
-            assert shard.merge(whole) is (shard.number == 2)
-    assert whole.read_text() == "second 1/2\nsecond 2/2\n"
-    shards[0].forget(whole)
+            shard.remove_outputs(merged)
+            shard.file(merged).write_text(f"{run} {shard}\n")
+            assert shard.merge(merged) is (shard.number == 2)
+    assert merged.read_text() == "second 1/2\nsecond 2/2\n"
+    shards[0].remove_outputs(merged)
     assert not list(tmp_path.iterdir())
 
 
 def test_two_that_finish_at_the_same_time(tmp_path, monkeypatch):
     """The second merges, and removes the parts, while the first copies them."""
-    whole = tmp_path / "lines.jsonl"
+    merged = tmp_path / "lines.jsonl"
     one, two = Shard(1, 2), Shard(2, 2)
     for shard in (one, two):
-        shard.file(whole).write_text(f"{shard}\n")
+        shard.file(merged).write_text(f"{shard}\n")
     copy = shutil.copyfileobj
 
     def interrupted(lines, target):
         monkeypatch.setattr(shutil, "copyfileobj", copy)
         monkeypatch.setattr("os.getpid", lambda: 1)
-        assert two.merge(whole)
+        assert two.merge(merged)
         monkeypatch.undo()
         copy(lines, target)
 
     monkeypatch.setattr(shutil, "copyfileobj", interrupted)
-    assert one.merge(whole)
-    assert whole.read_text() == "1/2\n2/2\n"
-    assert not one.merge(whole)
+    assert one.merge(merged)
+    assert merged.read_text() == "1/2\n2/2\n"
+    assert not one.merge(merged)
     assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.runtime import sources
-from detector.runtime.sources import Frame, images_of, open_source
+from detector.runtime.sources import Frame, frames_of, open_source
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, write_image
 
@@ -259,6 +259,6 @@ def test_one_image_in_memory_at_a_time(tmp_path):
 
 def test_images_in_memory():
     image = np.zeros((4, 4, 3), np.uint8)
-    first, second = images_of([image, image])
+    first, second = frames_of([image, image])
     assert isinstance(first, Frame)
     assert [first.name, second.name] == ["image0", "image1"]

@@ -1,4 +1,4 @@
-"""The whole room in a process where torch cannot be imported and no socket can be made."""
+"""All modules of the runtime in a process without torch and without sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures, videos, YOLO txt and JSON lines: contents, names, and whole files or none."""
+"""Images, videos, YOLO txt and JSON lines: contents, names, and complete files or none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detector.runtime.writers import (
     ImageWriter,
     JsonLinesWriter,
     MediaWriter,
-    Names,
+    ResultNames,
     VideoWriter,
     YoloTxtWriter,
 )
@@ -78,18 +78,18 @@ def test_two_inputs_of_one_stem(tmp_path):
 
 
 def test_names_of_many_files_of_one_stem_take_no_longer():
-    names = Names()
+    names = ResultNames()
     frame = result("a/image.png").frame
-    given = [names.of(frame) for _ in range(20_000)]
+    given = [names.for_frame(frame) for _ in range(20_000)]
     assert given[:3] == ["image", "image_2", "image_3"]
     assert len(set(given)) == 20_000
 
 
 def test_names_of_frames_and_of_images_never_meet():
-    names = Names()
+    names = ResultNames()
     frames = [result("clip.mp4", index, 10.0).frame for index in range(2)]
     image = result("clip.png").frame
-    given = [names.of(frame) for frame in (*frames, image, *frames)]
+    given = [names.for_frame(frame) for frame in (*frames, image, *frames)]
     assert given == [
         "clip/000000",
         "clip/000001",

@@ -1,1 +1,1 @@
-"""ONNX files: the graph, NMS inside, half-precision weights, pooling."""
+"""Export to ONNX: the graph, NMS inside it, fp16 weights, pooling."""

@@ -1,8 +1,8 @@
 """Weights of an ONNX file in fp16, half the size; the arithmetic stays in fp32.
 
-Runtimes turn the weights back when they open the file, so nothing overflows in between and no
-operator needs a form for fp16. (onnxconverter-common's and ONNX Runtime's converters change the
-arithmetic, for which CPUs have no fast form.)
+Runtimes convert the weights back to fp32 when they open the file, so that activations cannot
+overflow and no operator needs fp16 support. (The converters of onnxconverter-common and ONNX
+Runtime change the arithmetic, which is slow on CPUs.)
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from detector.utils.errors import DetectorError
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators whose second input holds weights; other constants, anchors say, keep their digits."""
+"""Operators whose second input is a weight; other constants, such as anchors, stay in fp32."""
 
 
 def store_as_fp16(proto: Any) -> None:
-    """Store the weights of an onnx.ModelProto in fp16, each followed by a cast.
+    """Store the weights of an onnx.ModelProto in fp16, each followed by a cast; changes ``proto``.
 
     Raises:
         DetectorError: a weight is larger than fp16 can hold.

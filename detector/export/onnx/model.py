@@ -1,4 +1,4 @@
-"""Write ONNX files by torch's exporter; ``detector.runtime.backends.onnx`` runs them."""
+"""Export to ONNX by torch's exporter; ``detector.runtime.backends.onnx`` runs the files."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from detector.utils.errors import DetectorError, one_line
 
 PRODUCER = "detector"
 MAX_BYTES = (1 << 31) - 1
-"""Of a file of the format (protocol buffers)."""
+"""Maximum size of an ONNX file, a limit of protocol buffers."""
 
 
-def convert_onnx(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
+def convert_onnx(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
     """Convert a traced program to an ONNX file.
 
     Raises:
         DetectorError: see :func:`onnx_model`.
     """
-    proto = onnx_model(program, card, options)
+    proto = onnx_model(program, metadata, options)
 
-    def save(path: Path, metadata: Mapping[str, str]) -> None:
+    def save(path: Path, properties: Mapping[str, str]) -> None:
         del proto.metadata_props[:]
-        for key, value in metadata.items():
+        for key, value in properties.items():
             proto.metadata_props.add(key=key, value=value)
         path.write_bytes(proto.SerializeToString())
         seal(path)
@@ -42,12 +42,12 @@ def convert_onnx(program: ExportedProgram, card: ModelMetadata, options: Options
     return save
 
 
-def onnx_model(program: ExportedProgram, card: ModelMetadata, options: Options) -> Any:
-    """A traced program as an onnx.ModelProto.
+def onnx_model(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Any:
+    """Convert a traced program to an onnx.ModelProto.
 
     Raises:
-        DetectorError: the exporter is not installed, has no form for an operator, or cannot write
-            this operator set; the file would be too large.
+        DetectorError: the exporter is not installed, does not support an operator or the operator
+            set, or the file would be too large.
     """
     try:
         import onnx
@@ -56,20 +56,20 @@ def onnx_model(program: ExportedProgram, card: ModelMetadata, options: Options) 
         raise DetectorError(
             f"writing ONNX needs onnx and onnxscript ({error}); run: pip install onnx onnxscript"
         ) from error
-    proto = _exported(program, card, options.opset)
+    proto = _exported(program, metadata, options.opset)
     if options.nms is not None:
-        proto = with_nms(proto, options.nms, len(card.names))
+        proto = with_nms(proto, options.nms, len(metadata.names))
     if options.precision == "fp16":
         store_as_fp16(proto)
-    _tidy(proto, card)
+    _tidy(proto, metadata)
     if proto.ByteSize() > MAX_BYTES:
         raise DetectorError(f"exceeds the {MAX_BYTES} bytes that an ONNX file may have")
     onnx.checker.check_model(proto)
     return proto
 
 
-def _exported(program: ExportedProgram, card: ModelMetadata, opset: int) -> Any:
-    outputs = OUTPUTS[card.task] if card.nms is None else NETWORK_OUTPUTS
+def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> Any:
+    outputs = OUTPUTS[metadata.task] if metadata.nms is None else NETWORK_OUTPUTS
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -83,7 +83,7 @@ def _exported(program: ExportedProgram, card: ModelMetadata, opset: int) -> Any:
             )
         assert exported is not None
         proto: Any = exported.model_proto
-    except Exception as error:  # the exporter's errors have no common base
+    except Exception as error:  # the exporter's exceptions have no common base class
         raise DetectorError(f"cannot be written as ONNX: {one_line(error)}") from error
     found = next(item.version for item in proto.opset_import if item.domain == "")
     if found != opset:
@@ -91,18 +91,18 @@ def _exported(program: ExportedProgram, card: ModelMetadata, opset: int) -> Any:
     return proto
 
 
-def _tidy(proto: Any, card: ModelMetadata) -> None:
-    """Name the open dimensions, take out where the source code lay."""
+def _tidy(proto: Any, metadata: ModelMetadata) -> None:
+    """Name the dynamic dimensions and remove traces of the source code."""
     graph = proto.graph
     _name_dimensions(graph.input[0], ("batch", "", "height", "width"))
     for output in graph.output:
-        _name_dimensions(output, card.outputs[output.name])
-    del graph.value_info[:]  # shapes in between, in symbols that nobody else knows
+        _name_dimensions(output, metadata.outputs[output.name])
+    del graph.value_info[:]  # intermediate shapes, in the exporter's own symbols
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         if hasattr(part, "metadata_props"):
             del part.metadata_props[:]
         part.doc_string = ""
-    proto.producer_name, proto.producer_version = PRODUCER, card.version
+    proto.producer_name, proto.producer_version = PRODUCER, metadata.version
 
 
 def _name_dimensions(value: Any, names: tuple[str, ...]) -> None:

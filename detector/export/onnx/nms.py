@@ -1,10 +1,10 @@
-"""NmsMethod inside an ONNX file, by the rule that ``detector.runtime.nms.nms`` states.
+"""NMS inside an ONNX file, by the rule of ``detector.runtime.nms.nms``.
 
 ONNX's NonMaxSuppression computes the IoU as torchvision does and keeps a box whose IoU equals the
-threshold, so the boxes are the same. It gives one list of (image, class, box) for all images. Here
-the kept scores are put back into a tensor of all candidates, in which everything else is −1, and
-the best of each image are taken out of it: in the order of the scores, equal ones by box, then by
-class. Rows without a box have score 0 and class −1.
+threshold, so the boxes are the same. It returns one list of (image, class, box) for all images. The
+kept scores are scattered into a tensor of all candidates, which is −1 elsewhere, and the top k of
+each image are taken from it: in the order of the scores, ties by box, then by class. Rows without a
+box have score 0 and class −1.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
 
 NETWORK_OUTPUTS = ("network_boxes", "network_scores")
-"""What the network's own outputs are called in a file with NMS."""
+"""Names of the network's raw boxes and scores inside a file with NMS."""
 
 _HEAD = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
-suppression (float[batch, candidates, 4] boxes, float[batch, candidates, classes] every_score)
+nms (float[batch, candidates, 4] boxes, float[batch, candidates, classes] every_score)
   => (float[batch, detections, 4] boxes_xyxy, float[batch, detections] scores,
       int64[batch, detections] class_ids)
 {{
@@ -85,7 +85,7 @@ def with_nms(proto: Any, settings: NmsSettings, classes: int) -> Any:
 
     Args:
         proto: an onnx.ModelProto whose outputs are ``NETWORK_OUTPUTS``.
-        settings: thresholds and limits. There is no limit to the candidates.
+        settings: thresholds and limits. The number of candidates is not limited.
         classes: number of classes.
 
     Returns:
@@ -93,33 +93,35 @@ def with_nms(proto: Any, settings: NmsSettings, classes: int) -> Any:
         first; k is ``max_detections``, or the number of candidates where that is smaller.
 
     Raises:
-        DetectorError: the settings ask for what ONNX's operator cannot do.
+        DetectorError: ONNX's operator does not support the settings.
     """
     import onnx
     from onnx import compose, numpy_helper, parser
 
     opset = next(item.version for item in proto.opset_import if item.domain == "")
-    suppression = parser.parse_model(_text(settings, opset, proto.ir_version))
-    used = {name for node in suppression.graph.node for name in node.input}
-    suppression.graph.initializer.extend(
+    nms_model = parser.parse_model(_text(settings, opset, proto.ir_version))
+    used = {name for node in nms_model.graph.node for name in node.input}
+    nms_model.graph.initializer.extend(
         numpy_helper.from_array(value, name)
         for name, value in _constants(settings, classes).items()
         if name in used
     )
     compose.add_prefix_graph(
-        suppression.graph, "nms/", rename_inputs=False, rename_outputs=False, inplace=True
+        nms_model.graph, "nms/", rename_inputs=False, rename_outputs=False, inplace=True
     )
-    onnx.checker.check_model(suppression)
-    inputs = [value.name for value in suppression.graph.input]
+    onnx.checker.check_model(nms_model)
+    inputs = [value.name for value in nms_model.graph.input]
     io_map = list(zip(NETWORK_OUTPUTS, inputs, strict=True))
-    return compose.merge_models(proto, suppression, io_map=io_map)
+    return compose.merge_models(proto, nms_model, io_map=io_map)
 
 
 def _text(settings: NmsSettings, opset: int, ir_version: int) -> str:
     if settings.nms_method != "nms":
         raise DetectorError(f"a file's NMS method is 'nms', found {settings.nms_method!r}")
     if settings.multi_label and settings.class_agnostic:
-        raise DetectorError("a file's NMS is of one label a box, or within each class")
+        raise DetectorError(
+            "a file's NMS supports multi_label or class_agnostic, found both of them"
+        )
     if settings.multi_label:
         parts = [_HEAD, _MANY_LABELS, _GREEDY, _BEST_OF_MANY, _TAIL]
     else:
@@ -129,12 +131,12 @@ def _text(settings: NmsSettings, opset: int, ir_version: int) -> str:
 
 
 def _constants(settings: NmsSettings, classes: int) -> dict[str, Any]:
-    """By their names in the text above."""
+    """Return the constants of the graph by their names in the templates above."""
     confidence = np.float32(settings.confidence)
     return {
         "limit": np.array([settings.max_detections], np.int64),
         "iou": np.array([settings.iou], np.float32),
-        # The operator keeps what is greater; here a score that equals the threshold is kept too.
+        # The operator keeps scores above its threshold; ours keeps scores equal to it, too.
         "below_confidence": np.nextafter(np.array([confidence]), np.float32(-1)),
         "columns": np.array([0, 2, 1] if settings.multi_label else [0, 2], np.int64),
         "class_numbers": np.arange(classes, dtype=np.int64),

@@ -1,7 +1,7 @@
-"""An ONNX file with NMS, taken apart again: what its network gives never leaves it whole.
+"""Network and NMS of an ONNX file, as separate functions.
 
-NmsMethod drops nearly all of what a network computes, and of one that is not trained all of it.
-So the file's own network and its own NMS are also compared each by itself.
+NMS drops nearly all of a network's raw outputs, and all of those of an untrained one. The file's
+network and its NMS are therefore also compared separately.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from detector.export.onnx.nms import NETWORK_OUTPUTS
-from detector.export.proof.comparison import Run
+from detector.export.proof.comparison import ArrayFunction
 from detector.export.proof.nms_check import Parts
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS, Arrays
 from detector.runtime.backends.exported import INPUT
@@ -21,7 +21,7 @@ from detector.runtime.backends.onnx import open_session
 
 
 def onnx_parts(path: Path) -> Parts:
-    """Both parts of a file that :func:`detector.export.onnx.nms.with_nms` made."""
+    """Split a file with NMS, made by :func:`detector.export.onnx.nms.with_nms`, into its parts."""
     import onnx
     from onnx import TensorProto, helper, utils
 
@@ -30,10 +30,10 @@ def onnx_parts(path: Path) -> Parts:
     proto.graph.value_info.extend(
         helper.make_tensor_value_info(name, float32, (None, None, None)) for name in NETWORK_OUTPUTS
     )
-    whole = utils.Extractor(proto)
+    extractor = utils.Extractor(proto)
 
-    def part(inputs: Sequence[str], outputs: Sequence[str]) -> Run:
-        return _run(whole.extract_model(list(inputs), list(outputs)), path)
+    def part(inputs: Sequence[str], outputs: Sequence[str]) -> ArrayFunction:
+        return _as_function(extractor.extract_model(list(inputs), list(outputs)), path)
 
     return Parts(
         network=part([INPUT], NETWORK_OUTPUTS),
@@ -41,7 +41,7 @@ def onnx_parts(path: Path) -> Parts:
     )
 
 
-def _run(proto: Any, path: Path) -> Run:
+def _as_function(proto: Any, path: Path) -> ArrayFunction:
     session = open_session(proto.SerializeToString(), path)
     names = [value.name for value in proto.graph.input]
 

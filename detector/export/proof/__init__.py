@@ -1,1 +1,1 @@
-"""Comparison of an exported file with the network it was made of."""
+"""Comparison of an exported file with its network, and the certificate of the result."""

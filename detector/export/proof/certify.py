@@ -1,4 +1,4 @@
-"""The certificate of an export: what was found, of which weights, with which libraries."""
+"""The certificate of an export: measured differences, digest of the weights, library versions."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def certify(
     precision: PrecisionName,
     command: str,
 ) -> Certificate:
-    """Put together what the file, and the certificate beside it, say.
+    """Return the certificate of an exported file.
 
     Args:
-        candidate: the network.
-        proof: what was found of the file.
-        libraries: distributions that took part, besides those that always do.
-        precision: of the weights in the file.
-        command: that wrote it.
+        candidate: the network, before and after fusing.
+        proof: measured differences between the file and the network.
+        libraries: distributions involved, besides ``ALWAYS_INVOLVED``.
+        precision: precision of the weights in the file.
+        command: command line of the export.
     """
     findings = proof.findings
     return Certificate(
@@ -82,7 +82,7 @@ def _after_nms(found: ComparisonAfterNms | None) -> DifferenceAfterNms | None:
 
 
 def weights_sha256(model: Detector) -> str:
-    """SHA-256 over the name, type, shape and bytes of each tensor of a network, by name."""
+    """Return the SHA-256 of a network's tensors: name, type, shape and bytes of each, by name."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         array = tensor.detach().cpu().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""How far the results of an exported file lie from the network's, and how far they may."""
+"""Differences between the outputs of an exported file and of the network, and their limits."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.backends.backend import OUTPUTS, KeptBoxes
-from detector.runtime.backends.backend import Arrays as Outputs
+from detector.runtime.backends.backend import OUTPUTS, Arrays, KeptBoxes
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings, TaskName
 from detector.utils.errors import DetectorError
 
-Images = NDArray[np.float32]
-Run = Callable[..., Outputs]
-"""What computes: arrays, of a whole network normalised images (b, 3, h, w), → its outputs."""
+InputBatch = NDArray[np.float32]
+"""Normalized images (b, 3, h, w) float32."""
 
-Postprocess = Callable[[Outputs, NmsSettings], KeptBoxes]
-"""One image's outputs, and the settings → its boxes after NMS."""
+ArrayFunction = Callable[..., Arrays]
+"""Function from arrays to arrays: a network, from an ``InputBatch`` to its outputs, or a part of an
+exported file."""
+
+Postprocess = Callable[[Arrays, NmsSettings], KeptBoxes]
+"""Function from one image's outputs and NMS settings to its boxes after NMS."""
 
 SCORE_ROUNDING = 1e-6
-"""Of runtimes whose sigmoid is an approximation, exact to about 1e-7."""
+"""Allowed absolute difference of scores: some runtimes approximate the sigmoid to about 1e-7."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far a file's results lie from the network's.
+    """Largest differences between the outputs of a file and of the network, before NMS.
 
     Attributes:
-        boxes_px: largest difference of a box's coordinate, pixels of the input.
-        boxes_relative: the same, of the largest coordinate.
-        scores: largest difference of a score.
-        largest_score: that the network gives.
+        boxes_px: largest difference of a box coordinate, pixels of the input.
+        boxes_relative: largest difference of a box coordinate, relative to the largest coordinate.
+        scores: largest difference of a score, or of a classifier's probability.
+        largest_score: largest score of the network.
         images: number of images compared.
-        task: a classifier's file has no boxes, and its scores are probabilities.
+        task: task of the network; a classifier has no boxes.
     """
 
     boxes_px: float
@@ -47,40 +49,42 @@ class Comparison:
     images: int
     task: TaskName = "detect"
 
-    def described(self) -> str:
-        """The differences, for a report to read."""
+    def describe(self) -> str:
+        """Return the differences as text, for a report."""
         if self.task == "classify":
             return f"probabilities {self.scores:.2e}"
         return f"boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}"
 
     def is_within(self, tolerance: Tolerance) -> bool:
-        """Whether the differences are no larger; one that is no number never is."""
+        """Return True if no difference exceeds its tolerance; NaN always does."""
         return self.boxes_relative <= tolerance.boxes and self.scores <= self._allowed(tolerance)
 
     def _allowed(self, tolerance: Tolerance) -> float:
         return tolerance.scores * self.largest_score + SCORE_ROUNDING
 
     def check(self, tolerance: Tolerance) -> None:
-        """Raise where a difference is not within its tolerance; one that is no number never is."""
+        """Raise DetectorError if a difference exceeds its tolerance; NaN always does."""
         if not self.boxes_relative <= tolerance.boxes:
             raise DetectorError(
                 f"the exported file differs from the network: boxes by {self.boxes_px:.2e} px, "
-                f"{self.boxes_relative:.2e} of the largest coordinate, allowed are "
+                f"{self.boxes_relative:.2e} of the largest coordinate, allowed is "
                 f"{tolerance.boxes:.0e}; nothing was written"
             )
         allowed = self._allowed(tolerance)
         if not self.scores <= allowed:
             raise DetectorError(
                 f"the exported file differs from the network: scores by {self.scores:.2e}, "
-                f"allowed are {allowed:.2e}; nothing was written"
+                f"allowed is {allowed:.2e}; nothing was written"
             )
 
 
-def compare(reference: Run, other: Run, batches: Sequence[Images], task: TaskName) -> Comparison:
-    """Run both on the same images.
+def compare(
+    reference: ArrayFunction, other: ArrayFunction, batches: Sequence[InputBatch], task: TaskName
+) -> Comparison:
+    """Compare the outputs of two functions for the same images.
 
     Raises:
-        DetectorError: their outputs have different shapes.
+        DetectorError: the outputs have different shapes.
     """
     boxes_px = boxes_relative = score_difference = largest_score = 0.0
     for images in batches:
@@ -89,8 +93,8 @@ def compare(reference: Run, other: Run, batches: Sequence[Images], task: TaskNam
             raise _wrong_shapes(found, expected, task)
         *expected_boxes, expected_scores = expected
         *found_boxes, found_scores = found
-        for boxes, truth in zip(found_boxes, expected_boxes, strict=True):
-            difference, extent = largest(boxes - truth), largest(truth)
+        for boxes, expected_one in zip(found_boxes, expected_boxes, strict=True):
+            difference, extent = largest(boxes - expected_one), largest(expected_one)
             boxes_px = _worse(boxes_px, difference)
             boxes_relative = _worse(boxes_relative, difference / max(extent, 1.0))
         score_difference = _worse(score_difference, largest(found_scores - expected_scores))
@@ -99,8 +103,8 @@ def compare(reference: Run, other: Run, batches: Sequence[Images], task: TaskNam
     return Comparison(boxes_px, boxes_relative, score_difference, largest_score, count, task)
 
 
-def as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]:
-    """Batches of the number of images that a file takes; it must divide them."""
+def split_batches(batches: Sequence[InputBatch], batch_size: int | None) -> list[InputBatch]:
+    """Split batches into those of a file's fixed batch size, which must divide theirs."""
     if batch_size is None:
         return list(batches)
     return [
@@ -110,7 +114,7 @@ def as_taken(batches: Sequence[Images], batch_size: int | None) -> list[Images]:
     ]
 
 
-def _wrong_shapes(found: Outputs, expected: Outputs, task: TaskName) -> DetectorError:
+def _wrong_shapes(found: Arrays, expected: Arrays, task: TaskName) -> DetectorError:
     names = [name.split("_")[0] for name in OUTPUTS[task]]
     parts = [f"{name} of shape {one.shape}" for name, one in zip(names, found, strict=True)]
     shapes = [str(one.shape) for one in expected]
@@ -120,25 +124,25 @@ def _wrong_shapes(found: Outputs, expected: Outputs, task: TaskName) -> Detector
 
 
 def largest(values: NDArray[np.float32]) -> float:
-    """The largest absolute value; 0 of none."""
+    """Return the largest absolute value; 0 for an empty array."""
     return float(np.abs(values).max(initial=0.0))
 
 
 def _worse(a: float, b: float) -> float:
-    """The larger one, where not-a-number is the largest of all."""
+    """Return the larger of two differences; NaN is larger than any number."""
     return a if math.isnan(a) or a >= b else b
 
 
 @dataclass(frozen=True)
 class ComparisonAfterNms:
-    """How far a file's boxes lie from the network's, after suppression.
+    """Differences between the boxes of a file and of the network, after NMS.
 
     Attributes:
-        boxes_px: largest difference of a coordinate of two counterparts, pixels of the input.
-        scores: largest difference of their scores.
-        boxes: how many the network has, in all images.
-        unmatched: how many of either have no counterpart.
-        total: of both.
+        boxes_px: largest coordinate difference between two counterparts, pixels of the input.
+        scores: largest score difference between two counterparts.
+        boxes: number of boxes of the network, in all images.
+        unmatched: number of boxes, of the file or the network, without a counterpart.
+        total: number of boxes of the file and the network together.
     """
 
     boxes_px: float
@@ -147,8 +151,8 @@ class ComparisonAfterNms:
     unmatched: int
     total: int
 
-    def described(self) -> str:
-        """The differences, for a report to read."""
+    def describe(self) -> str:
+        """Return the differences as text, for a report."""
         return (
             f"{self.boxes} boxes {self.boxes_px:.2e} px, scores {self.scores:.2e}, "
             f"{self.unmatched} without counterpart"
@@ -156,39 +160,40 @@ class ComparisonAfterNms:
 
     @property
     def unmatched_share(self) -> float:
-        """Fraction of the boxes of both that have no counterpart."""
+        """Fraction of all boxes, of the file and the network, without a counterpart."""
         return self.unmatched / max(self.total, 1)
 
     def check(self, tolerance: Tolerance) -> None:
-        """Raise where too many boxes have no counterpart."""
+        """Raise DetectorError if too many boxes have no counterpart."""
         if self.unmatched_share > tolerance.unmatched:
             raise DetectorError(
                 f"the exported file differs from the network: {self.unmatched} of {self.total} "
-                f"boxes after NMS have no counterpart, allowed are "
+                f"boxes after NMS have no counterpart, allowed is "
                 f"{tolerance.unmatched:.0%}; nothing was written"
             )
 
 
 def compare_after_nms(
-    reference: Run,
-    run: Run,
+    reference: ArrayFunction,
+    run: ArrayFunction,
     postprocess: Postprocess,
     settings: NmsSettings,
-    batches: Sequence[Images],
+    batches: Sequence[InputBatch],
     tolerance: Tolerance,
 ) -> ComparisonAfterNms:
-    """Compare the boxes that NMS leaves of what two forms of a network give.
+    """Compare two forms of a network by their boxes after NMS.
 
-    Two boxes are counterparts if they have the same class and differ by no more than the tolerance:
-    NMS compares numbers, so that the last digit of one may decide about another box.
+    Two boxes are counterparts if they have the same class and differ by no more than the tolerance.
+    Boxes without a counterpart are possible in equal networks: NMS compares numbers, so that the
+    last digit of a score or an IoU may decide whether a box is kept.
 
     Args:
-        reference: gives boxes and scores before NMS.
-        run: what is compared with it.
-        postprocess: makes boxes after NMS of one image's part of what ``run`` gives.
-        settings: of NMS.
-        batches: normalised images, as both take them.
-        tolerance: of boxes and scores.
+        reference: function that returns boxes and scores before NMS.
+        run: the function to compare.
+        postprocess: applies NMS to the outputs of ``run`` for one image.
+        settings: NMS settings.
+        batches: normalized images.
+        tolerance: limits of the differences between two counterparts.
     """
     boxes_px = scores = 0.0
     count = unmatched = total = 0
@@ -207,9 +212,14 @@ def compare_after_nms(
 
 
 def _counterparts(
-    ours: Outputs, its: Outputs, tolerance: Tolerance
+    ours: Arrays, its: Arrays, tolerance: Tolerance
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
-    """Which of n boxes matches which of m, and how far each pair's boxes and scores differ."""
+    """Match n boxes with m boxes.
+
+    Returns:
+        (n, m) True for counterparts, (n, m) largest coordinate difference in pixels, and (n, m)
+        score difference.
+    """
     boxes, scores, class_ids = ours
     distance = np.abs(boxes[:, None] - its[0][None]).max(axis=-1, initial=0)
     difference = np.abs(scores[:, None] - its[1][None])

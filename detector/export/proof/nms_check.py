@@ -1,7 +1,7 @@
-"""A file's NMS compared with ours, by itself.
+"""Check of the NMS inside a file on random boxes, separately from its network.
 
-What a network finds in a few images may be next to nothing, and then the suppression behind it has
-nothing to do. So boxes are drawn for it: groups that overlap about as much as the threshold asks.
+A network may find next to nothing in a few images, which leaves its NMS untested. NMS is therefore
+also run on random boxes: groups whose IoUs lie close to the threshold.
 """
 
 from __future__ import annotations
@@ -11,40 +11,47 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.export.proof.comparison import Images, Run
-from detector.runtime.backends.backend import Arrays as Outputs
-from detector.runtime.backends.exported import kept_by_file
+from detector.export.proof.comparison import ArrayFunction, InputBatch
+from detector.runtime.backends.backend import Arrays
+from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
 
 GROUP = 8
-"""Boxes of one class that overlap."""
+"""Number of overlapping boxes of one class in a group."""
+
 MOST_GROUPS = 200
+"""Maximum number of groups."""
+
 NEAR, FAR = 5e-3, 0.1
-"""How far the overlaps of a group lie from the threshold at most: of one half, of the other. A
-third of the scores are as near to the confidence."""
+"""Largest distances of the IoUs from the threshold, in either half of a group.
+
+A third of the scores are within ``NEAR`` of the confidence threshold.
+"""
+
 SECOND_CLASSES = 0.25
-"""Part of the boxes that have a score for a second class, too."""
+"""Fraction of the boxes that have a score for a second class, too."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A file that holds the suppression, apart.
+    """Network and NMS of a file, as separate functions.
 
     Attributes:
-        network: (b, 3, h, w) images → what stands before the suppression.
-        nms: boxes_xyxy (b, n, 4), scores (b, n, classes) → what the file gives.
+        network: function from images (b, 3, h, w) to boxes and scores before NMS.
+        nms: function from boxes_xyxy (b, n, 4) and scores (b, n, classes) to the file's outputs.
     """
 
-    network: Run
-    nms: Run
+    network: ArrayFunction
+    nms: ArrayFunction
 
 
-def check_nms(parts: Parts, settings: NmsSettings, images: Images) -> None:
-    """Compare a file's NMS with ours on drawn boxes, as many as the network gives.
+def check_nms(parts: Parts, settings: NmsSettings, images: InputBatch) -> None:
+    """Compare a file's NMS with ``detector.runtime.nms.nms`` on random boxes.
 
-    Once on so few groups that all that is left is kept, once on many.
+    The number of boxes is that of the network. The check is done twice: with so few groups that
+    ``max_detections`` does not matter, and with many.
 
     Raises:
         DetectorError: they keep different boxes.
@@ -53,24 +60,24 @@ def check_nms(parts: Parts, settings: NmsSettings, images: Images) -> None:
     most = max(min(count // GROUP, MOST_GROUPS), 1)
     rng = np.random.default_rng(0)
     for groups in (min(max(settings.max_detections // GROUP, 1), most), most):
-        drawn = [
-            drawn_boxes(rng, count, classes, groups, max(images.shape[2:]), settings)
+        per_image = [
+            random_boxes(rng, count, classes, groups, max(images.shape[2:]), settings)
             for _ in range(batch)
         ]
-        boxes_xyxy, scores = (np.stack(part) for part in zip(*drawn, strict=True))
+        boxes_xyxy, scores = (np.stack(part) for part in zip(*per_image, strict=True))
         found = parts.nms(boxes_xyxy, scores)
         for index in range(batch):
-            ours: Outputs = nms(boxes_xyxy[index], scores[index], settings)
+            ours: Arrays = nms(boxes_xyxy[index], scores[index], settings)
             rows = [part[index] for part in found]
-            its: Outputs = kept_by_file(rows[0], rows[1], rows[2], settings)
+            its: Arrays = filter_after_nms(rows[0], rows[1], rows[2], settings)
             if not all(map(np.array_equal, ours, its)):
                 raise DetectorError(
-                    f"the exported file's NMS keeps {len(its[1])} drawn boxes, "
-                    f"detector.runtime.nms.nms other {len(ours[1])}; nothing was written"
+                    f"the exported file's NMS keeps {len(its[1])} random boxes, "
+                    f"detector.runtime.nms.nms {len(ours[1])} different ones; nothing was written"
                 )
 
 
-def drawn_boxes(
+def random_boxes(
     rng: np.random.Generator,
     count: int,
     classes: int,
@@ -78,21 +85,22 @@ def drawn_boxes(
     side: int,
     settings: NmsSettings,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Groups of boxes of one size and class, moved along x, at random places among the others.
+    """Return random groups of overlapping boxes, whose IoUs and scores lie close to the thresholds.
 
-    Two boxes of width w, one moved by t · w, have the IoU (1 − t) / (1 + t). Half of all scores are
-    above the confidence; what is not drawn has no score and no size.
+    The boxes of a group have one size and class and differ by a shift along x. Two boxes of width
+    w, one shifted by t · w, have the IoU (1 − t) / (1 + t). Half of all scores are above the
+    confidence threshold. All other boxes have zero size and a score of −1.
 
     Args:
-        rng: draws.
-        count: of all boxes, n.
-        classes: their number.
-        groups: of ``GROUP`` boxes each, as far as there are as many boxes.
-        side: of the image, pixels.
+        rng: random generator.
+        count: number of boxes, n.
+        classes: number of classes.
+        groups: number of groups of ``GROUP`` boxes each; fewer if ``count`` is too small.
+        side: side of the image, pixels.
         settings: the thresholds.
 
     Returns:
-        boxes_xyxy (n, 4), scores (n, classes).
+        boxes_xyxy (n, 4) and scores (n, classes), groups at random places among the other boxes.
     """
     boxes_xyxy = np.zeros((count, 4), np.float32)
     scores = np.full((count, classes), -1, np.float32)

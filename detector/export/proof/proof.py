@@ -1,4 +1,4 @@
-"""The proof that a file computes what was trained: differences, AP, times."""
+"""The proof that a file computes the same as the trained network: differences, AP, run times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from detector.export.proof import verify
-from detector.export.proof.comparison import Images
+from detector.export.proof.comparison import InputBatch
 from detector.export.proof.nms_check import Parts
 from detector.model import deploy
 from detector.model.detector import Detector
@@ -25,13 +25,13 @@ from detector.utils.errors import DetectorError
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """What AP, or accuracy, is measured on.
+    """Evaluation set that AP, or accuracy, is measured on.
 
     Attributes:
-        data: what the data are called.
-        split: and their part.
+        data: name of the data set.
+        split: name of the split.
         images: number of images.
-        measure: backend, thresholds → metrics, the main one first.
+        measure: function from a backend and NMS settings to metrics by name, the main one first.
     """
 
     data: str
@@ -42,13 +42,13 @@ class EvaluationImages:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that is to be exported.
+    """A network to export, before and after fusing.
 
     Attributes:
-        original: as it was trained.
-        fused: its deployed copy.
-        fusing: what :func:`detector.model.deploy.deploy` found of the two.
-        images: normalised batches to compare on.
+        original: the trained network.
+        fused: its fused copy.
+        fusing: differences between the two, from :func:`detector.model.deploy.deploy`.
+        images: normalized batches to compare on.
     """
 
     original: Detector
@@ -58,7 +58,7 @@ class Candidate:
 
     @classmethod
     def of(cls, model: Detector, images: Sequence[Tensor]) -> Candidate:
-        """Copies of a network in float32 on the CPU, compared with each other.
+        """Copy a network to float32 on the CPU, fuse the copy, and compare both.
 
         Raises:
             DetectorError: fusing changes what the network computes.
@@ -70,24 +70,24 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found of a file.
+    """Results of comparing a file with the network.
 
     Attributes:
-        findings: its differences from the network.
-        measured: AP or accuracy, where there were labelled images.
-        ms_before: per image, the network as it was trained, in PyTorch.
-        ms_after: per image, the file.
-        sample: an input, and what the file gave for it.
+        findings: differences between the file and the network.
+        measured: AP or accuracy before and after; None without an evaluation set.
+        ms_before: run time of the trained network in PyTorch, ms per image.
+        ms_after: run time of the file, ms per image.
+        sample: an input, and the file's outputs for it.
     """
 
     findings: verify.Findings
     measured: Measured | None
     ms_before: float
     ms_after: float
-    sample: tuple[Images, Arrays]
+    sample: tuple[InputBatch, Arrays]
 
     def check_unchanged(self, backend: Backend) -> None:
-        """Raise where a file that was written again gives something else."""
+        """Raise DetectorError if a rewritten file returns other outputs for the sample input."""
         images, expected = self.sample
         if not all(map(np.array_equal, backend(images), expected)):
             raise DetectorError("the file changed when its certificate was written into it")
@@ -100,17 +100,17 @@ def prove(
     precision: PrecisionName,
     evaluation: EvaluationImages | None,
 ) -> Proof:
-    """Compare a file with the network that it came from.
+    """Compare a file with the network that it was exported from.
 
     Args:
-        candidate: the network.
-        backend: runs the file.
-        parts: of a file that holds the suppression.
-        precision: of its weights.
-        evaluation: images to measure on.
+        candidate: the network, before and after fusing.
+        backend: backend that runs the file.
+        parts: network and NMS of a file with NMS inside; None for other files.
+        precision: precision of the file's weights, which decides the tolerances.
+        evaluation: evaluation set to measure AP on; None skips the measurement.
 
     Raises:
-        DetectorError: a difference is past its tolerance.
+        DetectorError: a difference exceeds its tolerance.
     """
     tolerance = tolerance_of(precision)
     size_hw = backend.preprocess.size_hw
@@ -138,7 +138,7 @@ def prove(
 def _measure(
     original: Detector, backend: ExportedBackend, allowed: float, evaluation: EvaluationImages
 ) -> Measured:
-    """Measure before and after; the main metric may move by what is allowed."""
+    """Measure metrics before and after; raise if the main one changed by more than ``allowed``."""
     settings = backend.eval_nms
     eager = TorchBackend(copy.deepcopy(original), preprocess=backend.preprocess)
     measured = Measured(
@@ -152,6 +152,6 @@ def _measure(
     if not abs(after - before) <= allowed:
         raise DetectorError(
             f"the exported file differs from the network: {name} {before:.4f} → {after:.4f}, "
-            f"allowed are ±{allowed}; nothing was written"
+            f"allowed is ±{allowed}; nothing was written"
         )
     return measured

@@ -1,4 +1,4 @@
-"""Reloads what was written and compares it with the network that it came from."""
+"""Comparison of a written file with the network that it was exported from."""
 
 from __future__ import annotations
 
@@ -13,40 +13,45 @@ import torch
 
 from detector.export.proof.comparison import (
     SCORE_ROUNDING,
+    ArrayFunction,
     Comparison,
     ComparisonAfterNms,
-    Images,
-    Run,
-    as_taken,
+    InputBatch,
     compare,
     compare_after_nms,
+    split_batches,
 )
 from detector.export.proof.nms_check import Parts, check_nms
 from detector.model.detector import Detector
-from detector.runtime.backends.backend import Arrays as Outputs
-from detector.runtime.backends.backend import KeptBoxes
+from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 
 OTHER_CELLS_HW = ((3, 2), (10, 9))
-"""Sizes that a file of any size is compared at, in cells of the largest stride: smaller and larger
-than what it was traced with."""
+"""Further sizes that a dynamic file is compared at, in cells of the largest stride: one smaller and
+one larger than the size that it was traced with."""
+
 TIMED_RUNS = 5
+"""Number of timed runs of each network; the median is reported."""
+
 ROUNDINGS, MOST_BY_ROUNDING = 4, 5e-4
-"""A deep network with weights that are not trained rounds more. A file may then differ by so many
-times what 32 bits change in PyTorch's own result, up to a limit: 0.3 pixels at 640."""
+"""Wider tolerance for networks with large rounding errors, such as deep untrained ones.
+
+A file may differ by ``ROUNDINGS`` times the difference between PyTorch's own results in float32 and
+float64, up to a relative limit of ``MOST_BY_ROUNDING``: 0.3 pixels at 640.
+"""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All comparisons of a file, each within its tolerance.
+    """Differences between a file and the network, each within its tolerance.
 
     Attributes:
-        exported: fused → file, before NMS.
-        before_nms: train form → file, before NMS.
-        after_nms: train form → file, after NMS; None for a classifier.
+        exported: file against fused network, before NMS.
+        before_nms: file against trained network, before NMS.
+        after_nms: file against trained network, after NMS; None for a classifier.
         images: number of images compared.
     """
 
@@ -55,13 +60,13 @@ class Findings:
     after_nms: ComparisonAfterNms | None
     images: int
 
-    def described(self) -> str:
-        """The differences from the train form, for a report to read."""
-        after = f"; after NMS {self.after_nms.described()}" if self.after_nms else ""
-        return f"{self.before_nms.described()}{after}"
+    def describe(self) -> str:
+        """Return the differences from the trained network as text, for a report."""
+        after = f"; after NMS {self.after_nms.describe()}" if self.after_nms else ""
+        return f"{self.before_nms.describe()}{after}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Those from the train form as plain values, for JSON."""
+        """Return the differences from the trained network before NMS, for JSON."""
         return {
             "max_abs_diff": max(self.before_nms.boxes_px, self.before_nms.scores),
             "max_box_diff_px": self.before_nms.boxes_px,
@@ -75,68 +80,73 @@ def compare_outputs(
     fused: Detector,
     backend: ExportedBackend,
     parts: Parts | None,
-    batches: Sequence[Images],
+    batches: Sequence[InputBatch],
     tolerance: Tolerance,
 ) -> Findings:
-    """Compare a file with the network that it came from, before and after suppression.
+    """Compare a file with the network that it was exported from, before and after NMS.
 
     Args:
-        original: the network as it was trained.
-        fused: its deployed copy.
-        backend: runs the file.
-        parts: of a file that holds the suppression; else None.
-        batches: normalised images.
-        tolerance: of all differences.
+        original: the trained network.
+        fused: its fused copy.
+        backend: backend that runs the file.
+        parts: network and NMS of a file with NMS inside; None for other files.
+        batches: normalized images.
+        tolerance: limits of all differences.
 
     Raises:
-        DetectorError: a difference is past the tolerance.
+        DetectorError: a difference exceeds its tolerance.
     """
     network = backend if parts is None else parts.network
-    taken = as_taken(batches, backend.batch_size)
-    exported = compare(eager(fused), network, taken, backend.task)
-    whole = compare(eager(original), network, taken, backend.task)
-    if not whole.is_within(tolerance):
+    split = split_batches(batches, backend.batch_size)
+    exported = compare(eager(fused), network, split, backend.task)
+    before_nms = compare(eager(original), network, split, backend.task)
+    if not before_nms.is_within(tolerance):
         tolerance = _with_rounding(tolerance, original, backend, batches)
-    whole.check(tolerance)
+    before_nms.check(tolerance)
     if parts is not None:
-        check_nms(parts, backend.eval_nms, taken[0])
-    final = None
+        check_nms(parts, backend.eval_nms, split[0])
+    after_nms = None
     if backend.task == "detect":
-        final = _compare_after_nms(original, backend, taken, tolerance)
-    return Findings(exported, whole, final, sum(len(images) for images in batches))
+        after_nms = _compare_after_nms(original, backend, split, tolerance)
+    return Findings(exported, before_nms, after_nms, sum(len(images) for images in batches))
 
 
 def _compare_after_nms(
-    original: Detector, backend: ExportedBackend, taken: Sequence[Images], tolerance: Tolerance
+    original: Detector, backend: ExportedBackend, split: Sequence[InputBatch], tolerance: Tolerance
 ) -> ComparisonAfterNms:
-    """Compare the boxes after NMS; where they differ, as much as rounding alone makes them.
+    """Compare the boxes after NMS, allowing differences that rounding alone can explain.
 
-    A network that was hardly trained gives many scores that differ in the last digits only, and
-    which boxes NMS keeps of those is decided by rounding: in the network's own result, too.
+    A barely trained network returns many scores that differ in the last digits only. Rounding then
+    decides which of these boxes NMS keeps, even between two precisions in PyTorch.
     """
     settings = backend.eval_nms
     found = compare_after_nms(
-        eager(original), backend, backend.postprocess, settings, taken, tolerance
+        eager(original), backend, backend.postprocess, settings, split, tolerance
     )
     if found.unmatched_share > tolerance.unmatched:
         exact = eager(copy.deepcopy(original).double())
-        rounding = compare_after_nms(exact, eager(original), _apply_nms, settings, taken, tolerance)
+        rounding = compare_after_nms(exact, eager(original), _apply_nms, settings, split, tolerance)
         allowed = max(tolerance.unmatched, ROUNDINGS * rounding.unmatched_share)
         found.check(replace(tolerance, unmatched=allowed))
     return found
 
 
-def _apply_nms(outputs: Outputs, settings: NmsSettings) -> KeptBoxes:
+def _apply_nms(outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
     boxes_xyxy, scores = outputs
     return nms(boxes_xyxy, scores, settings)
 
 
 def _with_rounding(
-    tolerance: Tolerance, original: Detector, backend: ExportedBackend, batches: Sequence[Images]
+    tolerance: Tolerance,
+    original: Detector,
+    backend: ExportedBackend,
+    batches: Sequence[InputBatch],
 ) -> Tolerance:
-    """The tolerance, or more where the network itself rounds more: 32 bits against 64."""
+    """Return the tolerance, widened if the network's own float32 rounding exceeds it."""
     exact = eager(copy.deepcopy(original).double())
-    rounding = compare(exact, eager(original), as_taken(batches, backend.batch_size), backend.task)
+    rounding = compare(
+        exact, eager(original), split_batches(batches, backend.batch_size), backend.task
+    )
     boxes = min(ROUNDINGS * rounding.boxes_relative, MOST_BY_ROUNDING)
     largest_score = max(rounding.largest_score, SCORE_ROUNDING)
     scores = min(ROUNDINGS * rounding.scores / largest_score, MOST_BY_ROUNDING)
@@ -145,11 +155,11 @@ def _with_rounding(
     )
 
 
-def eager(model: Detector) -> Run:
-    """A network in eval mode as a function of arrays."""
+def eager(model: Detector) -> ArrayFunction:
+    """Return a network in eval mode as a function of arrays, run by PyTorch."""
 
     @torch.inference_mode()
-    def run(images: Images) -> Outputs:
+    def run(images: InputBatch) -> Arrays:
         like = next(model.parameters())
         outputs = model.decode(model(torch.from_numpy(images).to(like)))
         return tuple(output.cpu().numpy() for output in outputs)
@@ -159,8 +169,8 @@ def eager(model: Detector) -> Run:
 
 def random_batches(
     size_hw: tuple[int, int], stride: int, batch: int | None, dynamic_size: bool
-) -> list[Images]:
-    """Random images of the file's size; of other sizes and numbers too, where it takes them."""
+) -> list[InputBatch]:
+    """Return random images of the file's size; for a dynamic file also of other sizes."""
     generator = np.random.default_rng(0)
     count = batch or 2
     shapes = [(count, 3, *size_hw)]
@@ -169,8 +179,11 @@ def random_batches(
     return [generator.random(shape, np.float32) for shape in shapes]
 
 
-def milliseconds(runs: Sequence[Run], size_hw: tuple[int, int]) -> list[float]:
-    """Median time of one image for each, in turns, so that other work on the machine hits all."""
+def milliseconds(runs: Sequence[ArrayFunction], size_hw: tuple[int, int]) -> list[float]:
+    """Return the median run time per image of each function, ms.
+
+    The functions run in turns, so that other load on the machine affects all of them alike.
+    """
     image = np.zeros((1, 3, *size_hw), np.float32)
     times: list[list[float]] = [[] for _ in runs]
     for turn in range(TIMED_RUNS + 1):

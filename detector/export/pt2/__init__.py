@@ -1,1 +1,1 @@
-"""Exported programs of PyTorch (.pt2)."""
+"""Export to PyTorch's exported programs (``.pt2``), and a safe reader of them."""

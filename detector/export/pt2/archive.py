@@ -1,10 +1,10 @@
-"""What a ``.pt2`` file may contain, so that reading it runs nothing.
+"""Validation of ``.pt2`` files, so that reading one runs no code from it.
 
 ``torch.export.load`` trusts its file: it unpickles example inputs and some weights, evaluates
-symbolic sizes as Python expressions, executes guards, looks operators up by path from ``torch``,
-and puts names into source code that it compiles. So a file is read here first. What a network has
-no need of is left out; every word that remains must have the form that its place asks for; and
-torch is given a fresh archive, made of the parts that were checked.
+symbolic sizes as Python expressions, executes guards, looks up operators by their path from
+``torch``, and inserts names into source code that it compiles. A file is therefore parsed here
+first. Parts that a network does not need are dropped, every remaining string must match the
+pattern of its place, and torch receives a new archive made of the validated parts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from detector.utils.errors import DetectorError, shown
 MAX_JSON_BYTES = 1 << 26
 MAX_METADATA_BYTES = 1 << 24
 
-CARD = "extra/detector"
+METADATA = "extra/detector"
 GRAPH = "models/model.json"
 CONFIGS = (
     "data/weights/model_weights_config.json",
@@ -40,9 +40,9 @@ IGNORED = (".data/serialization_id",)
 NUMBERS = re.compile(r"data/weights/weight_\d+|data/constants/tensor_\d+")
 
 EMPTIED = {"metadata": dict, "guards_code": list, "treespec_namedtuple_fields": dict}
-"""Traces of the source code, and Python expressions that would be executed."""
+"""Keys whose values are emptied: source locations, and Python expressions that torch executes."""
 REFUSED = ("as_graph", "as_custom_obj", "as_operator", "custom_obj")
-"""Programs inside the program, and objects of other classes."""
+"""Keys that are refused: nested programs and objects of custom classes."""
 
 WORD = re.compile(r"[A-Za-z0-9_]{0,300}")
 PATH = re.compile(r"(?!__)([A-Za-z0-9_]+(\.(?!__)[A-Za-z0-9_]+)*)?")
@@ -69,27 +69,27 @@ COMPOSITE_OPERATORS = re.compile(
     """,
     re.VERBOSE,
 )
-"""Operators of networks that torch expresses in those of the core set."""
+"""Operators outside the core set that networks use; torch decomposes them into core operators."""
 STRING_ARGUMENTS = ("approximate", "equation", "indexing", "mode", "padding", "rounding_mode")
 
 
 class _UnsafeError(Exception):
-    """What was found, in a few words."""
+    """Unsafe content; the message says what was found."""
 
 
 def clean(path: str | Path, stream: io.BytesIO | None = None) -> tuple[bytes, str]:
-    """Check an archive and write it anew.
+    """Validate an archive and return a new one made of its validated parts.
 
     Args:
-        path: the file, or its name in errors where ``stream`` is given.
-        stream: where to read instead.
+        path: the file; only used in error messages if ``stream`` is given.
+        stream: content of the file.
 
     Returns:
-        An archive that ``torch.export.load`` can be given, with a place for a seal, and the card's
-        text, "" without one.
+        The bytes of an archive that is safe for ``torch.export.load``, with a placeholder for a
+        seal; and the text of the metadata, "" if there is none.
 
     Raises:
-        DetectorError: damaged, or it contains something that a network has no need of.
+        DetectorError: damaged, or it contains something that a network does not need.
     """
     try:
         with Archive(path, stream) as archive:
@@ -102,7 +102,7 @@ def clean(path: str | Path, stream: io.BytesIO | None = None) -> tuple[bytes, st
 
 def _clean(archive: Archive) -> tuple[bytes, str]:
     read = {name: _part(archive, name) for name in archive.names if name not in IGNORED}
-    parts = {EXAMPLE: b"", CARD: b"", **read}
+    parts = {EXAMPLE: b"", METADATA: b"", **read}
     if GRAPH not in parts or parts.get("archive_format") != b"pt2":
         raise _UnsafeError("not a program of torch.export")
     fresh = io.BytesIO()
@@ -110,28 +110,28 @@ def _clean(archive: Archive) -> tuple[bytes, str]:
         for name, data in parts.items():
             written.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
         written.comment = UNSEALED.encode()
-    return fresh.getvalue(), parts[CARD].decode()
+    return fresh.getvalue(), parts[METADATA].decode()
 
 
 def _part(archive: Archive, name: str) -> bytes:
-    """A member, checked and without what is left out."""
+    """Return the validated content of a member of the archive."""
     if name in FORMAT:
         return archive.read(name, 64)
-    if name == CARD:
+    if name == METADATA:
         return archive.read(name, MAX_METADATA_BYTES)
     if name == EXAMPLE:
-        return b""  # a pickle; the program runs without
+        return b""  # a pickle, not needed to run the program
     if name == GRAPH:
         return _json(archive, name, _check_graph)
     if name in CONFIGS:
         return _json(archive, name, _check_config)
-    if NUMBERS.fullmatch(name) and archive.size(name):  # torch would fill an empty one
+    if NUMBERS.fullmatch(name) and archive.size(name):  # torch would fill an empty tensor
         return archive.read(name)
     raise _UnsafeError(f"a member {shown(name)}")
 
 
 def _json(archive: Archive, name: str, check: Callable[[Any], None]) -> bytes:
-    """Read, empty, check and write anew."""
+    """Return a JSON member, with unneeded values emptied, after checking it."""
     content = _emptied(json.loads(archive.read(name, MAX_JSON_BYTES)))
     check(content)
     return json.dumps(content).encode()
@@ -175,7 +175,7 @@ def _check_node(node: Mapping[str, Any]) -> None:
 
 @lru_cache(maxsize=1000)
 def _check_operator(target: str) -> None:
-    """Core ATen, what torch expresses in it, and arithmetic of sizes."""
+    """Raise unless an operator is core ATen, decomposes into it, or is arithmetic of sizes."""
     if SIZE_OPERATORS.fullmatch(target):
         return
     match = OPERATOR.fullmatch(target)
@@ -198,7 +198,7 @@ def _is_core(name: str) -> bool:
 
 
 def _check_words(value: Any, place: str = "") -> None:
-    """Every word under the key ``place`` has the form that its place asks for."""
+    """Raise unless each string under the key ``place`` matches the pattern of its key."""
     if isinstance(value, dict):
         keys = RANGE if place == "range_constraints" else PATH
         for key, child in value.items():
@@ -226,7 +226,7 @@ def _matches(form: re.Pattern[str]) -> Callable[[str], None]:
 
 
 def _check_structure(text: str) -> None:
-    """How inputs or outputs are nested: a JSON text of tuples, lists and dictionaries."""
+    """Raise unless a JSON text nests only tuples, lists and dictionaries (a pytree spec)."""
     waiting = [json.loads(text)]
     while waiting:
         value = waiting.pop()

@@ -1,4 +1,4 @@
-"""``.pt2`` files: torch.export's programs, written, and read back without trusting them."""
+"""Export to ``.pt2``, torch.export's programs, and the backend that reads untrusted files."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
 
 
-def convert_pt2(program: ExportedProgram, card: ModelMetadata, options: Options) -> Save:
-    """Write a traced program, without example inputs and traces of the source code.
+def convert_pt2(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
+    """Convert a traced program to a ``.pt2`` file, without example inputs and source locations.
 
-    Raises:
-        DetectorError: when it is written: torch cannot, or the network uses an operator that
-            reading refuses.
+    The returned function raises DetectorError if torch cannot write the program, or if the network
+    uses an operator that the reader refuses.
     """
 
-    def save(path: Path, metadata: Mapping[str, str]) -> None:
+    def save(path: Path, properties: Mapping[str, str]) -> None:
         written = io.BytesIO()
-        extra = {key: text for key, text in metadata.items() if key != SEAL_KEY}
+        extra = {key: text for key, text in properties.items() if key != SEAL_KEY}
         try:
             with quiet():
                 torch.export.save(program, written, extra_files=extra)
-        except Exception as error:  # the exporter's errors have no common base
+        except Exception as error:  # the exporter's exceptions have no common base class
             raise DetectorError(f"cannot be written as pt2: {one_line(error)}") from error
         content, _ = clean(path, written)
         path.write_bytes(content)
@@ -47,14 +46,14 @@ def convert_pt2(program: ExportedProgram, card: ModelMetadata, options: Options)
 
 
 class Pt2Backend(ExportedBackend):
-    """An exported ``.pt2`` file; see :class:`detector.runtime.backends.backend.Backend`.
+    """Backend of an exported ``.pt2`` file.
 
     Args:
-        path: the file. Nothing in it is run before it has been checked.
-        device: where it runs.
+        path: the file. It is validated before anything in it is run.
+        device: device to run it on.
 
     Raises:
-        DetectorError: damaged, not one that was exported here, or refused.
+        DetectorError: damaged, not exported by this package, or refused as unsafe.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
@@ -62,26 +61,25 @@ class Pt2Backend(ExportedBackend):
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)
-        content, card_text = clean(path)
-        metadata = {METADATA_KEY: card_text} if card_text else {}
-        card = ModelMetadata.from_metadata(metadata, path)
+        content, metadata_text = clean(path)
+        properties = {METADATA_KEY: metadata_text} if metadata_text else {}
+        metadata = ModelMetadata.from_properties(properties, path)
         self.device = torch.device(device)
         try:
             program = _load(content, self.device)
             self._module = program.module()
-        except Exception as error:  # a program that fits nowhere may fail in any way
+        except Exception as error:  # an invalid program may raise any exception
             message = f"torch.export cannot read it: {one_line(error)}"
             raise DetectorError(message, file=path) from error
         inputs = _shapes(program, program.graph_signature.user_inputs)
         outputs = _shapes(program, program.graph_signature.user_outputs)
-        # The outputs' own names are those of the last operators.
-        super().__init__(
-            path, card, inputs, dict(zip(card.outputs, outputs.values(), strict=False))
-        )
+        # In the program, outputs have the names of the last operators.
+        named_outputs = dict(zip(metadata.outputs, outputs.values(), strict=False))
+        super().__init__(path, metadata, inputs, named_outputs)
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the task's outputs."""
+        """Return the outputs of the task for (b, 3, h, w) float32 input."""
         try:
             outputs = self._module(torch.from_numpy(images).to(self.device))
             return tuple(output.float().cpu().numpy() for output in outputs)
@@ -92,7 +90,7 @@ class Pt2Backend(ExportedBackend):
     def apply_nms(
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
     ) -> KeptBoxes:
-        """Apply NMS by torchvision, which is here already."""
+        """Apply NMS by torchvision, which is available wherever torch runs the file."""
         return nms(boxes_xyxy, scores, settings)
 
 
@@ -103,7 +101,7 @@ def _load(content: bytes, device: torch.device) -> ExportedProgram:
 
 
 def _shapes(program: ExportedProgram, names: tuple[object, ...]) -> dict[str, Shape]:
-    """Shapes of inputs or outputs by name, None where they are open."""
+    """Return the shapes of inputs or outputs by name, None for dynamic dimensions."""
     shapes: dict[str, Shape] = {}
     for node in program.graph.nodes:
         value = node.meta.get("val")

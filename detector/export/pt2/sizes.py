@@ -1,4 +1,4 @@
-"""Symbolic sizes as files spell them: parsed here, never evaluated."""
+"""Validation of symbolic sizes in ``.pt2`` files: parsed, never evaluated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import re
 
 MAX_CHARACTERS = 400
-"""The longest one of a real network has 183."""
+"""Maximum length of a size; the longest one seen in a real network has 183 characters."""
 MAX_POWER = 8
 
 SYMBOL = re.compile(r"[su]\d{1,6}")
@@ -14,15 +14,16 @@ FUNCTIONS = re.compile(
     "Add|CeilToInt|Eq|FloorToInt|Ge|Gt|Integer|Le|Lt|Max|Min|Mul|Ne|ToFloat|TruncToInt"
 )
 DIVISIONS = re.compile("CeilDiv|CleanDiv|FloorDiv|IntTrueDiv|Rational")
-"""Only by whole numbers: for others sympy looks for common factors of polynomials, without end."""
+"""Divisions; the divisor must be an integer, since sympy's search for common factors of polynomials
+may not end."""
 REMAINDERS = re.compile("Mod|PythonMod")
-"""And only of what it need not multiply out."""
+"""Remainders; the dividend must not contain products of sums, which sympy would expand."""
 OPERATORS = (ast.Add, ast.Sub, ast.Mult)
 ASSUMPTIONS = ("finite", "integer", "negative", "nonnegative", "positive", "real", "zero")
 
 
 def is_size(text: str) -> bool:
-    """Whether a text is arithmetic of whole numbers and symbols, and nothing else.
+    """Return True if a text is arithmetic of integers and symbols, and nothing else.
 
     >>> is_size("Mul(Integer(32), Symbol('s0', positive=True, integer=True))"), is_size("32*s0")
     (True, True)
@@ -80,7 +81,7 @@ def _is_remainder(dividend: ast.AST, divisor: ast.AST) -> bool:
 
 
 def _factors(node: ast.AST) -> list[ast.expr]:
-    """What a product multiplies; nothing of other nodes."""
+    """Return the factors of a product, [] for other nodes."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         return [node.left, node.right]
     return node.args if isinstance(node, ast.Call) and _names(node.func, "Mul") else []
@@ -95,7 +96,7 @@ def _names(node: ast.AST, name: str) -> bool:
 
 
 def _number(node: ast.AST) -> int | None:
-    """The whole number that a node spells, as ``16`` or ``Integer(16)``."""
+    """Return the integer of a node such as ``16`` or ``Integer(16)``, None for other nodes."""
     if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
         node = node.args[0] if _names(node.func, "Integer") else node
     if isinstance(node, ast.Constant) and isinstance(node.value, int):
@@ -104,7 +105,7 @@ def _number(node: ast.AST) -> int | None:
 
 
 def _is_symbol(node: ast.AST) -> bool:
-    """``s0``, or ``Symbol('s0', positive=True, …)``."""
+    """Return True for ``s0`` and ``Symbol('s0', positive=True, …)``."""
     if isinstance(node, ast.Name):
         return SYMBOL.fullmatch(node.id) is not None
     if not isinstance(node, ast.Call) or len(node.args) != 1:
@@ -126,6 +127,6 @@ def _is_symbol(node: ast.AST) -> bool:
 
 
 def _is_power(base: ast.AST, exponent: ast.AST) -> bool:
-    """A symbol's small power; powers of powers would grow without end."""
+    """Return True for a small power of a symbol; powers of powers would grow without bound."""
     number = _number(exponent)
     return _is_symbol(base) and number is not None and 0 <= number <= MAX_POWER

@@ -1,1 +1,1 @@
-"""What runs an exported file, without torch."""
+"""Backends: exported files run by ONNX Runtime or OpenVINO, without torch."""

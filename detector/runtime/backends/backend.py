@@ -1,4 +1,4 @@
-"""What runs a network, and what an exported file says about itself."""
+"""The interface of all backends, and the metadata stored in exported files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, explain
 
 METADATA_KEY = "detector"
-"""Under this key an exported file carries its card, as JSON."""
+"""Key of an exported file's properties whose value is its :class:`ModelMetadata`, as JSON."""
 
 Arrays = tuple[NDArray[Any], ...]
 
 KeptBoxes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-"""boxes_xyxy (k, 4), scores (k,) descending, class_ids (k,): one image's boxes after NMS."""
+"""One image's boxes after NMS: boxes_xyxy (k, 4), scores (k,) descending, class_ids (k,)."""
 
 CLASSES = "classes"
 
@@ -32,64 +32,67 @@ OUTPUTS: dict[TaskName, dict[str, tuple[str, ...]]] = {
     "detect": {"boxes_xyxy": ("batch", "boxes", ""), "scores": ("batch", "boxes", CLASSES)},
     "classify": {"probabilities": ("batch", CLASSES)},
 }
-"""By task the outputs' names with those of their dimensions."""
+"""Names of the outputs, and of their dimensions, for each task."""
 
 OUTPUTS_AFTER_NMS = {
     "boxes_xyxy": ("batch", "detections", ""),
     "scores": ("batch", "detections"),
     "class_ids": ("batch", "detections"),
 }
-"""The same of a file that holds the suppression; rows without a box have score 0 and class −1."""
+"""Names of the outputs, and of their dimensions, of a file with NMS inside.
+
+Rows without a box have score 0 and class −1.
+"""
 
 
 class Backend(Protocol):
-    """A network that is ready to run, whatever runs it."""
+    """A network that is ready to run, with its decoding and NMS."""
 
     @property
     def task(self) -> TaskName:
-        """What it gives for an image."""
+        """Task of the network, which decides what its outputs are."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names."""
+        """Class names, in the order of the class ids."""
         ...
 
     @property
     def preprocess(self) -> Preprocess:
-        """How an image becomes the network's input."""
+        """Preprocessing of images into the network's input."""
         ...
 
     @property
     def eval_nms(self) -> NmsSettings:
-        """Thresholds to measure AP with."""
+        """NMS settings to measure AP with."""
         ...
 
     @property
     def batch_size(self) -> int | None:
-        """Images per call where the file fixes it, else None."""
+        """Number of images per call if the file fixes it, else None."""
         ...
 
     @property
     def dynamic_size(self) -> bool:
-        """Whether the network takes other input sizes than ``preprocess.size_hw``."""
+        """True if the network accepts other input sizes than ``preprocess.size_hw``."""
         ...
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """Run the network on (b, 3, h, w) float32 input.
 
         Returns:
-            boxes_xyxy (b, n, 4) float32, pixels of the input, and scores (b, n, classes) float32;
-            of a classifier probabilities (b, classes) float32 alone; where the file holds the
-            suppression, boxes_xyxy (b, k, 4), scores (b, k), class_ids (b, k) int64.
+            Of a detector boxes_xyxy (b, n, 4) float32, pixels of the input, and scores
+            (b, n, classes) float32; with NMS inside the file boxes_xyxy (b, k, 4), scores (b, k)
+            and class_ids (b, k) int64; of a classifier probabilities (b, classes) float32.
         """
         ...
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
-        """Apply NMS to the outputs of one image of a detector.
+        """Apply NMS to a detector's outputs for one image.
 
         Args:
-            outputs: of :meth:`__call__`, without the batch dimension.
+            outputs: outputs of :meth:`__call__`, without the batch dimension.
             settings: thresholds and limits.
 
         Returns:
@@ -99,18 +102,18 @@ class Backend(Protocol):
 
 
 class ModelMetadata(Strict):
-    """What an exported file says about itself: enough to use it without its model file.
+    """Metadata stored in an exported file: enough to use it without its model file.
 
     Attributes:
-        names: of the classes.
-        preprocess: how an image becomes the network's input.
-        version: of this product, which wrote the file.
-        eval_nms: thresholds to measure AP with.
-        stride: the largest one, pixels.
-        task: what the file gives.
-        nms: the suppression that the file holds, if it does.
-        precision: of the file's weights; its certificate says the same.
-        certificate: what was measured when it was written.
+        names: class names, in the order of the class ids.
+        preprocess: preprocessing of images into the network's input.
+        version: version of this package that wrote the file.
+        eval_nms: NMS settings to measure AP with.
+        stride: largest stride of the network, pixels.
+        task: task of the network, which decides what its outputs are.
+        nms: settings of the NMS inside the file, None if there is none.
+        precision: precision of the file's weights, equal to its certificate's.
+        certificate: the differences measured when the file was written.
     """
 
     earlier_names: ClassVar[Mapping[str, str]] = {"measuring": "eval_nms"}
@@ -128,7 +131,7 @@ class ModelMetadata(Strict):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _precision_of_certificate(cls, fields: Any) -> Any:
-        """Fill in ``precision``, of which cards of earlier versions leave it to the certificate."""
+        """Copy ``precision`` from the certificate: earlier versions stored it only there."""
         if not isinstance(fields, dict) or "precision" in fields:
             return fields
         certificate = with_precision(fields.get("certificate"))
@@ -146,25 +149,25 @@ class ModelMetadata(Strict):
 
     @property
     def outputs(self) -> dict[str, tuple[str, ...]]:
-        """The file's outputs, with the names of their dimensions."""
+        """Names of the file's outputs, and of their dimensions."""
         return OUTPUTS[self.task] if self.nms is None else OUTPUTS_AFTER_NMS
 
     def to_json(self) -> str:
-        """The text that stands under ``METADATA_KEY``."""
+        """Return the JSON text to store under ``METADATA_KEY``."""
         return self.model_dump_json()
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], file: str | Path) -> ModelMetadata:
-        """Find and check the card in a file's metadata.
+    def from_properties(cls, properties: Mapping[str, str], file: str | Path) -> ModelMetadata:
+        """Parse and validate the metadata among a file's properties.
 
         Args:
-            metadata: texts by key.
-            file: for errors.
+            properties: texts stored in the file, by key.
+            file: the file, for error messages.
 
         Raises:
-            DetectorError: there is none, or it is not one of ours; says what it lacks.
+            DetectorError: there is no metadata, or it is invalid; the message says why.
         """
-        text = metadata.get(METADATA_KEY)
+        text = properties.get(METADATA_KEY)
         if text is None:
             raise DetectorError(
                 f"no {METADATA_KEY!r} metadata (class names, preprocessing): "
@@ -174,14 +177,14 @@ class ModelMetadata(Strict):
         try:
             return cls.model_validate_json(text)
         except pydantic.ValidationError as error:
-            problem = explain(cls, error.errors()[0])
-            message = f"{METADATA_KEY!r} metadata: {problem}{_other_version(text)}"
+            issue = explain(cls, error.errors()[0])
+            message = f"{METADATA_KEY!r} metadata: {issue}{_other_version(text)}"
             raise DetectorError(message, file=file) from error
 
 
-def _other_version(card: str) -> str:
-    """Where a card that is not understood comes from another version, a hint at that."""
-    found = re.search(r'"version": ?"([\w.+-]{1,40})"', card)
+def _other_version(text: str) -> str:
+    """Return a hint for the error message if invalid metadata come from another version, or ""."""
+    found = re.search(r'"version": ?"([\w.+-]{1,40})"', text)
     if found is None or found[1] == __version__:
         return ""
     return f"; written by version {found[1]}, this is {__version__}"

@@ -1,4 +1,4 @@
-"""What an export measured, to be read beside the file and inside it, and checked again."""
+"""The certificate of an exported file, stored inside the file and beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ Sha256 = Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Fusing(Strict):
-    """Train form → fused: max |Δ| / max |reference| of the raw outputs, by ``deploy``."""
+    """Differences between the trained and the fused network, measured by ``deploy``.
+
+    Attributes:
+        fp64: max |Δ| / max |reference| of the raw outputs, in float64.
+        fp32: the same ratio in float32.
+        worst_block: name of the block that differs most.
+        blocks: number of fused blocks.
+    """
 
     fp64: float
     fp32: float
@@ -23,11 +30,11 @@ class Fusing(Strict):
 
 
 class Difference(Strict):
-    """Largest differences of what two forms of a network give for the same images.
+    """Largest differences between the outputs of two forms of a network, for the same images.
 
     Attributes:
-        boxes_px: of a box's coordinate, pixels of the input; 0 for a classifier.
-        scores: of a score, or of a probability.
+        boxes_px: largest difference of a box coordinate, pixels of the input; 0 for a classifier.
+        scores: largest difference of a score, or of a probability.
     """
 
     boxes_px: float
@@ -35,12 +42,12 @@ class Difference(Strict):
 
 
 class DifferenceAfterNms(Difference):
-    """Largest differences of the boxes that NMS leaves.
+    """Largest differences between the boxes of two forms of a network, after NMS.
 
     Attributes:
-        boxes: how many the network as it was trained has.
-        unmatched: how many of either have no counterpart of the same class. NMS compares
-            numbers, so the last digit may decide about a box.
+        boxes: number of boxes of the trained network.
+        unmatched: number of boxes of either form without a counterpart of the same class. NMS
+            compares numbers, so that the last digit may decide whether a box is kept.
     """
 
     boxes: int
@@ -48,7 +55,15 @@ class DifferenceAfterNms(Difference):
 
 
 class Measured(Strict):
-    """Metrics on labelled images, by name, the main one first."""
+    """Metrics on an evaluation set, before and after the export.
+
+    Attributes:
+        data: name of the data set.
+        split: name of the split.
+        images: number of images.
+        before: metrics of the trained network by name, the main one first.
+        after: metrics of the exported file, by name.
+    """
 
     data: str
     split: str
@@ -58,25 +73,25 @@ class Measured(Strict):
 
     @property
     def main(self) -> tuple[str, float, float]:
-        """The main metric's name, and its value before and after."""
+        """Name of the main metric, and its value before and after the export."""
         name = next(iter(self.before))
         return name, self.before[name], self.after[name]
 
 
 class Certificate(Strict):
-    """That a file computes what was trained, as far as it was measured.
+    """Measured differences between an exported file and the trained network.
 
     Attributes:
-        weights_sha256: of the tensors that were exported, as they were trained.
-        fusing: train form → fused.
-        exported: fused → file, before NMS.
-        before_nms: train form → file, before NMS.
-        after_nms: train form → file, after NMS; None for a classifier.
-        images: number of images compared, random ones and real ones.
-        precision: of the file's weights, which decides the tolerances.
-        measured: AP or accuracy, where data were given.
-        versions: of Python and of the libraries that took part.
-        command: that wrote the file.
+        weights_sha256: SHA-256 of the trained network's tensors.
+        fusing: fused against trained network.
+        exported: file against fused network, before NMS.
+        before_nms: file against trained network, before NMS.
+        after_nms: file against trained network, after NMS; None for a classifier.
+        images: number of images compared, random ones included.
+        precision: precision of the file's weights, which decides the tolerances.
+        measured: AP or accuracy before and after, None if no data were given.
+        versions: versions of Python and of the libraries involved.
+        command: command that wrote the file.
     """
 
     earlier_names: ClassVar[Mapping[str, str]] = {"whole": "before_nms", "final": "after_nms"}
@@ -99,9 +114,9 @@ class Certificate(Strict):
 
 
 def with_precision(fields: Any) -> Any:
-    """Return a certificate's fields with ``precision`` in place of ``half``, an earlier version's.
+    """Return a certificate's fields with ``half``, of earlier versions, replaced by ``precision``.
 
-    Anything but such fields is returned as it is.
+    Any other value is returned unchanged.
 
     >>> with_precision({"images": 4, "half": True})
     {'images': 4, 'precision': 'fp16'}

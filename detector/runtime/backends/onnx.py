@@ -1,4 +1,4 @@
-"""ONNX files through ONNX Runtime."""
+"""The backend of ONNX files, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from detector.utils.synonyms import device_hint
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
 _EXTERNAL = re.compile(rb"(?:\n|\x8a\x80*\0)(?:\x08|\x88\x80*\0)location")
-"""How the format says in which file a tensor lies: field 1, 8 bytes, each number of any length."""
+"""Pattern of a tensor stored in another file: the protobuf key "location", field 1, 8 bytes long.
+
+Each of the two numbers may be encoded in more bytes than it needs.
+"""
 
 
 class OnnxBackend(ExportedBackend):
-    """An exported ONNX file: input ``images``, outputs those of its task.
+    """Backend of an exported ONNX file.
 
     Args:
         path: the file.
-        threads: threads inside an operator; default: ONNX Runtime's choice, one a core.
+        threads: threads within an operator; default: ONNX Runtime's choice, one per core.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        DetectorError: not a whole ONNX file, not one that was exported here, or no such device.
+        DetectorError: not a complete ONNX file, not exported by this package, or no such device.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
@@ -41,18 +44,18 @@ class OnnxBackend(ExportedBackend):
         if _EXTERNAL.search(path.read_bytes()):
             raise DetectorError("has weights in other files, which no seal covers", file=path)
         self._session = open_session(path, path, threads, device)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        card = ModelMetadata.from_metadata(metadata, path)
+        properties = self._session.get_modelmeta().custom_metadata_map
+        metadata = ModelMetadata.from_properties(properties, path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        super().__init__(path, card, _shapes(inputs), _shapes(outputs))
+        super().__init__(path, metadata, _shapes(inputs), _shapes(outputs))
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the task's outputs."""
+        """Return the outputs of the task for (b, 3, h, w) float32 input."""
         try:
             outputs = self._session.run(self.output_names, {INPUT: images})
-        except Exception as error:  # its exceptions have no common base of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise self.error(f"ONNX Runtime: {_reason(error, self.path)}") from error
         return tuple(outputs)
 
@@ -60,16 +63,16 @@ class OnnxBackend(ExportedBackend):
 def open_session(
     model: Path | bytes, path: Path, threads: int | None = None, device: str = "cpu"
 ) -> Any:
-    """Make an onnxruntime.InferenceSession.
+    """Return a new onnxruntime.InferenceSession.
 
     Args:
-        model: a file, or the content of one.
-        path: what errors call it.
+        model: the file, or its content.
+        path: the file, for error messages.
         threads: as :class:`OnnxBackend`.
         device: as :class:`OnnxBackend`.
 
     Raises:
-        DetectorError: ONNX Runtime is not installed, cannot read it, or has no such device.
+        DetectorError: ONNX Runtime is not installed, cannot read the file, or has no such device.
     """
     try:
         import onnxruntime
@@ -87,13 +90,13 @@ def open_session(
     except Exception as error:
         message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
         raise DetectorError(message, file=path) from error
-    if session.get_providers()[0] != provider[0]:  # it falls back without an error
+    if session.get_providers()[0] != provider[0]:  # ONNX Runtime falls back to the CPU silently
         raise DetectorError(f"ONNX Runtime cannot use device {device!r} on this machine")
     return session
 
 
 def _provider(device: str, available: list[str]) -> tuple[str, dict[str, str]]:
-    """ONNX Runtime's name and options for a device."""
+    """Return ONNX Runtime's provider name and options for a device."""
     kind, _, number = device.partition(":")
     if device == "cpu":
         return "CPUExecutionProvider", {}
@@ -110,7 +113,7 @@ def _provider(device: str, available: list[str]) -> tuple[str, dict[str, str]]:
 
 
 def _shapes(ports: Any) -> dict[str, Shape]:
-    """Shapes of inputs or outputs by name."""
+    """Return the shapes of inputs or outputs by name."""
     return {
         port.name: tuple(
             size if isinstance(size, int) and size > 0 else None for size in port.shape
@@ -120,6 +123,6 @@ def _shapes(ports: Any) -> dict[str, Shape]:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """ONNX Runtime's message as one line, without its error number and the file's name."""
+    """Return ONNX Runtime's message as one line, without error number and file name."""
     text = str(error).split(" : ", 3)[-1]
     return one_line(text.removeprefix(f"Load model from {path} failed:"))

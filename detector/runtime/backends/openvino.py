@@ -1,4 +1,4 @@
-"""OpenVINO's files (``.xml`` with its ``.bin`` beside it) through OpenVINO."""
+"""The backend of OpenVINO files (``.xml`` and, beside it, ``.bin``)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from detector.utils.errors import DetectorError, one_line
 
 
 class OpenVinoBackend(ExportedBackend):
-    """An exported OpenVINO file: input ``images``, outputs those of its task.
+    """Backend of an exported OpenVINO file.
 
     Args:
         path: the ``.xml`` file.
         threads: compute threads of the CPU; default: OpenVINO's choice.
-        device: ``cpu``, or another of OpenVINO's: ``gpu``, ``gpu.1``, ``npu``.
-        streams: calls that run at the same time, from as many threads; they share the threads.
+        device: ``cpu``, or another of OpenVINO's devices: ``gpu``, ``gpu.1``, ``npu``.
+        streams: number of calls that may run in parallel; they share the compute threads.
 
     Raises:
-        DetectorError: not a whole pair of files, not one that was exported here, or no such device.
+        DetectorError: not a complete pair of files, not exported by this package, or no such
+            device.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class OpenVinoBackend(ExportedBackend):
         path = Path(path)
         core = _core(import_openvino())
         model = _read(core, path)
-        super().__init__(path, _card(model, path), _shapes(model.inputs), _shapes(model.outputs))
+        metadata = _metadata(model, path)
+        super().__init__(path, metadata, _shapes(model.inputs), _shapes(model.outputs))
         found = model.input(INPUT).get_element_type().get_type_name()
         if found != "f32":
             raise self.error(f"input is {found}, expected f32")
@@ -53,7 +55,7 @@ class OpenVinoBackend(ExportedBackend):
             self._requests.put(compiled.create_infer_request())
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
-        """(b, 3, h, w) float32 → the task's outputs."""
+        """Return the outputs of the task for (b, 3, h, w) float32 input."""
         request = self._requests.get()
         try:
             outputs = request.infer({INPUT: images}, share_inputs=True)
@@ -66,20 +68,20 @@ class OpenVinoBackend(ExportedBackend):
 
 @functools.cache
 def _core(openvino: Any) -> Any:
-    """The process's one core, which stays.
+    """Return the process's only core, which is never freed.
 
-    On CPUs with AMX the plugin gives the thread that loads it a stack for signals. When the last
-    core and network have gone it frees that stack, but takes it from the thread only if that is the
-    one they end in: else the next signal with a handler, Ctrl-C say, ends the process (2026.4).
+    On CPUs with AMX, OpenVINO's plugin installs a signal stack for the thread that loads it. It
+    frees the stack with the last core and network, but uninstalls it only if that happens in the
+    same thread. Otherwise the next handled signal, such as Ctrl-C, kills the process (2026.4).
     """
     return openvino.Core()
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which reports each import to a server.
+    """Import OpenVINO without its telemetry, which would report each import to a server.
 
-    OpenVINO does without where the package ``openvino_telemetry`` cannot be imported; the other
-    ways are a file in the home folder and an environment variable that says ``CI``.
+    OpenVINO works without telemetry if the package ``openvino_telemetry`` cannot be imported. The
+    alternatives are a file in the home folder and the environment variable ``CI``.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -91,12 +93,12 @@ def import_openvino() -> Any:
 
 
 def weights_of(path: Path) -> Path:
-    """The file beside an ``.xml`` that holds its weights."""
+    """Return the path of the file that holds an ``.xml`` file's weights."""
     return path.with_suffix(".bin")
 
 
 def _read(core: Any, path: Path) -> Any:
-    """Read a sealed pair; nothing else is shown to OpenVINO, which tries all formats it knows."""
+    """Read a sealed pair of files; OpenVINO would try every format it knows on any other file."""
     weights = weights_of(path)
     for part in (path, weights):
         if not part.is_file():
@@ -109,10 +111,10 @@ def _read(core: Any, path: Path) -> Any:
         raise DetectorError(message, file=path) from error
 
 
-def _card(model: Any, path: Path) -> ModelMetadata:
+def _metadata(model: Any, path: Path) -> ModelMetadata:
     key = METADATA_KEY
     text = model.get_rt_info(key).value if model.has_rt_info(key) else None
-    return ModelMetadata.from_metadata({key: text} if isinstance(text, str) else {}, path)
+    return ModelMetadata.from_properties({key: text} if isinstance(text, str) else {}, path)
 
 
 def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:
@@ -126,7 +128,7 @@ def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> An
 
 
 def _shapes(ports: Any) -> dict[str, Shape]:
-    """Shapes of inputs or outputs by name."""
+    """Return the shapes of inputs or outputs by name."""
     shapes: dict[str, Shape] = {}
     for port in ports:
         shape = port.get_partial_shape()
@@ -137,5 +139,5 @@ def _shapes(ports: Any) -> dict[str, Shape]:
 
 
 def reason_of(error: RuntimeError) -> str:
-    """Return the last line of OpenVINO's message; those before it say where in its source code."""
+    """Return the last line of OpenVINO's message; earlier lines point into its source code."""
     return one_line(str(error).strip().rpartition("\n")[-1] or error)

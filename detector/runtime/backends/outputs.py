@@ -1,4 +1,4 @@
-"""What a network gave, checked before it is used: a file may say one thing and do another."""
+"""Validation of a network's outputs: a file may declare one thing and return another."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from detector.runtime.backends.backend import CLASSES, Arrays
 from detector.utils.errors import DetectorError
 
 CLASS_IDS = "class_ids"
-"""The output of whole numbers; all others are floating-point."""
+"""Name of the only integer output; all others are floating-point."""
 
 
-def checked(
+def validate_outputs(
     arrays: Sequence[NDArray[Any]],
     outputs: Mapping[str, tuple[str, ...]],
     images: int,
     classes: int,
 ) -> Arrays:
-    """The outputs as float32, class numbers as int64.
+    """Validate outputs and convert them to float32, class ids to int64.
 
     Args:
-        arrays: in the order of ``outputs``.
-        outputs: names with those of their dimensions, as in ``detector.runtime.backends.backend``.
-        images: that the network was given.
-        classes: that it has.
+        arrays: the outputs, in the order of ``outputs``.
+        outputs: names of the outputs and of their dimensions, as in
+            ``detector.runtime.backends.backend``.
+        images: number of images in the network's input.
+        classes: number of classes.
 
     Raises:
-        DetectorError: one has another type or shape, or holds what is no number or no class.
+        DetectorError: an output has another type or shape, or a value that is not finite or not
+            a class id.
     """
     if len(arrays) != len(outputs):
         raise DetectorError(f"gives {len(arrays)} outputs, expected {len(outputs)}")
     sizes = {"batch": images, "": 4, CLASSES: classes}
     return tuple(
-        _checked(name, array, dimensions, sizes)
+        _validate_output(name, array, dimensions, sizes)
         for array, (name, dimensions) in zip(arrays, outputs.items(), strict=True)
     )
 
 
-def _checked(
+def _validate_output(
     name: str, array: NDArray[Any], dimensions: tuple[str, ...], sizes: dict[str, int]
 ) -> NDArray[Any]:
-    """One of them; ``sizes`` learns the dimensions that it is the first to have."""
+    """Validate and convert one output; add dimensions that are new in it to ``sizes``."""
     kinds, dtype = ("iu", np.int64) if name == CLASS_IDS else ("f", np.float32)
     if array.dtype.kind not in kinds:
         raise DetectorError(f"{name!r} is of type {array.dtype}, expected {np.dtype(dtype)}")
@@ -55,7 +57,7 @@ def _checked(
     if array.shape != expected:
         form = ", ".join(str(sizes.get(one, one)) for one in dimensions)
         raise DetectorError(f"{name!r} has shape {array.shape}, expected ({form})")
-    # Neither is hidden by the other numbers: numpy's largest of any and NaN is NaN.
+    # numpy's min and max are NaN if any value is NaN.
     lowest, highest = (array.min(), array.max()) if array.size else (0, 0)
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise DetectorError(f"{name!r} has a value that is not finite")

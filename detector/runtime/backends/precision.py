@@ -1,4 +1,4 @@
-"""The precisions that an exported file's weights may have: one table, a row each."""
+"""The table of precisions that an exported file's weights may have."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from detector.utils.errors import DetectorError
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a file's results may lie from the network's.
+    """Largest allowed differences between an exported file and the network.
 
     Attributes:
-        boxes: of a box's coordinate, relative to the largest one.
-        scores: of a score, relative to the largest one, which is tiny before training.
-        unmatched: fraction of the boxes after NMS without a counterpart.
-        metric: of AP, or of a classifier's accuracy, absolute.
+        boxes: difference of a box coordinate, relative to the largest coordinate.
+        scores: difference of a score, relative to the largest score (tiny before training).
+        unmatched: fraction of boxes after NMS without a counterpart.
+        metric: absolute difference of AP, or of a classifier's accuracy.
     """
 
     boxes: float
@@ -27,12 +27,12 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Precision:
-    """One row of the table.
+    """One row of the table of precisions.
 
     Attributes:
-        formats: the formats that can be written in it.
-        needs_calibration: whether the ranges of activations must be measured on images first.
-        tolerance: None as long as no format can be written in it: there is nothing to measure.
+        formats: formats that support the precision.
+        needs_calibration: the ranges of activations must be measured on images first.
+        tolerance: None if no format supports the precision.
     """
 
     formats: tuple[FormatName, ...] = ()
@@ -41,8 +41,8 @@ class Precision:
 
 
 PRECISIONS: dict[PrecisionName, Precision] = {
-    # 0.03 pixels at 640, which change the IoU of a box of 10 pixels by less than 0.01; rounding of
-    # a trained network stays below a hundredth of that, and a tenth of the scores'.
+    # 0.03 pixels at 640, which change the IoU of a 10-pixel box by less than 0.01. Rounding of a
+    # trained network stays below a hundredth of the boxes' tolerance and a tenth of the scores'.
     "fp32": Precision(
         formats=("onnx", "openvino", "pt2"),
         tolerance=Tolerance(boxes=5e-5, scores=1e-4, unmatched=0.02, metric=0.001),
@@ -55,11 +55,11 @@ PRECISIONS: dict[PrecisionName, Precision] = {
     ),
     "int8": Precision(needs_calibration=True),
 }
-"""By name. A name without formats is known, and refused."""
+"""Precisions by name; one without formats is a known name that no format supports yet."""
 
 
 def check_precision(name: PrecisionName, format: FormatName) -> None:
-    """Raise DetectorError unless the format can be written in the precision; names what can."""
+    """Raise DetectorError unless the format supports the precision, naming formats that do."""
     formats = PRECISIONS[name].formats
     if not formats:
         raise _no_format(name)
@@ -73,7 +73,7 @@ def tolerance_of(name: PrecisionName) -> Tolerance:
     """Return the tolerances of files in a precision.
 
     Raises:
-        DetectorError: no format can be written in it; names the precisions that can.
+        DetectorError: no format supports it; the message names precisions that can be used.
     """
     tolerance = PRECISIONS[name].tolerance
     if tolerance is None:

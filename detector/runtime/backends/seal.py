@@ -1,8 +1,8 @@
-"""A seal: an exported file carries the SHA-256 of its own bytes.
+"""Seals: an exported file contains the SHA-256 of its own bytes.
 
-The digest is that of the file, and of the files that belong to it, in which the 64 digits of the
-digest itself are zeros. So every byte is covered, wherever a format puts its metadata. A seal shows
-damage and careless changes; it is no signature, since whoever changes a file may seal it again.
+The digest is computed over the file and the files that belong to it, with the 64 digits of the
+digest itself replaced by zeros. It covers every byte, wherever a format stores its metadata. A seal
+detects damage and careless changes. It is not a signature: anyone can change a file and reseal it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ from pathlib import Path
 from detector.utils.errors import DetectorError
 
 SEAL_KEY = "seal"
-"""Under this key metadata hold the seal."""
+"""Key of the seal among a file's properties."""
 
 _MARK = b"repdet-sha256:"
 _ZEROS = b"0" * 64
 
 UNSEALED = (_MARK + _ZEROS).decode()
-"""What a format writes into its metadata, for :func:`seal` to fill."""
+"""Placeholder that a format writes into its metadata; :func:`seal` replaces its zeros."""
 
 
 def seal(path: Path, *beside: Path) -> None:
-    """Put the digest into a file that holds ``UNSEALED``, once.
+    """Write the digest into a file that contains ``UNSEALED`` exactly once.
+
+    Args:
+        path: the file.
+        *beside: files that belong to it, which the digest covers too.
 
     Raises:
-        DetectorError: it holds it more often, as part of a class name for example.
+        DetectorError: the file contains it more often, for example in a class name.
     """
     content = path.read_bytes()
     if content.count(UNSEALED.encode()) != 1:
@@ -37,24 +41,28 @@ def seal(path: Path, *beside: Path) -> None:
 
 
 def check_seal(path: Path, *beside: Path) -> None:
-    """Check a file before anything else reads it: runtimes compute parts of a network at once.
+    """Verify a file's seal, before a runtime reads the file and evaluates constants in it.
+
+    Args:
+        path: the file.
+        *beside: files that belong to it.
 
     Raises:
-        DetectorError: it has no seal, or one that does not fit its content.
+        DetectorError: the file has no seal, or its seal does not match its content.
     """
     content = path.read_bytes()
-    start = content.rfind(_MARK) + len(_MARK)  # metadata stand at the end of most formats
+    start = content.rfind(_MARK) + len(_MARK)  # most formats store metadata at their end
     if start < len(_MARK):
         raise DetectorError(
             "no seal: not a file that tools/export.py wrote, or changed since; export it again",
             file=path,
         )
     if content[start : start + len(_ZEROS)] != _digest(content, start, beside):
-        raise DetectorError("damaged or changed: its seal does not fit its content", file=path)
+        raise DetectorError("damaged or changed: its seal does not match its content", file=path)
 
 
 def _digest(content: bytes, start: int, beside: tuple[Path, ...]) -> bytes:
-    """Of the content with zeros from ``start`` on, and of the files beside it."""
+    """Return the SHA-256 of a content, with zeros at ``start``, and of the files beside it."""
     view = memoryview(content)
     found = hashlib.sha256(view[:start])
     found.update(_ZEROS)

@@ -1,7 +1,7 @@
 """Weighted boxes fusion (Solovyev et al., arXiv 1910.13302): overlapping boxes become their mean.
 
-The paper fuses the boxes of several models, and in its last step lowers the scores of clusters to
-which few contributed, by min(boxes, models) / models. Here one model speaks, and that factor is 1.
+The paper fuses the boxes of several models, and its last step multiplies the score of a cluster by
+min(boxes, models) / models. Here there is one model, so that this factor is always 1.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def fuse_boxes(
     Args:
         boxes_xyxy: (m, 4), best first.
         scores: (m,) descending.
-        groups: (m,).
-        settings: the threshold ``iou``, and ``max_detections``.
+        groups: (m,) group numbers; only boxes of the same group are fused.
+        settings: ``iou`` threshold and ``max_detections``.
 
     Returns:
-        (k, 4) mean boxes, (k,) mean scores, descending, and (k,) the index of each mean's best box.
+        (k, 4) mean boxes, (k,) mean scores, descending, and (k,) index of each cluster's best box.
     """
     fused = [
         (*_clusters(boxes_xyxy[members], scores[members], settings.iou), members)
@@ -41,10 +41,10 @@ def fuse_boxes(
 def _clusters(
     boxes_xyxy: Float64, scores: Float64, threshold: float
 ) -> tuple[Float64, Float64, Indices]:
-    """Mean box, mean score and first member of each cluster.
+    """Return the mean box, the mean score and the first member of each cluster.
 
-    A box joins the cluster whose mean so far overlaps it most, if by more than the threshold; else
-    it begins one.
+    A box joins the cluster whose current mean overlaps it most, if their IoU is above the
+    threshold; otherwise it starts a new cluster.
     """
     means, weighted = np.empty_like(boxes_xyxy), np.zeros_like(boxes_xyxy)
     weights, counts = np.zeros(len(scores)), np.zeros(len(scores))
@@ -59,7 +59,7 @@ def _clusters(
         weighted[cluster] += score * box
         weights[cluster] += score
         counts[cluster] += 1
-        if weights[cluster] > 0:  # scores of 0 weigh nothing
+        if weights[cluster] > 0:  # all scores may be 0: the mean stays the first box
             means[cluster] = weighted[cluster] / weights[cluster]
     k = len(first)
     return means[:k], weights[:k] / counts[:k], np.array(first, np.int64)

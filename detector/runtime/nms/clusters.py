@@ -1,4 +1,4 @@
-"""Members of groups, which NMS in torch, Soft-NMS and fusion go through one by one."""
+"""Split boxes by group, for the NMS variants that process one group at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ Indices = NDArray[np.int64]
 
 
 def by_group(groups: Indices) -> list[Indices]:
-    """Return the members of each group in (m,) group numbers, ascending.
+    """Return the indices of each group's members, groups and indices ascending.
+
+    Args:
+        groups: (m,) group number of each box.
 
     >>> [members.tolist() for members in by_group(np.array([7, 3, 7]))]
     [[1], [0, 2]]

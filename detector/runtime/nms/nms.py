@@ -6,17 +6,17 @@ The rule:
    class (the lower number where two are equal); of these, the ones whose score is at least
    ``confidence`` and whose class is among ``classes``, if those are given.
 2. **Order.** By score, best first; equal scores by box, then by class. The first ``candidates``
-   go on; of these, the first ``class_candidates`` of each class, if that is given.
-3. **NmsMethod.** In that order, a candidate is kept unless its IoU with one that was kept, of
-   the same class (of any class with ``class_agnostic``), is greater than ``iou``.
-4. **Limit.** The first ``max_detections`` of the kept ones are the result.
+   are kept; of these, the first ``class_candidates`` of each class, if that is given.
+3. **Selection.** In that order, a candidate is kept unless its IoU with an already kept box of
+   the same class (of any class with ``class_agnostic``) is greater than ``iou``.
+4. **Limit.** The first ``max_detections`` of the kept boxes are the result.
 
 All arithmetic and both thresholds are float32, and the IoU is computed in torchvision's order of
-operations: with ``detector.model.torch_backend``, which gives torchvision the third step, the
-results are equal to the last bit.
+operations: ``detector.model.torch_backend``, which uses torchvision for the third step, gives
+bitwise equal results.
 
-With another ``suppression`` than ``nms``, Soft-NMS or fusion take the third step, in float64, and
-what they give is put in order once more.
+With another ``nms_method`` than ``nms``, Soft-NMS or box fusion performs the third step, in
+float64, and its results are sorted again.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int64]
 GreedyNms = Callable[[Boxes, Indices, float, int], Indices]
-Nms = Callable[..., tuple[Boxes, Scores, Indices]]
-"""One image's outputs, and the settings → boxes, scores, class_ids; see :func:`nms`."""
+"""Function with the arguments and the result of :func:`greedy_nms`."""
 
 FIRST_LOOK = 4
-"""NmsMethod begins with this many candidates for each detection that may come out."""
+"""Number of candidates per possible detection that NMS looks at first; see ``_first_kept``."""
 
 
 def greedy_nms(boxes_xyxy: Boxes, groups: Indices, iou: float, limit: int) -> Indices:
-    """Indices of the first ``limit`` boxes that no better box of their group suppresses.
+    """Return the indices of the first ``limit`` boxes that NMS keeps.
 
     Args:
         boxes_xyxy: (m, 4), best first.
-        groups: (m,) only boxes of one group suppress each other.
-        iou: boxes that overlap more are suppressed.
+        groups: (m,) group numbers; only boxes of the same group remove each other.
+        iou: threshold; a box that overlaps a better one by more is removed.
         limit: number of boxes to keep.
 
     Returns:
-        (k,) ascending.
+        (k,) indices, ascending.
     """
-    # Groups lie side by side, each in the order of scores: a box's rivals are one slice.
+    # Groups are stored contiguously, each in the order of scores: all boxes that a kept one may
+    # remove are one slice.
     by_group = np.argsort(groups, kind="stable")
     place = np.argsort(by_group)
     end = np.searchsorted(groups[by_group], groups, side="right")
@@ -86,12 +86,12 @@ def nms(
 
     Args:
         boxes_xyxy: (n, 4) float32, pixels, finite.
-        scores: (n, classes) float32; a NaN is no candidate.
+        scores: (n, classes) float32; NaN is never a candidate.
         settings: thresholds and limits.
-        greedy_nms: what takes the third step.
+        greedy_nms: implementation of the third step.
 
     Returns:
-        boxes (k, 4), scores (k,) descending, class_ids (k,): float32, float32, int64.
+        boxes_xyxy (k, 4) float32, scores (k,) float32 descending, class_ids (k,) int64.
 
     Example:
         >>> boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9]], np.float32)
@@ -119,11 +119,11 @@ def nms(
 
 
 def _candidates(scores: Scores, settings: NmsSettings) -> Indices:
-    """Candidates as ascending indices into the flattened scores: box · classes + class."""
+    """Return the candidates' ascending indices into the flattened scores: box · classes + class."""
     classes = max(scores.shape[1], 1)
     flat = np.flatnonzero(scores.ravel() >= np.float32(settings.confidence))
     if not settings.multi_label and len(flat):
-        # Few boxes reach the confidence: the best class is looked for in those alone.
+        # Few boxes reach the confidence: the argmax over classes is taken for those only.
         box_index = flat // classes
         box_index = box_index[np.diff(box_index, prepend=-1) > 0]
         flat = box_index * classes + np.nanargmax(scores[box_index], axis=1)
@@ -133,9 +133,9 @@ def _candidates(scores: Scores, settings: NmsSettings) -> Indices:
 
 
 def best_first(scores: Scores, count: int) -> Indices:
-    """Indices of the ``count`` highest of (m,) scores, best first, equal ones by index."""
+    """Return the indices of the ``count`` highest of (m,) scores, best first, ties by index."""
     chosen = np.arange(len(scores))
-    if len(scores) > count:  # finding the last score that goes on is faster than sorting them all
+    if len(scores) > count:  # a partition and a short sort are faster than sorting all scores
         last = np.partition(scores, len(scores) - count)[len(scores) - count]
         above = np.flatnonzero(scores > last)
         chosen = np.concatenate([above, np.flatnonzero(scores == last)[: count - len(above)]])
@@ -143,7 +143,7 @@ def best_first(scores: Scores, count: int) -> Indices:
 
 
 def first_of_each(class_ids: Indices, count: int) -> Indices:
-    """Ascending indices of the first ``count`` of each class in (m,) class ids.
+    """Return the ascending indices of the first ``count`` of each class in (m,) class ids.
 
     >>> first_of_each(np.array([7, 7, 3, 7, 3]), 2)
     array([0, 1, 2, 4])
@@ -157,10 +157,10 @@ def first_of_each(class_ids: Indices, count: int) -> Indices:
 def _first_kept(
     greedy_nms: GreedyNms, boxes_xyxy: Boxes, groups: Indices, settings: NmsSettings
 ) -> Indices:
-    """Suppress no more than is needed: whether a box is kept depends on the better ones alone.
+    """Return the indices of the kept boxes, looking at as few candidates as possible.
 
-    So the first few candidates settle the first few results, and the rest is looked at only where
-    those do not suffice.
+    Whether a box is kept depends on better boxes only, so the first results follow from the first
+    candidates. Further candidates are looked at only if those give too few results.
     """
     limit = settings.max_detections
     seen = FIRST_LOOK * limit

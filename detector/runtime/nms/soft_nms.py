@@ -1,4 +1,4 @@
-"""Soft-NMS (Bodla et al., arXiv 1704.04503): beside a better box, a box loses score only."""
+"""Soft-NMS (Bodla et al., arXiv 1704.04503): overlapping boxes lose score and are not removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detector.settings import NmsSettings
 from detector.structures.boxes_numpy import iou
 
 Decay = Callable[[Float64], Float64]
-"""(n,) IoU with a box that was taken → (n,) factors of the scores."""
+"""Function from (n,) IoUs with a selected box to (n,) factors of the scores."""
 
 
 def soft_nms(
@@ -22,21 +22,22 @@ def soft_nms(
     Args:
         boxes_xyxy: (m, 4).
         scores: (m,) descending.
-        groups: (m,).
-        settings: thresholds; boxes that fall below ``confidence`` are dropped.
+        groups: (m,) group numbers; only boxes of the same group affect each other.
+        settings: thresholds; boxes whose score falls below ``confidence`` are dropped.
 
     Returns:
-        (k,) indices by lowered score, best first, and (k,) those scores; equal ones by index.
+        (k,) indices, ordered by lowered score, best first, ties by index; and (k,) lowered scores.
     """
     if settings.nms_method == "soft-linear":
         decay = linear(settings.iou)
     else:
         decay = gaussian(settings.sigma)
-    confidence = float(np.float32(settings.confidence))  # as it was compared with float32 scores
+    # Rounded to float32, as in the comparison that selected the candidates.
+    confidence = float(np.float32(settings.confidence))
     found = [
         (-score, members[index])
         for members in by_group(groups)
-        for score, index in _taken(
+        for score, index in _select(
             boxes_xyxy[members], scores[members], decay, confidence, settings.max_detections
         )
     ]
@@ -45,26 +46,30 @@ def soft_nms(
 
 
 def linear(threshold: float) -> Decay:
-    """The paper's first form: 1 − IoU from the threshold on, else 1."""
+    """Return the paper's linear decay: 1 − IoU at or above the threshold, else 1."""
     return lambda overlap: np.where(overlap >= threshold, 1 - overlap, 1)
 
 
 def gaussian(sigma: float) -> Decay:
-    """The paper's second form: exp(−IoU² / σ), without a threshold."""
+    """Return the paper's Gaussian decay: exp(−IoU² / σ), without a threshold."""
     return lambda overlap: np.exp(-np.square(overlap) / sigma)
 
 
-def _taken(
+def _select(
     boxes_xyxy: Float64, scores: Float64, decay: Decay, confidence: float, limit: int
 ) -> list[tuple[float, int]]:
-    """Take the best box and lower the others' scores, again and again (the paper's metric 2)."""
+    """Select the best box and lower the scores of the others, repeatedly (figure 2 of the paper).
+
+    Returns:
+        (score, index) of each selected box, in the order of selection.
+    """
     scores = scores.copy()
-    taken: list[tuple[float, int]] = []
-    while len(taken) < min(limit, len(scores)):
+    selected: list[tuple[float, int]] = []
+    while len(selected) < min(limit, len(scores)):
         best = int(scores.argmax())
         if scores[best] < confidence:
             break
-        taken.append((float(scores[best]), best))
+        selected.append((float(scores[best]), best))
         scores *= decay(iou(boxes_xyxy[best], boxes_xyxy))
-        scores[[index for _, index in taken]] = -1
-    return taken
+        scores[[index for _, index in selected]] = -1
+    return selected

@@ -1,4 +1,4 @@
-"""NmsMethod inside an ONNX file: the boxes of ``detector.runtime.nms.nms``, to the last bit."""
+"""NMS inside an ONNX file: bitwise the boxes of ``detector.runtime.nms.nms``."""
 
 from __future__ import annotations
 
@@ -98,14 +98,17 @@ def test_a_score_that_equals_the_threshold_is_kept():
 
 def test_what_onnx_cannot_do():
     both = NmsSettings(multi_label=True, class_agnostic=True)
-    with pytest.raises(DetectorError, match="of one label a box, or within each class$"):
+    with pytest.raises(
+        DetectorError,
+        match="a file's NMS supports multi_label or class_agnostic, found both of them$",
+    ):
         session(both)
     with pytest.raises(DetectorError, match="^a file's NMS method is 'nms', found 'fusion'$"):
         session(NmsSettings(nms_method="fusion"))
 
 
 def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generator):
-    """A file with suppression detects what the network with ours detects."""
+    """Detections of a file with NMS equal those of the network with ours."""
     model = copy.deepcopy(network)
     with torch.no_grad():
         for convolution in model.head.m:  # scores that pass the threshold
@@ -114,9 +117,9 @@ def test_the_whole_way(network: Detector, tmp_path: Path, rng: np.random.Generat
     settings = NmsSettings(confidence=0.3, iou=0.5, max_detections=50)
     options = Options(dynamic=True, nms=settings)
     report = export_model(model, "onnx", tmp_path / "a", options=options)
-    whole = report.certificate.before_nms
-    assert 0 < whole.boxes_px < 1e-3
-    assert 0 < whole.scores < 1e-5
+    before_nms = report.certificate.before_nms
+    assert 0 < before_nms.boxes_px < 1e-3
+    assert 0 < before_nms.scores < 1e-5
     assert report.proof.findings.after_nms.unmatched == 0
     backend = open_backend(report.path)
     assert (backend.eval_nms, backend.metadata.nms) == (settings, settings)
@@ -149,8 +152,8 @@ def compare_changed(
     """Change a file, seal it again, and compare it as an export does."""
     proto = onnx.load(file)
     change(proto.graph)
-    card = next(entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY)
-    onnx.helper.set_model_props(proto, {METADATA_KEY: card, SEAL_KEY: UNSEALED})
+    metadata = next(entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: metadata, SEAL_KEY: UNSEALED})
     onnx.save(proto, path)
     seal(path)
     batches = [np.zeros((1, 3, 64, 64), np.float32)]
@@ -173,14 +176,14 @@ def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_pa
         compare_changed(network, silent, tmp_path / "b.onnx", erase)
 
 
-def test_another_suppression_than_was_asked_for(network: Detector, silent: Path, tmp_path: Path):
+def test_another_nms_than_was_asked_for(network: Detector, silent: Path, tmp_path: Path):
     """IoU 0.46 for 0.45."""
 
     def loosen(graph: onnx.GraphProto) -> None:
         iou = next(tensor for tensor in graph.initializer if tensor.name == "nms/iou")
         iou.CopyFrom(onnx.numpy_helper.from_array(np.array([0.46], np.float32), iou.name))
 
-    with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ drawn"):
+    with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ random"):
         compare_changed(network, silent, tmp_path / "a.onnx", loosen)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector.export.proof import verify
-from detector.export.proof.comparison import as_taken, compare
+from detector.export.proof.comparison import compare, split_batches
 from detector.model.detector import Detector
 from detector.runtime.backends.precision import Tolerance, tolerance_of
 from detector.utils.errors import DetectorError
@@ -37,8 +37,8 @@ class Fake:
     ("boxes", "scores", "message"),
     [
         (0.04, 0.00005, None),  # 0.04 of 1000 is 4e-5; scores of 0.5 may differ by 5.1e-5
-        (0.06, 0.0, "boxes by 6.00e-02 px, 6.00e-05 of the largest coordinate, allowed are 5e-05"),
-        (0.0, 0.0001, "scores by 1.00e-04, allowed are 5.10e-05"),
+        (0.06, 0.0, "boxes by 6.00e-02 px, 6.00e-05 of the largest coordinate, allowed is 5e-05"),
+        (0.0, 0.0001, "scores by 1.00e-04, allowed is 5.10e-05"),
         (float("nan"), 0.0, "boxes by nan px"),
         (0.0, float("nan"), "scores by nan"),
     ],
@@ -60,11 +60,11 @@ def test_what_a_network_rounds_itself_is_allowed_four_times(network: Detector, m
     with torch.no_grad():
         image = torch.from_numpy(batches[0])
         exact = copy.deepcopy(network).double()
-        truth = exact.decode(exact(image.double()))
+        expected = exact.decode(exact(image.double()))
         found = network.decode(network(image))
     boxes, scores = (
         float((one - other).abs().max() / other.abs().max())
-        for one, other in zip(found, truth, strict=True)
+        for one, other in zip(found, expected, strict=True)
     )
     assert 1e-9 < boxes < 1e-5
     wider = verify._with_rounding(tight, network, Fake(), batches)
@@ -87,5 +87,5 @@ def test_other_shapes_are_no_match():
 
 def test_batches_of_a_file_that_takes_two_images():
     batches = [np.zeros((4, 3, 8, 8), np.float32), np.zeros((2, 3, 6, 6), np.float32)]
-    assert [one.shape for one in as_taken(batches, 2)] == [(2, 3, 8, 8)] * 2 + [(2, 3, 6, 6)]
-    assert as_taken(batches, None) == batches
+    assert [one.shape for one in split_batches(batches, 2)] == [(2, 3, 8, 8)] * 2 + [(2, 3, 6, 6)]
+    assert split_batches(batches, None) == batches

@@ -1,4 +1,4 @@
-"""A file's suppression is compared on boxes that its threshold decides about."""
+"""Comparison of a file's NMS on boxes whose IoUs lie close to its threshold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detector.export.proof.nms_check import (
     NEAR,
     Parts,
     check_nms,
-    drawn_boxes,
+    random_boxes,
 )
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.nms import nms
@@ -24,13 +24,13 @@ IMAGES = np.zeros((2, 3, 640, 640), np.float32)
 
 
 def parts_of(settings: NmsSettings, count: int, classes: int) -> Parts:
-    """A file of so many boxes and classes whose suppression has other settings than it was told."""
+    """Return the parts of a file whose NMS has these settings."""
 
     def network(images: np.ndarray) -> Arrays:
         size = len(images), count
         return np.zeros((*size, 4), np.float32), np.zeros((*size, classes), np.float32)
 
-    def suppression(boxes_xyxy: np.ndarray, scores: np.ndarray) -> Arrays:
+    def file_nms(boxes_xyxy: np.ndarray, scores: np.ndarray) -> Arrays:
         rows = settings.max_detections
         found = [np.zeros((2, rows, 4), np.float32), np.zeros((2, rows), np.float32)]
         class_ids = np.full((2, rows), -1, np.int64)
@@ -40,7 +40,7 @@ def parts_of(settings: NmsSettings, count: int, classes: int) -> Parts:
                 part[image, : len(values)] = values
         return (*found, class_ids)
 
-    return Parts(network, suppression)
+    return Parts(network, file_nms)
 
 
 @pytest.mark.parametrize("iou_threshold", [0.45, 0.6, 0.7])
@@ -50,7 +50,7 @@ def test_another_threshold(count: int, classes: int, iou_threshold: float) -> No
     check_nms(parts_of(wanted, count, classes), wanted, IMAGES)
     for other in (iou_threshold - 0.01, iou_threshold + 0.01, 1.0):
         wrong = wanted.model_copy(update={"iou": other})
-        with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ drawn"):
+        with pytest.raises(DetectorError, match=r"^the exported file's NMS keeps \d+ random"):
             check_nms(parts_of(wrong, count, classes), wanted, IMAGES)
 
 
@@ -67,7 +67,7 @@ def test_another_setting(change: dict[str, object]) -> None:
 def test_groups_overlap_as_the_threshold_asks() -> None:
     settings = NmsSettings(confidence=0.5, iou=0.45)
     rng = np.random.default_rng(1)
-    boxes_xyxy, scores = drawn_boxes(rng, 1000, 5, 20, 640, settings)
+    boxes_xyxy, scores = random_boxes(rng, 1000, 5, 20, 640, settings)
     drawn = scores.max(1) > -1
     assert drawn.sum() == 20 * GROUP
     assert not boxes_xyxy[~drawn].any()
@@ -86,6 +86,6 @@ def iou_of_pairs(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 def test_fewer_boxes_than_a_group() -> None:
     settings = NmsSettings()
-    boxes_xyxy, scores = drawn_boxes(np.random.default_rng(0), 3, 1, 1, 64, settings)
+    boxes_xyxy, scores = random_boxes(np.random.default_rng(0), 3, 1, 1, 64, settings)
     assert (scores.max(1) > -1).all()
     assert (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all()

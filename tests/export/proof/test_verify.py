@@ -55,7 +55,7 @@ def test_more_than_rounding_explains_is_refused(network: Detector, monkeypatch):
 
     message = (
         "the exported file differs from the network: 13 of 100 boxes after NMS have no "
-        "counterpart, allowed are 12%; nothing was written"
+        "counterpart, allowed is 12%; nothing was written"
     )
     images = [np.zeros((1, 3, 64, 64), np.float32)]
     with pytest.raises(DetectorError, match=f"^{message}$"):

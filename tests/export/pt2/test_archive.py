@@ -232,15 +232,15 @@ def test_other_archives(tmp_path: Path):
         Pt2Backend(tmp_path / "c.pt2")
 
 
-def test_a_program_without_a_card(plant: Callable[..., Path]):
+def test_a_program_without_metadata(plant: Callable[..., Path]):
     with pytest.raises(DetectorError, match="no 'detector' metadata"):
         Pt2Backend(plant(**{"extra/detector": b""}))
 
 
-def test_a_card_that_does_not_fit(plant: Callable[..., Path], pt2_file: Path):
-    card = json.loads(members(pt2_file)["extra/detector"])
-    card["names"] = ["a"]
-    path = plant(**{"extra/detector": json.dumps(card).encode()})
+def test_metadata_that_do_not_fit(plant: Callable[..., Path], pt2_file: Path):
+    metadata = json.loads(members(pt2_file)["extra/detector"])
+    metadata["names"] = ["a"]
+    path = plant(**{"extra/detector": json.dumps(metadata).encode()})
     with pytest.raises(DetectorError, match="3 classes, but its metadata name 1$"):
         Pt2Backend(path)
 

@@ -1,4 +1,4 @@
-"""The card of an exported file."""
+"""Metadata of exported files."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 
-CARD = ModelMetadata(
+METADATA = ModelMetadata(
     names=("cat", "dog"), preprocess=Preprocess(size_hw=(320, 640)), version=__version__
 )
 
 
 def read(text: str) -> ModelMetadata:
-    return ModelMetadata.from_metadata({METADATA_KEY: text}, "x.onnx")
+    return ModelMetadata.from_properties({METADATA_KEY: text}, "x.onnx")
 
 
-def test_a_card_comes_back_from_its_text():
-    assert read(CARD.to_json()) == CARD
-    assert json.loads(CARD.to_json())["names"] == ["cat", "dog"]
-    assert json.loads(CARD.to_json())["task"] == "detect"
+def test_metadata_comes_back_from_its_text():
+    assert read(METADATA.to_json()) == METADATA
+    assert json.loads(METADATA.to_json())["names"] == ["cat", "dog"]
+    assert json.loads(METADATA.to_json())["task"] == "detect"
 
 
 def test_a_foreign_file_has_none():
     with pytest.raises(DetectorError) as caught:
-        ModelMetadata.from_metadata({"author": "someone"}, "x.onnx")
+        ModelMetadata.from_properties({"author": "someone"}, "x.onnx")
     assert str(caught.value) == (
         "x.onnx: no 'detector' metadata (class names, preprocessing): "
         "not a file that tools/export.py wrote"
@@ -36,7 +36,7 @@ def test_a_foreign_file_has_none():
 
 
 def spoilt(**changes: object) -> str:
-    content = json.loads(CARD.to_json())
+    content = json.loads(METADATA.to_json())
     for key, value in changes.items():
         if value is None:
             del content[key]
@@ -60,7 +60,7 @@ def spoilt(**changes: object) -> str:
         ("[]", "expected a mapping"),
     ],
 )  # fmt: skip
-def test_a_card_that_is_wrong(text, message):
+def test_metadata_that_is_wrong(text, message):
     with pytest.raises(DetectorError) as caught:
         read(text)
     assert str(caught.value) == f"x.onnx: 'detector' metadata: {message}"

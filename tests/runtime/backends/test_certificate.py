@@ -1,4 +1,4 @@
-"""Certificates and cards of this version and of earlier ones."""
+"""Certificates and metadata of this version and of earlier ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EARLIER = """{
   "final": {"boxes_px": 0.002, "scores": 2e-06, "boxes": 12, "unmatched": 0},
   "images": 6, %s"measured": null, "versions": {"python": "3.11.8"}, "command": "tools/export.py"
 }"""
-CARD = """{
+METADATA = """{
   "names": ["cat", "dog"], "preprocess": {"size_hw": [320, 640]}, "version": "0.0.9",
   "stride": 32, "task": "detect", "nms": null, "certificate": %s
 }"""
@@ -31,7 +31,7 @@ def earlier(field: str) -> str:
 
 
 def read_metadata(text: str) -> ModelMetadata:
-    return ModelMetadata.from_metadata({METADATA_KEY: text}, "x.onnx")
+    return ModelMetadata.from_properties({METADATA_KEY: text}, "x.onnx")
 
 
 @pytest.mark.parametrize(("field", "precision"), HALVES)
@@ -44,15 +44,15 @@ def test_a_certificate_of_an_earlier_version(field, precision):
 
 
 @pytest.mark.parametrize(("field", "precision"), HALVES)
-def test_a_card_of_an_earlier_version(field, precision):
-    card = read_metadata(CARD % earlier(field))
-    assert card.precision == precision
-    assert card.certificate == Certificate.model_validate_json(earlier(field))
-    assert read_metadata(card.to_json()) == card
+def test_metadata_of_an_earlier_version(field, precision):
+    metadata = read_metadata(METADATA % earlier(field))
+    assert metadata.precision == precision
+    assert metadata.certificate == Certificate.model_validate_json(earlier(field))
+    assert read_metadata(metadata.to_json()) == metadata
 
 
-def test_a_card_without_a_certificate():
-    assert read_metadata(CARD % "null").precision == "fp32"
+def test_metadata_without_a_certificate():
+    assert read_metadata(METADATA % "null").precision == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_a_certificate_that_is_wrong(field, message):
     with pytest.raises(pydantic.ValidationError):
         Certificate.model_validate_json(earlier(field))
     with pytest.raises(DetectorError) as caught:
-        read_metadata(CARD % earlier(field))
+        read_metadata(METADATA % earlier(field))
     assert message in str(caught.value).replace("certificate.", "")
     assert "\n" not in str(caught.value)
 
 
-def test_a_card_that_contradicts_its_certificate():
-    content = json.loads(read_metadata(CARD % earlier('"half": true, ')).to_json())
+def test_metadata_that_contradicts_its_certificate():
+    content = json.loads(read_metadata(METADATA % earlier('"half": true, ')).to_json())
     with pytest.raises(DetectorError) as caught:
         read_metadata(json.dumps({**content, "precision": "fp32"}))
     assert str(caught.value) == (

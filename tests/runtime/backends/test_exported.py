@@ -1,4 +1,4 @@
-"""What can be asked of the boxes that a file with suppression leaves."""
+"""Settings that still apply to the boxes of a file with NMS inside."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
-from detector.runtime.backends.exported import INPUT, ExportedBackend, kept_by_file
+from detector.runtime.backends.exported import INPUT, ExportedBackend, filter_after_nms
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
-from tests.runtime.conftest import CARD
+from tests.runtime.conftest import METADATA
 
 BOXES = np.arange(20, dtype=np.float32).reshape(5, 4)
 SCORES = np.array([0.3, 0.9, 0.5, 0.9, 0], np.float32)
@@ -29,7 +29,7 @@ CLASS_IDS = np.array([0, 1, 0, 0, -1])
     ],
 )
 def test_filters(settings: dict[str, object], expected: list[int]):
-    boxes, scores, class_ids = kept_by_file(BOXES, SCORES, CLASS_IDS, NmsSettings(**settings))
+    boxes, scores, class_ids = filter_after_nms(BOXES, SCORES, CLASS_IDS, NmsSettings(**settings))
     assert np.array_equal(boxes, BOXES[expected])
     assert np.array_equal(scores, SCORES[expected])
     assert np.array_equal(class_ids, CLASS_IDS[expected])
@@ -37,26 +37,26 @@ def test_filters(settings: dict[str, object], expected: list[int]):
 
 @pytest.fixture
 def open_with() -> Callable[..., ExportedBackend]:
-    """A function that opens a file with that suppression."""
+    """A function that opens a file with these NMS settings."""
 
     def make(**settings: object) -> ExportedBackend:
-        card = CARD.model_copy(update={"nms": NmsSettings(**settings)})
+        metadata = METADATA.model_copy(update={"nms": NmsSettings(**settings)})
         shape = (None, 3, None, None)
         return ExportedBackend(
-            Path("x"), card, {INPUT: shape}, dict.fromkeys(OUTPUTS_AFTER_NMS, ())
+            Path("x"), metadata, {INPUT: shape}, dict.fromkeys(OUTPUTS_AFTER_NMS, ())
         )
 
     return make
 
 
-def test_classes_that_others_have_suppressed(open_with: Callable[..., ExportedBackend]):
+def test_classes_of_a_class_agnostic_file(open_with: Callable[..., ExportedBackend]):
     some = NmsSettings(classes=(1,))
-    open_with().check_asked(some)
+    open_with().check_settings(some)
     agnostic = open_with(class_agnostic=True)
-    agnostic.check_asked(NmsSettings())
+    agnostic.check_settings(NmsSettings())
     with pytest.raises(DetectorError) as caught:
-        agnostic.check_asked(some)
+        agnostic.check_settings(some)
     assert str(caught.value) == (
-        "x: its suppression is class-agnostic, so that boxes of other classes have suppressed "
-        "some of those asked for by classes; export it without --class-agnostic"
+        "x: its NMS is class-agnostic, so that boxes of other classes may have removed some "
+        "of those selected by classes; export it without --class-agnostic"
     )

@@ -13,7 +13,7 @@ from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.utils.errors import DetectorError
-from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
+from tests.runtime.conftest import BOXES, METADATA, NAMES, SCORES, SIZE_HW
 
 UNSEALED_FILE = "no seal: not a file that tools/export.py wrote, or changed since; export it again"
 
@@ -37,7 +37,7 @@ def test_it_runs_a_batch(make_onnx, no_network):
 def test_what_the_file_says(make_onnx):
     backend = OnnxBackend(make_onnx())
     assert backend.names == NAMES
-    assert backend.preprocess == CARD.preprocess
+    assert backend.preprocess == METADATA.preprocess
     assert backend.batch_size is None
     assert not backend.dynamic_size
 
@@ -77,7 +77,7 @@ def test_weights_in_other_files(make_onnx, monkeypatch, spelt: bytes):
     boxes = next(tensor for tensor in proto.graph.initializer if tensor.name == "boxes")
     set_external_data(boxes, "weights.bin")
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, {METADATA_KEY: CARD.to_json(), SEAL_KEY: UNSEALED})
+    onnx.helper.set_model_props(proto, {METADATA_KEY: METADATA.to_json(), SEAL_KEY: UNSEALED})
     path.write_bytes(proto.SerializeToString().replace(b"\n\x08location", spelt + b"location"))
     seal(path)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
@@ -166,7 +166,7 @@ def test_without_onnxruntime(make_onnx, monkeypatch):
 
 
 def test_metadata_of_a_later_version_is_named(make_onnx):
-    later = {**json.loads(CARD.to_json()), "tiles": 4}
+    later = {**json.loads(METADATA.to_json()), "tiles": 4}
     assert fails(make_onnx(metadata=json.dumps(later))) == (
         "'detector' metadata: unknown key 'tiles'; known keys: names, preprocess, version, "
         "eval_nms, stride, task, nms, precision, certificate; "
@@ -175,18 +175,18 @@ def test_metadata_of_a_later_version_is_named(make_onnx):
 
 
 def test_a_classifier_s_outputs(make_onnx):
-    card = json.dumps({**json.loads(CARD.to_json()), "task": "classify"})
+    classifier = json.dumps({**json.loads(METADATA.to_json()), "task": "classify"})
     outputs = ("boxes_xyxy", "probabilities")
-    path = make_onnx(metadata=card, outputs=outputs, scores=SCORES[0])
+    path = make_onnx(metadata=classifier, outputs=outputs, scores=SCORES[0])
     backend = OnnxBackend(path)
     assert backend.task == "classify"
     assert len(backend(np.ones((1, 3, 32, 64), np.float32))) == 1
-    assert fails(make_onnx(metadata=card)) == (
+    assert fails(make_onnx(metadata=classifier)) == (
         "outputs are 'boxes_xyxy', 'scores', expected 'probabilities'"
     )
-    assert fails(make_onnx(metadata=card, outputs=outputs, scores=np.ones(5, np.float32))) == (
-        "5 classes, but its metadata name 2"
-    )
-    assert fails(make_onnx(metadata=card, outputs=outputs)) == (
+    assert fails(
+        make_onnx(metadata=classifier, outputs=outputs, scores=np.ones(5, np.float32))
+    ) == ("5 classes, but its metadata name 2")
+    assert fails(make_onnx(metadata=classifier, outputs=outputs)) == (
         "output 'probabilities' has shape (?, 3, 2), expected 2 dimensions"
     )

@@ -18,7 +18,7 @@ from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.openvino import OpenVinoBackend, import_openvino, weights_of
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.utils.errors import DetectorError
-from tests.runtime.conftest import BOXES, CARD, NAMES, SCORES, SIZE_HW
+from tests.runtime.conftest import BOXES, METADATA, NAMES, SCORES, SIZE_HW
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -28,7 +28,7 @@ def make_openvino(make_onnx: Callable[..., Path]) -> Callable[..., Path]:
     """A function that writes the network of ``make_onnx`` for OpenVINO."""
     onnx = pytest.importorskip("onnx")
 
-    def make(metadata: str | None = CARD.to_json(), **spoilt: object) -> Path:
+    def make(metadata: str | None = METADATA.to_json(), **spoilt: object) -> Path:
         openvino = import_openvino()
         path = make_onnx(**spoilt).with_suffix(".xml")
         network = onnx.load(path.with_suffix(".onnx"))
@@ -73,7 +73,7 @@ def test_results_are_not_overwritten_by_the_next_call(make_openvino):
 def test_what_the_file_says(make_openvino):
     backend = OpenVinoBackend(make_openvino())
     assert backend.names == NAMES
-    assert backend.preprocess == CARD.preprocess
+    assert backend.preprocess == METADATA.preprocess
     assert (backend.batch_size, backend.dynamic_size) == (None, False)
     backend = OpenVinoBackend(make_openvino(batch=1, size=("height", "width")))
     assert (backend.batch_size, backend.dynamic_size) == (1, True)
@@ -88,10 +88,10 @@ def test_files_that_are_none(make_openvino, tmp_path, capfd):
     weights.unlink()
     assert fails(path) == f"{weights}: no such file"
     weights.write_bytes(content[:-1])
-    assert fails(path) == "damaged or changed: its seal does not fit its content"
+    assert fails(path) == "damaged or changed: its seal does not match its content"
     weights.write_bytes(content)
     path.write_text(path.read_text().replace("Multiply", "Divide", 1))
-    assert fails(path) == "damaged or changed: its seal does not fit its content"
+    assert fails(path) == "damaged or changed: its seal does not match its content"
     foreign = "no seal: not a file that tools/export.py wrote, or changed since; export it again"
     path.write_text("<net")
     assert fails(path) == foreign
@@ -137,7 +137,7 @@ def test_metadata_that_are_nested(make_openvino):
 
 
 def test_metadata_of_another_version(make_openvino):
-    later = json.dumps({**json.loads(CARD.to_json()), "tiles": 4}, separators=(",", ":"))
+    later = json.dumps({**json.loads(METADATA.to_json()), "tiles": 4}, separators=(",", ":"))
     assert fails(make_openvino(metadata=later)).endswith("; written by version 1.0, this is 0.1.0")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS
-from detector.runtime.backends.outputs import checked
+from detector.runtime.backends.outputs import validate_outputs
 from detector.utils.errors import DetectorError
 
 BOXES, SCORES = np.zeros((2, 3, 4)), np.zeros((2, 3, 5), np.float16)
@@ -15,12 +15,12 @@ CLASS_IDS = np.array([[-1, 0, 4]] * 2, np.int32)
 
 
 def test_types():
-    boxes, scores = checked([BOXES, SCORES], OUTPUTS["detect"], 2, 5)
+    boxes, scores = validate_outputs([BOXES, SCORES], OUTPUTS["detect"], 2, 5)
     assert boxes.dtype == scores.dtype == np.float32
-    *_, class_ids = checked([BOXES, ROWS, CLASS_IDS], OUTPUTS_AFTER_NMS, 2, 5)
+    *_, class_ids = validate_outputs([BOXES, ROWS, CLASS_IDS], OUTPUTS_AFTER_NMS, 2, 5)
     assert class_ids.dtype == np.int64
     assert class_ids.tolist() == CLASS_IDS.tolist()
-    empty = checked([BOXES[:, :0], SCORES[:, :0]], OUTPUTS["detect"], 2, 5)
+    empty = validate_outputs([BOXES[:, :0], SCORES[:, :0]], OUTPUTS["detect"], 2, 5)
     assert [one.shape for one in empty] == [(2, 0, 4), (2, 0, 5)]
 
 
@@ -43,7 +43,7 @@ def test_types():
 )  # fmt: skip
 def test_outputs_that_are_none(arrays: list[np.ndarray], message: str):
     with pytest.raises(DetectorError) as caught:
-        checked(arrays, OUTPUTS_AFTER_NMS, 2, 5)
+        validate_outputs(arrays, OUTPUTS_AFTER_NMS, 2, 5)
     assert str(caught.value) == message
 
 
@@ -51,4 +51,4 @@ def test_a_nan_among_numbers():
     scores = SCORES.copy()
     scores[1, 2, 3] = np.nan
     with pytest.raises(DetectorError, match="^'scores' has a value that is not finite$"):
-        checked([BOXES, scores], OUTPUTS["detect"], 2, 5)
+        validate_outputs([BOXES, scores], OUTPUTS["detect"], 2, 5)

@@ -9,7 +9,7 @@ import pytest
 from detector.runtime.backends.seal import UNSEALED, check_seal, seal
 from detector.utils.errors import DetectorError
 
-CHANGED = "damaged or changed: its seal does not fit its content"
+CHANGED = "damaged or changed: its seal does not match its content"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""NmsMethod in numpy: hand-computed cases, the order, the limits, equality with torchvision."""
+"""NMS in numpy: hand-computed cases, the order, the limits, equality with torchvision."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_a_score_equal_to_the_confidence_is_kept():
     assert run([A], [[0.3]], confidence=0.3)[1] == pytest.approx([0.3])
 
 
-def test_a_box_suppresses_its_neighbour_and_the_suppressed_one_suppresses_nobody():
+def test_a_removed_box_removes_no_other():
     # b falls to a (1/3 > 0.3); c overlaps only b, which is gone, so c stays.
     boxes, scores, _ = run([A, B, C], [[0.9], [0.8], [0.7]], iou=0.3)
     assert boxes == [A, C]
     assert scores == pytest.approx([0.9, 0.7])
 
 
-def test_an_overlap_equal_to_the_threshold_is_no_suppression():
+def test_an_overlap_equal_to_the_threshold_is_kept():
     # IoU([0,0,10,10], [0,0,10,5]) = 50 / (100 + 50 - 50) = 0.5, exact in binary.
     boxes = [[0, 0, 10, 10], [0, 0, 10, 5]]
     assert len(run(boxes, [[0.9], [0.8]], iou=0.5)[0]) == 2
@@ -59,7 +59,7 @@ def test_the_threshold_is_rounded_to_float32():
 
 
 @pytest.mark.parametrize(("agnostic", "kept"), [(False, 2), (True, 1)])
-def test_boxes_of_another_class_suppress_only_when_agnostic(agnostic, kept):
+def test_boxes_of_another_class_are_removed_only_when_agnostic(agnostic, kept):
     assert len(run([A, A], [[0.9, 0], [0, 0.8]], class_agnostic=agnostic)[0]) == kept
 
 
@@ -103,7 +103,7 @@ def test_no_box_among_the_first_of_each_class(multi_label, classes):
     assert run([A], np.zeros((1, classes)), **options) == ([], [], [])
 
 
-def test_candidates_of_each_class_enter_before_the_suppression():
+def test_candidates_of_each_class_are_selected_before_nms():
     # Of class 0, a and b enter, and b falls to a; c, which nobody overlaps, came third.
     scores = [[0.9, 0], [0.8, 0], [0.7, 0.6]]
     options = {"iou": 0.3, "multi_label": True}
@@ -133,7 +133,7 @@ def test_of_equal_scores_the_first_box_enters():
     assert run([C, A], [[0.5], [0.5]], class_candidates=1)[0] == [C]
 
 
-def test_suppression_sees_candidates_beyond_the_first_look():
+def test_nms_sees_candidates_beyond_the_first_look():
     # 40 copies of one box precede the only other box.
     boxes = [A] * 40 + [C]
     scores = [[0.9]] * 40 + [[0.8]]
@@ -218,7 +218,7 @@ def random_boxes(rng, count, grid):
     limit=st.integers(1, 20),
     grid=st.sampled_from([1, 3, 1000]),
 )
-def test_suppress_is_the_definition(seed, count, classes, iou, limit, grid):
+def test_greedy_nms_is_the_definition(seed, count, classes, iou, limit, grid):
     rng = np.random.default_rng(seed)
     boxes, groups = random_boxes(rng, count, grid), rng.integers(0, classes, count)
     assert greedy_nms(boxes, groups, iou, limit).tolist() == loop(boxes, groups, iou, limit)

@@ -80,7 +80,7 @@ def iou(one, other):
 
 
 def loop(boxes, scores, groups, options):
-    """The paper's metric 2, one pair at a time, over all groups together."""
+    """Figure 2 of the paper, one pair at a time, over all groups together."""
     left = {i: float(score) for i, score in enumerate(scores)}
     found = []
     while left and len(found) < options.max_detections:
