@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,7 @@ def open_session(
     Raises:
         DetectorError: ONNX Runtime is not installed, cannot read the file, or has no such device.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DetectorError(
-            f"needs ONNX Runtime ({error}); run: pip install onnxruntime", file=path
-        ) from error
-    onnxruntime.disable_telemetry_events()
+    onnxruntime = _import_onnxruntime(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0
@@ -93,6 +88,23 @@ def open_session(
     if session.get_providers()[0] != provider[0]:  # ONNX Runtime falls back to the CPU silently
         raise DetectorError(f"ONNX Runtime cannot use device {device!r} on this machine")
     return session
+
+
+def _import_onnxruntime(path: Path) -> Any:
+    """Import ONNX Runtime without its telemetry.
+
+    From 1.32 on it looks a server up and writes a device id into the home folder some seconds after
+    the import; ``disable_telemetry_events`` does not stop that, this variable does.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DetectorError(
+            f"needs ONNX Runtime ({error}); run: pip install onnxruntime", file=path
+        ) from error
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def _provider(device: str, available: list[str]) -> tuple[str, dict[str, str]]:
