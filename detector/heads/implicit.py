@@ -10,7 +10,7 @@ from detector.layers.fuse import plain_conv
 from detector.registry import register
 
 SPREAD = 0.02
-"""Standard deviation of the learnt vectors' first values."""
+"""Standard deviation of the learned vectors' first values."""
 
 
 class ImplicitConv(nn.Conv2d):

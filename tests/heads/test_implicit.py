@@ -127,10 +127,10 @@ def model() -> Detector:
 
 def test_deployed_head_decodes_the_same() -> None:
     network = model()
-    fused, certificate = deploy(network)
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.difference_fp32 <= 1e-4
-    assert certificate.fused_blocks == 2 + 2
+    fused, report = deploy(network)
+    assert report.difference_fp64 <= 1e-10
+    assert report.difference_fp32 <= 1e-4
+    assert report.fused_blocks == 2 + 2
     assert [type(conv) for conv in fused.head.m] == [nn.Conv2d] * 2  # type: ignore[union-attr]
     assert fused.head.nc == 2
     assert fused.head.strides == network.head.strides == (4, 8)

@@ -68,5 +68,7 @@ def test_a_map_that_is_used_elsewhere_too() -> None:
 def test_module() -> None:
     a, b = torch.rand(1, 2, 4, 4), torch.rand(1, 3, 4, 4)
     assert Concat()([a, b]).equal(torch.cat([a, b], 1))
-    with pytest.raises(ValueError, match="^maps are concatenated along their channels, dim 1,"):
+    with pytest.raises(
+        ValueError, match="^feature maps are concatenated along their channels, dim 1,"
+    ):
         Concat(0)

@@ -222,7 +222,9 @@ def test_tensorflow_s_padding_puts_the_pointwise_kernel_at_the_corner() -> None:
 
 def test_tensorflow_s_padding_and_odd_sides() -> None:
     block = RepVGGBlock(1, 1, stride=2, padding_mode="same")
-    with pytest.raises(ValueError, match="the stride 2 must divide the map's sides, found 7×8$"):
+    with pytest.raises(
+        ValueError, match="the stride 2 must divide the feature map's sides, found 7×8$"
+    ):
         block(torch.zeros(1, 1, 7, 8))
     with pytest.raises(ValueError, match="'padding_mode': 'same' fuses without dilation only$"):
         RepVGGBlock(1, 1, dilation=2, padding_mode="same")

@@ -93,9 +93,9 @@ def test_builds_trains_and_deploys(word: str, args: str) -> None:
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
     randomise_batch_norms(network)
-    fused, certificate = deploy(network)
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.difference_fp32 <= 1e-4
+    fused, report = deploy(network)
+    assert report.difference_fp64 <= 1e-10
+    assert report.difference_fp32 <= 1e-4
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     again = fuse_modules(fused)
     assert list(again.state_dict()) == list(fused.state_dict()), "fusing twice changes nothing"

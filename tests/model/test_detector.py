@@ -115,8 +115,8 @@ def test_a_named_backbone(named: Path) -> None:
          "expected [c_out, width, convs, ese, bottleneck, activation, identity]"),
         ("family", "OSA", "OSB", 5, "row 1: unknown module 'OSB'; did you mean 'OSA'?"),
         ("family", "ReLU", "ReLu9", 1, "unknown activation 'ReLu9'; did you mean 'ReLU'?"),
-        ("named", "P2", "7", 5, "row 2 (Conv): 'from' 7 is no earlier row, expected -3 (the image) "
-         "to 1"),
+        ("named", "P2", "7", 5, "row 2 (Conv): 'from' 7 is not an earlier row, expected -3 "
+         "(the image) to 1"),
         ("named", "family.yaml}", "family.yaml, activation: Sigmoi}", 3,
          "unknown activation 'Sigmoi'; did you mean 'Sigmoid'?"),
     ],

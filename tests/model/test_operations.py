@@ -82,7 +82,7 @@ def test_winograd(layer: nn.Module, expected: int) -> None:
         (nn.Sequential(conv(), nn.Flatten()), [0, 1, 1]),  # a view
         (lambda image: image + (image * 2), [0, 1, 1]),  # the image is the caller's
         (lambda image: [image * 2, image * 3], [0, 1, 2]),
-        (lambda image: (image * 2, image * 3)[1], [0, 0, 1]),  # nobody reads the first
+        (lambda image: (image * 2, image * 3)[1], [0, 0, 1]),  # the first is not read
         (lambda image: {"a": torch.cat([image * 2, image * 3], 1)}, [0, 1, 2, 2]),
     ],
 )

@@ -15,7 +15,7 @@ from detector.settings import NmsSettings
 def both(boxes, scores, options):
     """Results of both implementations; they have to be equal."""
     expected = numpy_nms(boxes, scores, options)
-    found = torch_backend.nms(boxes, scores, options)
+    found = torch_backend.torch_nms(boxes, scores, options)
     assert [part.dtype for part in found] == [np.float32, np.float32, np.int64]
     for name, one, other in zip(("boxes", "scores", "class_ids"), expected, found, strict=True):
         assert np.array_equal(one, other), name
