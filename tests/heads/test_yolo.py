@@ -102,7 +102,7 @@ def test_prior_of_the_biases(nc: int) -> None:
     before = [torch.zeros_like(conv.bias) for conv in detect.m]  # type: ignore[arg-type, union-attr]
     for conv in detect.m:
         conv.bias.data.zero_()  # type: ignore[union-attr]
-    detect.initialise_biases()
+    detect.initialize_biases()
     for conv, zero, stride in zip(detect.m, before, STRIDES, strict=True):
         bias = (conv.bias - zero).view(3, 5 + nc)  # type: ignore[operator, union-attr]
         assert bias[:, :4].abs().max() == 0
