@@ -1,4 +1,4 @@
-"""RepVGG's block: its function, its fused form, and the published models made of it."""
+"""RepVGG's block: its outputs, its fused form, and the published models made of it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_refused(values: dict[str, int], message: str) -> None:
 
 
 class RepVGG(nn.Sequential):
-    """The published classifiers: stage 0, four stages, global average pool, linear."""
+    """The published RepVGG classifiers: stage 0, four stages, global average pool, linear."""
 
     def __init__(
         self, blocks: list[int], a: float, b: float, groups: int = 1, use_se: bool = False

@@ -1,4 +1,4 @@
-"""Deployment: equality, an argument that stays as it is, planted errors."""
+"""Deployment: equal outputs, an unmodified argument, planted errors."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def small_model(groups: int = 1, se: bool = False):
 
 
 def configurations() -> list[Any]:
-    """Each file's own variant, and those that differ in more than widths and numbers."""
+    """Return each file's default variant, and some that differ in more than widths and numbers."""
     names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
     more = [("repvgg", "B1g4"), ("repvgg", "plus-L2pse"), ("vovnet", "39-v2"), ("vgg", "16-bn")]
     return [*(_its_own(name) for name in names), *more]
@@ -75,7 +75,7 @@ def test_every_model_file(name: str, variant: str | None):
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 
 
-def test_figures_of_yolov5_repvgg():
+def test_parameters_of_yolov5_repvgg():
     # 71 convolutions: 22 blocks lose their 1×1 branch → 49
     model = build("yolov5_repvgg")
     fused = fuse_modules(model)

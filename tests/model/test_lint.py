@@ -1,4 +1,4 @@
-"""Lint: what it says, and above all what it does not say."""
+"""Lint: its warnings, and above all the cases without a warning."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unchanged() -> Detector:
 
 
 def warnings_with(placeholder: str, comment: str) -> list[str]:
-    """A comment changes no network, so one is enough for all."""
+    """Return the warnings for a comment, with one network for all: comments do not change it."""
     text = TEXT.replace(placeholder, comment)
     model_file = check_model_file(YamlFile(Path("a.yaml"), text))
     return [f"{warning.line}: {warning.text}" for warning in lint(model_file, unchanged())]

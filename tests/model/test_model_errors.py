@@ -1,4 +1,4 @@
-"""What people get wrong in a model file: each case states the exact line and message."""
+"""Mistakes in model files: each case states the exact line and message."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ BLOCK_FROM_1 = "while parsing a block mapping from line 1"
 
 
 class Case(NamedTuple):
-    """One change of BASE; ``MODULES`` in the message stands for the registered names."""
+    """One mutation of BASE; ``MODULES`` in the message stands for the registered names."""
 
     name: str
     old: str
@@ -597,12 +597,12 @@ GRAPH = [
 
 BUILDS = {
     "a file as it is": (BASE, BASE),
-    "a convolution without padding: its map is 2 pixels smaller, which nothing here contradicts": (
+    "a convolution without padding: its output is 2 pixels smaller, within the tolerance": (
         CONV,
         "[64, 3, 2, 0]]",
     ),
-    "a join of one map changes nothing": ("[[-1, 3], 1, Concat", "[-1, 1, Concat"),
-    "a head may read two maps of one stride": ("[[8, 5], 1, Detect", "[[8, 6], 1, Detect"),
+    "a join of one row changes nothing": ("[[-1, 3], 1, Concat", "[-1, 1, Concat"),
+    "a head may read two rows of one stride": ("[[8, 5], 1, Detect", "[[8, 6], 1, Detect"),
     "anchors may be a number until they are fitted": (ANCHORS, "anchors: 2\n"),
 }
 """Why a mutation builds → the mutation."""
