@@ -153,7 +153,7 @@ def fit_anchors(sizes_wh: NDArray[np.float64], count: int, seed: int = 0) -> NDA
         (count, 2) widths and heights, pixels, sorted by area.
 
     Raises:
-        DetectorError: there are fewer boxes of different size than anchors.
+        DetectorError: the boxes have fewer different sizes than there are anchors.
     """
     from scipy.cluster.vq import kmeans2
 
@@ -165,11 +165,11 @@ def fit_anchors(sizes_wh: NDArray[np.float64], count: int, seed: int = 0) -> NDA
     return anchors_wh[np.argsort(anchors_wh.prod(1))]
 
 
-EVOLVED_ON = 10_000
+MAX_EVOLUTION_BOXES = 10_000
 """Largest number of boxes that mutations are judged by; a random subset of more is used."""
 GENERATIONS = 1000
 """Number of mutations that are tried."""
-MUTATED_PART, MUTATION = 0.9, 0.1
+MUTATED_FRACTION, MUTATION = 0.9, 0.1
 """Fraction of the sides that a mutation changes, and standard deviation of the log factors."""
 
 
@@ -192,10 +192,10 @@ def evolve_anchors(
         mutations are judged by is not lower than at the start.
     """
     rng = np.random.default_rng(seed)
-    boxes_wh = rng.permutation(sizes_wh)[:EVOLVED_ON]
+    boxes_wh = rng.permutation(sizes_wh)[:MAX_EVOLUTION_BOXES]
     best, reached = anchors_wh, agreement(boxes_wh, anchors_wh, ratio)
     for _ in range(GENERATIONS):
-        changes = rng.normal(0, MUTATION, best.shape) * (rng.random(best.shape) < MUTATED_PART)
+        changes = rng.normal(0, MUTATION, best.shape) * (rng.random(best.shape) < MUTATED_FRACTION)
         mutated = best * np.exp(changes * rng.random())
         found = agreement(boxes_wh, mutated, ratio)
         if found > reached:

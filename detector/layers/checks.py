@@ -6,6 +6,6 @@ from collections.abc import Sequence
 
 
 def check_odd(kernels: Sequence[int]) -> None:
-    """Raise ValueError unless there are kernels and all their sizes are odd."""
+    """Raise ValueError for an empty list, or for a kernel of even size or below 1."""
     if not kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
         raise ValueError(f"argument 'kernels': expected odd numbers, found {list(kernels)}")

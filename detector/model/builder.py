@@ -131,17 +131,17 @@ class RowBuilder:
         return row, module
 
     def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
-        wanted = [self._index(source) for source in raw.sources]
-        if len(wanted) > 1 and not known.reads_list:
+        sources = [self._index(source) for source in raw.sources]
+        if len(sources) > 1 and not known.reads_list:
             raise ValueError(f"reads one row, found 'from' {raw.source}")
         image = IMAGE - raw.index
-        for source in wanted:
+        for source in sources:
             if not image <= source < raw.index:
                 last = f" to {raw.index - 1}" if raw.index else ""
                 raise ValueError(
                     f"'from' {source} is not an earlier row, expected {image} (the image){last}"
                 )
-        return tuple(raw.index + source if source < 0 else source for source in wanted)
+        return tuple(raw.index + source if source < 0 else source for source in sources)
 
     def _index(self, source: RowSource) -> int:
         """Return a row's index as given, or that of the last backbone row of a level like P4."""

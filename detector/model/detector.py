@@ -33,7 +33,7 @@ from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
 
-MIN_TELLING_SIDE = 16
+MIN_CHECKED_SIDE = 16
 """Side of a row's input, pixels, below which its output's size says too little about the stride."""
 
 
@@ -349,5 +349,5 @@ def _check_output(output: Tensor, channels: int, side: int, stride: Fraction) ->
     found = output.shape[-1]
     # The tolerance allows for missing padding, which costs a few pixels; an undeclared stride of 2
     # loses half of them.
-    if side >= MIN_TELLING_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
+    if side >= MIN_CHECKED_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
         raise ValueError(f"declares stride {stride}, makes {found} of {side} pixels")

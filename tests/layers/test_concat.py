@@ -13,7 +13,7 @@ from detector.layers.concat import Concat, concatenate
 FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
-def maps_of(widths: list[int], memory_format: torch.memory_format) -> list[Tensor]:
+def features_of(widths: list[int], memory_format: torch.memory_format) -> list[Tensor]:
     generator = torch.Generator().manual_seed(sum(widths))
     return [
         torch.rand(2, width, 3, 5, generator=generator)
@@ -28,7 +28,7 @@ def maps_of(widths: list[int], memory_format: torch.memory_format) -> list[Tenso
 def test_values_and_gradients_are_torchs(
     memory_format: torch.memory_format, widths: list[int]
 ) -> None:
-    ours, theirs = maps_of(widths, memory_format), maps_of(widths, memory_format)
+    ours, theirs = features_of(widths, memory_format), features_of(widths, memory_format)
     found, expected = concatenate(ours), torch.cat(theirs, 1)
     assert found.equal(expected)
     for joined in (found, expected):
@@ -46,7 +46,7 @@ def test_what_an_activation_before_it_is_given(
 ) -> None:
     """Slices of a gradient are copied in channels-last format only: others have long rows."""
     seen: list[Tensor] = []
-    inputs = maps_of([4, 6], memory_format)
+    inputs = features_of([4, 6], memory_format)
     features = [torch.nn.functional.silu(each) for each in inputs]
     joined = concatenate(features)
     for each in features:

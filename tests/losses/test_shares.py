@@ -50,7 +50,7 @@ def targets_of(images: range, per_image: int) -> Targets:
     return Targets(boxes_xyxy, class_ids[chosen].flatten(), index)
 
 
-class FakeTotal:
+class FakeAllReduce:
     """Simulated all_reduce_sum: records each process's summands first, then returns their sums."""
 
     def __init__(self) -> None:
@@ -74,16 +74,16 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
     whole = loss(as_raw_outputs(name, raw), targets_of(range(IMAGES), per_image))
     expected = torch.autograd.grad(torch.stack(list(whole.values())).sum(), raw)
 
-    total = FakeTotal()
-    monkeypatch.setattr(f"detector.losses.{name}.total", total)
+    all_reduce = FakeAllReduce()
+    monkeypatch.setattr(f"detector.losses.{name}.all_reduce_sum", all_reduce)
     shares = [range(rank, IMAGES, processes) for rank in range(processes)]
     for share in shares:
-        total.parts.append([])
+        all_reduce.parts.append([])
         loss(
             as_raw_outputs(name, [level[list(share)] for level in raw]),
             targets_of(share, per_image),
         )
-    total.sums = [torch.stack(parts).sum(0) for parts in zip(*total.parts, strict=True)]
+    all_reduce.sums = [torch.stack(parts).sum(0) for parts in zip(*all_reduce.parts, strict=True)]
     parts = [
         loss(
             as_raw_outputs(name, [level[list(share)] for level in raw]),

@@ -605,7 +605,7 @@ BUILDS = {
     "a head may read two rows of one stride": ("[[8, 5], 1, Detect", "[[8, 6], 1, Detect"),
     "anchors may be a number until they are fitted": (ANCHORS, "anchors: 2\n"),
 }
-"""Why a mutation builds → the mutation."""
+"""Mutations of BASE that build, by the reason."""
 
 
 def mutated(old: str, new: str) -> str:
