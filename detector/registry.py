@@ -1,21 +1,21 @@
-"""Modules that a model file may name, and the contract of a row.
+"""Registry of the modules that a model file may name, with the contract of a row.
 
-A row ``[from, number, module, args]`` names a registered class. What the builder must know about
-it stands in its constructor's signature, by these parameter names:
+A row ``[from, number, module, args]`` names a registered class. The signature of its constructor
+tells the builder what the module needs, by these parameter names:
 
 =============  ===================================================================================
-``c_in``       receives the input's channels (a list of them where the row reads several layers);
+``c_in``       receives the input's channels (a list of them if the module reads several rows);
                never written in a row
-``c_out``      the number of output channels
+``c_out``      number of output channels
 ``repeats``    receives the row's ``number``; without it, the module is stacked ``number`` times
-``strides``    receives the strides of the layers that the row reads (heads)
-``imgsz``      receives the side of the file's input (heads); such a head takes that size alone
+``strides``    receives the strides of the rows that a head reads
+``imgsz``      receives the file's input side, in a head that accepts this input size only
 ``activation`` receives the file's ``activation`` unless the row gives one
 =============  ===================================================================================
 
-All other parameters are the row's args, in order or as a mapping; their annotations are checked
-(``Count``, ``Size`` and ``Odd`` here are whole numbers with a range). One annotated ``Width`` is
-scaled by the file's ``width_multiple``.
+All other parameters are the row's args, in order or as a mapping. Args are checked against the
+annotations (``Count``, ``Size`` and ``Odd`` are integers with a range). A parameter annotated
+``Width`` is scaled by the file's ``width_multiple``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
 ``register(channels=…, stride=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
 
@@ -24,7 +24,7 @@ Example:
     ... class Scale(nn.Module):
     ...     def __init__(self, c_in: int, value: float = 1.0) -> None: ...
 
-Packages of others are found through the entry-point group ``detector.modules``: each entry point
+Third-party packages are found through the entry-point group ``detector.modules``: each entry point
 names a module or class whose import registers it.
 """
 
@@ -48,7 +48,7 @@ from detector.utils.errors import DetectorError, nearest, one_line, shown
 
 ENTRY_POINT_GROUP = "detector.modules"
 MAX_ARGUMENT = 2**31 - 1
-"""Of either sign, for every whole number in a row."""
+"""Largest absolute value of an integer in a row."""
 
 
 def _odd(number: int) -> int:
@@ -61,7 +61,7 @@ Count = Annotated[int, pydantic.Field(ge=1)]
 Size = Annotated[int, pydantic.Field(ge=0)]
 Positive = Annotated[float, pydantic.Field(gt=0)]
 Odd = Annotated[int, pydantic.AfterValidator(_odd)]
-"""Of a kernel's side: it has a pixel in its centre."""
+"""Annotation of a kernel's side that must be odd, so that it has a central pixel."""
 Width = Annotated[int, pydantic.Field(ge=1), "width"]
 """Annotation of a constructor's parameter that ``width_multiple`` scales."""
 
@@ -73,7 +73,10 @@ _FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides", "imgsz")
 
 
 def _resolved(constructor: Callable[..., None]) -> dict[str, Any]:
-    """Annotations of parameters, one by one: some name what is imported for type checkers only."""
+    """Return the constructor's annotations that can be resolved, and leave out the others.
+
+    They are resolved one by one: some name types that are imported for type checkers only.
+    """
     hints: dict[str, Any] = {}
     for name, annotation in constructor.__annotations__.items():
         one = types.SimpleNamespace(__annotations__={name: annotation})
@@ -84,15 +87,16 @@ def _resolved(constructor: Callable[..., None]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RowContract:
-    """What the builder asks a registered module.
+    """Contract between a registered module and the builder.
 
     Attributes:
-        name: the word in model files.
-        module: the class.
-        channels: bound arguments, input channels → output channels.
-        stride: bound arguments → how much smaller the output is (½ for an upsampling by 2).
-        head: it ends the graph and decides the task.
-        joins: it reads several layers, which must have one size.
+        name: name of the module in model files.
+        module: the registered class.
+        channels: function from bound arguments and input channels to output channels.
+        stride: function from bound arguments to the factor by which the output is smaller than the
+            input (½ for upsampling by 2).
+        head: True for a head, which is the last row and decides the task.
+        joins: True for a module that reads several rows, which must have one size.
     """
 
     name: str
@@ -104,7 +108,7 @@ class RowContract:
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The constructor's parameters, with annotations resolved."""
+        """Parameters of the constructor by name, with resolved annotations."""
         signature = inspect.signature(self.module.__init__)
         hints = _resolved(self.module.__init__)
         return {
@@ -115,7 +119,7 @@ class RowContract:
 
     @cached_property
     def row_parameters(self) -> dict[str, inspect.Parameter]:
-        """Those parameters that a row may give."""
+        """Parameters that a row may give, by name."""
         return {
             name: parameter
             for name, parameter in self.parameters.items()
@@ -125,12 +129,12 @@ class RowContract:
 
     @property
     def reads_list(self) -> bool:
-        """Whether ``forward`` takes a list of maps, and the constructor a list of channels."""
+        """True if ``forward`` takes a list of features, and ``c_in`` is a list of channels."""
         return self.head or self.joins
 
     @property
     def fixes_size(self) -> bool:
-        """Whether the network takes inputs of the file's size alone."""
+        """True if the network accepts inputs of the file's size only."""
         return self.takes("imgsz")
 
     @cached_property
@@ -139,14 +143,14 @@ class RowContract:
         return tuple(name for name, p in self.parameters.items() if p.annotation == Width)
 
     def takes(self, parameter: str) -> bool:
-        """Whether the constructor has such a parameter."""
+        """Return whether the constructor has a parameter of this name."""
         return parameter in self.parameters
 
     def bind(self, args: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
-        """Match a row's args, in order or as a mapping, with the parameters, and check types.
+        """Bind a row's args, a list or a mapping, to the parameters, and check their types.
 
         Raises:
-            ValueError: too many, unknown, missing or of a wrong type; one line.
+            ValueError: an arg is unknown, missing, of a wrong type or one too many; one line.
         """
         named = self.named(args)
         for name, value in named.items():
@@ -157,14 +161,14 @@ class RowContract:
         return named
 
     def usage(self) -> str:
-        """The row's arguments, for error messages."""
+        """Return the expected args as text, for error messages."""
         return f"expected [{', '.join(self.row_parameters)}]"
 
     def named(self, args: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
-        """A row's args by name, with unchecked values.
+        """Return a row's args by name, with unchecked values.
 
         Raises:
-            ValueError: too many or unknown; one line.
+            ValueError: an arg is unknown or one too many; one line.
         """
         names = list(self.row_parameters)
         if isinstance(args, Mapping):
@@ -179,7 +183,7 @@ class RowContract:
             )
         named = dict(zip(names, args, strict=False))
         if "activation" in names and args and _names_an_activation(args[-1]):
-            # Files of YOLOv7 write it last, whatever stands between.
+            # YOLOv7's files write the activation last, even if args before it are left out.
             del named[names[len(args) - 1]]
             named["activation"] = args[-1]
         return named
@@ -190,16 +194,19 @@ def _names_an_activation(value: Any) -> bool:
 
 
 def _checked(name: str, value: Any, annotation: Any) -> Any:
-    """The value, if it fits the annotation; numbers are finite, bool is no number."""
+    """Return a value that fits the annotation; raise ValueError for others.
+
+    Numbers must be finite, and a bool is not a number.
+    """
     if annotation is Any:
         return value
-    found = f"argument {name!r}: expected {_spelt(annotation)}, found {shown(value)}"
+    message = f"argument {name!r}: expected {_described(annotation)}, found {shown(value)}"
     if isinstance(value, int) and abs(value) > MAX_ARGUMENT:
-        raise ValueError(found)
+        raise ValueError(message)
     try:
         return pydantic.TypeAdapter(annotation, config=_CHECKS).validate_python(value)
     except pydantic.ValidationError:
-        raise ValueError(found) from None
+        raise ValueError(message) from None
 
 
 _CHECKS = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -212,19 +219,19 @@ _WORDS = {
 }
 
 
-def _spelt(annotation: Any) -> str:
-    """An annotation in words, as 'a whole number of at least 1 or None'."""
+def _described(annotation: Any) -> str:
+    """Return an annotation in words, such as 'a whole number of at least 1 or None'."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_spelt(option) for option in inner)
+        return " or ".join(_described(option) for option in inner)
     if annotation == Odd:
         return "an odd number"
     if origin is Annotated:
-        return _spelt(inner[0]) + "".join(_limits(annotation.__metadata__))
+        return _described(inner[0]) + "".join(_limits(annotation.__metadata__))
     if origin is typing.Literal:
         return " or ".join(repr(option) for option in inner)
     if origin in (list, tuple, Sequence):
-        return "a list of " + _spelt(inner[0]).removeprefix("a ") + "s"
+        return "a list of " + _described(inner[0]).removeprefix("a ") + "s"
     return _WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
@@ -255,19 +262,28 @@ def register(
     head: bool = False,
     joins: bool = False,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
-    """Make a class known to model files, under its own name or under ``names``.
+    """Return a decorator that registers a class under its own name or under ``names``.
 
-    The same class defined again, as by a notebook's cell that runs twice, takes the older one's
-    place.
+    A class that is defined again, as by a notebook cell that runs twice, replaces its older
+    definition.
+
+    Args:
+        names: names in model files; by default the name of the class.
+        channels: function from bound arguments and input channels to output channels; by default
+            ``c_out``, else the input's channels.
+        stride: function from bound arguments to the factor by which the output is smaller than the
+            input; by default ``stride``, else 1.
+        head: True for a head, which is the last row and decides the task.
+        joins: True for a module that reads several rows, which must have one size.
 
     Raises:
-        DetectorError: another class has the name.
+        DetectorError: another class is registered under the name.
     """
 
     def decorate(module: type[nn.Module]) -> type[nn.Module]:
         for name in names or (module.__name__,):
             known = _REGISTRY.get(name)
-            if known is not None and not _is_again(known.module, module):
+            if known is not None and not _is_redefinition(known.module, module):
                 raise DetectorError(
                     f"module name {name!r} is registered twice: by "
                     f"{known.module.__module__} and {module.__module__}"
@@ -278,16 +294,16 @@ def register(
     return decorate
 
 
-def _is_again(known: type[nn.Module], module: type[nn.Module]) -> bool:
-    """Whether both come of one class statement."""
+def _is_redefinition(known: type[nn.Module], module: type[nn.Module]) -> bool:
+    """Return whether both classes are made by the same class statement."""
     return (known.__module__, known.__qualname__) == (module.__module__, module.__qualname__)
 
 
 def contract(name: str) -> RowContract:
-    """Look a module's name up, here and in installed packages.
+    """Return the contract of a module by name, from this registry or installed packages.
 
     Raises:
-        DetectorError: unknown; names the nearest known one.
+        DetectorError: the name is unknown; names the nearest known one.
     """
     if name not in _REGISTRY:
         load_entry_points()
@@ -298,7 +314,7 @@ def contract(name: str) -> RowContract:
 
 
 def registered() -> dict[str, RowContract]:
-    """All modules known so far, by name."""
+    """Return the contracts of all modules registered so far, by name."""
     return dict(sorted(_REGISTRY.items()))
 
 
@@ -306,7 +322,11 @@ _loaded_entry_points: set[str] = set()
 
 
 def load_entry_points() -> None:
-    """Import the modules that installed packages offer; each once."""
+    """Import the modules that installed packages offer, each once.
+
+    Raises:
+        DetectorError: an entry point cannot be imported.
+    """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         if entry_point.value in _loaded_entry_points:
             continue

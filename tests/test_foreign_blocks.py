@@ -79,8 +79,8 @@ def test_block_of_another_package_is_found_by_its_entry_point(entry: str, site: 
     sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     randomise_batch_norms(model)
-    fused, certificate = deploy(model)
-    assert certificate.difference_fp64 <= 1e-10
+    fused, report = deploy(model)
+    assert report.difference_fp64 <= 1e-10
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 
 

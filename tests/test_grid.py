@@ -68,9 +68,9 @@ def test_one_step(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> No
 def test_fuses(cfg: str, variant: str) -> None:
     model = build(cfg, 2, variant)
     randomise_batch_norms(model)
-    _, certificate = deploy(model)
-    assert certificate.fused_blocks > 0
-    assert certificate.difference_fp64 <= 1e-10
+    _, report = deploy(model)
+    assert report.fused_blocks > 0
+    assert report.difference_fp64 <= 1e-10
 
 
 def settle_batch_norms(model: Detector) -> None:

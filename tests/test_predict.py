@@ -85,9 +85,9 @@ def test_three_names_are_enough(tmp_path: Path):
     assert isinstance(model, torch.nn.Module)
     assert model.names == ("cat", "dog")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    fused, certificate = detector.deploy(model)
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.params_after < certificate.params_before
+    fused, report = detector.deploy(model)
+    assert report.difference_fp64 <= 1e-10
+    assert report.params_after < report.params_before
     assert fused.deployed
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     save_weights(tmp_path / "model.safetensors", model)

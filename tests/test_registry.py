@@ -1,4 +1,4 @@
-"""The row contract: what a constructor's signature says, and what registered modules declare."""
+"""The row contract: parameters of constructors, and declarations of registered modules."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
+    """Remove the modules that a test registers after it."""
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
 
@@ -87,7 +87,7 @@ def test_bind(args: Any, expected: dict[str, Any]) -> None:
 
 
 def test_an_activation_may_stand_last_whatever_is_left_out() -> None:
-    """[32, 3, 2, None, 1, nn.LeakyReLU(0.1)]: YOLOv7's Conv has no dilation."""
+    """YOLOv7's Conv, which has no dilation, is written [32, 3, 2, None, 1, nn.LeakyReLU(0.1)]."""
     leaky = "nn.LeakyReLU(0.1)"
     known = contract("Conv")
     assert known.bind([32, leaky]) == {"c_out": 32, "activation": leaky}
@@ -146,7 +146,7 @@ def test_kernels_with_a_centre(name: str, kernel: object) -> None:
 
 
 def test_constructors_of_others() -> None:
-    """Annotations that cannot be resolved, or mean nothing to us, hide no other one."""
+    """Annotations that cannot be resolved or checked do not disable the checks of others."""
 
     class Unresolvable(nn.Module):
         def __init__(self, c_in: int, other: OnlyForCheckers, c_out: Width = 1) -> None:
@@ -187,7 +187,7 @@ def test_registering_twice() -> None:
 
 
 def test_a_class_defined_again_takes_the_older_one_s_place() -> None:
-    """A notebook's cell that runs twice."""
+    """A notebook cell that runs twice defines the class again."""
 
     def cell() -> type[nn.Module]:
         @register()
@@ -292,7 +292,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "nn.Upsample": [{"size": None, "scale_factor": 2, "mode": "nearest"}],
     "nn.ZeroPad2d": [{"padding": 0}, {"padding": [0, 0, 0, 0]}],
 }
-"""For every registered module that is no head: rows' arguments."""
+"""Arguments of rows for every registered module that is not a head."""
 
 
 def test_the_table_has_every_module() -> None:

@@ -1,4 +1,4 @@
-"""Assigners decide which prediction answers for which target: indices only, one recipe a file."""
+"""Assigners of targets to predictions, one algorithm per file; they return indices only."""
 
 from detector.assigners.aligned import AlignedAssigner
 from detector.assigners.assigner import (

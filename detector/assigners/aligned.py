@@ -14,17 +14,17 @@ from detector.structures.samples import Targets
 
 
 class AlignedAssigner(Generic[PointsT_contra]):
-    """Give a target the predictions that are best in class and box together.
+    """Assigner of each target to the predictions with the best score and IoU combined.
 
-    The measure of a candidate is t = s^α · u^β, with s the score of the target's class and u the
-    IoU. Each target takes the ``top`` largest above 0, of equal ones the first; a prediction taken
-    by several targets goes to the one that it overlaps most.
+    The alignment of a candidate is t = s^α · u^β, with s the score of the target's class and u the
+    IoU. Each target takes the ``top`` candidates of largest alignment above 0, ties in favour of
+    the first; a prediction taken by several targets goes to the one of largest IoU.
 
     Args:
         alpha: exponent of the score.
         beta: exponent of the IoU.
-        top: predictions of a target.
-        candidates: finds the predictions that may answer for a target.
+        top: largest number of predictions per target.
+        candidates: rule that finds the candidate predictions of each target.
     """
 
     def __init__(

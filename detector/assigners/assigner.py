@@ -1,4 +1,4 @@
-"""Interfaces of assigners: points and decoded predictions in, pairs out; anchors are optional."""
+"""Interfaces of assigners: from points and decoded predictions to pairs; anchors are optional."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from detector.structures.points import Points
 from detector.structures.samples import Targets
 
 PointsT_contra = TypeVar("PointsT_contra", bound=Points, contravariant=True)
-"""The places that a rule understands: ``Points``, or an ``AnchorGrid`` for rules about anchors."""
+"""Type of points that a rule accepts: ``Points``, or ``AnchorGrid`` if the rule needs anchors."""
 
 
 class Predictions(Protocol):
-    """A batch's predictions, decoded by the head where an assigner asks for them."""
+    """Predictions of a batch, which the head decodes for the pairs that an assigner asks for."""
 
     def all_classes(self, pairs: Assignment) -> tuple[Tensor, Tensor]:
         """Return (k, 4) boxes_xyxy in pixels and (k, classes) scores in 0..1."""
         ...
 
     def one_class(self, pairs: Assignment, class_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (k, 4) boxes_xyxy in pixels and (k,) scores of one class for each pair."""
+        """Return (k, 4) boxes_xyxy in pixels and (k,) scores, each of one class given per pair."""
         ...
 
 
@@ -51,20 +51,20 @@ class DecodedPredictions:
 
 
 class CandidateRule(Protocol[PointsT_contra]):
-    """Finds the predictions that may answer for each target, by their places alone."""
+    """Rule that finds the candidate predictions of each target, by their places only."""
 
     def __call__(self, targets: Targets, points: PointsT_contra, /) -> Assignment:
-        """Return the candidates of a batch's targets; no pair occurs twice.
+        """Return pairs of a batch's targets and their candidates; no pair occurs twice.
 
         Args:
             targets: m boxes in pixels of the input.
-            points: where the predictions lie.
+            points: places of the predictions.
         """
         ...
 
 
 class Assigner(Protocol[PointsT_contra]):
-    """Assigns the targets of a batch to predictions."""
+    """Assigner of a batch's targets to predictions."""
 
     def __call__(
         self, targets: Targets, points: PointsT_contra, predictions: Predictions, /
@@ -73,7 +73,7 @@ class Assigner(Protocol[PointsT_contra]):
 
         Args:
             targets: m boxes in pixels of the input.
-            points: where the predictions lie.
-            predictions: for assigners that look at boxes and scores.
+            points: places of the predictions.
+            predictions: decoded predictions, for assigners that use boxes and scores.
         """
         ...

@@ -12,7 +12,7 @@ from detector.structures.points import Points
 
 @dataclass(frozen=True)
 class Assignment:
-    """Pairs of a prediction and the target that it answers for; all fields are (k,) int64.
+    """Pairs of a prediction and the target that it is assigned; all fields are (k,) int64.
 
     Attributes:
         image: index of the image in the batch.
@@ -28,15 +28,15 @@ class Assignment:
         return len(self.target)
 
     def __getitem__(self, chosen: Tensor) -> Assignment:
-        """Return some of the pairs, by a mask or by indices."""
+        """Return the pairs that a mask or indices select."""
         return Assignment(self.image[chosen], self.prediction[chosen], self.target[chosen])
 
 
 def rank_within(values: Tensor, groups: Tensor) -> Tensor:
-    """Return the rank of each value in its group, 0 the smallest; of equal values the first leads.
+    """Return the rank of each value in its group, 0 for the smallest; ties keep their order.
 
     Args:
-        values: (k,).
+        values: (k,) values.
         groups: (k,) int64, the group of each value.
 
     >>> rank_within(torch.tensor([5.0, 1.0, 3.0]), torch.tensor([7, 7, 2]))
@@ -52,5 +52,5 @@ def rank_within(values: Tensor, groups: Tensor) -> Tensor:
 
 
 def one_target_each(pairs: Assignment, values: Tensor, points: Points) -> Assignment:
-    """Keep one pair of each prediction: the one with the smallest of (k,) values."""
+    """Keep for each prediction the pair with the smallest of (k,) values."""
     return pairs[rank_within(values, pairs.image * len(points) + pairs.prediction) == 0]

@@ -1,4 +1,4 @@
-"""Candidates of each target by the places of predictions: points and strides, no anchors."""
+"""Candidate predictions of each target by place: from points and strides, without anchors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def near_centre(targets: Targets, points: Points, radius: float = 2.5) -> Assign
     """Pair each target with the points around its centre (YOLOX's center region, section 2.1).
 
     Args:
-        targets: of the batch.
-        points: where the predictions lie.
-        radius: distance from the centre, along both axes, that a point stays below, in strides.
+        targets: targets of the batch.
+        points: places of the predictions.
+        radius: distance from the centre along each axis, exclusive, in strides of the point.
 
     Returns:
-        Pairs in the order of targets, then of predictions.
+        Pairs ordered by target, then by prediction.
     """
     distance_x, distance_y = _distances(targets, points)
     return _pairs(targets, points, torch.maximum(distance_x, distance_y) < radius * points.strides)
@@ -29,15 +29,15 @@ def near_centre(targets: Targets, points: Points, radius: float = 2.5) -> Assign
 def inside_box(targets: Targets, points: Points) -> Assignment:
     """Pair each target with the points inside its box (FCOS, arXiv 1904.01355, section 3.1).
 
-    The points whose cell holds the target's centre count as inside, so that no target is too small
-    to have any.
+    A point whose cell contains the target's centre counts as inside, so that even the smallest
+    target has candidates.
 
     Args:
-        targets: of the batch.
-        points: where the predictions lie.
+        targets: targets of the batch.
+        points: places of the predictions.
 
     Returns:
-        Pairs in the order of targets, then of predictions.
+        Pairs ordered by target, then by prediction.
     """
     distance_x, distance_y = _distances(targets, points)
     width, height = xyxy_to_cxcywh(targets.boxes_xyxy)[:, 2:, None].unbind(1)
@@ -47,14 +47,14 @@ def inside_box(targets: Targets, points: Points) -> Assignment:
 
 
 def _distances(targets: Targets, points: Points) -> tuple[Tensor, Tensor]:
-    """Return how far points lie from the targets' centres along x and y: (m, p) pixels each."""
+    """Return distances of points from the targets' centres along x and y, (m, p) pixels each."""
     centre_x, centre_y = xyxy_to_cxcywh(targets.boxes_xyxy)[:, :2, None].unbind(1)
     x, y = points.xy.unbind(1)
     return (x - centre_x).abs_(), (y - centre_y).abs_()
 
 
 def _pairs(targets: Targets, points: Points, reached: Tensor) -> Assignment:
-    """Return the pairs of targets and predictions that (m, p) bool names by their points."""
+    """Return pairs of targets and predictions, from an (m, p) mask of targets and points."""
     target, point = reached.nonzero(as_tuple=True)
     each = torch.arange(points.per_point, device=point.device)
     prediction = (point[:, None] * points.per_point + each).flatten()

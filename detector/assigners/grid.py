@@ -1,4 +1,4 @@
-"""Places of an anchor-based head's predictions: level, row, column, anchor."""
+"""Grid of an anchor-based head's predictions: level, row, column and anchor of each."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from detector.structures.points import Points, cell_centres
 
 
 class AnchorGrid(Points):
-    """Points that carry anchors: predictions are ordered by level, row, column, anchor.
+    """Points with several anchors each; predictions are ordered by level, row, column, anchor.
 
     Args:
-        anchors_wh: (levels, anchors, 2) pixels.
-        level_strides: of each level, pixels.
-        sizes_hw: of each level, cells.
+        anchors_wh: (levels, anchors, 2) widths and heights of the anchors, pixels.
+        level_strides: stride of each level, pixels.
+        sizes_hw: height and width of each level, cells.
 
     Attributes:
-        counts: predictions of each level.
+        counts: number of predictions of each level.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class AnchorGrid(Points):
         self.starts = counts.cumsum(0) - counts
 
     def index(self, level: Tensor | int, y: Tensor, x: Tensor, anchor: Tensor) -> Tensor:
-        """Return the places among the n of predictions given by level, row, column and anchor."""
+        """Return the indices, among all predictions, of given levels, rows, columns and anchors."""
         width = self.sizes_hw[level][..., 1]
         return self.starts[level] + (y * width + x) * self.per_point + anchor
 
     def locate(self, prediction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return level, row, column and anchor, (k,) each, of (k,) places: the inverse."""
+        """Return level, row, column and anchor, (k,) each, of (k,) prediction indices."""
         level = torch.bucketize(prediction, self.starts, right=True) - 1
         width = self.sizes_hw[level, 1]
         cell = (prediction - self.starts[level]) // self.per_point

@@ -1,4 +1,4 @@
-"""SSD's matching by overlap."""
+"""SSD's assignment by IoU (arXiv 1512.02325, section 2.2)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from detector.structures.samples import Targets
 
 
 class IouAssigner:
-    """Match default boxes with targets as SSD does (arXiv 1512.02325, section 2.2).
+    """Assigner of default boxes to targets as in SSD (arXiv 1512.02325, section 2.2).
 
-    A default box belongs to the target that it overlaps most, if by an IoU of at least
-    ``threshold``. Before that, each target gets the box that it overlaps most: the pairs are taken
-    best first, and a box goes to one target only, so that two targets never share their only box.
+    First each target gets the default box of largest IoU: pairs are taken in order of falling IoU,
+    each box for one target only, so that no target loses its only box to another one. Every other
+    default box is assigned to the target of largest IoU, if that is at least ``threshold``.
+
+    Args:
+        threshold: smallest IoU of the second step.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -25,7 +28,7 @@ class IouAssigner:
 
         Args:
             targets: m boxes in pixels of the input.
-            default_xyxy: (n, 4) pixels.
+            default_xyxy: (n, 4) default boxes, pixels.
             batch: number of images.
 
         Returns:
@@ -41,7 +44,7 @@ class IouAssigner:
         return assigned
 
     def match(self, overlaps: Tensor) -> Tensor:
-        """Return the target of each box, (n,), or −1, by (m, n) IoU of targets and boxes."""
+        """Return the target of each default box, (n,), or −1, from the (m, n) IoU."""
         best, target = overlaps.max(0)
         target = torch.where(best >= self.threshold, target, -1)
         own_box = best_pairs(overlaps)
@@ -51,22 +54,22 @@ class IouAssigner:
 
 
 def best_pairs(overlaps: Tensor) -> Tensor:
-    """Pair rows with columns, always the largest value that is left; each is used once.
+    """Pair rows with columns greedily by falling values; each row and column is used once.
 
-    Of equal values the one of the lower row, then of the lower column, comes first.
+    Ties are resolved in favour of the lower row, then of the lower column.
 
     Args:
-        overlaps: (m, n), 0 or more; where the value is 0 there is no pair.
+        overlaps: (m, n) values of at least 0; where a value is 0 there is no pair.
 
     Returns:
-        (m,) int64, the column of each row; −1 where none is left for it.
+        (m,) int64, the column of each row; −1 for a row without one.
 
     >>> best_pairs(torch.tensor([[0.9, 0.5], [0.8, 0.1]]))
     tensor([0, 1])
     """
     best, column = overlaps.max(1)
     column = torch.where(best > 0, column, -1)
-    if len(column.unique()) == len(column):  # nobody wants the same one
+    if len(column.unique()) == len(column):  # no conflicts
         return column
     left = overlaps.clone()
     pairs = torch.full_like(column, -1)

@@ -1,4 +1,4 @@
-"""YOLOv5's matching by side lengths."""
+"""YOLOv5's assignment by ratios of side lengths."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from detector.structures.samples import Targets
 
 
 class RatioAssigner:
-    """Give a target every anchor of about its size, in the cells nearest to its centre.
+    """Assigner of each target to all anchors of similar size, in the cells nearest to its centre.
 
-    A target belongs to every anchor that no side of it exceeds, or falls short of, by the factor
-    ``ratio``: max(w/w_a, w_a/w, h/h_a, h_a/h) < ratio. It is assigned in the cell that holds its
-    centre and in the two cells next to it, the nearest one sideways and the nearest one up or
-    down, as far as they lie inside the level. A prediction may have several targets.
+    A target matches an anchor if max(w/w_a, w_a/w, h/h_a, h_a/h) < ``ratio``. It is assigned in the
+    cell that contains its centre and in the nearest horizontal and the nearest vertical neighbour
+    of this cell, if they lie inside the level. A prediction may have several targets.
 
     Args:
         ratio: largest ratio of side lengths, exclusive.
@@ -30,9 +29,9 @@ class RatioAssigner:
     def __call__(
         self, targets: Targets, grid: AnchorGrid, predictions: Predictions | None = None
     ) -> Assignment:
-        """Assign a batch's targets; predictions play no part, so that it is a candidate rule too.
+        """Assign a batch's targets; see :class:`detector.assigners.assigner.Assigner`.
 
-        See :class:`detector.assigners.assigner.Assigner`.
+        Predictions are ignored, so that this assigner is a candidate rule too.
         """
         boxes_cxcywh = xyxy_to_cxcywh(targets.boxes_xyxy.to(grid.anchors_wh.dtype))
         ratio = boxes_cxcywh[:, 2:] / grid.anchors_wh[:, :, None]  # (levels, anchors, m, 2)
@@ -46,15 +45,15 @@ class RatioAssigner:
 
 
 def _nearest_cells(centre_xy: Tensor, sizes_hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return columns and rows of the cells that answer for a centre, and the index of that centre.
+    """Return columns and rows of the up to three cells of each centre, and the centre's index.
 
     Args:
-        centre_xy: (k, 2) in cells.
-        sizes_hw: (k, 2) of the level of each, cells.
+        centre_xy: (k, 2) centres of targets, in cells.
+        sizes_hw: (k, 2) height and width of each centre's level, cells.
     """
     limit = (sizes_hw.flip(-1) - 1).to(centre_xy.dtype)
     home = torch.minimum(centre_xy.floor(), limit)
-    # A centre in the lower half of its cell is nearest to the cell before, else to the next one.
+    # A centre in the first half of its cell is nearest to the previous cell, else to the next one.
     step = torch.where(centre_xy - home < 0.5, -1.0, 1.0)
     zero = torch.zeros_like(step[:, 0])
     steps = torch.stack(

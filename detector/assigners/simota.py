@@ -1,4 +1,4 @@
-"""SimOTA (YOLOX, arXiv 2107.08430, section 2.1), on points or, as YOLOv7 does, on anchors."""
+"""SimOTA assignment (YOLOX, arXiv 2107.08430, section 2.1), on points or, as in YOLOv7, anchors."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from detector.structures.boxes import iou
 from detector.structures.samples import Targets
 
 IOU_WEIGHT = 3.0
-"""Weight of −log IoU in the cost, beside the classes' cross-entropy."""
+"""Weight of −log IoU in the cost; the classes' cross-entropy has weight 1."""
 COUNTED_IOUS = 10
-"""A target gets as many predictions as the sum of its so many largest IoUs, rounded down."""
+"""Number of a target's largest IoUs whose sum, rounded down, is its number of predictions."""
 MIN_IOU = 1e-8
+"""Lower limit of the IoU in the logarithm."""
 
 
 class SimOtaAssigner(Generic[PointsT_contra]):
-    """Give a target the cheapest of its candidates, the more of them the better they fit.
+    """Assigner of each target to its candidates of lowest cost, their number set by their IoUs.
 
-    A candidate costs the binary cross-entropy of its classes plus 3 · (−log IoU). Each target takes
-    its k cheapest candidates, where k, at least 1, is the sum of its 10 largest IoUs; a prediction
-    taken by several targets goes to the one it is cheapest for. Unlike in YOLOX and YOLOv7, a
-    target never takes another target's candidate: such a place may be unable to give its box.
+    The cost of a candidate is the binary cross-entropy of its classes plus 3 · (−log IoU). Each
+    target takes its k candidates of lowest cost, where k is the sum of its 10 largest IoUs, rounded
+    down, but at least 1; a prediction taken by several targets goes to the one of lowest cost.
+    Unlike in YOLOX and YOLOv7, a target never takes another target's candidate, whose place may be
+    unable to predict its box.
 
     Args:
-        candidates: finds the predictions that may answer for a target.
-        score_exponent: makes probabilities of scores: ½ where a score is the product of objectness
-            and class, as in both papers; 1 where it is the class alone.
+        candidates: rule that finds the candidate predictions of each target.
+        score_exponent: exponent that turns scores into class probabilities: ½ if a score is the
+            product of objectness and class probability, as in both papers; 1 if it is the latter.
     """
 
     def __init__(
@@ -56,13 +58,13 @@ class SimOtaAssigner(Generic[PointsT_contra]):
 
 
 def _class_cost(probability: Tensor, class_ids: Tensor) -> Tensor:
-    """Return the cross-entropy, summed over classes: (k, classes), (k,) → (k,)."""
+    """Return the binary cross-entropy summed over classes: (k, classes), (k,) → (k,)."""
     target = F.one_hot(class_ids, probability.shape[1]).to(probability.dtype)
     return F.binary_cross_entropy(probability, target, reduction="none").sum(-1)
 
 
 def _budgets(overlap: Tensor, pairs: Assignment, targets: int) -> Tensor:
-    """Return how many predictions the target of each pair takes, (k,)."""
+    """Return, for each pair, the number of predictions that its target takes, (k,)."""
     counted = rank_within(-overlap, pairs.target) < COUNTED_IOUS
     total = overlap.new_zeros(targets).index_add(0, pairs.target[counted], overlap[counted])
     return total.long().clamp(min=1)[pairs.target]

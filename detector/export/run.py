@@ -41,7 +41,7 @@ class ExportReport:
     """
 
     path: Path
-    fusing: deploy.Certificate
+    fusing: deploy.FusionReport
     proof: Proof
     certificate: Certificate
 

@@ -1,4 +1,4 @@
-"""Heads: raw outputs out of ``forward``, boxes and scores out of ``decode``."""
+"""Heads: ``forward`` returns raw outputs, ``decode`` turns them into boxes and scores."""
 
 from detector.heads import classify, head, implicit, ssd, yolo
 

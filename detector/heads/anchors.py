@@ -1,6 +1,6 @@
-"""Anchors: where they lie, encode and decode side by side, and fitting them to boxes.
+"""Anchors: their places, encoding and decoding of boxes, and fitting of anchors to a data set.
 
-YOLO's grid anchors are sizes at each cell; SSD's default boxes are boxes.
+YOLO's anchors are sizes that apply at each cell of a grid; SSD's default boxes have places too.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def decode_grid(raw: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int |
 
     Args:
         raw: (..., 4) logits.
-        cells_xy: (..., 2) cell of each box.
+        cells_xy: (..., 2) column and row of each box's cell.
         anchors_wh: (..., 2) anchor of each box, pixels.
-        stride: pixels per cell, of all boxes or (..., 1).
+        stride: pixels per cell, one number or (..., 1).
 
     Returns:
-        (..., 4).
+        (..., 4) boxes_xyxy, pixels.
     """
     sigmoid = raw.sigmoid() * 2
     centre = (sigmoid[..., :2] - 0.5 + cells_xy) * stride
@@ -39,17 +39,17 @@ def decode_grid(raw: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int |
 
 
 def encode_grid(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride: int) -> Tensor:
-    """Return the logits of which :func:`decode_grid` gives these boxes: the inverse.
+    """Return the logits that :func:`decode_grid` decodes into these boxes: the inverse.
 
     Args:
         boxes_xyxy: (n, 4) pixels, each centre within (−0.5, 1.5) cells of its cell, each side
             below 4 times its anchor's.
-        cells_xy: (n, 2) cell of each box.
+        cells_xy: (n, 2) column and row of each box's cell.
         anchors_wh: (n, 2) anchor of each box, pixels.
         stride: pixels per cell.
 
     Returns:
-        (n, 4).
+        (n, 4) logits of x, y, w, h.
     """
     left_top, right_bottom = boxes_xyxy.split(2, -1)
     centre = ((left_top + right_bottom) / 2 / stride - cells_xy + 0.5) / 2
@@ -58,15 +58,15 @@ def encode_grid(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride
 
 
 MAX_LOG_SIDE = math.log(10_000)
-"""Largest logarithm of a decoded side over its default box's: no weights make an infinite box."""
+"""Largest log ratio of a decoded side to its default box's, so that no box becomes infinite."""
 
 
 def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[tuple[float, float]]:
     """Return widths and heights of one level's default boxes (SSD, arXiv 1512.02325, section 2.2).
 
     Args:
-        sides: the level's own side and the next level's, s and s', pixels.
-        ratios: aspect ratios beside 1; each is used upright too.
+        sides: side s of the level and side s' of the next level, pixels.
+        ratios: aspect ratios besides 1; the inverse of each is used too.
 
     Returns:
         s × s, √(s·s') × √(s·s'), then for each ratio r: s√r × s/√r and s/√r × s√r.
@@ -87,12 +87,12 @@ def default_boxes(sizes_wh: Tensor, size_hw: tuple[int, int], step: float) -> Te
     """Return one level's default boxes, centred on ((x + ½) · step, (y + ½) · step).
 
     Args:
-        sizes_wh: (k, 2) pixels.
-        size_hw: of the level, cells.
-        step: pixels from one centre to the next.
+        sizes_wh: (k, 2) widths and heights of the boxes, pixels.
+        size_hw: height and width of the level, cells.
+        step: distance between the centres of neighbouring cells, pixels.
 
     Returns:
-        (h · w · k, 4) boxes_xyxy, pixels; the order is row, column, box.
+        (h · w · k, 4) boxes_xyxy, pixels, ordered by row, column, box.
     """
     centres = (grid_xy(*size_hw, sizes_wh) + 0.5) * step
     k = len(sizes_wh)
@@ -105,13 +105,16 @@ def default_boxes(sizes_wh: Tensor, size_hw: tuple[int, int], step: float) -> Te
 def decode_offsets(offsets: Tensor, default_xyxy: Tensor, variances: tuple[float, float]) -> Tensor:
     """Decode offsets from default boxes into boxes_xyxy (SSD, section 2.2, after Faster R-CNN).
 
-    centre = c + v₀ · offset · size, sides = size · exp(v₁ · offset), for a default box of centre
-    c and that size; the exponent is at most ``MAX_LOG_SIDE``.
+    For a default box of centre c and size s: centre = c + v₀ · offset · s and
+    size = s · exp(v₁ · offset), with an exponent of at most ``MAX_LOG_SIDE``.
 
     Args:
-        offsets: (..., 4) of centre x, y and sides w, h.
-        default_xyxy: (..., 4) pixels.
-        variances: v₀ of centres, v₁ of sides.
+        offsets: (..., 4) offsets of centre x, y and of sides w, h.
+        default_xyxy: (..., 4) default boxes, pixels.
+        variances: v₀ for centres and v₁ for sides.
+
+    Returns:
+        (..., 4) boxes_xyxy, pixels.
     """
     centre, size = xyxy_to_cxcywh(default_xyxy.to(offsets.dtype)).split(2, -1)
     moved = centre + variances[0] * offsets[..., :2] * size
@@ -122,12 +125,15 @@ def decode_offsets(offsets: Tensor, default_xyxy: Tensor, variances: tuple[float
 def encode_offsets(
     boxes_xyxy: Tensor, default_xyxy: Tensor, variances: tuple[float, float]
 ) -> Tensor:
-    """Return the offsets of which :func:`decode_offsets` gives these boxes: the inverse.
+    """Return the offsets that :func:`decode_offsets` decodes into these boxes: the inverse.
 
     Args:
-        boxes_xyxy: (..., 4) pixels, with area.
-        default_xyxy: (..., 4) pixels, with area.
-        variances: v₀ of centres, v₁ of sides.
+        boxes_xyxy: (..., 4) boxes of positive area, pixels.
+        default_xyxy: (..., 4) default boxes of positive area, pixels.
+        variances: v₀ for centres and v₁ for sides.
+
+    Returns:
+        (..., 4) offsets of centre x, y and of sides w, h.
     """
     centre, size = xyxy_to_cxcywh(boxes_xyxy).split(2, -1)
     default_centre, default_size = xyxy_to_cxcywh(default_xyxy).split(2, -1)
@@ -136,18 +142,18 @@ def encode_offsets(
 
 
 def fit_anchors(sizes_wh: NDArray[np.float64], count: int, seed: int = 0) -> NDArray[np.float64]:
-    """Fit anchors by k-means of box sizes, each side in units of its spread; sorted by area.
+    """Fit anchors by k-means of box sizes, each side divided by its standard deviation.
 
     Args:
-        sizes_wh: (n, 2) pixels of the network's input.
+        sizes_wh: (n, 2) widths and heights of boxes, pixels of the network's input.
         count: number of anchors.
-        seed: of the first guess.
+        seed: seed of the k-means initialization.
 
     Returns:
-        (count, 2).
+        (count, 2) widths and heights, pixels, sorted by area.
 
     Raises:
-        DetectorError: fewer boxes than anchors.
+        DetectorError: the boxes have fewer different sizes than there are anchors.
     """
     from scipy.cluster.vq import kmeans2
 
@@ -159,34 +165,37 @@ def fit_anchors(sizes_wh: NDArray[np.float64], count: int, seed: int = 0) -> NDA
     return anchors_wh[np.argsort(anchors_wh.prod(1))]
 
 
-EVOLVED_ON = 10_000
-"""Boxes that decide, drawn at random where there are more."""
+MAX_EVOLUTION_BOXES = 10_000
+"""Largest number of boxes that mutations are judged by; a random subset of more is used."""
 GENERATIONS = 1000
-MUTATED_PART, MUTATION = 0.9, 0.1
-"""Part of the sides that a mutation changes, and the spread of their factors around 1."""
+"""Number of mutations that are tried."""
+MUTATED_FRACTION, MUTATION = 0.9, 0.1
+"""Fraction of the sides that a mutation changes, and standard deviation of the log factors."""
 
 
 def evolve_anchors(
     sizes_wh: NDArray[np.float64], anchors_wh: NDArray[np.float64], ratio: float, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Mutate anchors for the matching by ``ratio``, which k-means knows nothing of.
+    """Improve anchors for matching by side ratio, by random mutations.
 
-    A mutation is kept if it raises their :func:`agreement` with the boxes.
+    K-means minimizes distances and ignores the matching. A mutation is kept if it raises the
+    anchors' :func:`agreement` with the boxes.
 
     Args:
-        sizes_wh: (n, 2) pixels of the network's input.
-        anchors_wh: (k, 2) first guess.
+        sizes_wh: (n, 2) widths and heights of boxes, pixels of the network's input.
+        anchors_wh: (k, 2) initial anchors, pixels.
         ratio: largest ratio of side lengths of a match.
-        seed: of the mutations.
+        seed: seed of the mutations.
 
     Returns:
-        (k, 2), sorted by area; never worse than the guess.
+        (k, 2) widths and heights, pixels, sorted by area; their agreement with the boxes that
+        mutations are judged by is not lower than at the start.
     """
     rng = np.random.default_rng(seed)
-    boxes_wh = rng.permutation(sizes_wh)[:EVOLVED_ON]
+    boxes_wh = rng.permutation(sizes_wh)[:MAX_EVOLUTION_BOXES]
     best, reached = anchors_wh, agreement(boxes_wh, anchors_wh, ratio)
     for _ in range(GENERATIONS):
-        changes = rng.normal(0, MUTATION, best.shape) * (rng.random(best.shape) < MUTATED_PART)
+        changes = rng.normal(0, MUTATION, best.shape) * (rng.random(best.shape) < MUTATED_FRACTION)
         mutated = best * np.exp(changes * rng.random())
         found = agreement(boxes_wh, mutated, ratio)
         if found > reached:
@@ -197,9 +206,15 @@ def evolve_anchors(
 def agreement(
     sizes_wh: NDArray[np.float64], anchors_wh: NDArray[np.float64], ratio: float
 ) -> float:
-    """Return the mean over the boxes of what the best anchor has: min(w/w_a, w_a/w, h/h_a, h_a/h).
+    """Return the mean agreement of boxes with their best anchors (YOLOv5's anchor fitness).
 
-    It is 0 where that is no match: not above 1 / ``ratio``.
+    The agreement of a box and an anchor is min(w/w_a, w_a/w, h/h_a, h_a/h), or 0 where they do not
+    match: where it is not above 1 / ``ratio``.
+
+    Args:
+        sizes_wh: (n, 2) widths and heights of boxes, pixels.
+        anchors_wh: (k, 2) widths and heights of anchors, pixels.
+        ratio: largest ratio of side lengths of a match.
     """
     quotient = sizes_wh[:, None] / anchors_wh[None]
     best = np.minimum(quotient, 1 / quotient).min(-1).max(1)

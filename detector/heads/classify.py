@@ -1,4 +1,4 @@
-"""A classifier's head: pooling, hidden layers if any, one linear layer; auxiliary classifiers."""
+"""Classification head: pooling, optional hidden layers, a linear layer; auxiliary classifiers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detector.settings import TaskName
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 AUXILIARY = "auxiliary"
-"""Key of raw outputs that exist in training only."""
+"""Key of those raw outputs that are used in training only."""
 
 
 @register(head=True)
@@ -31,8 +31,8 @@ class Classify(Head):
     Args:
         nc: number of classes.
         pool: side of the pooled features, cells (VGG: 7).
-        hidden: widths of linear layers with ReLU (VGG: 4096, 4096).
-        dropout: probability, before each linear layer but the first.
+        hidden: widths of hidden linear layers with ReLU (VGG: 4096, 4096).
+        dropout: dropout probability before each linear layer except the first.
         c_in: channels of each of the features.
     """
 
@@ -57,7 +57,11 @@ class Classify(Head):
         self.auxiliary = nn.ModuleList(AuxiliaryClassifier(c, nc) for c in c_in[1:])
 
     def forward(self, features: list[Tensor]) -> dict[str, Any]:
-        """(b, c, h, w) of the last stage, and of stages with an auxiliary classifier → logits."""
+        """Return the logits of all classifiers.
+
+        Args:
+            features: (b, c, h, w) of the last stage, then of stages with an auxiliary classifier.
+        """
         raw_outputs: dict[str, Any] = {"logits": self.layers(features[0])}
         if len(self.auxiliary):
             pairs = zip(self.auxiliary, features[1:], strict=True)
@@ -65,7 +69,7 @@ class Classify(Head):
         return raw_outputs
 
     def decode(self, raw_outputs: dict[str, Any]) -> Tensor:
-        """Raw outputs → (b, classes) probabilities."""
+        """Return (b, classes) probabilities from the raw outputs."""
         return torch.softmax(raw_outputs["logits"], -1)
 
     def inference_outputs(self, raw_outputs: dict[str, Any]) -> dict[str, Any]:
@@ -73,14 +77,14 @@ class Classify(Head):
         return {name: value for name, value in raw_outputs.items() if name != AUXILIARY}
 
     def fuse(self) -> Classify:
-        """The same without auxiliary classifiers."""
+        """Return a copy without auxiliary classifiers."""
         fused = copy.deepcopy(self)
         fused.auxiliary = nn.ModuleList()
         return fused
 
 
 class AuxiliaryClassifier(nn.Sequential):
-    """3×3 stride-2 conv-BN-ReLU of the same width → global average pool → linear (RepVGGplus)."""
+    """Classifier of RepVGGplus: 3×3 stride-2 conv-BN-ReLU → global average pool → linear."""
 
     def __init__(self, c_in: int, nc: int) -> None:
         conv = Conv(c_in, c_in, 3, 2, activation="ReLU", eps=1e-5, momentum=0.1)

@@ -1,4 +1,4 @@
-"""What a head can say about itself beyond its raw outputs; every hook has a default."""
+"""Base class of heads: hooks with defaults, by which a head describes itself to other rooms."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from detector.settings import EVAL_NMS, NmsSettings, TaskName
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a head makes of start weights that do not simply fit.
+    """Start weights as a head adapted them, where they do not fit tensor by tensor.
 
     Attributes:
-        partly: tensors of its own shapes, by name, of which a part comes from the start weights.
-        refused: names of tensors that would fit and must not be taken, with the reason.
+        partly: tensors in the head's own shapes, by name, that take some values from the start
+            weights and keep the others.
+        refused: names of tensors that fit in shape but must not be taken, with the reason.
     """
 
     partly: Mapping[str, Tensor] = field(default_factory=dict)
@@ -26,51 +27,51 @@ class Adapted:
 
 
 class Head(nn.Module):
-    """Base of heads; a head overrides the hooks that it needs.
+    """Base class of heads; a head overrides the hooks that it needs.
 
-    ``forward`` takes a list of feature maps and returns raw outputs, the same in training and
-    evaluation; ``decode`` makes of them ``boxes_xyxy`` (b, n, 4) in pixels of the input and scores
-    (b, n, classes), or probabilities (b, classes) where ``task`` is ``classify``.
+    ``forward`` takes a list of features and returns raw outputs, the same in training and
+    evaluation. ``decode`` turns them into ``boxes_xyxy`` (b, n, 4) in pixels of the input and
+    scores (b, n, classes), or into probabilities (b, classes) if ``task`` is ``classify``.
 
     A head of another package need not inherit from this class: :func:`hook` gives it the defaults.
     """
 
     task: TaskName = "detect"
-    """What the network gives for an image."""
+    """Task that the head solves: detection or classification."""
 
     eval_nms: NmsSettings = EVAL_NMS
-    """NMS settings for measuring AP."""
+    """NMS settings for evaluating AP."""
 
     @property
     def anchor_sizes_wh(self) -> Tensor | None:
-        """Anchors as (levels, anchors, 2) pixels; None for a head without."""
+        """Widths and heights of anchors, (levels, anchors, 2) pixels; None for other heads."""
         return None
 
     def check_sizes(self, raw_outputs: Any) -> None:
-        """Raise ValueError where raw outputs have sizes that the head's boxes are not made for."""
+        """Raise ValueError if the head's boxes do not fit the sizes of its raw outputs."""
 
     def check_trainable(self) -> None:
         """Raise DetectorError while the head lacks something that training needs."""
 
     def inference_outputs(self, raw_outputs: Any) -> Any:
-        """Return the raw outputs without those that exist in training only."""
+        """Return the raw outputs without those that are used in training only."""
         return raw_outputs
 
     def adapt(self, start: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
-        """Take what fits in part of the start weights for this head, as with other classes.
+        """Adapt start weights that fit in part only, as those of a head for other classes do.
 
         Args:
-            start: tensors by their names inside the head.
-            keep_fitted: whether what the model file fits to the data (anchors) stays.
+            start: tensors of the start weights by their names inside the head.
+            keep_fitted: keep values of the model file that are fitted to the data, such as anchors.
         """
         return Adapted()
 
     def mark_loaded(self, names: Collection[str]) -> None:
-        """Note that the tensors of these names, inside the head, came with weights."""
+        """Record which of the head's tensors were loaded from weights, by their names in it."""
 
 
 def hook(head: nn.Module, name: str) -> Any:
-    """Return a hook of a head, or its default where the head's class has none.
+    """Return a head's attribute or method, or :class:`Head`'s default if the head has none.
 
     >>> hook(nn.Identity(), "task")
     'detect'

@@ -10,14 +10,14 @@ from detector.layers.fuse import plain_conv
 from detector.registry import register
 
 SPREAD = 0.02
-"""Standard deviation of the learnt vectors' first values."""
+"""Standard deviation of the initial values of the learned vectors."""
 
 
 class ImplicitConv(nn.Conv2d):
-    """(conv(x + added) · factor) with a 1×1 conv; (b, c_in, h, w) → (b, c_out, h, w).
+    """1×1 convolution between two learned vectors: conv(x + added) · factor.
 
-    ``added`` has a value for each input channel and starts near 0, ``factor`` one for each output
-    channel and starts near 1.
+    (b, c_in, h, w) → (b, c_out, h, w). ``added`` has a value for each input channel, initially near
+    0; ``factor`` has one for each output channel, initially near 1.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -29,7 +29,10 @@ class ImplicitConv(nn.Conv2d):
         return super().forward(x + self.added) * self.factor
 
     def fuse(self) -> nn.Conv2d:
-        """W′ = factor · W, b′ = factor · (b + W · added); computed in float64, cast last."""
+        """Return a convolution with W′ = factor · W and b′ = factor · (b + W · added).
+
+        They are computed in float64 and cast last.
+        """
         assert self.bias is not None
         weight, factor = self.weight.detach().double(), self.factor.detach().double()
         added = (weight * self.added.detach().double()).sum((1, 2, 3))
@@ -40,12 +43,12 @@ class ImplicitConv(nn.Conv2d):
 
 @register("IDetect", head=True)
 class IDetect(Detect):
-    """``Detect`` with an implicit vector on both sides of each level's convolution.
+    """``Detect`` with a learned vector before and after each level's convolution.
 
-    Its convolutions fuse one by one, so that a deployed head is this head with plain ones.
+    Each convolution has its own ``fuse``: a deployed head is this head with plain convolutions.
     """
 
     @staticmethod
     def make_conv(c_in: int, c_out: int) -> nn.Conv2d:
-        """That of a level, with its vectors."""
+        """Return the convolution of a level, with its vectors."""
         return ImplicitConv(c_in, c_out)

@@ -1,4 +1,4 @@
-"""SSD's head (arXiv 1512.02325, section 2): default boxes, their offsets, one softmax a box."""
+"""SSD's head (arXiv 1512.02325, section 2): default boxes, offsets from them, a softmax per box."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from detector.settings import NmsSettings
 from detector.structures.boxes import clip as clip_boxes
 
 MAX_UNCOVERED = 0.25
-"""Part of the input's side by which a level's cells may miss it; SSD's own do by up to 0.07."""
+"""Allowed deviation of cells · step from the input's side, relative; SSD's own reaches 0.07."""
 
 Pair = Annotated[Sequence[Positive], pydantic.Field(min_length=2, max_length=2)]
 
 
 @register(head=True)
 class SSDHead(Head):
-    """Two 3×3 convolutions per level, one for the offsets and one for the classes.
+    """Head of two 3×3 convolutions per level, one for the offsets and one for the classes.
 
-    ``forward`` gives raw outputs, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the
-    last axis is the offsets dx, dy, dw, dh, then the logits of the background and of each class.
-    ``decode`` makes boxes of them. The background exists in here alone: its logit is the first,
-    and no class number outside counts it.
+    ``forward`` returns raw outputs, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the
+    last axis holds the offsets dx, dy, dw, dh, then the logits of the background and of each class.
+    ``decode`` turns them into boxes and scores. Only the head and its loss know the background:
+    class ids do not count it.
 
     Args:
         nc: number of classes, without the background.
         anchors: per level the side of its default boxes and that of the next level, pixels.
-        ratios: per level the aspect ratios beside 1; a level has 2 + 2 · len(ratios) boxes.
-        steps: per level the distance of the boxes' centres, pixels.
-        clip: make no default box wider or higher than the input, as torchvision and ssd.pytorch do.
-        variances: of the offsets of centres and of sides.
+        ratios: per level the aspect ratios besides 1; a level has 2 + 2 · len(ratios) boxes.
+        steps: per level the distance between the boxes' centres, pixels.
+        clip: limit widths and heights of default boxes to the input's side, as torchvision and
+            ssd.pytorch do.
+        variances: factors of the offsets of centres and of those of sides.
         c_in: channels of each level.
-        imgsz: side of the square input, pixels; the default boxes are meant for it alone.
+        imgsz: side of the square input, pixels; the default boxes are made for this size only.
     """
 
     eval_nms = NmsSettings(
@@ -49,7 +50,7 @@ class SSDHead(Head):
         candidates=10_000,
         multi_label=True,
     )
-    """The paper's thresholds for measuring AP (section 3)."""
+    """NMS settings of the paper for evaluating AP (section 3)."""
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class SSDHead(Head):
             nn.init.zeros_(conv.bias)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """(b, c, h, w) per level → raw outputs (b, h, w, boxes, 4 + 1 + classes) per level."""
+        """Return raw outputs (b, h, w, boxes, 4 + 1 + classes) for (b, c, h, w), per level."""
         raw_outputs = []
         for feature, offsets, classes in zip(features, self.offsets, self.classes, strict=True):
             parts = [
@@ -100,7 +101,7 @@ class SSDHead(Head):
         return raw_outputs
 
     def check_sizes(self, raw_outputs: Sequence[Tensor]) -> None:
-        """Raise ValueError where a level's cells do not cover the input as its step says."""
+        """Raise ValueError if a level's cells, times its step, do not cover the input."""
         side = self.size_hw[0]
         for level, (raw, step) in enumerate(zip(raw_outputs, self.steps, strict=True), 1):
             cells = raw.shape[2]
@@ -111,9 +112,9 @@ class SSDHead(Head):
                 )
 
     def decode(self, raw_outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Raw outputs → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.
+        """Return (b, n, 4) boxes_xyxy in pixels of the input and (b, n, classes) scores.
 
-        Boxes are cut off at the input's border, so that their overlaps are those of what is seen.
+        Boxes are clipped to the input, so that IoU is computed from their visible parts.
         """
         raw = torch.cat([level.flatten(1, 3) for level in raw_outputs], 1)
         default_xyxy = self.default_boxes(raw_outputs)
@@ -123,7 +124,7 @@ class SSDHead(Head):
     def default_boxes(self, raw_outputs: Sequence[Tensor]) -> Tensor:
         """Return (n, 4) boxes_xyxy, pixels, in the order of the raw outputs' predictions.
 
-        They are computed in float64 and cast to the raw outputs' type.
+        They are computed in float64 and cast to the raw outputs' dtype.
         """
         levels = [
             default_boxes(sizes, (raw.shape[1], raw.shape[2]), step)

@@ -15,24 +15,24 @@ from detector.structures.points import grid_xy
 from detector.utils.errors import DetectorError
 
 ANCHORS = "anchors_wh"
-"""Name of the buffer of anchors."""
+"""Name of the buffer that holds the anchors."""
 
 DEFAULT_ANCHOR_OF_STRIDE = 4.0
-"""Side of the placeholder anchors, in strides, while a file gives only their number."""
+"""Side of the placeholder anchors, in strides, if the model file gives only their number."""
 
 
 @register("Detect", head=True)
 class Detect(Head):
-    """One 1×1 convolution per level.
+    """Anchor-based head of one 1×1 convolution per level.
 
-    ``forward`` gives raw outputs, one per level, of shape (b, anchors, h, w, 5 + classes); the last
-    axis is x, y, w, h, objectness, then one logit per class. ``decode`` makes boxes of them;
-    ``decode_boxes`` and ``decode_scores`` do so for single predictions.
+    ``forward`` returns raw outputs, one per level, of shape (b, anchors, h, w, 5 + classes); the
+    last axis holds x, y, w, h, objectness, then one logit per class. ``decode`` turns them into
+    boxes and scores; ``decode_boxes`` and ``decode_scores`` do so for single predictions.
 
     Args:
         nc: number of classes.
-        anchors: per level a flat list w, h, w, h, … in pixels; or their number per level, to be
-            fitted to the data before training.
+        anchors: per level a flat list w, h, w, h, … in pixels; or the number of anchors per level,
+            which have to be fitted to the data before training.
         c_in: channels of each level.
         strides: stride of each level, pixels.
     """
@@ -56,7 +56,7 @@ class Detect(Head):
         self.register_buffer("anchors_wh", levels)
         per_level = levels.shape[1]
         self.m = nn.ModuleList(self.make_conv(c, per_level * (5 + nc)) for c in c_in)
-        self.initialise_biases()
+        self.initialize_biases()
 
     @staticmethod
     def make_conv(c_in: int, c_out: int) -> nn.Conv2d:
@@ -64,7 +64,7 @@ class Detect(Head):
         return nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """(b, c, h, w) per level → raw outputs (b, anchors, h, w, 5 + classes) per level."""
+        """Return raw outputs (b, anchors, h, w, 5 + classes) for (b, c, h, w), per level."""
         raw_outputs = []
         for conv, feature in zip(self.m, features, strict=True):
             b, _, h, w = feature.shape
@@ -73,7 +73,7 @@ class Detect(Head):
         return raw_outputs
 
     def decode(self, raw_outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Raw outputs → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores."""
+        """Return (b, n, 4) boxes_xyxy in pixels of the input and (b, n, classes) scores."""
         boxes, scores = [], []
         for raw, anchors_wh, stride in zip(raw_outputs, self.anchors_wh, self.strides, strict=True):
             cells_xy = grid_xy(raw.shape[2], raw.shape[3], raw)
@@ -83,13 +83,13 @@ class Detect(Head):
         return torch.cat(boxes, 1), torch.cat(scores, 1)
 
     def decode_boxes(self, raw: Tensor, level: Tensor, cells_xy: Tensor, anchor: Tensor) -> Tensor:
-        """Decode the boxes of k predictions, as :meth:`decode` does.
+        """Decode the boxes of k predictions as :meth:`decode` does.
 
         Args:
             raw: (k, 4) raw x, y, w, h.
-            level: (k,) int64.
-            cells_xy: (k, 2) cell of each.
-            anchor: (k,) int64, the number of its anchor among the level's.
+            level: (k,) int64, level of each prediction.
+            cells_xy: (k, 2) column and row of each prediction's cell.
+            anchor: (k,) int64, index of each prediction's anchor within its level.
 
         Returns:
             (k, 4) boxes_xyxy in pixels of the input.
@@ -103,10 +103,11 @@ class Detect(Head):
         probabilities = logits.sigmoid()
         return probabilities[..., 1:] * probabilities[..., :1]
 
-    def initialise_biases(self) -> None:
-        """Start from the prior of the focal-loss paper (arXiv 1708.02002, section 3.3), by stride.
+    def initialize_biases(self) -> None:
+        """Initialize biases to a prior, as in the focal-loss paper (arXiv 1708.02002, section 3.3).
 
-        Objectness starts as if 8 objects lay in an image of 640 pixels; classes at 0.6 shared.
+        Objectness starts at the probability of 8 objects in an image of 640 pixels, by stride; the
+        classes share a probability of 0.6.
         """
         with torch.no_grad():
             for conv, stride in zip(self.m, self.strides, strict=True):
@@ -118,13 +119,13 @@ class Detect(Head):
 
     @property
     def anchor_sizes_wh(self) -> Tensor:
-        """Anchors as (levels, anchors, 2) pixels."""
+        """Widths and heights of the anchors, (levels, anchors, 2) pixels."""
         return self.anchors_wh
 
     def adapt(self, start: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
-        """Take boxes and objectness of start weights for other classes.
+        """Take the boxes and objectness of start weights that were trained for other classes.
 
-        The anchors must be those of the start weights: for others, the rows mean something else.
+        This needs the anchors of the start weights: with others, raw outputs mean other boxes.
         """
         anchors = start.get(ANCHORS)
         if anchors is None or anchors.shape != self.anchors_wh.shape:
@@ -139,16 +140,17 @@ class Detect(Head):
         return Adapted({name: mixed for name, mixed in others.items() if mixed is not None})
 
     def with_boxes_of(self, start: Tensor, own: Tensor) -> Tensor | None:
-        """Return a level's weight or bias where only the number of classes differs.
+        """Return a level's weight or bias with the values for boxes and objectness of another head.
 
-        Boxes and objectness mean the same for any classes, so that training goes on from them.
+        Boxes and objectness do not depend on the classes, so that training can start from them.
 
         Args:
             start: (anchors · (5 + other classes), …), of a head with the same anchors.
             own: (anchors · (5 + classes), …).
 
         Returns:
-            ``own`` with the rows of boxes and objectness of ``start``; None where these do not fit.
+            Copy of ``own`` that has the values of ``start`` for boxes and objectness; None if the
+            shapes do not fit.
         """
         anchors = self.anchors_wh.shape[1]
         if start.shape[1:] != own.shape[1:] or start.shape[0] % anchors:
@@ -160,11 +162,11 @@ class Detect(Head):
         return mixed.reshape(own.shape)
 
     def mark_loaded(self, names: Collection[str]) -> None:
-        """Note anchors that came with weights: they need no fitting."""
+        """Record that anchors were loaded from weights, so that they need no fitting."""
         self.fitted = self.fitted or ANCHORS in names
 
     def check_trainable(self) -> None:
-        """Raise while the anchors are only a number."""
+        """Raise DetectorError if the model file gives only the number of anchors."""
         if not self.fitted:
             raise DetectorError(
                 "the model file gives only the number of anchors; fit them first with "

@@ -10,9 +10,10 @@ from torch import nn
 from detector.utils.errors import nearest, shown
 
 MAX_CHARACTERS = 200
+"""Largest length of an activation with arguments, as a model file writes it."""
 
 Activation = str | bool | None
-"""A name, True (SiLU), or False or None (no activation)."""
+"""Name of an activation, True for SiLU, False or None for no activation."""
 
 _KNOWN: dict[str, type[nn.Module]] = {
     module.__name__: module
@@ -37,10 +38,10 @@ _KNOWN: dict[str, type[nn.Module]] = {
 
 
 def make_activation(activation: Activation) -> nn.Module:
-    """Build an activation from its name; literal arguments are read, nothing is evaluated.
+    """Return the activation of a name such as ``nn.LeakyReLU(0.1)``; no code is evaluated.
 
     Raises:
-        ValueError: unknown name, or arguments that are not literals of the right kind.
+        ValueError: the name is unknown, or an argument is not a number.
     """
     if activation is True:
         return nn.SiLU(inplace=True)
@@ -54,7 +55,7 @@ def make_activation(activation: Activation) -> nn.Module:
         module = _KNOWN[name](*positional, **named)
     except (TypeError, ValueError) as error:
         raise ValueError(f"activation {shown(activation)}: {error}") from None
-    # The convolution's output is nobody else's: working in place saves one map of memory.
+    # Nothing else reads the convolution's output: working in place saves one copy of it.
     if hasattr(module, "inplace"):
         setattr(module, "inplace", True)  # noqa: B010  (mypy: nn.Module's attributes are modules)
     return module

@@ -1,4 +1,4 @@
-"""Other names that model files in circulation use for our blocks, and other orders of arguments."""
+"""Aliases of blocks: names and orders of arguments that published model files use."""
 
 from detector.layers.activation import Activation
 from detector.layers.osa import OSAModule
@@ -10,14 +10,14 @@ register("eSE", "eSEModule")(ESEBlock)
 
 @register("_OSA_module", "OSA_module", "OSAModule")
 class NamedOSAModule(OSAModule):
-    """One OSA module with the arguments of VoVNet.pytorch's (models_vovnet/vovnet.py).
+    """OSA module with the argument order of VoVNet.pytorch (models_vovnet/vovnet.py).
 
     Args:
         stage_ch: width of the chained convolutions.
         c_out: width after the concatenation.
-        layer_per_block: chained convolutions.
-        module_name: names its layers there and nothing here.
-        identity: with the input added; then c_in is c_out.
+        layer_per_block: number of chained convolutions.
+        module_name: ignored; VoVNet.pytorch names its layers by it.
+        identity: add the input to the output, for which c_in must be c_out.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Checks of arguments that several blocks have."""
+"""Checks of arguments that several blocks share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Sequence
 
 
 def check_odd(kernels: Sequence[int]) -> None:
-    """Raise ValueError unless there are kernels and each has a pixel in its centre."""
+    """Raise ValueError for an empty list, or for a kernel of even size or below 1."""
     if not kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
         raise ValueError(f"argument 'kernels': expected odd numbers, found {list(kernels)}")

@@ -1,4 +1,4 @@
-"""Convolution, batch norm, activation: the brick of all other blocks."""
+"""Convolution, batch norm and activation: the basic block that most others are made of."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from detector.layers.fuse import fold_batch_norm, plain_conv
 from detector.registry import Count, Positive, Size, Width, register
 
 YOLO_EPS, YOLO_MOMENTUM = 1e-3, 0.03
-"""YOLOv5's batch norm, which differs from torch's defaults (1e-5, 0.1)."""
+"""Batch-norm settings of YOLOv5; torch's defaults are 1e-5 and 0.1."""
 
 
 def same_padding(kernel: int, dilation: int = 1) -> int:
-    """Padding that keeps the size at stride 1, for an odd kernel."""
+    """Return the padding that keeps the size at stride 1, for an odd kernel."""
     return dilation * (kernel - 1) // 2
 
 
 def check_groups(groups: int, c_in: int, c_out: int) -> None:
-    """Raise ValueError unless ``groups`` divides both."""
+    """Raise ValueError unless ``groups`` divides ``c_in`` and ``c_out``."""
     if c_in % groups or c_out % groups:
         raise ValueError(f"argument 'groups': {groups} does not divide {c_in} → {c_out} channels")
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` that picks the pixels of a strided 1×1 convolution itself.
+    """``nn.Conv2d`` that subsamples the input itself for a strided 1×1 convolution.
 
-    The function is the same. oneDNN's backward pass of such a convolution writes past its buffer
-    where the input is channels-last and has fewer than 16 channels (oneDNN issue 6035, in torch up
-    to 2.14): RepVGG's first block is one.
+    It computes the same. oneDNN's backward pass of a strided 1×1 convolution writes past its buffer
+    where the input is channels-last and has fewer than 16 channels, as in RepVGG's first block
+    (oneDNN issue 6035, in torch up to 2.14).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,10 +42,10 @@ class Conv2d(nn.Conv2d):
 
 
 class SameConv2d(Conv2d):
-    """Convolution with TensorFlow's "same" padding: ⌈side / stride⌉ pixels come out.
+    """Convolution with TensorFlow's "same" padding: the output has ⌈side / stride⌉ pixels.
 
-    What is to be padded is split in two halves, the smaller one first: with a 3×3 kernel and
-    stride 2 an even side gets (0, 1), where torch's padding of 1 is (1, 1).
+    The padding is split into two halves, the smaller one first: with a 3×3 kernel and stride 2 an
+    even side is padded by (0, 1), where torch's padding of 1 is (1, 1).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class SameConv2d(Conv2d):
         return super().forward(F.pad(x, (left, right, top, bottom)))
 
     def offset(self, axis: int) -> int:
-        """Padding before the first pixel of a side that the stride divides."""
+        """Return the padding before the first pixel, for a side that the stride divides."""
         return self._pads(self.stride[axis], axis)[0]
 
     def _pads(self, side: int, axis: int) -> tuple[int, int]:
@@ -64,7 +64,7 @@ class SameConv2d(Conv2d):
 
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular", "same"]
-"""Torch's modes, and TensorFlow's "same"."""
+"""Padding modes: torch's, and TensorFlow's "same"."""
 
 
 def make_conv(
@@ -78,7 +78,7 @@ def make_conv(
     bias: bool,
     padding_mode: PaddingMode,
 ) -> Conv2d:
-    """A convolution; ``padding`` has no part in the mode ``same``."""
+    """Return a convolution of any padding mode; ``padding`` is ignored in the mode ``same``."""
     if padding_mode == "same":
         return SameConv2d(c_in, c_out, kernel, stride, 0, dilation, groups, bias)
     return Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias, padding_mode)
@@ -89,11 +89,11 @@ class Conv(nn.Module):
     """Conv2d without bias → BatchNorm2d → activation. (b, c_in, h, w) → (b, c_out, h/s, w/s).
 
     Args:
-        padding: ``None`` keeps the size at stride 1, for odd kernels.
-        activation: a name, ``True`` for SiLU, ``False`` for none.
-        eps: of the batch norm.
-        momentum: of the batch norm.
-        padding_mode: torch's, or ``same``: TensorFlow's, which pads an even side less at its start.
+        padding: padding in pixels; ``None`` keeps the size at stride 1, for odd kernels.
+        activation: name of an activation, ``True`` for SiLU, ``False`` for none.
+        eps: value added to the variance by the batch norm.
+        momentum: momentum of the batch norm's running statistics.
+        padding_mode: one of torch's modes, or ``same`` for TensorFlow's (:class:`SameConv2d`).
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class Conv(nn.Module):
         return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
 
     def fuse(self) -> FusedConv:
-        """The same function with the batch norm folded into the convolution."""
+        """Return an equivalent block with the batch norm folded into the convolution."""
         return FusedConv(plain_conv(self.conv, fold_batch_norm(self.conv, self.bn)), self.act)
 
 
 class FusedConv(nn.Module):
-    """What is left after fusing: Conv2d with bias → attention, if any → activation.
+    """Fused form of a block: Conv2d with bias → channel attention, if any → activation.
 
-    With ``se_last`` attention comes after the activation.
+    With ``se_last`` the attention comes after the activation.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class StripConv(Conv):
 
 @register()
 class CrossConv(nn.Module):
-    """1×k conv, then k×1 conv, added to the input where ``shortcut`` and the shapes allow."""
+    """1×k conv → k×1 conv, with a shortcut if ``shortcut`` is set and the shapes agree."""
 
     def __init__(
         self,

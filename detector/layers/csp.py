@@ -1,4 +1,4 @@
-"""YOLOv5's blocks: bottleneck, the cross-stage partial ones (arXiv 1911.11929), SPPF."""
+"""YOLOv5's blocks: bottleneck, cross-stage partial blocks (arXiv 1911.11929), SPPF."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detector.registry import Count, Odd, Positive, Width, register
 
 
 def hidden_width(c_out: int, expansion: float) -> int:
-    """Channels inside a block: c_out · expansion, rounded down."""
+    """Return the number of channels inside a block: c_out · expansion, rounded down."""
     hidden = int(c_out * expansion)
     if hidden < 1:
         raise ValueError(f"argument 'expansion': {expansion} of {c_out} channels leaves none")
@@ -21,7 +21,7 @@ def hidden_width(c_out: int, expansion: float) -> int:
 
 @register()
 class Bottleneck(nn.Module):
-    """1×1 conv → 3×3 conv, added to the input where ``shortcut`` and the widths allow."""
+    """1×1 conv → 3×3 conv, with a shortcut if ``shortcut`` is set and the widths agree."""
 
     def __init__(
         self,
@@ -45,7 +45,10 @@ class Bottleneck(nn.Module):
 
 @register()
 class C3(nn.Module):
-    """Two 1×1 convs to half of c_out, bottlenecks on the first, concat, 1×1 conv to c_out."""
+    """CSP block of two paths: 1×1 conv → bottlenecks beside a 1×1 conv; concat; 1×1 conv.
+
+    Each path has ``expansion`` · c_out channels.
+    """
 
     def __init__(
         self,
@@ -75,10 +78,10 @@ class C3(nn.Module):
 
 @register()
 class BottleneckCSP(nn.Module):
-    """C3's forerunner: both paths end in a plain 1×1 conv, and share a norm after the concat.
+    """Predecessor of C3: both paths end in a plain 1×1 conv, and share a norm after the concat.
 
-    1×1 conv to half of c_out, bottlenecks, plain 1×1; beside it plain 1×1; concat, batch norm,
-    activation, 1×1 conv to c_out.
+    1×1 conv → bottlenecks → plain 1×1 conv beside a plain 1×1 conv; concat → batch norm →
+    activation → 1×1 conv to c_out. Each path has ``expansion`` · c_out channels.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class BottleneckCSP(nn.Module):
         return self.cv4(self.act(self.bn(paths)))  # type: ignore[no-any-return]
 
     def fuse(self) -> nn.Sequential:
-        """The same function with every batch norm folded into the convolutions before it."""
+        """Return an equivalent block with every batch norm folded into convolutions."""
         cv3, cv2 = fold_shared_norm((self.cv3, self.cv2), self.bn)
         deep = nn.Sequential(self.cv1.fuse(), fused_copy(self.m), cv3)
         return nn.Sequential(Joined((deep, cv2), self.act), self.cv4.fuse())
@@ -119,9 +122,10 @@ class BottleneckCSP(nn.Module):
 
 @register()
 class SPPF(nn.Module):
-    """1×1 conv to half of c_in, three chained max-pools, concat of four, 1×1 conv.
+    """1×1 conv to half of c_in → three chained max-pools → concat with their input → 1×1 conv.
 
-    Chained 5×5 pools see 5, 9 and 13 pixels: spatial pyramid pooling at a third of its cost.
+    Chained 5×5 pools cover windows of 5, 9 and 13 pixels: spatial pyramid pooling at a third of
+    its cost.
     """
 
     def __init__(
@@ -134,7 +138,7 @@ class SPPF(nn.Module):
         self.m = nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = [self.cv1(x)]
+        features = [self.cv1(x)]
         for _ in range(3):
-            maps.append(self.m(maps[-1]))
-        return self.cv2(concatenate(maps))  # type: ignore[no-any-return]
+            features.append(self.m(features[-1]))
+        return self.cv2(concatenate(features))  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Convolutions with as many groups as both widths allow: depthwise, and of mixed kernels."""
+"""Convolutions with as many groups as both widths allow: depthwise and mixed-kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detector.registry import Count, Width, register
 
 @register()
 class DWConv(Conv):
-    """Conv of gcd(c_in, c_out) groups: depthwise (arXiv 1704.04861) where the widths agree."""
+    """Conv of gcd(c_in, c_out) groups: depthwise (arXiv 1704.04861) where c_in = c_out."""
 
     def __init__(
         self,
@@ -42,27 +42,29 @@ class DWConv(Conv):
 
 
 def equal_shares(channels: int, parts: int) -> list[int]:
-    """Channels of each part: channel j of c belongs to part ⌈j · parts / (c − 1)⌉ − 1.
+    """Split channels into nearly equal parts, and return the number of channels of each.
 
-    As equal as whole numbers allow, and as circulating weights are cut.
+    Of c channels, channel j belongs to part ⌈j · parts / (c − 1)⌉ − 1, as in published weights.
 
     >>> equal_shares(8, 3)
     [3, 2, 3]
     """
     sizes = Counter(max(-(-j * parts // (channels - 1)) - 1, 0) for j in range(1, channels))
-    sizes[0] += 1  # channel 0, of which the formula says −1
+    sizes[0] += 1  # channel 0, for which the formula gives −1
     return [sizes[part] for part in range(parts)]
 
 
 @register()
 class MixConv2d(nn.Module):
-    """Kernels of several sizes, each making an equal share of c_out (MixConv, arXiv 1907.09595).
+    """Convolutions of several kernel sizes, concatenated (MixConv, arXiv 1907.09595).
 
-    (b, c_in, h, w) → (b, c_out, h/s, w/s). Every kernel reads the whole input in gcd(c_in, share)
-    groups; one batch norm and the activation follow the concatenation.
+    (b, c_in, h, w) → (b, c_out, h/s, w/s). Each convolution makes an equal share of c_out from all
+    input channels, in gcd(c_in, share) groups; one batch norm and the activation follow the
+    concatenation.
 
     Args:
-        equal_channels: shares of channels; equal shares of weights are not made.
+        equal_channels: split c_out equally among the kernels; splitting the number of weights
+            equally is not supported.
     """
 
     def __init__(
@@ -89,5 +91,5 @@ class MixConv2d(nn.Module):
         return self.act(self.bn(concatenate([conv(x) for conv in self.m])))  # type: ignore[no-any-return]
 
     def fuse(self) -> Joined:
-        """The same function with the batch norm folded into the convolutions."""
+        """Return an equivalent block with the batch norm folded into the convolutions."""
         return Joined(fold_shared_norm(self.m, self.bn), self.act)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""GhostNet's blocks (arXiv 1911.11907, section 3): half of the channels made cheaply."""
+"""GhostNet's blocks (arXiv 1911.11907, section 3): half of the channels by cheap operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detector.registry import Count, Positive, Width, register
 
 @register()
 class GhostConv(nn.Module):
-    """Conv to half of c_out, beside it a depthwise 5×5 conv of that half (section 3.1)."""
+    """Conv to half of c_out, concatenated with a depthwise 5×5 conv of it (section 3.1)."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class GhostConv(nn.Module):
 
 @register()
 class GhostBottleneck(nn.Module):
-    """Ghost conv to half of c_out, depthwise conv where strided, ghost conv, shortcut (3.2).
+    """Ghost conv to half of c_out → depthwise conv if strided → ghost conv, plus shortcut (3.2).
 
-    The shortcut is the input itself where stride and widths allow, else a depthwise and a 1×1
-    conv. Nothing follows the sum.
+    The shortcut is the input itself if the stride is 1 and c_in = c_out, else a depthwise and a
+    1×1 conv. No activation follows the sum.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class C3Ghost(C3):
     """C3 with ghost bottlenecks.
 
     Args:
-        shortcut: circulating files write it; a ghost bottleneck always has one.
-        groups: as ``shortcut``; there are none.
+        shortcut: accepted for published model files and ignored: ghost bottlenecks always have one.
+        groups: accepted for published model files; must be 1.
     """
 
     def __init__(

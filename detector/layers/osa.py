@@ -14,7 +14,7 @@ VOVNET_EPS, VOVNET_MOMENTUM = 1e-5, 0.1
 
 
 class OSAModule(nn.Module):
-    """n chained 3×3 convs; the input and all n outputs concatenated once; 1×1 conv to c_out."""
+    """n chained 3×3 convs → concat of the input and all n outputs → 1×1 conv to c_out."""
 
     def __init__(
         self,
@@ -38,26 +38,26 @@ class OSAModule(nn.Module):
         self.identity = identity
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = [x]
+        features = [x]
         for conv in self.convs:
-            maps.append(conv(maps[-1]))
-        out: Tensor = self.ese(self.concat(concatenate(maps)))
+            features.append(conv(features[-1]))
+        out: Tensor = self.ese(self.concat(concatenate(features)))
         return out + x if self.identity else out
 
 
 @register("OSA")
 class OSAStage(nn.Sequential):
-    """``repeats`` OSA modules; from the second on, the input is added to the output.
+    """Stage of ``repeats`` OSA modules; from the second on, the input is added to the output.
 
     Args:
         c_out: width after each module's concatenation.
         width: width of the chained convolutions.
-        convs: chained convolutions per module.
+        convs: number of chained convolutions per module.
         ese: effective squeeze-and-excitation in the last module, before the identity is added
             (VoVNetV2).
         bottleneck: width of a 1×1 convolution before each chained one (the paper's ablation,
-            section 4.2: fewer parameters, slower and less accurate).
-        identity: with the input added, see above; timm's networks without eSE leave it out.
+            section 4.2: fewer parameters, slower and less accurate); None for none.
+        identity: add the input from the second module on; timm's networks without eSE do not.
     """
 
     def __init__(

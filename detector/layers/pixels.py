@@ -1,4 +1,4 @@
-"""Pixels into channels and back: nothing is lost, only moved."""
+"""Space-to-depth and depth-to-space: pixels moved into channels and back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from detector.registry import Count, Size, Width, register
 
 @register(stride=lambda arguments: 2 * arguments.get("stride", 1))
 class Focus(nn.Module):
-    """Each 2×2 square of pixels into channels, then Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s).
+    """Space-to-depth of 2×2 pixels → Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s).
 
-    The order of the pixels in a square is down the columns: YOLOv5's, so that its weights fit.
+    The pixels of a square are taken column by column as in YOLOv5, so that its weights fit.
     (YOLOv2's passthrough layer does the same, arXiv 1612.08242, section 2.)
     """
 
@@ -43,7 +43,10 @@ class Focus(nn.Module):
     stride=lambda arguments: arguments.get("gain", 2),
 )
 class Contract(nn.Module):
-    """(b, c, h, w) → (b, g² · c, h/g, w/g): channel (row · g + column) · c + i of a g×g square."""
+    """Space-to-depth of g×g pixels. (b, c, h, w) → (b, g² · c, h/g, w/g).
+
+    Pixel (row, column) of a square becomes the channels (row · g + column) · c + i.
+    """
 
     def __init__(self, gain: Count = 2) -> None:
         super().__init__()
@@ -60,7 +63,7 @@ class Contract(nn.Module):
     stride=lambda arguments: Fraction(1, arguments.get("gain", 2)),
 )
 class Expand(nn.Module):
-    """The inverse of Contract. (b, g² · c, h, w) → (b, c, g · h, g · w)."""
+    """Depth-to-space, the inverse of Contract. (b, g² · c, h, w) → (b, c, g · h, g · w)."""
 
     def __init__(self, c_in: int, gain: Count = 2) -> None:
         super().__init__()

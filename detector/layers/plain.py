@@ -1,4 +1,4 @@
-"""The few classes of ``torch.nn`` that files name, with checked arguments."""
+"""Classes of ``torch.nn`` that model files name, with checked arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _upsample_stride(arguments: Mapping[str, Any]) -> Fraction:
 
 @register("nn.Upsample", "Upsample", stride=_upsample_stride)
 class Upsample(nn.Upsample):
-    """torch.nn.Upsample with checked arguments; [None, 2, nearest] doubles the size."""
+    """``nn.Upsample`` with checked arguments; [None, 2, nearest] doubles the size."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Upsample(nn.Upsample):
 
 @register("nn.MaxPool2d", "MaxPool2d", stride=lambda a: a.get("stride") or a["kernel_size"])
 class MaxPool2d(nn.MaxPool2d):
-    """torch.nn.MaxPool2d with checked arguments."""
+    """``nn.MaxPool2d`` with checked arguments."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class MaxPool2d(nn.MaxPool2d):
 
 @register("nn.ZeroPad2d", stride=lambda arguments: 1)
 class ZeroPad2d(nn.ZeroPad2d):
-    """torch.nn.ZeroPad2d: zeros around the map, [left, right, top, bottom] or one number.
+    """``nn.ZeroPad2d`` with padding [left, right, top, bottom] or one number, pixels.
 
-    The row's stride stays the input's: padding is a few pixels that the next row takes back.
+    The output counts as having the input's stride: the next row removes the few pixels again.
     """
 
     def __init__(self, padding: int | list[int]) -> None:
@@ -76,7 +76,7 @@ class ZeroPad2d(nn.ZeroPad2d):
 
 @register("nn.ConvTranspose2d", stride=lambda arguments: Fraction(1, arguments.get("stride", 1)))
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """torch.nn.ConvTranspose2d; [c, 2, 2] and [c, 4, 2, 1] double the size."""
+    """``nn.ConvTranspose2d`` with checked arguments; [c, 2, 2] and [c, 4, 2, 1] double the size."""
 
     def __init__(
         self,
@@ -98,10 +98,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 @register("nn.BatchNorm2d")
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch.nn.BatchNorm2d with YOLOv5's eps and momentum.
+    """``nn.BatchNorm2d`` with YOLOv5's eps and momentum.
 
     Args:
-        num_features: the input's channels, which circulating files repeat; 0 is not given.
+        num_features: number of input channels, which published model files repeat; 0: not given.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         super().__init__(c_in, eps, momentum)
 
     def fuse(self) -> nn.Conv2d:
-        """A factor and a summand a channel: a 1×1 convolution of each channel by itself."""
+        """Return an equivalent depthwise 1×1 convolution."""
         c, (scale, shift) = self.num_features, norm_scale_shift(self)
         like = nn.Conv2d(c, c, 1, groups=c, device=scale.device, dtype=self.weight.dtype)
         return plain_conv(like, (scale.view(-1, 1, 1, 1), shift))

@@ -1,4 +1,4 @@
-"""QARepVGG's block (arXiv 2212.01593, section 4): branches whose sum survives quantisation."""
+"""QARepVGG's block (arXiv 2212.01593, section 4): RepVGG's, made robust to quantization."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from detector.registry import Count, Odd, Width, register
 
 @register()
 class QARepVGGBlock(nn.Module):
-    """k×k conv-BN + 1×1 conv + identity, added, then BN, then activation.
+    """Sum of k×k conv-BN, 1×1 conv and identity → BN → activation.
 
-    In RepVGG's block the batch norms of the 1×1 and identity branches blow up the variance of some
-    channels; here those branches have none, and the sum has one.
+    In RepVGG's block the batch norms of the 1×1 and identity branches inflate the variance of some
+    channels; here these branches have no batch norm, and the sum has one.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class QARepVGGBlock(nn.Module):
         return self.act(self.bn(out))  # type: ignore[no-any-return]
 
     def fuse(self) -> FusedConv:
-        """One convolution with bias that computes the same in eval mode."""
+        """Return a block with one convolution that is equivalent in eval mode."""
         return FusedConv(plain_conv(self.conv, self.kernel()), self.act)
 
     def kernel(self) -> Kernel:
-        """The branches' kernels added, then the last batch norm folded in; float64."""
+        """Return the sum of the branches' kernels with the last batch norm folded in, float64."""
         size = self.conv.kernel_size[0]
         weight, bias = fold_batch_norm(self.conv, self.conv_bn)
         weight = weight + pad_kernel(self.pointwise.weight.detach().double(), size)

@@ -1,4 +1,4 @@
-"""RepVGG's block (arXiv 2101.03697, section 3): three branches in training, one conv after."""
+"""RepVGG's block (arXiv 2101.03697, section 3): three branches in training, fused to one conv."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ from detector.registry import Count, Odd, Positive, Size, Width, register
 
 @register()
 class RepVGGBlock(nn.Module):
-    """k×k conv-BN + 1×1 conv-BN + identity BN, added, then SE if asked, then activation.
+    """Sum of k×k conv-BN, 1×1 conv-BN and identity BN → SE, if any → activation.
 
-    The identity branch exists where the stride is 1 and c_in = c_out. Nothing inside the branches
-    is non-linear, so that ``fuse`` finds one convolution that computes the same.
+    The identity branch exists if the stride is 1 and c_in = c_out. The branches are linear, so that
+    ``fuse`` can replace them by one convolution.
 
     Args:
         padding: ``None``, or the one value that keeps the size at stride 1.
-        padding_mode: torch's, or ``same``: TensorFlow's, which pads an even side less at its start.
-        deploy: build the fused form at once.
-        use_se: squeeze-and-excitation before the activation.
-        se_ratio: by which that reduces the channels.
-        se_last: squeeze-and-excitation after the activation (RepVGGplus).
-        pointwise: with the 1×1 branch; without it for the paper's ablation (table 6).
-        identity: with the identity branch where the shapes allow; as above.
-        eps: of the batch norms.
-        momentum: of the batch norms.
+        padding_mode: one of torch's modes, or ``same`` for TensorFlow's padding
+            (:class:`detector.layers.conv.SameConv2d`).
+        deploy: build the fused form directly.
+        use_se: add squeeze-and-excitation before the activation.
+        se_ratio: factor by which squeeze-and-excitation reduces the channels.
+        se_last: put squeeze-and-excitation after the activation (RepVGGplus).
+        pointwise: include the 1×1 branch; False for the paper's ablation (table 6).
+        identity: include the identity branch where it is possible; False for the same ablation.
+        eps: value added to the variance by the batch norms.
+        momentum: momentum of the batch norms' running statistics.
     """
 
     def __init__(
@@ -105,26 +106,26 @@ class RepVGGBlock(nn.Module):
         return self.se(self.act(out)) if self.se_last else self.act(self.se(out))  # type: ignore[no-any-return]
 
     def _check_side(self, x: Tensor) -> None:
-        """With TensorFlow's padding an odd side has its pixels elsewhere: no one kernel fits both.
+        """Raise ValueError if TensorFlow's padding would differ from that of the fused kernel.
 
-        Raises:
-            ValueError: the stride does not divide a side.
+        It depends on the side: where the stride does not divide it, the k×k and the 1×1 branch are
+        aligned differently, and no single kernel fits both cases.
         """
         stride = self.conv.stride[0]
         same = isinstance(self.conv, SameConv2d)
         if same and stride > 1 and (x.shape[-2] % stride or x.shape[-1] % stride):
             raise ValueError(
-                f"padding_mode 'same': the stride {stride} must divide the map's sides, found "
-                f"{x.shape[-2]}×{x.shape[-1]}"
+                f"padding_mode 'same': the stride {stride} must divide the feature map's sides, "
+                f"found {x.shape[-2]}×{x.shape[-1]}"
             )
 
     def fuse(self) -> FusedConv:
-        """One convolution with bias that computes the same in eval mode."""
+        """Return a block with one convolution that is equivalent in eval mode."""
         conv = self.conv if self.deployed else plain_conv(self.conv, self.kernel())
         return FusedConv(conv, self.act, self.se, self.se_last)
 
     def kernel(self) -> Kernel:
-        """Sum of the branches' kernels and biases, float64."""
+        """Return the sum of the branches' kernels and of their biases, float64."""
         size = self.conv.kernel_size[0]
         weight, bias = fold_batch_norm(self.conv, self.bn)
         if self.pointwise is not None and self.pointwise_bn is not None:
@@ -141,7 +142,7 @@ class RepVGGBlock(nn.Module):
 
 
 def randomise_batch_norms(model: nn.Module, seed: int = 0) -> None:
-    """Give every batch norm random statistics and weights: the defaults hide fusing errors."""
+    """Set random statistics and weights in every batch norm; the defaults hide fusing errors."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""RepVGG's stages (arXiv 2101.03697, section 3.4): all blocks of one width."""
+"""RepVGG's stages (arXiv 2101.03697, section 3.4): consecutive blocks of one width."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from detector.registry import Count, Size, Width, register
 
 @register(stride=lambda arguments: arguments.get("stride", 2))
 class RepVGGStage(nn.Sequential):
-    """``repeats`` blocks, the first with the stride.
+    """Stage of ``repeats`` RepVGG blocks, the first with the stride.
 
     Args:
-        groups: of every even-numbered block (the models g2 and g4).
-        first: number of this stage's first block in the network, where stage 0 is block 0.
-        use_se: squeeze-and-excitation in each block, see :class:`RepVGGBlock`.
-        se_ratio: by which that reduces the channels.
-        se_last: after the activation.
+        groups: groups of every even-numbered block (the models g2 and g4).
+        first: number of this stage's first block in the network; stage 0 is block 0.
+        use_se: add squeeze-and-excitation to each block, see :class:`RepVGGBlock`.
+        se_ratio: factor by which squeeze-and-excitation reduces the channels.
+        se_last: put squeeze-and-excitation after the activation.
     """
 
     def __init__(

@@ -10,10 +10,7 @@ from detector.registry import Count, register
 
 @register()
 class SEBlock(nn.Module):
-    """Global average → 1×1 to c/ratio → ReLU → 1×1 → sigmoid → scales the input's channels.
-
-    It pools over the whole map whatever its shape.
-    """
+    """Global average → 1×1 to c/ratio → ReLU → 1×1 → sigmoid → scale of the input's channels."""
 
     def __init__(self, c_in: int, ratio: Count = 16) -> None:
         super().__init__()
@@ -28,7 +25,7 @@ class SEBlock(nn.Module):
 
 @register()
 class ESEBlock(nn.Module):
-    """Global average → one 1×1 c→c → hard sigmoid → scales the input's channels."""
+    """Global average → one 1×1 c→c → hard sigmoid → scale of the input's channels."""
 
     def __init__(self, c_in: int) -> None:
         super().__init__()

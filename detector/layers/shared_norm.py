@@ -1,4 +1,4 @@
-"""Fusing where one batch norm covers several convolutions whose outputs are concatenated."""
+"""Fusing of one batch norm into the several convolutions whose concatenated outputs it covers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from detector.layers.fuse import norm_scale_shift, plain_conv
 
 
 def fold_shared_norm(convs: Iterable[nn.Conv2d], norm: nn.BatchNorm2d) -> list[nn.Conv2d]:
-    """Each convolution (without bias) with its share of the norm over all their outputs.
+    """Fold a batch norm over concatenated outputs into the convolutions (without bias) before it.
 
-    Batch norm treats every channel by itself, so each convolution takes the channels it made.
+    Batch norm acts on each channel separately, so each convolution takes the part of its channels.
     """
     convs = list(convs)
     widths = [conv.out_channels for conv in convs]
@@ -26,7 +26,7 @@ def fold_shared_norm(convs: Iterable[nn.Conv2d], norm: nn.BatchNorm2d) -> list[n
 
 
 def fused_copy(block: nn.Module) -> nn.Module:
-    """A copy of a block in which everything that can be fused is."""
+    """Return a copy of a block in which every part that has a method ``fuse`` is fused."""
     if callable(getattr(block, "fuse", None)):
         return block.fuse()  # type: ignore[operator, no-any-return]
     block = copy.deepcopy(block)
@@ -36,7 +36,7 @@ def fused_copy(block: nn.Module) -> nn.Module:
 
 
 class Joined(nn.Module):
-    """Paths of one map side by side, concatenated → activation."""
+    """Parallel paths of one input, concatenated → activation."""
 
     def __init__(self, paths: Iterable[nn.Module], act: nn.Module) -> None:
         super().__init__()

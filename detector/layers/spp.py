@@ -1,6 +1,6 @@
-"""Spatial pyramid pooling (arXiv 1406.4729, section 2): one map seen at several scales.
+"""Spatial pyramid pooling (arXiv 1406.4729, section 2): features pooled at several scales.
 
-The pools have stride 1, as in YOLOv3-SPP: the map keeps its size.
+The pools have stride 1, as in YOLOv3-SPP, so that the features keep their size.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from detector.layers.csp import C3, hidden_width
 from detector.registry import Count, Positive, Width, register
 
 KERNELS = (5, 9, 13)
+"""Default sides of the pools."""
 
 
 class Pyramid(nn.ModuleList):
-    """The input and a max-pool of it for each kernel, concatenated: c → (1 + kernels) · c."""
+    """Concatenation of the input and a max-pool of it per kernel: c → (1 + kernels) · c."""
 
     def __init__(self, kernels: Sequence[int]) -> None:
         check_odd(kernels)
@@ -32,7 +33,7 @@ class Pyramid(nn.ModuleList):
 
 @register()
 class SPP(nn.Module):
-    """1×1 conv to half of c_in, pyramid of max-pools, 1×1 conv to c_out."""
+    """1×1 conv to half of c_in → pyramid of max-pools → 1×1 conv to c_out."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class C3SPP(C3):
 class SPPCSPC(nn.Module):
     """YOLOv7's pyramid (arXiv 2207.02696) on one of two cross-stage partial paths.
 
-    x → 1×1, 3×3, 1×1 → pyramid → 1×1, 3×3; beside it x → 1×1; concat → 1×1. All have c_out
+    x → 1×1 → 3×3 → 1×1 → pyramid → 1×1 → 3×3 beside x → 1×1; concat → 1×1. All convs have c_out
     channels.
     """
 

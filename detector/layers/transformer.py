@@ -1,6 +1,6 @@
-"""A transformer encoder on the cells of a map (arXiv 1706.03762; on images: 2010.11929).
+"""A transformer encoder on the cells of features (arXiv 1706.03762; on images: 2010.11929).
 
-YOLOv5's form: no norms, no dropout, nothing non-linear but the attention itself.
+YOLOv5's form: no norms, no dropout, no activations; only the attention is non-linear.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from detector.layers.csp import C3, hidden_width
 from detector.registry import Positive, Width, register
 
 HEADS = 4
+"""Number of attention heads."""
 
 
 class TransformerLayer(nn.Module):
-    """Multi-head self-attention, then two linear layers, each added to its input. (b, n, c).
+    """Self-attention, then two linear layers, each with a shortcut. (b, n, c) → (b, n, c).
 
-    Queries, keys and values pass a linear layer of their own before the attention's.
+    Queries, keys and values pass a linear layer each before the projections of the attention.
     """
 
     def __init__(self, channels: int) -> None:
@@ -38,9 +39,10 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """``repeats`` layers on a map's cells, after a learnt linear embedding is added. (b, c, h, w).
+    """``repeats`` transformer layers on the cells of features. (b, c, h, w) → (b, c, h, w).
 
-    The embedding sees the cell's content alone: a shuffled map gives the shuffled output.
+    A learned linear embedding of each cell is added first. It depends on the cell's content only,
+    not on its position: permuted cells give the permuted output.
     """
 
     def __init__(self, channels: int, repeats: int) -> None:
@@ -60,11 +62,11 @@ class TransformerEncoder(nn.Module):
 class C3TR(C3):
     """C3 with a transformer encoder of ``repeats`` layers in place of bottlenecks.
 
-    Its cost grows with the square of the map's cells: it belongs on the smallest map.
+    The cost grows with the square of the number of cells: use it on the smallest features.
 
     Args:
-        shortcut: circulating files write it; every layer adds its input.
-        groups: as ``shortcut``; there are none.
+        shortcut: accepted for published model files and ignored: every layer has one.
+        groups: accepted for published model files; must be 1.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ from detector.registry import Count, Positive, Size, Width, register
 class ConvAct(nn.Module):
     """Conv2d with bias → activation, without batch norm. (b, c_in, h, w) → (b, c_out, h/s, w/s).
 
-    Weights start as He et al. draw them (arXiv 1502.01852), biases at 0.
+    Weights are initialized as by He et al. (arXiv 1502.01852), biases to 0.
 
     Args:
-        padding: ``None`` keeps the size at stride 1, for odd kernels.
+        padding: padding in pixels; ``None`` keeps the size at stride 1, for odd kernels.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ConvAct(nn.Module):
         nn.init.zeros_(self.conv.bias)
 
     def make_norm(self, c_out: int) -> nn.Module:
-        """What stands between convolution and activation: nothing."""
+        """Return the module between convolution and activation: an identity."""
         return nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,24 +57,24 @@ class ConvNormAct(ConvAct):
     """Conv2d with bias → BatchNorm2d → activation: VGG with batch norm, as torchvision has it."""
 
     def make_norm(self, c_out: int) -> nn.Module:
-        """What stands between convolution and activation."""
+        """Return the module between convolution and activation: a batch norm."""
         return nn.BatchNorm2d(c_out)
 
     def fuse(self) -> FusedConv:
-        """The same function with the batch norm folded into the convolution."""
+        """Return an equivalent block with the batch norm folded into the convolution."""
         assert isinstance(self.bn, nn.BatchNorm2d)
         return FusedConv(plain_conv(self.conv, fold_batch_norm(self.conv, self.bn)), self.act)
 
 
 @register()
 class L2Norm(nn.Module):
-    """Each pixel's vector of channels is scaled to length 1, then by a learnt factor a channel.
+    """L2 normalization of each pixel's vector of channels, times a learned factor per channel.
 
-    ParseNet (arXiv 1506.04579, section 3.3); SSD, section 3.1. It evens out conv4_3, whose values
-    are larger than those of later maps.
+    ParseNet (arXiv 1506.04579, section 3.3); SSD, section 3.1: conv4_3 has larger values than
+    later features.
 
     Args:
-        scale: what the factors start with: the length of the output's vectors.
+        scale: initial value of the factors, which is the length of the output's vectors.
     """
 
     def __init__(self, c_in: int, scale: Positive = 20.0) -> None:

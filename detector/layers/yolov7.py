@@ -1,4 +1,4 @@
-"""YOLOv7's own words (arXiv 2207.02696) for max-pools and the re-parameterised convolution."""
+"""YOLOv7's blocks (arXiv 2207.02696): max-pools and the re-parameterized convolution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detector.registry import Count, Odd, Size, Width, register
 
 @register(stride=lambda arguments: arguments.get("kernel", 2))
 class MP(nn.MaxPool2d):
-    """k×k max-pool of stride k: the map shrinks by k."""
+    """k×k max-pool of stride k. (b, c, h, w) → (b, c, h/k, w/k)."""
 
     def __init__(self, kernel: Count = 2) -> None:
         super().__init__(kernel, kernel)
@@ -20,7 +20,7 @@ class MP(nn.MaxPool2d):
 
 @register()
 class SP(nn.MaxPool2d):
-    """k×k max-pool with padding: the map keeps its size at stride 1."""
+    """k×k max-pool with padding, which keeps the size at stride 1."""
 
     def __init__(self, kernel: Odd = 3, stride: Count = 1) -> None:
         super().__init__(kernel, stride, kernel // 2)
@@ -28,10 +28,7 @@ class SP(nn.MaxPool2d):
 
 @register()
 class RepConv(RepVGGBlock):
-    """RepVGG's block (its module has the arithmetic) with YOLO's batch norm.
-
-    k×k conv-BN + 1×1 conv-BN + identity BN where stride 1 and c_in = c_out, then activation.
-    """
+    """RepVGG's block (:class:`RepVGGBlock`) with YOLO's batch-norm settings."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Named scalars from raw outputs and assignments, one recipe a file."""
+"""Losses: named scalars from raw outputs and targets, one loss per file."""
 
 from detector.losses.classify import ClassifyLoss
 from detector.losses.multibox import MultiBoxLoss

@@ -1,4 +1,4 @@
-"""Losses of yes-or-no answers: how far a logit is from a target in 0..1."""
+"""Binary losses between logits and targets in 0..1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 from detector.settings import BinaryLossName
 
 BinaryLoss = Callable[[Tensor, Tensor], Tensor]
-"""Logits and targets of one shape → losses of that shape."""
+"""Function from logits and targets of one shape to losses of that shape."""
 
 
 def quality_focal_loss(logits: Tensor, target: Tensor, beta: float = 2.0) -> Tensor:

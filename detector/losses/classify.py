@@ -1,4 +1,4 @@
-"""A classifier's loss: cross-entropy, and a tenth of each auxiliary classifier's."""
+"""Classification loss: cross-entropy, and a tenth of that of each auxiliary classifier."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from detector.structures.samples import Targets
 from detector.utils.collectives import all_reduce_sum
 
 AUXILIARY_WEIGHT = 0.1
-"""Of RepVGGplus."""
+"""Weight of each auxiliary classifier's loss, as in RepVGGplus."""
 
 
 class ClassifyLoss:
-    """The loss of a Classify head.
+    """Loss of a Classify head.
 
     Args:
-        settings: label smoothing ε: the true class is wanted with 1 − ε + ε / classes.
+        settings: gives the label smoothing ε: the target probability of the true class is
+            1 − ε + ε / classes.
     """
 
     def __init__(self, settings: LossSettings) -> None:
         self.label_smoothing = settings.label_smoothing
 
     def __call__(self, raw_outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
-        """Return the losses of a batch, means over its images.
+        """Return the losses of a batch, averaged over its images.
 
-        Among several processes these are the images of all of them: each gets its part of the sum.
+        In distributed training the mean is over the images of all processes: each process returns
+        its part of the sum.
 
         Args:
-            raw_outputs: ``logits`` (b, classes), ``auxiliary`` a list of the same, or absent.
-            targets: one for each image, in the order of the images.
+            raw_outputs: ``logits`` (b, classes), and optionally ``auxiliary``, a list of the same.
+            targets: one target per image, in the order of the images.
 
         Returns:
             ``loss_class``, and ``loss_auxiliary`` where there are auxiliary classifiers.

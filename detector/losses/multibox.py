@@ -17,11 +17,11 @@ NEGATIVES_PER_POSITIVE = 3
 
 
 class MultiBoxLoss:
-    """The loss of an SSDHead; only the worst-judged background boxes count.
+    """Loss of an SSDHead, with hard negative mining.
 
     Args:
-        head: gives default boxes and variances.
-        settings: label smoothing.
+        head: head that gives default boxes and variances.
+        settings: gives the label smoothing.
     """
 
     def __init__(self, head: SSDHead, settings: LossSettings) -> None:
@@ -30,13 +30,14 @@ class MultiBoxLoss:
         self.label_smoothing = settings.label_smoothing
 
     def __call__(self, raw_outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Return the losses of a batch, over the number of its positive boxes (at least 1).
+        """Return the losses of a batch, divided by the number of its positive boxes (at least 1).
 
-        Among several processes the number is that of all of them: each gets its part of the sum.
+        In distributed training the number is that of all processes: each returns its part of the
+        sum.
 
         Args:
             raw_outputs: per level (b, h, w, boxes, 4 + 1 + classes).
-            targets: of the batch.
+            targets: targets of the batch.
 
         Returns:
             ``loss_box``, ``loss_class``: scalars that carry gradients.
@@ -50,8 +51,8 @@ class MultiBoxLoss:
 
         boxes_xyxy = targets.boxes_xyxy[target[positive]].to(raw.dtype)
         anchors = default_xyxy.expand(len(raw), -1, -1)[positive]
-        wanted = encode_offsets(boxes_xyxy, anchors, self.head.variances)
-        box = F.smooth_l1_loss(raw[..., :4][positive], wanted, reduction="sum")
+        offsets = encode_offsets(boxes_xyxy, anchors, self.head.variances)
+        box = F.smooth_l1_loss(raw[..., :4][positive], offsets, reduction="sum")
 
         class_ids = torch.zeros_like(target)  # 0 is the background
         class_ids[positive] = targets.class_ids[target[positive]] + 1
@@ -66,16 +67,16 @@ class MultiBoxLoss:
 
 
 def hard_negatives(losses: Tensor, positive: Tensor) -> Tensor:
-    """Return, in each image, the boxes without a target with the largest losses, 3 a positive one.
+    """Select in each image the negative boxes of largest loss, 3 for each positive box.
 
-    An image without any positive box mines as if it had one.
+    An image without positive boxes counts as having one.
 
     Args:
-        losses: (b, n).
-        positive: (b, n) bool.
+        losses: (b, n) classification loss of each box.
+        positive: (b, n) bool, True for boxes with a target.
 
     Returns:
-        (b, n) bool.
+        (b, n) bool, True for the selected boxes.
     """
     allowed = NEGATIVES_PER_POSITIVE * positive.sum(1, keepdim=True).clamp(min=1)
     candidates = losses.masked_fill(positive, -torch.inf)

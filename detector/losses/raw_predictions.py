@@ -1,4 +1,4 @@
-"""Raw outputs of an anchor-based head as an assigner and the loss read them: pair by pair."""
+"""Access to raw outputs of an anchor-based head by pairs, for assigners and the loss."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from detector.heads.yolo import Detect
 
 
 class RawPredictions:
-    """Raw outputs of a Detect head, read and decoded where an assigner or the loss asks for them.
+    """Raw outputs of a Detect head, decoded only for the pairs that are asked for.
 
     Args:
-        head: decodes; gives anchors and strides.
+        head: head that decodes, and gives anchors and strides.
         raw_outputs: per level (b, anchors, h, w, 5 + classes).
 
     Attributes:
-        grid: places of the predictions.
+        grid: places and anchors of the predictions.
     """
 
     def __init__(self, head: Detect, raw_outputs: Sequence[Tensor]) -> None:
         self.head = head
         levels = [raw if raw.dtype == torch.float64 else raw.float() for raw in raw_outputs]
-        # In the memory order of a channels-last network: no gradient is copied into another one.
+        # The memory order of a channels-last network: gradients need no copy into another order.
         self.levels = [raw.permute(0, 2, 3, 1, 4) for raw in levels]  # (b, h, w, anchors, …)
         sizes_hw = [(raw.shape[1], raw.shape[2]) for raw in self.levels]
         self.grid = AnchorGrid(head.anchors_wh.to(levels[0].dtype), head.strides, sizes_hw)
@@ -44,8 +44,8 @@ class RawPredictions:
         """Return boxes, and logits of objectness and classes, with their gradients.
 
         Args:
-            pairs: k of them.
-            class_ids: (k,) the one class of each pair that is asked for; default: all of them.
+            pairs: k pairs; their images and predictions are used.
+            class_ids: (k,) one class for each pair; by default all classes are returned.
 
         Returns:
             (k, 4) boxes_xyxy in pixels; (k, 1 + classes), or (k, 2) for one class.
@@ -63,15 +63,15 @@ class RawPredictions:
         """Return (k, 5 + classes) raw values, or (k, 6) for one class each.
 
         Args:
-            place: image, row, column and anchor, (k,) each.
-            level: (k,).
-            class_ids: (k,) or None.
+            place: image, row, column and anchor of each prediction, (k,) each.
+            level: (k,) level of each prediction.
+            class_ids: (k,) one class for each prediction, or None.
         """
         members = [(level == number).nonzero().flatten() for number in range(len(self.levels))]
         parts = []
         for raw, at in zip(self.levels, members, strict=True):
             index = [part[at] for part in place]
-            if class_ids is not None:  # of many pairs, the other classes would be most of the work
+            if class_ids is not None:  # reading all classes of many pairs would be slow
                 common = torch.arange(5, device=at.device).expand(len(at), -1)
                 channels = torch.cat((common, 5 + class_ids[at, None]), 1)
                 index = [*(part[:, None] for part in index), channels]

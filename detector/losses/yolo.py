@@ -1,4 +1,4 @@
-"""YOLOv5's loss: named scalars from raw outputs and an assignment."""
+"""YOLOv5's loss: box, objectness and class losses from raw outputs and targets."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from detector.utils.collectives import all_reduce_sum
 from detector.utils.errors import DetectorError
 
 REFERENCE_CLASSES, REFERENCE_SIDE, REFERENCE_LEVELS = 80, 640, 3
-"""The gains are those of COCO at 640 pixels on three levels; others are scaled to them."""
+"""Reference of the gains: COCO's 80 classes, 640 pixels, three levels; other cases are scaled."""
 
 LEVEL_BALANCE = {3: (4.0, 1.0, 0.4)}
 OTHER_LEVEL_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
-"""Weight of each level's objectness: fine levels have many cells and few objects."""
+"""Weights of the levels' objectness losses: fine levels have many cells and few objects."""
 
 OVERLAPS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ciou": complete_iou,
@@ -45,9 +45,12 @@ class YoloLoss:
     By default they are 1 − CIoU, BCE of the objectness against the CIoU, and BCE of the classes.
 
     Args:
-        head: gives anchors, strides and the number of classes.
-        settings: assigner, the functions, gains, label smoothing.
-        side: of the square input, pixels; it scales the objectness.
+        head: head that gives anchors, strides and the number of classes.
+        settings: assigner, loss functions, gains and label smoothing.
+        side: side of the square input, pixels; it scales the objectness loss.
+
+    Raises:
+        DetectorError: the head cannot be trained, or has too many levels.
     """
 
     def __init__(self, head: Detect, settings: YoloLossSettings, side: int) -> None:
@@ -76,14 +79,14 @@ class YoloLoss:
         self.negative = settings.label_smoothing / 2
 
     def __call__(self, raw_outputs: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Return the losses of a batch: means over each level, added up.
+        """Return the losses of a batch: the sum over levels of each level's mean.
 
-        Among several processes the batch is that of all of them: a process gets its part of the
-        sum over the number of predictions in all.
+        In distributed training the means are over the predictions of all processes: each process
+        returns its part of the sum.
 
         Args:
             raw_outputs: per level (b, anchors, h, w, 5 + classes); b may be 0.
-            targets: of the batch.
+            targets: targets of the batch.
 
         Returns:
             ``loss_box``, ``loss_objectness``, ``loss_class``: scalars that carry gradients.
@@ -104,20 +107,26 @@ class YoloLoss:
         }
 
     def _class_losses(self, logits: Tensor, class_ids: Tensor, quality: Tensor) -> Tensor:
-        """(k, classes), (k,), (k,) → (k,)."""
-        if self.head.nc == 1:  # objectness says it all
+        """Return the class loss of each pair: (k, classes), (k,), (k,) → (k,)."""
+        if self.head.nc == 1:  # the objectness is the probability of the only class
             return logits.new_zeros(len(logits))
-        wanted = self.positive * (quality if self.class_is_quality else torch.ones_like(quality))
+        positive = self.positive * (quality if self.class_is_quality else torch.ones_like(quality))
         target = torch.full_like(logits, self.negative)
-        target.scatter_(1, class_ids[:, None], wanted[:, None])
+        target.scatter_(1, class_ids[:, None], positive[:, None])
         return self.class_loss(logits, target).mean(-1)
 
     def _objectness(
         self, logits: Tensor, grid: AnchorGrid, pairs: Assignment, quality: Tensor
     ) -> Tensor:
-        """Compare (b, n) logits with the quality; of targets that share a prediction, the largest.
+        """Return the objectness loss: each level's mean in an image, summed over levels and images.
 
-        Means over each level of an image, added up over levels and images.
+        The target of a prediction is its quality, the largest one of several, and 0 without a pair.
+
+        Args:
+            logits: (b, n) objectness of all predictions.
+            grid: places of the predictions.
+            pairs: k pairs.
+            quality: (k,) IoU of each pair, at least 0.
         """
         index = pairs.image * len(grid) + pairs.prediction
         target = torch.zeros_like(logits).flatten().scatter_reduce(0, index, quality, "amax")
@@ -138,9 +147,10 @@ def make_assigner(settings: YoloLossSettings) -> Assigner[AnchorGrid]:
 
 
 def _shares(images: int, pairs: Assignment, grid: AnchorGrid) -> tuple[Tensor, Tensor]:
-    """Return the images of all processes, and (k,) weights that turn a sum into level means.
+    """Return the number of images of all processes, and the weight of each pair, (k,).
 
-    The means are over the pairs of all processes.
+    The weighted sum over a process's pairs is its part of the sum over levels of each level's mean
+    over the pairs of all processes.
     """
     level = grid.locate(pairs.prediction)[0]
     own = level.bincount(minlength=len(grid.counts)).to(grid.anchors_wh.dtype)

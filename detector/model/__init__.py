@@ -1,1 +1,1 @@
-"""A model file and the network that is built from it."""
+"""Model files and the networks that are built from them."""

@@ -1,6 +1,6 @@
-"""From the rows of a model file to modules: each row's contract says how it is built.
+"""Construction of modules from the rows of a model file, by the contract of each module.
 
-What a row needs stands in :mod:`detector.registry`; nothing here knows a module by name.
+Contracts are declared in :mod:`detector.registry`; no module is known here by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 import detector.heads
 import detector.layers  # noqa: F401  (both register their modules)
 from detector.model.keys import MAX_NUMBER
-from detector.model.model_file import ModelFile, RawRow, Source
+from detector.model.model_file import ModelFile, RawRow, RowSource
 from detector.registry import RowContract, contract, registered
 from detector.utils.errors import DetectorError, one_line
 
@@ -33,17 +33,17 @@ MAX_TENSORS = 10_000
 
 @dataclass(frozen=True)
 class Row:
-    """A row as built.
+    """One row of a model file as it was built.
 
     Attributes:
-        index: its number in the file, counted through backbone and head.
-        sources: indices of the rows it reads; ``IMAGE`` is the network's input.
-        module: the word in the file.
-        number: after ``depth_multiple``.
-        arguments: by name, after ``width_multiple``; without what the builder fills in.
-        channels: of its output; 0 for a head.
+        index: number of the row, counted through backbone and head.
+        sources: indices of the rows that it reads; ``IMAGE`` is the network's input.
+        module: name of the module in the file.
+        number: repeats of the module after ``depth_multiple``; 0 for a row that is left out.
+        arguments: arguments by name after ``width_multiple``, without those that the builder adds.
+        channels: channels of the output; 0 for a head.
         stride: input pixels per output cell; 0 for a head.
-        frees: rows whose outputs nobody reads after this one.
+        frees: rows whose outputs are not needed after this one.
     """
 
     index: int
@@ -60,7 +60,7 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
     """Return the contract of each row's module; the last one is the head's.
 
     Raises:
-        DetectorError: an unknown module, or no head in the last row, or a second one.
+        DetectorError: a module is unknown, the last row is not a head, or there are two heads.
     """
     rows = model_file.rows
     contracts = [_contract(raw) for raw in rows]
@@ -70,7 +70,7 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
         raise rows[-1].error(f"the last row must be a head ({names}), the file has none")
     if len(heads) > 1:
         first = f"row {heads[0].index} ({heads[0].module})"
-        raise heads[1].error(f"a second head, {first} is one already")
+        raise heads[1].error(f"only one head is allowed, {first} is one already")
     if heads[0] is not rows[-1]:
         raise heads[0].error(f"a head must be the last row, which is {rows[-1].index}")
     return contracts
@@ -85,11 +85,15 @@ def _contract(raw: RawRow) -> RowContract:
 
 
 class RowBuilder:
-    """Builds row after row; ``channels`` and ``strides`` are those of the rows so far.
+    """Builds the rows of a model file in their order.
 
     Args:
-        model_file: checked.
-        classes: number of classes, what ``nc`` stands for.
+        model_file: a checked model file.
+        classes: number of classes, the value of ``nc`` in rows.
+
+    Attributes:
+        channels: output channels of the rows built so far, by index.
+        strides: output strides of the rows built so far, by index.
     """
 
     def __init__(self, model_file: ModelFile, classes: int) -> None:
@@ -99,10 +103,10 @@ class RowBuilder:
         self.strides = {IMAGE: Fraction(1)}
 
     def build(self) -> tuple[list[Row], list[nn.Module]]:
-        """All rows of the file, and their modules.
+        """Return all rows of the file, and their modules.
 
         Raises:
-            DetectorError: the first row that cannot be built.
+            DetectorError: a row cannot be built; the first such row is named.
         """
         contracts = row_contracts(self.model_file)
         with _Budget():
@@ -120,36 +124,36 @@ class RowBuilder:
             stride = self._stride(known, arguments, number, sources)
         except DetectorError as error:
             raise raw.error(error.message) from error
-        except Exception as error:  # a block of someone else's may fail in any way
+        except Exception as error:  # third-party blocks may raise anything
             raise raw.error(one_line(error)) from error
         self.channels[raw.index], self.strides[raw.index] = channels, stride
         row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, ())
         return row, module
 
     def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
-        wanted = [self._index(source) for source in raw.sources]
-        if len(wanted) > 1 and not known.reads_list:
-            raise ValueError(f"reads one layer, found 'from' {raw.source}")
+        sources = [self._index(source) for source in raw.sources]
+        if len(sources) > 1 and not known.reads_list:
+            raise ValueError(f"reads one row, found 'from' {raw.source}")
         image = IMAGE - raw.index
-        for source in wanted:
+        for source in sources:
             if not image <= source < raw.index:
                 last = f" to {raw.index - 1}" if raw.index else ""
                 raise ValueError(
-                    f"'from' {source} is no earlier row, expected {image} (the image){last}"
+                    f"'from' {source} is not an earlier row, expected {image} (the image){last}"
                 )
-        return tuple(raw.index + source if source < 0 else source for source in wanted)
+        return tuple(raw.index + source if source < 0 else source for source in sources)
 
-    def _index(self, source: Source) -> int:
-        """A row's index as it stands there, or of the last backbone row of a level such as P4."""
+    def _index(self, source: RowSource) -> int:
+        """Return a row's index as given, or that of the last backbone row of a level like P4."""
         if isinstance(source, int):
             return source
         stride = 2 ** int(source.removeprefix("P"))
         backbone = [raw.index for raw in self.model_file.rows if raw.section == "backbone"]
         found = [index for index in backbone if self.strides[index] == stride]
         if not found:
-            there = ", ".join(map(str, dict.fromkeys(self.strides[index] for index in backbone)))
+            known = ", ".join(map(str, dict.fromkeys(self.strides[index] for index in backbone)))
             raise ValueError(
-                f"'from' {source}: no backbone row has stride {stride}; their strides are {there}"
+                f"'from' {source}: no backbone row has stride {stride}; their strides are {known}"
             )
         return found[-1]
 
@@ -175,18 +179,18 @@ class RowBuilder:
         return arguments
 
     def _value(self, value: Any, raw: RawRow) -> Any:
-        """``nc``, ``anchors``, the file's own words and ``'None'`` stand for values."""
+        """Replace ``nc``, ``anchors``, the file's own words and ``'None'`` by their values."""
         if value == "None":
             return None
         values = {**raw.scope.values, "nc": self.classes, "anchors": raw.scope.anchors}
         if not isinstance(value, str) or value not in values:
             return value
         if values[value] is None:
-            raise ValueError(f"reads {value!r}, but the file has no such key")
+            raise ValueError(f"refers to {value!r}, but the file has no such key")
         return values[value]
 
     def _number(self, raw: RawRow, known: RowContract) -> int:
-        """The row's number after ``depth_multiple``, which leaves 1 alone; 0 leaves the row out."""
+        """Return the row's number scaled by ``depth_multiple``, but for 0 (left out) and 1."""
         number = raw.number
         if number > 1:
             number = max(round(number * raw.scope.depth_multiple), 1)
@@ -203,10 +207,12 @@ class RowBuilder:
                 f"{'the image' if s == IMAGE else f'row {s}'} has stride {self.strides[s]}"
                 for s in sources
             )
-            raise ValueError(f"joins maps of different sizes: {found}")
+            raise ValueError(f"joins feature maps of different sizes: {found}")
         for source, stride in zip(sources, strides, strict=True):
             if known.head and stride.denominator != 1:
-                raise ValueError(f"row {source} has stride {stride}, a head reads whole ones")
+                raise ValueError(
+                    f"row {source} has stride {stride}, a head reads rows of integer stride"
+                )
 
     def _stack(
         self,
@@ -215,7 +221,7 @@ class RowBuilder:
         number: int,
         sources: tuple[int, ...],
     ) -> tuple[nn.Module, int]:
-        """The row's module, and the channels of its output (0 for a head)."""
+        """Return the row's module and the channels of its output (0 for a head)."""
         if number == 0:
             return nn.Identity(), self.channels[sources[0]]
         filled = dict(arguments)
@@ -240,7 +246,7 @@ class RowBuilder:
     def _stride(
         self, known: RowContract, arguments: dict[str, Any], number: int, sources: tuple[int, ...]
     ) -> Fraction:
-        """Of the row's output (0 for a head)."""
+        """Return the stride of the row's output (0 for a head)."""
         if known.head:
             return Fraction(0)
         if number == 0:
@@ -255,7 +261,7 @@ class RowBuilder:
 
 
 class _Budget(TorchFunctionMode):
-    """Refuses a tensor that would make the network too large, before it takes memory."""
+    """Rejects a tensor that would make the network too large, before it is allocated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,12 +284,12 @@ class _Budget(TorchFunctionMode):
 
 
 def scale_width(width: int, multiple: float) -> int:
-    """YOLOv5's rule: width · multiple, up to a multiple of 8, also where the multiple is 1."""
+    """Return width · multiple, rounded up to a multiple of 8 as in YOLOv5, even for multiple 1."""
     return math.ceil(width * multiple / WIDTH_DIVISOR) * WIDTH_DIVISOR
 
 
 def _with_frees(rows: Sequence[Row]) -> list[Row]:
-    """Tell each row which outputs nobody reads after it; its own, if nobody reads that at all."""
+    """Set each row's ``frees``: outputs that it reads last, and its own if no row reads it."""
     last_reader = {row.index: row.index for row in rows[:-1]}
     last_reader |= {source: row.index for row in rows for source in row.sources}
     frees: dict[int, list[int]] = {row.index: [] for row in rows}

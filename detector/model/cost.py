@@ -1,4 +1,4 @@
-"""What a network costs: per row its output's shape, parameters, multiply-adds and memory."""
+"""Cost of a network by row: output shape, parameters, multiply-adds and memory."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class RowCost:
-    """A row and what it costs for one image.
+    """Cost of one row for one image.
 
     Attributes:
-        index: its number, counted through backbone and head.
-        sources: indices of the rows it reads; −1 is the image.
-        number: after ``depth_multiple``.
-        module: the word in the file.
-        args: by name, after ``width_multiple``.
-        shapes: of its outputs without the batch: (c, h, w); a head has one per level.
+        index: number of the row, counted through backbone and head.
+        sources: indices of the rows that it reads; −1 is the image.
+        number: repeats of the module after ``depth_multiple``.
+        module: name of the module in the file.
+        args: arguments by name after ``width_multiple``.
+        shapes: output shapes without the batch axis, (c, h, w); a head has one per level.
         stride: input pixels per output cell; None for a head.
         params: learnable parameters.
         macs: multiply-adds.
         winograd_muls: multiplications where Winograd's algorithm computes the stride-1 3×3
             convolutions: 4/9 of their multiply-adds (RepVGG, section 4.1).
-        memory_access: elements that its convolutions and linear layers read and write, by the
+        memory_access: elements that the convolutions and linear layers read and write, by the
             formula of VoVNet's paper (arXiv 1904.09730, section 3.1).
-        peak_activation_bytes: most that is kept at once while it runs, of all rows' maps that a
-            later operation reads; the image and the weights are not counted.
+        peak_activation_bytes: peak memory, while the row runs, of all features that a later
+            operation reads, those of other rows included; image and weights are not counted.
     """
 
     index: int
@@ -54,7 +54,7 @@ class RowCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """All rows and their totals, for one image of ``size_hw``."""
+    """Costs of all rows and their totals, for one image of ``size_hw`` pixels."""
 
     size_hw: tuple[int, int]
     rows: tuple[RowCost, ...]
@@ -66,35 +66,35 @@ class Cost:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image."""
+        """Multiply-adds for one image."""
         return sum(row.macs for row in self.rows)
 
     @property
     def winograd_muls(self) -> int:
-        """Multiplications of one image, with Winograd's algorithm where it applies."""
+        """Multiplications for one image, with Winograd's algorithm where it applies."""
         return sum(row.winograd_muls for row in self.rows)
 
     @property
     def memory_access(self) -> int:
-        """Elements that the convolutions of one image read and write."""
+        """Elements that convolutions and linear layers read and write for one image."""
         return sum(row.memory_access for row in self.rows)
 
     @property
     def peak_activation_bytes(self) -> int:
-        """Most that is kept at once between two operations."""
+        """Peak memory of features between two operations, bytes."""
         return max(row.peak_activation_bytes for row in self.rows)
 
 
 def cost(model: Detector, size_hw: tuple[int, int]) -> Cost:
     """Count parameters, multiply-adds and memory without computing anything.
 
-    Multiply-adds are those of convolutions, linear layers and matrix products, nothing else; the
-    "FLOPs" of the YOLO world are twice as many.
+    Only convolutions, linear layers and matrix products count as multiply-adds; the "FLOPs" that
+    YOLO repositories report are twice as many. Memory is that of evaluation: training keeps all
+    features for the backward pass.
 
     Args:
-        model: in any form; a deployed one is counted as it is. Evaluation is meant: training keeps
-            every map.
-        size_hw: of the image, pixels.
+        model: network as trained or as deployed, counted in the form it has.
+        size_hw: height and width of the image, pixels.
     """
     flops, log = FlopCounterMode(display=False), OperationLog()
     counts = [_Counts()]
@@ -123,7 +123,7 @@ def cost(model: Detector, size_hw: tuple[int, int]) -> Cost:
 
 
 class _Counts(NamedTuple):
-    """Sums from the first row on."""
+    """Running totals from the first row on."""
 
     macs: int = 0
     winograd_saved: int = 0
@@ -138,7 +138,7 @@ def _row_cost(
     span: tuple[_Counts, _Counts],
     kept_bytes: list[int],
 ) -> RowCost:
-    """What was counted between a row's begin and its end."""
+    """Return a row's cost from the running totals at its beginning and at its end."""
     begin, end = span
     macs = end.macs - begin.macs
     return RowCost(

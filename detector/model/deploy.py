@@ -1,7 +1,8 @@
-"""Deployment: a fused copy of a network, and the proof that it computes the same.
+"""Deployment: a fused copy of a network, and measurements that it computes the same.
 
-RepVGG (arXiv 2101.03697, section 3.3): each block knows how to fuse itself; the walker here works
-on a copy in float64, compares block by block and as a whole, and casts last.
+RepVGG (arXiv 2101.03697, section 3.3). Each block implements its own ``fuse``; :func:`deploy`
+fuses a copy in float64, compares each block and the entire network, and casts to the original
+precision last.
 """
 
 from __future__ import annotations
@@ -20,26 +21,25 @@ from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 from detector.utils.keywords import refuses_unknown_keywords
 
-TOLERANCE_FP64 = 1e-10
-TOLERANCE_FP32 = 1e-4
-"""Of the largest output."""
+TOLERANCE_FP64, TOLERANCE_FP32 = 1e-10, 1e-4
+"""Largest allowed differences, relative to the largest output."""
 RANDOM_SIZE_STRIDES = (2, 3)
-"""Height and width of the random images, in multiples of the largest stride; not square."""
+"""Height and width of the random images in multiples of the largest stride; not square."""
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """What :func:`deploy` measured. Differences are max |Δ| / max |reference|.
+class FusionReport:
+    """Differences that :func:`deploy` measured, each max |Δ| / max |reference|.
 
     Attributes:
-        difference_fp64: of the raw maps, both networks in float64.
-        difference_fp32: of the raw maps, both networks in their own precision.
-        worst_block: the block that differs most, each on the input it really receives.
-        worst_block_difference: and by how much, in float64.
+        difference_fp64: difference of the raw outputs, both networks in float64.
+        difference_fp32: difference of the raw outputs, both networks in their own precision.
+        worst_block: path of the block that differs most, each run on its input in the network.
+        worst_block_difference: difference of that block's outputs in float64.
         fused_blocks: number of blocks that were fused.
-        images: number of images compared, the random ones included.
-        params_before: of the network as trained.
-        params_after: of the fused network.
+        images: number of images compared, random ones included.
+        params_before: parameters of the network as trained.
+        params_after: parameters of the fused network.
     """
 
     difference_fp64: float
@@ -52,12 +52,12 @@ class Certificate:
     params_after: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return the fields as plain values, for JSON."""
         return asdict(self)
 
 
 def fuse_modules(model: Detector) -> Detector:
-    """A fused copy, in eval mode and not compared with anything; see :func:`deploy`."""
+    """Return a fused copy in eval mode, without any comparison; see :func:`deploy`."""
     fused = copy.deepcopy(model).eval()
     for path, block in list(_fusable(fused)):
         parent, _, name = path.rpartition(".")
@@ -68,19 +68,21 @@ def fuse_modules(model: Detector) -> Detector:
 
 @torch.no_grad()
 @refuses_unknown_keywords
-def deploy(model: Detector, images: Sequence[Tensor] | None = None) -> tuple[Detector, Certificate]:
-    """Fuse every block of a network and prove that nothing else changed.
+def deploy(
+    model: Detector, images: Sequence[Tensor] | None = None
+) -> tuple[Detector, FusionReport]:
+    """Fuse every block of a copy of a network and verify that its outputs stay the same.
 
     Args:
-        model: stays as it is. A network that is deployed already is copied.
-        images: normalised (b, 3, h, w) batches to compare on, besides a random one.
+        model: network to fuse; not modified. One that is deployed already is copied.
+        images: normalized (b, 3, h, w) batches to compare on, besides a random one.
 
     Returns:
         The fused copy in eval mode and the measured differences.
 
     Raises:
-        DetectorError: the copies differ by more than the tolerance; names the worst block. Or a
-            batch has no image.
+        DetectorError: the outputs differ by more than the tolerance (the message names the worst
+            block), or a batch has no image.
     """
     if not all(map(len, images or ())):
         raise DetectorError("a batch to compare the fused network on has no image")
@@ -105,10 +107,10 @@ def deploy(model: Detector, images: Sequence[Tensor] | None = None) -> tuple[Det
     ):
         if not found <= allowed:
             raise DetectorError(
-                f"fusing changes the network: its maps differ by {found:.2e} in {precision}, "
-                f"allowed are {allowed:.0e}; the worst block is {worst_block!r}"
+                f"fusing changes the network: its raw outputs differ by {found:.2e} in "
+                f"{precision}, allowed are {allowed:.0e}; the worst block is {worst_block!r}"
             )
-    certificate = Certificate(
+    report = FusionReport(
         difference_fp64=difference_fp64,
         difference_fp32=difference_fp32,
         worst_block=worst_block,
@@ -120,11 +122,11 @@ def deploy(model: Detector, images: Sequence[Tensor] | None = None) -> tuple[Det
         params_before=sum(p.numel() for p in model.parameters()),
         params_after=sum(p.numel() for p in fused.parameters()),
     )
-    return fused, certificate
+    return fused, report
 
 
 def _fusable(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Outermost blocks that know how to fuse themselves, with their paths."""
+    """Yield the outermost blocks that have a method ``fuse``, with their paths."""
     for name, child in module.named_children():
         path = f"{prefix}.{name}" if prefix else name
         if callable(getattr(child, "fuse", None)):
@@ -134,14 +136,14 @@ def _fusable(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
 
 
 def _changed(block: nn.Module, fused: nn.Module) -> bool:
-    """Whether there was something to fuse: a classifier's head has only auxiliary ones to lose."""
+    """Return whether fusing changed a block; a Classify head without auxiliaries stays as it is."""
     return block.state_dict().keys() != fused.state_dict().keys()
 
 
 def _compare_blocks(
     reference: Detector, fused: Detector, batches: Sequence[Tensor]
 ) -> tuple[str, float]:
-    """Largest difference of a block from its fused form, on the input it really receives."""
+    """Return the block that differs most from its fused form on its real input, and by how much."""
     worst: dict[str, float] = {}
 
     def watch(path: str, block: nn.Module) -> Any:
@@ -178,13 +180,13 @@ def _compare(reference: Detector, fused: Detector, batches: Sequence[Tensor]) ->
 
 
 def _difference(expected: Tensor, found: Tensor) -> float:
-    """Measure max |Δ| / max |expected|; not a number where either is not finite."""
+    """Return max |Δ| / max |expected|; NaN where either is not finite."""
     scale = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
     return float((expected - found).abs().max() / scale)
 
 
 def _larger(a: float, b: float) -> float:
-    """The larger one, where not-a-number is the largest of all."""
+    """Return the larger value; NaN counts as larger than any number."""
     return a if math.isnan(a) or a >= b else b
 
 
@@ -194,12 +196,12 @@ def _pairs(module: nn.Module, expected: Any, found: Any) -> Iterator[tuple[Tenso
     return zip(_tensors(remaining(expected)), _tensors(remaining(found)), strict=True)
 
 
-def _tensors(maps: Any) -> Iterator[Tensor]:
-    """Yield all tensors of raw outputs."""
-    if isinstance(maps, Tensor):
-        yield maps
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    """Yield all tensors of a module's outputs, nested in dictionaries and sequences."""
+    if isinstance(outputs, Tensor):
+        yield outputs
     else:
-        for part in maps.values() if isinstance(maps, dict) else maps:
+        for part in outputs.values() if isinstance(outputs, dict) else outputs:
             yield from _tensors(part)
 
 

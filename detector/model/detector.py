@@ -1,7 +1,7 @@
-"""From the rows of a model file to a network.
+"""The network that is built from the rows of a model file.
 
-:func:`build` reads the file, asks each row's contract (:mod:`detector.registry`) what it needs,
-and makes a :class:`Detector`. Neither knows any module by name.
+:func:`build` reads the file, looks up each row's contract (:mod:`detector.registry`) and makes a
+:class:`Detector`. Neither knows any module by name.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
 
-MIN_TELLING_SIDE = 16
-"""Below this many pixels, the size of a map says little about the stride."""
+MIN_CHECKED_SIDE = 16
+"""Side of a row's input, pixels, below which its output's size says too little about the stride."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """All that is needed to build a network again; stored with its weights.
+    """Metadata needed to rebuild the architecture (no weights); stored in checkpoints.
 
     Attributes:
-        text: a model file with all its rows; no other file is read.
-        path: of the file that it was built from.
-        variant: of that file.
-        names: of the classes.
+        text: content of a model file with all its rows; no other file is read.
+        path: path of the file that the network was built from.
+        variant: name of the chosen variant, or None.
+        names: class names.
     """
 
     text: str
@@ -57,8 +57,8 @@ class Definition:
 class Detector(nn.Module):
     """A network built from rows; the last row is the head, which decides the task.
 
-    ``forward`` takes normalized images, (b, 3, h, w), and returns the head's raw maps, in
-    training and evaluation alike; ``decode`` makes boxes of them.
+    ``forward`` takes normalized images, (b, 3, h, w), and returns the head's raw outputs, in
+    training and evaluation alike; ``decode`` turns them into boxes and scores.
     """
 
     def __init__(
@@ -88,31 +88,31 @@ class Detector(nn.Module):
 
     @property
     def task(self) -> TaskName:
-        """What it gives for an image: the head's ``task``, or boxes."""
+        """Task of the network: the head's ``task``, by default ``detect``."""
         found: TaskName = hook(self.head, "task")
         return found
 
     @property
     def eval_nms(self) -> NmsSettings:
-        """Thresholds to measure AP with: the head's ``eval_nms``, or YOLO's customary ones."""
+        """NMS settings for evaluating AP: the head's ``eval_nms``, by default YOLO's usual ones."""
         found: NmsSettings = hook(self.head, "eval_nms")
         return found
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the maps that the head reads, pixels."""
+        """Strides of the features that the head reads, pixels."""
         return tuple(int(self.plan[source].stride) for source in self.plan[-1].sources)
 
     @property
     def max_stride(self) -> int:
-        """What height and width of the input must be divisible by, unless they are fixed."""
+        """Divisor of the input's height and width, pixels, unless the input size is fixed."""
         return math.lcm(*(row.stride.numerator for row in self.plan[:-1]))
 
     def square_size(self, side: int) -> tuple[int, int]:
-        """Height and width of a square input of that side, pixels.
+        """Return height and width of a square input of the given side, pixels.
 
         Raises:
-            DetectorError: the network does not take it; names the nearest side.
+            DetectorError: the network does not accept this size; names the nearest side.
         """
         if self.fixed_size_hw is None:
             return square_size(side, self.max_stride)
@@ -120,7 +120,7 @@ class Detector(nn.Module):
         return side, side
 
     def check_size(self, size_hw: tuple[int, int]) -> None:
-        """Raise DetectorError unless the network takes inputs of that size, (h, w) pixels."""
+        """Raise DetectorError unless the network accepts inputs of this size, (h, w) pixels."""
         height, width = size_hw
         if self.fixed_size_hw is not None:
             if size_hw != self.fixed_size_hw:
@@ -137,10 +137,10 @@ class Detector(nn.Module):
             )
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalize (b, 3, h, w) uint8 images, as the model's preprocessing does for prediction.
+        """Normalize (b, 3, h, w) uint8 images as the model's preprocessing does for prediction.
 
         Returns:
-            The network's input, channels-last, on the images' device, in the type of the weights.
+            The network's input, channels-last, on the images' device, in the weights' dtype.
         """
         dtype = next(self.parameters()).dtype
         mean = images.new_tensor(self.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
@@ -149,27 +149,34 @@ class Detector(nn.Module):
         return planes.sub_(mean).div_(scale)
 
     def forward(self, images: Tensor) -> Any:
-        """(b, 3, h, w) normalized images → the head's raw maps."""
-        maps: dict[int, Any] = {IMAGE: images}
+        """Return the head's raw outputs for (b, 3, h, w) normalized images."""
+        outputs: dict[int, Any] = {IMAGE: images}
         for row, module in zip(self.plan, self.rows, strict=True):
-            inputs = [maps[source] for source in row.sources]
-            run = _in_float32 if module is self.head else _plainly
-            maps[row.index] = run(module, inputs if contract(row.module).reads_list else inputs[0])
-            del inputs
+            features = [outputs[source] for source in row.sources]
+            inputs = features if contract(row.module).reads_list else features[0]
+            run = _in_float32 if module is self.head else _call
+            outputs[row.index] = run(module, inputs)
+            del features, inputs
             for source in row.frees:
-                del maps[source]
-        return maps[self.plan[-1].index]
+                del outputs[source]
+        return outputs[self.plan[-1].index]
 
-    def decode(self, maps: Any) -> tuple[Tensor, ...]:
-        """Raw maps → (b, n, 4) boxes_xyxy in pixels of the input, (b, n, classes) scores.
+    def decode(self, raw_outputs: Any) -> tuple[Tensor, ...]:
+        """Decode raw outputs into boxes and scores, or into probabilities of a classifier.
 
-        Of a classifier (b, classes) probabilities alone.
+        Returns:
+            (b, n, 4) boxes_xyxy in pixels of the input and (b, n, classes) scores; of a classifier
+            (b, classes) probabilities alone.
         """
-        outputs: Any = self.head.decode(maps)  # type: ignore[operator]
+        outputs: Any = self.head.decode(raw_outputs)  # type: ignore[operator]
         return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
     def train(self, mode: bool = True) -> Detector:
-        """Set the training mode; a deployed network cannot be trained."""
+        """Set training or evaluation mode.
+
+        Raises:
+            DetectorError: training mode is set on a deployed network.
+        """
         if mode and self.deployed:
             raise DetectorError(
                 "a deployed network cannot be trained: its branches and batch norms are fused; "
@@ -179,14 +186,15 @@ class Detector(nn.Module):
         return self
 
 
-def _plainly(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
+def _call(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
     return module(inputs)
 
 
 def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
-    """Run the head in full precision inside a region of mixed precision.
+    """Run the head in full precision even inside an autocast region.
 
-    A box's side is a product of its raw value: the 8 bits of bfloat16 are pixels of a large box.
+    The side of a box grows with its raw value: the 8 significant bits of bfloat16 would round the
+    side of a large box by whole pixels.
     """
     device = (inputs if isinstance(inputs, Tensor) else inputs[0]).device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
@@ -204,12 +212,13 @@ def build(
     """Build a network with fresh weights.
 
     Args:
-        cfg: a model file, or the name of a packaged one (``yolov5n``).
-        classes: number or names of the classes; default: the file's.
-        variant: row of the file's table of variants.
+        cfg: path of a model file, or name of a packaged one (``yolov5n``).
+        classes: number or names of the classes; by default the file's.
+        variant: name of one of the file's variants.
 
     Raises:
-        DetectorError: one line with file, line, row, what was found and what was expected.
+        DetectorError: the network cannot be built; names file, line and row, what was found and
+            what was expected.
     """
     return build_model_file(read_model_file(cfg, variant), classes)
 
@@ -257,10 +266,13 @@ def _class_names(model_file: ModelFile, classes: int | Sequence[str] | None) -> 
 
 
 def _check_activations(model_file: ModelFile) -> None:
-    """Those of whole files, at their own lines rather than at that of the first row to use one."""
+    """Validate file-level activations first, so that errors name the line of ``activation:``.
+
+    Otherwise the first row that uses the activation would be named.
+    """
     for scope in (model_file, model_file.rows[0].scope):
         try:
-            with torch.device("meta"):  # its values may be more than fit into memory
+            with torch.device("meta"):  # PReLU's argument may ask for more memory than there is
                 make_activation(scope.activation)
         except ValueError as error:
             file, place = scope.activation_at
@@ -273,13 +285,13 @@ def run_empty(
     watch: Callable[[Row, Any], None],
     within: AbstractContextManager[Any] | None = None,
 ) -> None:
-    """Send one image without content through the rows, in eval mode; takes no memory.
+    """Run one image through the rows on the meta device in eval mode, without memory or compute.
 
     Args:
-        model: stays as it is.
-        size_hw: of the image, pixels.
-        watch: is called after each row with its output, tensors on the meta device.
-        within: is entered when weights and image are made and the rows begin.
+        model: network to run; its weights and modes are not modified.
+        size_hw: height and width of the image, pixels.
+        watch: called after each row with the row and its output, tensors on the meta device.
+        within: context manager that is entered right before the first row runs.
     """
     state = {
         name: torch.empty_like(tensor, device="meta")
@@ -303,7 +315,7 @@ def run_empty(
 
 
 def _dry_run(model: Detector, model_file: ModelFile) -> None:
-    """Name the row that does not run, or gives another map than its contract says."""
+    """Raise DetectorError for a row that fails, or whose output contradicts its contract."""
     imgsz = model_file.keys.imgsz
     sides, strides = {IMAGE: imgsz}, {IMAGE: Fraction(1)}
     done = 0
@@ -312,7 +324,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
         nonlocal done
         if row.channels:
             source = row.sources[0]
-            _check_map(output, row.channels, sides[source], row.stride / strides[source])
+            _check_output(output, row.channels, sides[source], row.stride / strides[source])
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
         else:
             hook(model.head, "check_sizes")(output)
@@ -320,7 +332,7 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
 
     try:
         run_empty(model, (imgsz, imgsz), check)
-    except Exception as error:  # a block of someone else's may fail in any way
+    except Exception as error:  # third-party blocks may raise anything
         if model.fixed_size_hw is None and imgsz % model.max_stride:
             raise model_file.file.error(
                 f"imgsz: expected a multiple of the largest stride, {model.max_stride}, "
@@ -330,11 +342,12 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
         raise model_file.rows[done].error(f"does not run: {one_line(error)}") from error
 
 
-def _check_map(output: Tensor, channels: int, side: int, stride: Fraction) -> None:
-    """Raise unless a map is what was declared for an input map of ``side`` pixels."""
+def _check_output(output: Tensor, channels: int, side: int, stride: Fraction) -> None:
+    """Raise ValueError unless an output is as declared for an input ``side`` pixels wide."""
     if output.shape[1] != channels:
         raise ValueError(f"declares {channels} channels, gives {output.shape[1]}")
     found = output.shape[-1]
-    # Missing padding costs some pixels, a forgotten stride half of them.
-    if side >= MIN_TELLING_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
+    # The tolerance allows for missing padding, which costs a few pixels; an undeclared stride of 2
+    # loses half of them.
+    if side >= MIN_CHECKED_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
         raise ValueError(f"declares stride {stride}, makes {found} of {side} pixels")

@@ -1,8 +1,9 @@
-"""A model file that names another one's backbone, written out: what is stored with weights.
+"""Expansion of a model file that names another file's backbone into one self-contained file.
 
-The text builds the same network and needs no other file: words have become their values, numbers
-and widths are multiplied, activations stand in their rows. Only ``nc`` stays a word, so that the
-network can be built again for other classes, unless it is a width that is multiplied.
+The expanded text is stored with weights. It builds the same network and needs no other file: words
+are replaced by their values, numbers and widths are multiplied, activations are written into their
+rows. Only ``nc`` stays a word, so that the network can be rebuilt for other classes, unless it is a
+width that is multiplied.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from detector.model.model_file import ModelFile, RawRow
 from detector.registry import contract
 
 KEPT = {"nc", "names", "ch", "imgsz", "preprocess"}
-"""Keys that say the same in the written file; all others have gone into the rows."""
+"""Keys that are copied into the expanded file; all others are applied to the rows."""
 LEFT_OUT = "left_out"
-"""The word for 0, which a row's number may be by a word only."""
+"""Word that stands for the number 0, which a row may not give literally."""
 
 
 def expanded(model_file: ModelFile, rows: Sequence[Row]) -> str:
-    """The text of a file with all rows of ``model_file``.
+    """Return the text of a self-contained model file with all rows of ``model_file``.
 
     Args:
-        model_file: the file.
-        rows: as they were built from it.
+        model_file: model file that names another file's backbone.
+        rows: rows as they were built from it.
     """
     keys = model_file.keys.model_dump(mode="json", include=KEPT, exclude_unset=True)
     keys["values"] = {LEFT_OUT: 0}
@@ -39,11 +40,11 @@ def expanded(model_file: ModelFile, rows: Sequence[Row]) -> str:
         if raw.section != section:
             section = raw.section
             lines.append(f"\n{section}:")
-        lines.append(f"  - {_flow(_written(raw, row))}")
+        lines.append(f"  - {_flow(_expanded_row(raw, row))}")
     return "\n".join(lines) + "\n"
 
 
-def _written(raw: RawRow, row: Row) -> list[Any]:
+def _expanded_row(raw: RawRow, row: Row) -> list[Any]:
     known = contract(raw.module)
     scaled = known.widths if raw.scope.width_multiple is not None else ()
     classes = {name for name, value in known.named(raw.args).items() if value == "nc"}
@@ -55,7 +56,7 @@ def _written(raw: RawRow, row: Row) -> list[Any]:
 
 
 def _flow(value: Any) -> str:
-    """YAML on one line."""
+    """Return a value as YAML on one line."""
     text = yaml.safe_dump(
         value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
     )

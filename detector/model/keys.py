@@ -1,4 +1,4 @@
-"""The keys of a model file, with their limits."""
+"""Keys of a model file, with their types and limits."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_VALUES = 100
 
 Anchors = int | list[list[float]]
 Values = Annotated[dict[str, Any], Field(max_length=MAX_VALUES)]
-"""Words that rows may use in the place of 'from', number, module or an argument."""
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=MAX_CLASSES)]
+"""Words that rows may use in place of 'from', number, module or an argument."""
+ClassNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=MAX_CLASSES)]
 Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
 
 
 class NamedBackbone(Strict):
-    """The backbone of another file, instead of rows."""
+    """Reference to the backbone of another model file, in place of rows."""
 
     model_config = ConfigDict(strict=True)
 
@@ -39,7 +39,7 @@ class NamedBackbone(Strict):
 
 
 class Variant(Strict):
-    """One row of the table of variants; what it gives takes the place of the file's."""
+    """One entry of ``variants``; each key that it gives replaces the file's own."""
 
     model_config = ConfigDict(strict=True)
 
@@ -51,12 +51,12 @@ class Variant(Strict):
 
 
 class ModelKeys(Strict):
-    """The keys of a model file, YOLOv5's and ours. All but the rows may be missing."""
+    """Keys of a model file, YOLOv5's and our own; only the rows are required."""
 
     model_config = ConfigDict(strict=True)
 
     nc: Annotated[int, Field(ge=1, le=MAX_CLASSES)] = 80
-    names: Names | None = None
+    names: ClassNames | None = None
     ch: Literal[3] = 3
     depth_multiple: Multiple = 1.0
     width_multiple: Multiple = 1.0
@@ -72,10 +72,11 @@ class ModelKeys(Strict):
 
 
 def read_keys(file: YamlFile) -> ModelKeys:
-    """Check the keys of a file; its rows are not looked at.
+    """Validate the keys of a model file, without its rows.
 
     Raises:
-        DetectorError: with file, line, what was found and what was expected.
+        DetectorError: a key is unknown, missing or has a wrong value; names file and line, what was
+            found and what was expected.
     """
     for place in _anchor_places(file.value):
         _check_anchors(file, place)
@@ -95,7 +96,7 @@ def _check_names(file: YamlFile, keys: ModelKeys) -> None:
 
 
 def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:
-    """Where anchors stand: the file's own and those of its variants."""
+    """Yield the places of anchors in a file: its own and those of its variants."""
     if isinstance(value, dict):
         if "anchors" in value:
             yield ("anchors",)
@@ -106,15 +107,15 @@ def _anchor_places(value: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _check_anchors(file: YamlFile, place: tuple[str, ...]) -> None:
-    """Their number per level, or a list of widths and heights per level; all levels alike."""
+    """Check anchors: a number per level, or equally long lists of widths and heights per level."""
     anchors = file.value
     for key in place:
         anchors = anchors[key]
     if isinstance(anchors, list) and anchors:
         for i, level in enumerate(anchors):
-            problem = _level_problem(level, anchors[0])
-            if problem:
-                raise file.error(f"anchors: {problem}", *place, i)
+            issue = _level_issue(level, anchors[0])
+            if issue:
+                raise file.error(f"anchors: {issue}", *place, i)
     elif anchors is not None and not (is_index(anchors) and 1 <= anchors <= MAX_ANCHORS):
         raise file.error(
             "anchors: expected a list [w, h, w, h, …] per level, or the number of anchors "
@@ -123,7 +124,7 @@ def _check_anchors(file: YamlFile, place: tuple[str, ...]) -> None:
         )
 
 
-def _level_problem(level: Any, first: list[Any]) -> str | None:
+def _level_issue(level: Any, first: list[Any]) -> str | None:
     if not isinstance(level, list):
         return f"expected a list [w, h, w, h, …] of pixels, found {shown(level)}"
     if not level or len(level) % 2:
@@ -138,5 +139,5 @@ def _level_problem(level: Any, first: list[Any]) -> str | None:
 
 
 def is_index(value: Any) -> bool:
-    """Whether it is a whole number; YAML's true and false are none."""
+    """Return whether a value is an integer; YAML's true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,8 +1,8 @@
-"""What builds but is probably not meant: comments that contradict rows, outputs nobody reads.
+"""Lint of model files that build: comments that contradict their rows, outputs that no row reads.
 
-A comment is judged only where it makes a claim in the manner of YOLO files: an index, P-level or
-stride at its beginning (``7-P5/32``, ``17 (P3/8-small)``, ``9``, ``/32``), a join (``cat backbone
-P4``), or the levels of a head (``Detect(P3, P4, P5)``). Free text is nobody's business.
+A comment is checked only where it states something as YOLO's files do: an index, P-level or stride
+at its beginning (``7-P5/32``, ``17 (P3/8-small)``, ``9``, ``/32``), a join (``cat backbone P4``),
+or the levels of a head (``Detect(P3, P4, P5)``). Free text is ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SIZE_WORD = re.compile(r"[\s-]*(?:[a-z]*(?:small|medium|large))?[\s).]*")
 
 @dataclass(frozen=True)
 class LintWarning:
-    """A line of the model file, or of the one that it names, and what is odd about it."""
+    """A warning about one line of the model file, or of the file whose backbone it names."""
 
     file: Path
     line: int
@@ -39,10 +39,10 @@ class LintWarning:
 
 
 def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
-    """Look for what builds but is probably not meant.
+    """Find probable mistakes in a model file that builds.
 
     Args:
-        model_file: the file.
+        model_file: a checked model file.
         model: the network that was built from it.
 
     Returns:
@@ -59,7 +59,7 @@ def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
 
 
 def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
-    """Keys that YOLOv5's files have and this one leaves out."""
+    """Warn of keys that YOLOv5's files have and this one leaves out."""
     keys, given = model_file.keys, model_file.keys.model_fields_set
     missing: list[str] = []
     if not given & {"nc", "names"} and len(model.names) == keys.nc:
@@ -78,13 +78,13 @@ def _connections(model_file: ModelFile, model: Detector) -> Iterator[LintWarning
     read = {source for row in model.plan for source in row.sources}
     for raw, row in zip(model_file.rows[:-1], model.plan, strict=False):
         if row.index not in read:
-            yield _about(raw, ": nobody reads its output")
+            yield _about(raw, ": no row reads its output")
         if contract(row.module).joins and len(row.sources) == 1:
-            yield _about(raw, ": joins a single map")
+            yield _about(raw, ": joins a single feature map")
 
 
 def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
-    """Anchors should grow with the stride, and their comments name the level that uses them."""
+    """Warn of anchors that do not grow with the stride, or whose comment names another level."""
     anchors, file = model_file.anchors, model_file.file
     place: tuple[str, ...] = ("anchors",)
     if anchors is not model_file.keys.anchors:
@@ -95,7 +95,7 @@ def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     for i in range(1, len(sizes)):
         if (sizes[i] - sizes[i - 1]) * (model.strides[i] - model.strides[i - 1]) < 0:
             low, high = sorted((model.strides[i - 1], model.strides[i]))
-            text = f"anchors run against the strides: larger at stride {low} than at {high}"
+            text = f"anchors do not grow with the strides: larger at stride {low} than at {high}"
             yield LintWarning(file.path, file.line(*place, i), text)
     last_on_line = {file.line(*place, i): stride for i, stride in enumerate(model.strides)}
     for line, stride in last_on_line.items():
@@ -128,7 +128,7 @@ def _head_comment(comment: str, raw: RawRow, model: Detector) -> Iterator[LintWa
 
 @dataclass(frozen=True)
 class _Claim:
-    """What a comment says about its row; None where it says nothing."""
+    """Index, P-level and stride that a comment states about its row; None where it states none."""
 
     index: int | None = None
     level: int | None = None
@@ -143,13 +143,13 @@ class _Claim:
         index, level, stride = found.get("index"), found["level"], found["stride"]
         stride = stride or found.get("only")
         rest = found.get("rest", "")
-        # "P5 to P4" and "P4 of the backbone" speak of other rows too.
+        # "P5 to P4" and "P4 of the backbone" also mention other rows.
         if _ANOTHER_LEVEL.search(rest) or (stride is None and not _SIZE_WORD.fullmatch(rest)):
             level = stride = None
         return cls(*(None if text is None else int(text) for text in (index, level, stride)))
 
     def contradicts(self, stride: Fraction) -> bool:
-        """Whether a row of this stride is not what the comment says."""
+        """Return whether the comment states another level or stride than the row has."""
         wrong_level = self.level is not None and 2**self.level != stride
         return wrong_level or self.stride not in (None, stride)
 
@@ -164,7 +164,7 @@ def _about(raw: RawRow, text: str) -> LintWarning:
 
 
 def _level(stride: Fraction | int) -> str:
-    """'P5/32', or 'stride 12' for what is no P-level."""
+    """Return 'P5/32' for a power of two, otherwise 'stride 12'."""
     whole = int(stride)
     power_of_two = whole == stride and whole > 1 and whole & (whole - 1) == 0
     return f"P{whole.bit_length() - 1}/{whole}" if power_of_two else f"stride {stride}"

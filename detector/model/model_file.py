@@ -1,18 +1,19 @@
-"""A model file: its keys, its variants, and its rows with their lines, before anything is built.
+"""A model file before anything is built: its keys, its variants, and its rows with their lines.
 
-``backbone`` is a list of rows, or the name of another file whose backbone takes that place::
+``backbone`` is a list of rows, or names another file whose backbone is used instead::
 
     backbone: {cfg: repvgg, variant: A0, activation: SiLU}
     head:
       - [P5, 1, Conv, [256, 1, 1]]
 
-``cfg`` is a file beside this one or a packaged one; ``variant`` is one of its, by default its own
-choice; ``activation`` takes the place of its. A variant of this file may give ``backbone`` too.
-Values, activation, width and depth multiples of each file apply to its own rows. That file may not
-name a third one. Rows are counted through both: 0 is the first row of the backbone.
+``cfg`` is a file beside this one or a packaged one; ``variant`` is one of that file's variants, by
+default the one it chooses itself; ``activation`` replaces that file's activation. A variant of this
+file may give ``backbone`` too. Values, activation, width and depth multiples of each file apply to
+its own rows. That file may not name a third one. Rows are counted through both: 0 is the first row
+of the backbone.
 
 In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
-stride 2⁴, and so on. What is stored with weights has all rows written out
+stride 2⁴, and so on. The text that is stored with weights has all rows written out
 (``detector.model.expand``).
 """
 
@@ -38,28 +39,29 @@ from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.yaml_file import Key, YamlFile, find_file, read_yaml, validate
 
 Place = tuple[Key, ...]
-Source = int | str
-"""A row's index, or a level such as P4."""
+RowSource = int | str
+"""Index of a row that is read, or a level such as P4."""
 
 MAX_NAMED = 10
-"""Variants that an error names; it says how many more there are."""
+"""Number of variants that an error lists; it counts the rest."""
 
 _LEVEL = re.compile(r"P(?:[0-9]|10)")
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What holds for all rows that stand in one file.
+    """Settings that apply to all rows of one file.
 
     Attributes:
-        file: the text with its positions.
-        depth_multiple: of the chosen variant.
-        width_multiple: of the chosen variant; none, if neither it nor the file gives one.
-        anchors: of the chosen variant.
-        values: what the words stand for that rows may use.
-        variant: its name, if the file has variants.
-        activation: of rows that give none.
-        activation_at: the file and the place in it that name the activation.
+        file: text of the file with its positions.
+        depth_multiple: depth multiple of the chosen variant, else of the file.
+        width_multiple: width multiple of the chosen variant, else of the file; None if neither
+            gives one.
+        anchors: anchors of the chosen variant, else of the file.
+        values: values of the words that rows may use.
+        variant: name of the chosen variant, or None.
+        activation: activation of rows that give none.
+        activation_at: file and place of that activation, for error messages.
     """
 
     file: YamlFile
@@ -74,10 +76,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as it stands in the file of its scope."""
+    """A row as written in the file of its scope."""
 
     index: int
-    source: Source | list[Source]
+    source: RowSource | list[RowSource]
     number: int
     module: str
     args: list[Any] | dict[str, Any]
@@ -86,12 +88,12 @@ class RawRow:
     scope: Scope
 
     @property
-    def sources(self) -> list[Source]:
-        """What it reads, as a list."""
+    def sources(self) -> list[RowSource]:
+        """Rows and levels that the row reads, as a list."""
         return self.source if isinstance(self.source, list) else [self.source]
 
     def error(self, message: str) -> DetectorError:
-        """An error about the row, with its file, line and index."""
+        """Return an error about the row, with its file, line and index."""
         path = self.scope.file.path
         return DetectorError(
             f"row {self.index} ({self.module}): {message}", file=path, line=self.line
@@ -103,8 +105,9 @@ class ModelFile(Scope):
     """A checked model file.
 
     Attributes:
-        keys: its keys, with defaults.
-        rows: backbone and head, one after the other; those of a named backbone have its scope.
+        keys: keys of the file, with defaults.
+        rows: rows of the backbone, then of the head; those of a named backbone have the scope of
+            their own file.
     """
 
     keys: ModelKeys
@@ -112,27 +115,28 @@ class ModelFile(Scope):
 
     @property
     def names_backbone(self) -> bool:
-        """Whether the backbone's rows stand in another file."""
+        """True if the backbone's rows are those of another file."""
         return self.rows[0].scope.file is not self.file
 
 
 def read_model_file(cfg: str | Path, variant: str | None = None) -> ModelFile:
-    """Read ``cfg`` (a path or the name of a packaged file), and the backbone that it names."""
+    """Read ``cfg`` (a path or the name of a packaged file) and, if it names one, its backbone."""
     return check_model_file(read_yaml(find_file(cfg, "cfg")), variant, may_name=True)
 
 
 def check_model_file(
     file: YamlFile, variant: str | None = None, *, may_name: bool = False
 ) -> ModelFile:
-    """Check keys, variant and the shape of each row.
+    """Validate keys, variant and the form of each row.
 
     Args:
-        file: the text.
-        variant: default: the file's own choice.
-        may_name: whether the backbone may be another file's, which is read then.
+        file: text of the file with its positions.
+        variant: name of a variant; by default the file's own choice.
+        may_name: True if the file may name another file's backbone, which is then read.
 
     Raises:
-        DetectorError: with file, line, what was found and what was expected.
+        DetectorError: the file is invalid; names file and line, what was found and what was
+            expected.
     """
     keys = read_keys(file)
     scope = _scope(file, keys, _choose_variant(file, keys, variant))
@@ -182,7 +186,7 @@ def _unknown_variant(name: str, keys: ModelKeys) -> str:
 
 
 def _backbone(keys: ModelKeys, scope: Scope) -> tuple[Any, Place]:
-    """What the file, or the chosen variant of it, gives as backbone, and where."""
+    """Return the backbone that the chosen variant or the file gives, and its place."""
     chosen = keys.variants[scope.variant].backbone if scope.variant else None
     if chosen is not None:
         return chosen, ("variants", str(scope.variant), "backbone")
@@ -195,7 +199,7 @@ def _backbone(keys: ModelKeys, scope: Scope) -> tuple[Any, Place]:
 
 
 def _named_rows(file: YamlFile, named: NamedBackbone, place: Place) -> list[RawRow]:
-    """The backbone's rows of the file that ``named`` names, with their own scope."""
+    """Return the backbone's rows of the file that ``named`` refers to, with their own scope."""
     try:
         family = read_yaml(find_file(named.cfg, "cfg", beside=file.path.parent))
     except DetectorError as error:
@@ -216,7 +220,7 @@ def _named_rows(file: YamlFile, named: NamedBackbone, place: Place) -> list[RawR
 
 
 def _section(scope: Scope, content: Any, place: Place, first: int = 0) -> list[RawRow]:
-    """The checked rows of a backbone or head; ``first`` is the index of its first one."""
+    """Check the rows of a backbone or head, and return them; ``first`` is the first row's index."""
     name = str(place[-1])
     if not isinstance(content, list):
         message = f"{name}: expected a list of rows or {{cfg: FILE}}, found {shown(content)}"
@@ -254,7 +258,7 @@ def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) 
 
 
 def _is_source(source: Any, section: str) -> bool:
-    """Indices, one or several; rows of the head may read levels of the backbone."""
+    """Return whether 'from' is one source or several; only the head may read levels like P4."""
     sources = source if isinstance(source, list) else [source]
     return bool(sources) and all(
         is_index(one) or (section == "head" and isinstance(one, str) and _LEVEL.fullmatch(one))

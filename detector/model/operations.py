@@ -1,4 +1,4 @@
-"""A run seen as its operations: what they read and write, and how long each map has to be kept."""
+"""Counts of a run's tensor operations: elements read and written, memory kept in between."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ aten = torch.ops.aten
 
 
 class OperationLog(TorchDispatchMode):
-    """Counts while it is entered, without gradients; tensors may be on the meta device.
+    """Counts operations while it is entered; for runs without gradients, also on the meta device.
 
     Attributes:
-        operations: how many have run.
-        memory_access: elements that convolutions read and write, see :func:`_memory_access`.
+        operations: number of operations that have run.
+        memory_access: elements that convolutions and linear layers read and write, see
+            :func:`_memory_access`.
         winograd_saved: multiplications that Winograd's algorithm F(2×2, 3×3) would save.
     """
 
@@ -33,29 +34,29 @@ class OperationLog(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run one operation and note what it did."""
+        """Run one operation and record it."""
         output = func(*args, **(kwargs or {}))
         self.operations += 1
         self.memory_access += _memory_access(func, args, output)
         self.winograd_saved += _winograd_saved(func, args, output)
         given = {tensor.untyped_storage() for tensor in tensors((args, kwargs))}
-        # A view shares the storage of its base, and so does what is computed in place.
+        # A view shares the storage of its base, and so does the result of an in-place operation.
         made = {tensor.untyped_storage() for tensor in tensors(output)} - given
         self._made.update(dict.fromkeys(made, self.operations))
         self._last_used.update(dict.fromkeys(made | given, self.operations))
         return output
 
     def keep(self, output: Any) -> None:
-        """Have the run's output kept until its end."""
+        """Count a tensor as kept until the end of the run, as the network's output is."""
         for tensor in tensors(output):
             self._last_used[tensor.untyped_storage()] = self.operations + 1
 
     def kept_bytes(self) -> list[int]:
-        """Bytes that are kept before the first operation and after each one.
+        """Return the bytes in memory before the first operation and after each one.
 
-        Kept is what an operation has made and a later one reads: neither weights nor the input.
-        This is how RepVGG's paper counts (arXiv 2101.03697, section 3.2 and metric 3): a residual
-        block keeps twice its input, a plain convolution once.
+        A tensor counts from the operation that makes it to the last one that reads it; weights and
+        the input do not count. RepVGG's paper counts in this way (arXiv 2101.03697, section 3.2
+        and figure 3): a residual block keeps twice its input, a plain convolution once.
         """
         changes = [0] * (self.operations + 2)
         for storage, made in self._made.items():
@@ -65,7 +66,7 @@ class OperationLog(TorchDispatchMode):
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested lists, tuples and dictionaries."""
+    """Yield all tensors in nested lists, tuples and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -76,10 +77,11 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _memory_access(func: Any, args: tuple[Any, ...], output: Any) -> int:
-    """h·w·(c_in + c_out) + k²·c_in·c_out / groups of a convolution (arXiv 1904.09730, section 3.1).
+    """Return h·w·(c_in + c_out) + k²·c_in·c_out / groups of a convolution, 0 of other operations.
 
-    The formula knows one size of map; with a stride it is the output's. A linear layer is a 1×1
-    convolution whose map has one cell for each vector.
+    The formula is that of arXiv 1904.09730, section 3.1. It has one h × w only; for a strided
+    convolution that of the output is used. A linear layer counts as a 1×1 convolution with one
+    cell for each vector.
     """
     if func is aten.convolution.default:
         image, weight = args[:2]
@@ -92,7 +94,7 @@ def _memory_access(func: Any, args: tuple[Any, ...], output: Any) -> int:
 
 
 def _winograd_saved(func: Any, args: tuple[Any, ...], output: Any) -> int:
-    """5/9 of the multiply-adds of a 3×3 convolution with stride 1; nothing of all others."""
+    """Return 5/9 of the multiply-adds of a 3×3 convolution of stride 1, 0 of other operations."""
     if func is not aten.convolution.default:
         return 0
     _, weight, _, stride, _, dilation, transposed = args[:7]

@@ -1,4 +1,4 @@
-"""A grid of two levels with two anchors each; targets and predictions at random."""
+"""Random targets and predictions on a grid of two levels with two anchors each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from detector.structures.samples import Targets
 ANCHORS_WH = torch.tensor([[[8.0, 8.0], [12.0, 20.0]], [[30.0, 24.0], [40.0, 50.0]]])
 STRIDES = [8, 16]
 SIZES_HW = [(8, 10), (4, 5)]
-"""Of an image of 64×80 pixels."""
+"""Sizes of the levels of an image of 64×80 pixels."""
 CLASSES = 3
 GRID = AnchorGrid(ANCHORS_WH.double(), STRIDES, SIZES_HW)
 
 
 def random_targets(count: int, seed: int = 0, images: int = 3, different: int = 1000) -> Targets:
-    """Boxes in 64×80 pixels, in float64; where few are different, some occur several times."""
+    """Return boxes in 64×80 pixels, float64; if few are different, some occur several times."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.rand(count, 2, generator=generator).double() * torch.tensor([80.0, 64.0])
     halves = torch.rand(count, 2, generator=generator).double() * 20 + 1
@@ -32,14 +32,14 @@ def random_targets(count: int, seed: int = 0, images: int = 3, different: int = 
 
 
 def random_raw(seed: int = 0, images: int = 3, coarse: bool = False) -> Tensor:
-    """(images, n, 5 + classes) raw values in float64; coarse ones make ties."""
+    """Return (images, n, 5 + classes) raw values in float64; coarse ones make ties."""
     generator = torch.Generator().manual_seed(seed)
     raw = torch.randn(images, len(GRID), 5 + CLASSES, generator=generator).double()
     return raw.round() if coarse else raw
 
 
 def decoded(raw: Tensor) -> DecodedPredictions:
-    """Boxes and scores of raw values, as an anchor-based head decodes them."""
+    """Return boxes and scores of raw values, as an anchor-based head decodes them."""
     level, y, x, anchor = GRID.locate(torch.arange(len(GRID)))
     cells_xy, strides = torch.stack((x, y), 1), GRID.level_strides[level, None]
     boxes_xyxy = decode_grid(raw[..., :4], cells_xy, GRID.anchors_wh[level, anchor], strides)
@@ -47,7 +47,7 @@ def decoded(raw: Tensor) -> DecodedPredictions:
 
 
 def as_set(pairs: Assignment) -> set[tuple[int, int, int]]:
-    """(image, prediction, target) of each pair; none occurs twice."""
+    """Return (image, prediction, target) of each pair, after checking that none occurs twice."""
     fields = (pairs.image.tolist(), pairs.prediction.tolist(), pairs.target.tolist())
     found = list(zip(*fields, strict=True))
     assert len(set(found)) == len(found)
@@ -62,7 +62,7 @@ def slow_iou(a: list[float], b: list[float]) -> float:
 
 
 def slow_box(raw: Tensor, image: int, prediction: int) -> list[float]:
-    """YOLOv5's decoding of one prediction, place by place."""
+    """Decode one prediction as YOLOv5 does, value by value."""
     level, y, x, anchor = place_of(prediction)
     tx, ty, tw, th = (2 * v for v in raw[image, prediction, :4].sigmoid().tolist())
     cx, cy = (tx - 0.5 + x) * STRIDES[level], (ty - 0.5 + y) * STRIDES[level]
@@ -71,7 +71,7 @@ def slow_box(raw: Tensor, image: int, prediction: int) -> list[float]:
 
 
 def place_of(prediction: int) -> tuple[int, int, int, int]:
-    """Level, row, column, anchor, by counting."""
+    """Return level, row, column and anchor of a prediction, by counting."""
     return all_places()[prediction]
 
 
@@ -86,7 +86,7 @@ def all_places() -> list[tuple[int, int, int, int]]:
 
 
 def cheapest_target(pairs: dict[tuple[int, int, int], Any]) -> set[tuple[int, int, int]]:
-    """Of the pairs of one prediction, the one with the smallest value; the first one of equals."""
+    """Keep for each prediction the pair with the smallest value; the first one of a tie."""
     best: dict[tuple[int, int], tuple[Any, int]] = {}
     for (image, prediction, target), value in pairs.items():
         key = (image, prediction)

@@ -36,7 +36,7 @@ def slow_candidates(targets: Targets) -> set[tuple[int, int, int]]:
 
 
 def slow_assignment(targets: Targets, raw: torch.Tensor, top: int) -> set[tuple[int, int, int]]:
-    """Target by target the best aligned; then each prediction to the target it overlaps most."""
+    """Take each target's best aligned predictions, then resolve conflicts by the largest IoU."""
     measured: dict[int, list] = {}
     for image, prediction, target in slow_candidates(targets):
         box = targets.boxes_xyxy[target].tolist()

@@ -21,7 +21,7 @@ IMAGES = 3
 
 
 def predictions(seed: int = 0, coarse: bool = False) -> DecodedPredictions:
-    """Decoded distances and scores; coarse ones make ties."""
+    """Return predictions from random distances and scores; coarse ones make ties."""
     generator = torch.Generator().manual_seed(seed)
     raw = torch.randn(IMAGES, len(POINTS), 4 + CLASSES, generator=generator).double()
     raw = raw.round() if coarse else raw
@@ -31,7 +31,7 @@ def predictions(seed: int = 0, coarse: bool = False) -> DecodedPredictions:
 
 
 def measured(targets: Targets, made: DecodedPredictions, target: int, point: int) -> tuple:
-    """IoU, the target's class, and all scores of the target's image at a point."""
+    """Return the IoU, the target's class, and all scores at a point in the target's image."""
     image = int(targets.image_index[target])
     box = made.boxes_xyxy[image, point].tolist()
     overlap = slow_iou(box, targets.boxes_xyxy[target].tolist())
@@ -39,7 +39,7 @@ def measured(targets: Targets, made: DecodedPredictions, target: int, point: int
 
 
 def centre_and_points(targets: Targets, target: int):
-    """Distance of each point to the target's centre along the farther axis, and what it is of."""
+    """Yield each point, its distance from the centre (larger axis), stride, and if it is inside."""
     x1, y1, x2, y2 = targets.boxes_xyxy[target].tolist()
     for point, (x, y) in enumerate(POINTS.xy.tolist()):
         far = max(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2))
@@ -47,7 +47,7 @@ def centre_and_points(targets: Targets, target: int):
 
 
 def slow_simota(targets: Targets, made: DecodedPredictions, exponent: float) -> set:
-    """YOLOX, section 2.1: the cheapest of the points less than 2.5 strides from the centre."""
+    """Take the points of lowest cost within 2.5 strides of the centre (YOLOX, section 2.1)."""
     taken = {}
     for target in range(len(targets)):
         costs = []
@@ -69,7 +69,7 @@ def slow_simota(targets: Targets, made: DecodedPredictions, exponent: float) -> 
 def slow_aligned(
     targets: Targets, made: DecodedPredictions, alpha: float, beta: float, top: int
 ) -> set:
-    """TOOD, section 3.2.1: the best aligned of the points inside the box, or at its centre."""
+    """Take the best aligned points inside the box or at its centre (TOOD, section 3.2.1)."""
     taken = {}
     for target in range(len(targets)):
         found = []
@@ -123,7 +123,7 @@ def test_aligned_is_that_of_a_loop(
 
 @pytest.mark.parametrize("assigner", [SimOtaAssigner(), AlignedAssigner()])
 def test_equal_predictions_are_taken_in_order(assigner) -> None:
-    """All points predict the target's own box with one score: the first ones in its region."""
+    """Ties go to the first points: all predict the target's own box with one score."""
     box = torch.tensor([[16.0, 16, 48, 48]]).double()
     targets = Targets(box, torch.tensor([1]), torch.tensor([1]))
     same = DecodedPredictions(

@@ -17,7 +17,7 @@ def ssd_targets(*boxes: list[float], image: list[int] | None = None) -> Targets:
 
 
 def test_iou_matching_by_hand():
-    """Against [0, 0, 10, 10]: IoU 1/2 (half of it), 49/100, and 25/175 = 0.14."""
+    """The IoUs with [0, 0, 10, 10] are 1/2, 49/100 and 25/175 = 0.14."""
     defaults = torch.tensor(
         [[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 7, 7], [5, 5, 15, 15], [20, 20, 30, 30]]
     )
@@ -44,7 +44,7 @@ def test_targets_are_numbered_through_the_batch():
 
 
 def test_two_targets_that_want_the_same_box():
-    """The better one has it; the other takes what is left, whatever its IoU."""
+    """The target of larger IoU gets the box; the other one gets a free box of any IoU."""
     overlaps = torch.tensor([[0.6, 0.1, 0.0], [0.7, 0.2, 0.3]])
     assert best_pairs(overlaps).tolist() == [1, 0]
     # The first target's pair comes before the second's claim by IoU.
@@ -53,7 +53,7 @@ def test_two_targets_that_want_the_same_box():
 
 @given(st.integers(0, 12), st.integers(1, 12), st.integers(0, 2**31))
 def test_best_pairs_equals_a_loop(m: int, n: int, seed: int):
-    """Few different values: many ties."""
+    """Values from a small set make many ties."""
     overlaps = torch.randint(0, 5, (m, n), generator=torch.Generator().manual_seed(seed)) / 4
     expected = [-1] * m
     pairs = [(-float(overlaps[i, j]), i, j) for i in range(m) for j in range(n)]

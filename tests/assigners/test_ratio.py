@@ -13,7 +13,7 @@ def make_targets(*boxes_xyxy: list[float]) -> Targets:
 
 
 def assigned(targets, anchors, strides, sizes_hw, ratio=4.0) -> set[tuple[int, ...]]:
-    """(image, level, anchor, row, column, target) of each pair; none occurs twice."""
+    """Return (image, level, anchor, row, column, target) of each pair; none occurs twice."""
     grid = AnchorGrid(anchors, strides, sizes_hw)
     pairs = RatioAssigner(ratio)(targets, grid)
     level, y, x, anchor = grid.locate(pairs.prediction)

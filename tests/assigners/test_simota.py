@@ -24,7 +24,7 @@ PRIOR = RatioAssigner(4.0)
 
 
 def slow_assignment(targets: Targets, raw: torch.Tensor) -> set[tuple[int, int, int]]:
-    """Target by target: costs, the number of predictions, the cheapest ones; then the conflicts."""
+    """Take each target's predictions of lowest cost, then resolve conflicts."""
     candidates = PRIOR(targets, GRID)
     taken = {}
     for target, box in enumerate(targets.boxes_xyxy.tolist()):

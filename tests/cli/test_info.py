@@ -67,7 +67,7 @@ def test_metrics(cfg: Path) -> None:
     assert metrics["warnings"] == [
         f"{cfg}:1: depth_multiple is missing: 1",
         f"{cfg}:1: width_multiple is missing: 1",
-        f"{cfg}:5: anchors run against the strides: larger at stride 2 than at 4",
+        f"{cfg}:5: anchors do not grow with the strides: larger at stride 2 than at 4",
         f"{cfg}:8: row 1 (RepVGGBlock) is P1/2, the comment says P2/4",
     ]
 

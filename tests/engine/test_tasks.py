@@ -162,8 +162,8 @@ def test_the_whole_way(cfg: Path, tiny_data: Path, tmp_path: Path, capsys):
     assert model.preprocess == trainer.state.raw_model.preprocess
     found = list(Predictor(weights)(images))
     assert len(found) == 8
-    fused, certificate = deploy(model)
-    assert certificate.fused_blocks == 3
+    fused, report = deploy(model)
+    assert report.fused_blocks == 3
     for one, other in zip(Predictor(fused)(images), found, strict=True):
         np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=1e-2)
 

@@ -42,9 +42,9 @@ def ssd() -> Detector:
 
 
 def test_deploy(ssd: Detector):
-    fused, certificate = deploy(ssd)
-    assert certificate.fused_blocks == 1
-    assert certificate.difference_fp64 < 1e-12
+    fused, report = deploy(ssd)
+    assert report.fused_blocks == 1
+    assert report.difference_fp64 < 1e-12
     assert fused.fixed_size_hw == (68, 68)
 
 

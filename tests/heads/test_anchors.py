@@ -1,4 +1,4 @@
-"""Encode and decode side by side, and anchors fitted to boxes."""
+"""Encoding and decoding of boxes, and anchors fitted to boxes."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_encode_of_none() -> None:
 
 def test_fit_finds_the_centres() -> None:
     generator = np.random.default_rng(0)
-    truth = np.array([[10.0, 12.0], [40.0, 30.0], [100.0, 120.0]])
-    sizes = np.concatenate([centre + generator.uniform(-1, 1, (50, 2)) for centre in truth])
+    centres = np.array([[10.0, 12.0], [40.0, 30.0], [100.0, 120.0]])
+    sizes = np.concatenate([centre + generator.uniform(-1, 1, (50, 2)) for centre in centres])
     found = fit_anchors(sizes, 3)
-    np.testing.assert_allclose(found, truth, atol=0.5)  # sorted by area
+    np.testing.assert_allclose(found, centres, atol=0.5)  # sorted by area
     assert best_possible_recall(sizes, found, 4.0) == 1.0
     np.testing.assert_array_equal(found, fit_anchors(sizes, 3))
 
@@ -141,9 +141,9 @@ def test_offsets_of_ten_thousand_boxes_come_back():
         half = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 100 + 1
         return torch.cat((centre - half, centre + half), 1)
 
-    truths, defaults = boxes(10_000), boxes(10_000)
-    offsets = encode_offsets(truths, defaults, (0.1, 0.2))
-    assert float((decode_offsets(offsets, defaults, (0.1, 0.2)) - truths).abs().max()) < 1e-5
+    targets, defaults = boxes(10_000), boxes(10_000)
+    offsets = encode_offsets(targets, defaults, (0.1, 0.2))
+    assert float((decode_offsets(offsets, defaults, (0.1, 0.2)) - targets).abs().max()) < 1e-5
 
 
 def test_offsets_by_hand():
@@ -155,7 +155,7 @@ def test_offsets_by_hand():
 
 
 def test_a_decoded_side_has_a_limit():
-    """10,000 times the default box."""
+    """A decoded side is at most 10,000 times the default box's."""
     found = decode_offsets(
         torch.tensor([[0.0, 0, 1e9, 0]]), torch.tensor([[-1.0, -1, 1, 1]]), (0.1, 0.2)
     )

@@ -1,4 +1,4 @@
-"""The classifier's head: what it computes, and what deploy drops."""
+"""The classification head: its outputs, and the auxiliary classifiers that deploy drops."""
 
 import torch
 from torch import nn
@@ -32,12 +32,12 @@ def test_hidden_layers_of_vgg():
 def test_auxiliary_classifiers_exist_in_training_only():
     head = Classify(5, c_in=[8, 4, 6]).eval()
     features = [torch.randn(1, c, 6, 6) for c in (8, 4, 6)]
-    maps = head(features)
-    assert [tuple(logits.shape) for logits in maps["auxiliary"]] == [(1, 5), (1, 5)]
+    raw_outputs = head(features)
+    assert [tuple(logits.shape) for logits in raw_outputs["auxiliary"]] == [(1, 5), (1, 5)]
     # 4 · 4 · 9 + 2 · 4 + 4 · 5 + 5
     assert sum(p.numel() for p in head.auxiliary[0].parameters()) == 144 + 8 + 25
     fused = head.fuse()
     found = fused(features)
     assert found.keys() == {"logits"}
-    assert torch.equal(found["logits"], maps["logits"])
+    assert torch.equal(found["logits"], raw_outputs["logits"])
     assert len(head.auxiliary) == 2

@@ -1,4 +1,4 @@
-"""YOLOv7's head: its function, its fused form, and what deployment leaves of it."""
+"""YOLOv7's head: its outputs, its fused form, its deployment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def head(nc: int = 2) -> IDetect:
 
 
 def strong(conv: ImplicitConv) -> ImplicitConv:
-    """Implicit values far from 0 and 1."""
+    """Set learned vectors that are far from 0 and 1."""
     nn.init.normal_(conv.added)
     nn.init.uniform_(conv.factor, -2, 2)
     return conv
@@ -68,7 +68,7 @@ def test_values_start_small_and_near_one() -> None:
     assert float(factor.std()) == pytest.approx(0.02, rel=0.05)
 
 
-def test_raw_maps_are_laid_out_as_detects() -> None:
+def test_raw_outputs_are_laid_out_as_detects() -> None:
     ours = head()
     plain = Detect(2, ANCHORS, c_in=(4, 8), strides=(8, 16))
     for level, conv in enumerate(ours.m):
@@ -84,7 +84,7 @@ def test_raw_maps_are_laid_out_as_detects() -> None:
 
 
 def test_biases_start_as_detects() -> None:
-    """As if 8 objects lay in an image of 640 pixels, classes at 0.6 shared."""
+    """Biases start as Detect's: 8 objects in an image of 640 pixels, 0.6 shared by the classes."""
     torch.manual_seed(0)
     averages = [
         conv.bias.detach().view(3, 7).mean(0)
@@ -127,10 +127,10 @@ def model() -> Detector:
 
 def test_deployed_head_decodes_the_same() -> None:
     network = model()
-    fused, certificate = deploy(network)
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.difference_fp32 <= 1e-4
-    assert certificate.fused_blocks == 2 + 2
+    fused, report = deploy(network)
+    assert report.difference_fp64 <= 1e-10
+    assert report.difference_fp32 <= 1e-4
+    assert report.fused_blocks == 2 + 2
     assert [type(conv) for conv in fused.head.m] == [nn.Conv2d] * 2  # type: ignore[union-attr]
     assert fused.head.nc == 2
     assert fused.head.strides == network.head.strides == (4, 8)
@@ -153,6 +153,6 @@ def test_its_task_is_detects() -> None:
 
 def test_every_parameter_gets_a_gradient() -> None:
     network = model()
-    maps = network(torch.rand(2, 3, 32, 32))
-    sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
+    raw_outputs = network(torch.rand(2, 3, 32, 32))
+    sum((raw * torch.rand_like(raw)).sum() for raw in raw_outputs).backward()
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())

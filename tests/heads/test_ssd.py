@@ -1,4 +1,4 @@
-"""SSD's head: default boxes by hand, raw maps, decoding, and what a row may say."""
+"""SSD's head: default boxes by hand, raw outputs, decoding, arguments of a row."""
 
 import math
 from pathlib import Path
@@ -21,13 +21,13 @@ def head(**values: Any) -> SSDHead:
     return SSDHead(**{**ONE, "c_in": [8], **values})
 
 
-def empty_maps(sizes_hw: list[tuple[int, int]], boxes: list[int]) -> list[torch.Tensor]:
+def zero_outputs(sizes_hw: list[tuple[int, int]], boxes: list[int]) -> list[torch.Tensor]:
     pairs = zip(sizes_hw, boxes, strict=True)
     return [torch.zeros(1, h, w, k, 7, dtype=torch.float64) for (h, w), k in pairs]
 
 
 def test_default_boxes_of_one_level():
-    boxes = head(clip=False).default_boxes(empty_maps([(2, 3)], [4]))
+    boxes = head(clip=False).default_boxes(zero_outputs([(2, 3)], [4]))
     assert boxes.shape == (2 * 3 * 4, 4)
     # The first cell's centre is (8, 8): 16×16; √(16·25) = 20; ratio 4: 32×8 and 8×32
     expected = [[0, 0, 16, 16], [-2, -2, 18, 18], [-8, 4, 24, 12], [4, -8, 12, 24]]
@@ -39,8 +39,8 @@ def test_default_boxes_of_one_level():
 
 
 def test_clipped_default_boxes_are_no_larger_than_the_input():
-    """With 24 pixels, 32×8 becomes 24×8 around (8, 8); what hangs over the border stays."""
-    boxes = head(clip=True, imgsz=24).default_boxes(empty_maps([(2, 3)], [4]))
+    """With 24 pixels, 32×8 becomes 24×8 around (8, 8); parts beyond the border stay."""
+    boxes = head(clip=True, imgsz=24).default_boxes(zero_outputs([(2, 3)], [4]))
     assert boxes[2].tolist() == [-4, 4, 20, 12]
     assert boxes[1].tolist() == [-2, -2, 18, 18]
 
@@ -74,8 +74,8 @@ def test_the_paper_s_default_boxes(name: str, variant: str, levels: dict, total:
     model = build(name, classes=1, variant=variant)
     assert isinstance(model.head, SSDHead)
     sizes = [(side, side) for side, *_ in levels.values()]
-    maps = empty_maps(sizes, [k for _, k, *_ in levels.values()])
-    boxes = model.head.default_boxes(maps)
+    raw_outputs = zero_outputs(sizes, [k for _, k, *_ in levels.values()])
+    boxes = model.head.default_boxes(raw_outputs)
     assert len(boxes) == total
     start = 0
     for side, k, step, own, _, ratio in levels.values():
@@ -90,7 +90,7 @@ def test_the_paper_s_default_boxes(name: str, variant: str, levels: dict, total:
         start += side * side * k
 
 
-def test_maps_of_the_networks(networks: dict[str, Detector]):
+def test_raw_outputs_of_the_networks(networks: dict[str, Detector]):
     for name, sides, total in (
         ("ssd300_vgg16", [38, 19, 10, 5, 3, 1], 8732),
         ("ssd512_vgg16", [64, 32, 16, 8, 4, 2, 1], 24564),
@@ -98,9 +98,9 @@ def test_maps_of_the_networks(networks: dict[str, Detector]):
         model = networks[name]
         with torch.device("meta"):
             images = torch.empty(1, 3, *model.preprocess.size_hw)
-        maps = model.to("meta")(images)
-        assert [tuple(raw.shape[1:3]) for raw in maps] == [(side, side) for side in sides]
-        assert sum(raw.shape[1] * raw.shape[2] * raw.shape[3] for raw in maps) == total
+        raw_outputs = model.to("meta")(images)
+        assert [tuple(raw.shape[1:3]) for raw in raw_outputs] == [(side, side) for side in sides]
+        assert sum(raw.shape[1] * raw.shape[2] * raw.shape[3] for raw in raw_outputs) == total
 
 
 @pytest.fixture(scope="module")
@@ -162,16 +162,16 @@ def test_levels_must_agree(values: dict, message: str):
     ],
 )
 def test_steps_must_cover_the_input(side: int, message: str | None):
-    maps = [torch.zeros(1, side, side, 4, 7)]
+    raw_outputs = [torch.zeros(1, side, side, 4, 7)]
     if message is None:
-        head().check_sizes(maps)
+        head().check_sizes(raw_outputs)
     else:
         with pytest.raises(ValueError, match=f"^{message}$"):
-            head().check_sizes(maps)
+            head().check_sizes(raw_outputs)
 
 
 def test_another_input_size_with_the_old_steps(tmp_path: Path):
-    """Its last level would have 4 × 4 cells of 300 pixels on an input of 512."""
+    """The last level of SSD300 would have 4 × 4 cells of 300 pixels on an input of 512."""
     path = tmp_path / "a.yaml"
     text = packaged_files("cfg")["ssd300_neck"].read_text()
     path.write_text(text.replace("imgsz: 300", "imgsz: 512"))

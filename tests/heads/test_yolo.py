@@ -1,4 +1,4 @@
-"""The anchor-based head: raw maps, decoding, prior biases."""
+"""The anchor-based head: raw outputs, decoding, prior biases."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def features(side: int) -> list[Tensor]:
 
 def test_shapes_and_number_of_boxes() -> None:
     detect = head(anchors=ANCHORS)
-    maps = detect(features(640))
-    assert [tuple(m.shape) for m in maps] == [
+    raw_outputs = detect(features(640))
+    assert [tuple(m.shape) for m in raw_outputs] == [
         (2, 3, 80, 80, 85),
         (2, 3, 40, 40, 85),
         (2, 3, 20, 20, 85),
     ]
-    boxes, scores = detect.decode(maps)
+    boxes, scores = detect.decode(raw_outputs)
     assert boxes.shape == (2, 25_200, 4)
     assert scores.shape == (2, 25_200, 80)
 
@@ -51,7 +51,7 @@ def test_training_and_evaluation_return_the_same() -> None:
         torch.testing.assert_close(trained, evaluated, rtol=0, atol=0)
 
 
-def test_raw_maps_are_the_convolutions_outputs() -> None:
+def test_raw_outputs_are_the_convolutions_outputs() -> None:
     """Channel a · (5 + nc) + k of the convolution is value k of anchor a, as in YOLOv5."""
     detect, inputs = head(nc=2), features(64)
     for level, raw in enumerate(detect(inputs)):
@@ -88,9 +88,9 @@ def test_single_boxes_are_decoded_as_all_are() -> None:
 
 def test_levels_come_one_after_the_other() -> None:
     detect = head(nc=1)
-    maps = [torch.zeros(1, 3, 64 // s, 64 // s, 6) for s in STRIDES]
-    maps[1][0, 2, 1, 3, 4:] = 20.0  # anchor 2, row 1, column 3 of stride 16
-    _, scores = detect.decode(maps)
+    raw_outputs = [torch.zeros(1, 3, 64 // s, 64 // s, 6) for s in STRIDES]
+    raw_outputs[1][0, 2, 1, 3, 4:] = 20.0  # anchor 2, row 1, column 3 of stride 16
+    _, scores = detect.decode(raw_outputs)
     # 3 · 8 · 8 boxes of stride 8, then 2 anchors of 4 · 4, then row 1, column 3.
     assert int(scores[0, :, 0].argmax()) == 192 + 2 * 16 + 1 * 4 + 3
 
@@ -102,7 +102,7 @@ def test_prior_of_the_biases(nc: int) -> None:
     before = [torch.zeros_like(conv.bias) for conv in detect.m]  # type: ignore[arg-type, union-attr]
     for conv in detect.m:
         conv.bias.data.zero_()  # type: ignore[union-attr]
-    detect.initialise_biases()
+    detect.initialize_biases()
     for conv, zero, stride in zip(detect.m, before, STRIDES, strict=True):
         bias = (conv.bias - zero).view(3, 5 + nc)  # type: ignore[operator, union-attr]
         assert bias[:, :4].abs().max() == 0

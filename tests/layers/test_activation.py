@@ -1,4 +1,4 @@
-"""Activations by name; nothing is evaluated."""
+"""Activations by name, without evaluation of code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other names of blocks mean the same class and the same contract."""
+"""Aliases of blocks: the same class and the same contract."""
 
 from __future__ import annotations
 

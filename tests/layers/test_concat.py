@@ -1,4 +1,4 @@
-"""Concatenation: torch's values and gradients, and gradients that are dense in channels-last."""
+"""Concatenation: torch's values and gradients, and contiguous gradients in channels-last format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detector.layers.concat import Concat, concatenate
 FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
-def maps_of(widths: list[int], memory_format: torch.memory_format) -> list[Tensor]:
+def features_of(widths: list[int], memory_format: torch.memory_format) -> list[Tensor]:
     generator = torch.Generator().manual_seed(sum(widths))
     return [
         torch.rand(2, width, 3, 5, generator=generator)
@@ -28,7 +28,7 @@ def maps_of(widths: list[int], memory_format: torch.memory_format) -> list[Tenso
 def test_values_and_gradients_are_torchs(
     memory_format: torch.memory_format, widths: list[int]
 ) -> None:
-    ours, theirs = maps_of(widths, memory_format), maps_of(widths, memory_format)
+    ours, theirs = features_of(widths, memory_format), features_of(widths, memory_format)
     found, expected = concatenate(ours), torch.cat(theirs, 1)
     assert found.equal(expected)
     for joined in (found, expected):
@@ -44,19 +44,19 @@ def test_values_and_gradients_are_torchs(
 def test_what_an_activation_before_it_is_given(
     memory_format: torch.memory_format, is_dense: bool
 ) -> None:
-    """In the default format a slice has long rows, and a copy of it would be for nothing."""
+    """Slices of a gradient are copied in channels-last format only: others have long rows."""
     seen: list[Tensor] = []
-    inputs = maps_of([4, 6], memory_format)
-    maps = [torch.nn.functional.silu(each) for each in inputs]
-    joined = concatenate(maps)
-    for each in maps:
+    inputs = features_of([4, 6], memory_format)
+    features = [torch.nn.functional.silu(each) for each in inputs]
+    joined = concatenate(features)
+    for each in features:
         each.register_hook(seen.append)
     joined.backward(torch.rand_like(joined))
     assert [g.is_contiguous(memory_format=memory_format) for g in seen] == [is_dense, is_dense]
 
 
-def test_a_map_that_is_used_elsewhere_too() -> None:
-    """x in two joins and a sum: d/dx of (2x + 3x + x) is 6."""
+def test_features_that_are_used_elsewhere_too() -> None:
+    """With x in two joins and a sum, d/dx of (2x + 3x + x) is 6."""
     x = torch.ones(1, 2, 2, 2).contiguous(memory_format=torch.channels_last).requires_grad_()
     y = x * 1
     both = concatenate([y, y])
@@ -68,5 +68,7 @@ def test_a_map_that_is_used_elsewhere_too() -> None:
 def test_module() -> None:
     a, b = torch.rand(1, 2, 4, 4), torch.rand(1, 3, 4, 4)
     assert Concat()([a, b]).equal(torch.cat([a, b], 1))
-    with pytest.raises(ValueError, match="^maps are concatenated along their channels, dim 1,"):
+    with pytest.raises(
+        ValueError, match="^feature maps are concatenated along their channels, dim 1,"
+    ):
         Concat(0)

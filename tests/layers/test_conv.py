@@ -1,4 +1,4 @@
-"""Conv, and what is left of it after fusing."""
+"""Conv and its fused form."""
 
 from __future__ import annotations
 

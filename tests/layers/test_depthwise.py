@@ -54,12 +54,12 @@ def test_mixconv_by_definition(stride: int) -> None:
     block = MixConv2d(8, 12, [1, 3, 5], stride, activation="ReLU").double().eval()
     randomise_batch_norms(block)
     x = torch.randn(2, 8, 8, 6, dtype=torch.float64)
-    maps = [
+    features = [
         nn.functional.conv2d(x, conv.weight, None, stride, kernel // 2, 1, groups)  # type: ignore[arg-type]
         for conv, kernel, groups in zip(block.m, (1, 3, 5), (4, 4, 4), strict=True)
     ]
-    assert [m.shape[1] for m in maps] == [4, 4, 4]
-    expected = torch.relu(block.bn(torch.cat(maps, 1)))
+    assert [m.shape[1] for m in features] == [4, 4, 4]
+    expected = torch.relu(block.bn(torch.cat(features, 1)))
     torch.testing.assert_close(block(x), expected)
     fused = block.fuse()
     assert isinstance(fused, Joined)

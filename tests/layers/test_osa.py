@@ -14,11 +14,11 @@ from detector.layers.osa import OSAModule, OSAStage
 def test_by_definition() -> None:
     module = OSAModule(8, 16, width=4, convs=3).eval()
     x = torch.rand(1, 8, 5, 5)
-    maps = [x]
+    features = [x]
     for conv in module.convs:
-        maps.append(conv(maps[-1]))
-    assert [m.shape[1] for m in maps] == [8, 4, 4, 4]
-    torch.testing.assert_close(module(x), module.concat(torch.cat(maps, 1)))
+        features.append(conv(features[-1]))
+    assert [m.shape[1] for m in features] == [8, 4, 4, 4]
+    torch.testing.assert_close(module(x), module.concat(torch.cat(features, 1)))
 
 
 def test_identity_is_added_from_the_second_module_on() -> None:
@@ -52,7 +52,7 @@ def test_equals_timm(repeats: int, ese: bool) -> None:
     ours = OSAStage(16, 24, 8, repeats, ese=ese, activation="ReLU").eval()
 
     def tensors(model: nn.Module) -> list[torch.Tensor]:
-        """Weights and statistics of convolutions and norms in the order of computation."""
+        """Return weights and statistics of convolutions and norms in the order of computation."""
         kinds = (nn.Conv2d, nn.BatchNorm2d)
         modules = [module for module in model.modules() if isinstance(module, kinds)]
         return [tensor for module in modules for tensor in module.state_dict().values()]
@@ -67,7 +67,7 @@ def test_equals_timm(repeats: int, ese: bool) -> None:
 
 
 class VoVNet(nn.Sequential):
-    """The published classifiers."""
+    """The published VoVNet classifiers."""
 
     def __init__(self, widths: list[int], concats: list[int], modules: list[int]) -> None:
         act = "ReLU"
@@ -109,7 +109,7 @@ def test_published_models(
 
 
 def test_bottleneck_of_the_ablation() -> None:
-    """A 1×1 convolution to 4 channels before each chained one."""
+    """The paper's ablation has a 1×1 convolution, here to 4 channels, before each chained one."""
     stage = OSAStage(16, 24, 8, convs=2, bottleneck=4)
     shapes = [tuple(m.weight.shape) for m in stage.modules() if isinstance(m, nn.Conv2d)]
     assert shapes == [(4, 16, 1, 1), (8, 4, 3, 3), (4, 8, 1, 1), (8, 4, 3, 3), (24, 32, 1, 1)]

@@ -1,4 +1,4 @@
-"""QARepVGG's block: its function written out, and its fused form."""
+"""QARepVGG's block: its formula written out, and its fused form."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""RepVGG's block: its function, its fused form, and the published models made of it."""
+"""RepVGG's block: its outputs, its fused form, and the published models made of it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_refused(values: dict[str, int], message: str) -> None:
 
 
 class RepVGG(nn.Sequential):
-    """The published classifiers: stage 0, four stages, global average pool, linear."""
+    """The published RepVGG classifiers: stage 0, four stages, global average pool, linear."""
 
     def __init__(
         self, blocks: list[int], a: float, b: float, groups: int = 1, use_se: bool = False
@@ -222,7 +222,9 @@ def test_tensorflow_s_padding_puts_the_pointwise_kernel_at_the_corner() -> None:
 
 def test_tensorflow_s_padding_and_odd_sides() -> None:
     block = RepVGGBlock(1, 1, stride=2, padding_mode="same")
-    with pytest.raises(ValueError, match="the stride 2 must divide the map's sides, found 7×8$"):
+    with pytest.raises(
+        ValueError, match="the stride 2 must divide the feature map's sides, found 7×8$"
+    ):
         block(torch.zeros(1, 1, 7, 8))
     with pytest.raises(ValueError, match="'padding_mode': 'same' fuses without dilation only$"):
         RepVGGBlock(1, 1, dilation=2, padding_mode="same")

@@ -1,4 +1,4 @@
-"""One batch norm over several convolutions, by hand and against the train form."""
+"""One batch norm over several convolutions: fused by hand, and against the form in training."""
 
 from __future__ import annotations
 

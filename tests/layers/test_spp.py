@@ -9,7 +9,7 @@ from detector.layers.spp import C3SPP, SPP, SPPCSPC, Pyramid
 
 
 def pools(x: torch.Tensor, *kernels: int) -> list[torch.Tensor]:
-    """Largest value of each window, written out: windows end at the map's border."""
+    """Return the largest value of each window; windows end at the border of the features."""
     h, w = x.shape[2:]
     found = []
     for kernel in kernels:
@@ -52,7 +52,7 @@ def test_c3spp_by_definition() -> None:
 
 
 def test_c3spp_has_yolov5s_names() -> None:
-    """Its checkpoints say ``m.cv1``, and ``number`` stacks whole blocks."""
+    """Names in YOLOv5's checkpoints are ``m.cv1``, and ``number`` stacks entire blocks."""
     convolutions = [name for name, _ in C3SPP(8, 16).named_parameters() if "conv" in name]
     assert convolutions == [
         f"{path}.conv.weight" for path in ("cv1", "cv2", "cv3", "m.cv1", "m.cv2")

@@ -13,7 +13,7 @@ from detector.layers.transformer import C3TR, HEADS, TransformerEncoder, Transfo
 
 
 def attention(layer: TransformerLayer, x: Tensor) -> Tensor:
-    """One image's cells (n, c): softmax(q · kᵀ / √d) · v by head, cell by cell."""
+    """Return softmax(q · kᵀ / √d) · v of one image's cells (n, c), by head and cell by cell."""
     c = x.shape[1]
     size = c // HEADS
     own = [layer.q.weight, layer.k.weight, layer.v.weight]
@@ -63,7 +63,7 @@ def test_encoder_by_definition() -> None:
 
 
 @torch.no_grad()
-def test_a_shuffled_map_gives_the_shuffled_output() -> None:
+def test_shuffled_cells_give_the_shuffled_output() -> None:
     encoder = TransformerEncoder(8, 1).double()
     x = torch.randn(1, 8, 2, 6, dtype=torch.float64)
     order = torch.randperm(12)

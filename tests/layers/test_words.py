@@ -1,4 +1,4 @@
-"""Every word of YOLOv5's and YOLOv7's files as a row: it builds, trains, deploys, refuses."""
+"""Every module name of YOLOv5's and YOLOv7's files builds, trains, deploys, rejects bad args."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def model(word: str, args: str, number: int = 1, keys: str = "") -> Detector:
 def test_builds_trains_and_deploys(word: str, args: str) -> None:
     torch.manual_seed(1)
     network = model(word, args)
-    maps = network(torch.rand(2, 3, 32, 32))
-    sum((raw * torch.rand_like(raw)).sum() for raw in maps).backward()
+    raw_outputs = network(torch.rand(2, 3, 32, 32))
+    sum((raw * torch.rand_like(raw)).sum() for raw in raw_outputs).backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
     randomise_batch_norms(network)
-    fused, certificate = deploy(network)
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.difference_fp32 <= 1e-4
+    fused, report = deploy(network)
+    assert report.difference_fp64 <= 1e-10
+    assert report.difference_fp32 <= 1e-4
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     again = fuse_modules(fused)
     assert list(again.state_dict()) == list(fused.state_dict()), "fusing twice changes nothing"

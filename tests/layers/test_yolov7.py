@@ -1,4 +1,4 @@
-"""YOLOv7's words, and the published networks made of them."""
+"""YOLOv7's blocks, and the published networks made of them."""
 
 from __future__ import annotations
 

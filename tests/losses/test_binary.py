@@ -1,4 +1,4 @@
-"""Losses of yes-or-no answers, by hand."""
+"""Binary losses, by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A classifier's loss, by hand."""
+"""Classification loss, by hand."""
 
 import math
 

@@ -31,7 +31,7 @@ def make_raw_outputs(batch: int, seed: int = 1) -> list[torch.Tensor]:
 
 
 def make_targets(counts: list[int], seed: int = 2) -> Targets:
-    """So many boxes for each image."""
+    """Return targets with the given number of boxes in each image."""
     generator = torch.Generator().manual_seed(seed)
     total = sum(counts)
     centres = torch.rand(total, 2, generator=generator) * SIDE
@@ -50,39 +50,39 @@ def overlap(a: list[float], b: list[float]) -> float:
     return w * h / (sum(areas) - w * h)
 
 
-def slow_match(truths: list[list[float]], boxes: list[list[float]]) -> list[int]:
-    """Section 2.2: each truth its best box, best pairs first; then every box above one half."""
-    table = [[overlap(t, b) for b in boxes] for t in truths]
+def slow_match(targets_xyxy: list[list[float]], boxes: list[list[float]]) -> list[int]:
+    """Match each target to its best box, best pairs first, then boxes of IoU ≥ ½ (section 2.2)."""
+    table = [[overlap(t, b) for b in boxes] for t in targets_xyxy]
     match = [-1] * len(boxes)
     for b in range(len(boxes)):
-        for t in range(len(truths)):
+        for t in range(len(targets_xyxy)):
             better = match[b] < 0 or table[t][b] > table[match[b]][b]
             if table[t][b] >= 0.5 and better:
                 match[b] = t
-    free_truths, free_boxes = set(range(len(truths))), set(range(len(boxes)))
-    while free_truths and free_boxes:
+    free_targets, free_boxes = set(range(len(targets_xyxy))), set(range(len(boxes)))
+    while free_targets and free_boxes:
         t, b = max(
-            ((t, b) for t in free_truths for b in free_boxes),
+            ((t, b) for t in free_targets for b in free_boxes),
             key=lambda pair: (table[pair[0]][pair[1]], -pair[0], -pair[1]),
         )
         if table[t][b] <= 0:
             break
         match[b] = t
-        free_truths.remove(t)
+        free_targets.remove(t)
         free_boxes.remove(b)
     return match
 
 
 def slow_loss(raw_outputs: list[torch.Tensor], boxes: list[list[float]], targets: Targets):
-    """Equations 1 to 3 with the facts' mining and normalisation, one box after the other."""
+    """Compute equations 1 to 3 with hard negative mining, box by box."""
     batch = raw_outputs[0].shape[0]
     box_loss = class_loss = 0.0
     positives = 0
     for image in range(batch):
         raw = torch.cat([level[image].flatten(0, 2) for level in raw_outputs]).tolist()
         mine = [i for i in range(len(targets)) if int(targets.image_index[i]) == image]
-        truths = [targets.boxes_xyxy[i].double().tolist() for i in mine]
-        match = slow_match(truths, boxes)
+        targets_xyxy = [targets.boxes_xyxy[i].double().tolist() for i in mine]
+        match = slow_match(targets_xyxy, boxes)
         negatives = []
         for values, box, t in zip(raw, boxes, match, strict=True):
             logits = values[4:]
@@ -92,13 +92,13 @@ def slow_loss(raw_outputs: list[torch.Tensor], boxes: list[list[float]], targets
                 negatives.append(entropy)
                 continue
             class_loss += entropy
-            truth = truths[t]
+            target = targets_xyxy[t]
             w, h = box[2] - box[0], box[3] - box[1]
             offsets = [
-                ((truth[0] + truth[2]) / 2 - (box[0] + box[2]) / 2) / w / 0.1,
-                ((truth[1] + truth[3]) / 2 - (box[1] + box[3]) / 2) / h / 0.1,
-                math.log((truth[2] - truth[0]) / w) / 0.2,
-                math.log((truth[3] - truth[1]) / h) / 0.2,
+                ((target[0] + target[2]) / 2 - (box[0] + box[2]) / 2) / w / 0.1,
+                ((target[1] + target[3]) / 2 - (box[1] + box[3]) / 2) / h / 0.1,
+                math.log((target[2] - target[0]) / w) / 0.2,
+                math.log((target[3] - target[1]) / h) / 0.2,
             ]
             for found, expected in zip(values[:4], offsets, strict=True):
                 d = abs(found - expected)
@@ -121,7 +121,7 @@ def test_equal_to_a_slow_loop(counts: list[int]):
 
 
 def test_ties_in_mining_change_nothing():
-    """All logits equal: every background box has the loss ln 4."""
+    """Equal logits give every background box the loss ln 4."""
     loss, targets = make_loss(), make_targets([2])
     raw_outputs = [torch.zeros(1, *size, k, 8) for size, k in zip(SIZES, BOXES, strict=True)]
     # positives + 3 negatives each, over the positives: 4 ln 4
@@ -130,7 +130,7 @@ def test_ties_in_mining_change_nothing():
     )
 
 
-def test_two_truths_of_one_place_get_a_box_each():
+def test_two_targets_of_one_place_get_a_box_each():
     box = torch.tensor([[20.0, 20.0, 30.0, 30.0]] * 2)
     targets = Targets(box, torch.tensor([0, 1]), torch.zeros(2, dtype=torch.int64))
     loss = make_loss()
@@ -152,7 +152,7 @@ def test_images_without_boxes_have_a_finite_loss_and_a_gradient():
 
 
 def test_perfect_offsets_have_no_box_loss():
-    """A truth that is a default box: all offsets are 0. No other box overlaps it wholly."""
+    """A target that equals a default box has offsets 0; no other box has an IoU of 1 with it."""
     loss = make_loss()
     loss.assigner.threshold = 1.0
     raw_outputs = [torch.zeros(1, *size, k, 8) for size, k in zip(SIZES, BOXES, strict=True)]

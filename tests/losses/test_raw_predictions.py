@@ -12,7 +12,7 @@ from tests.losses.test_yolo import by_cells, make_loss, make_raw_outputs
 
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_predictions_are_read_as_the_head_decodes_them(count: int):
-    """In any order, some of them twice."""
+    """Predictions are read in any order, some of them twice."""
     head, raw_outputs = make_loss().head, make_raw_outputs()
     predictions = RawPredictions(head, raw_outputs)
     sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in raw_outputs]

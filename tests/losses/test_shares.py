@@ -1,4 +1,4 @@
-"""A batch that processes share gives the losses and gradients of the whole batch."""
+"""A batch split among processes gives the losses and gradients of the entire batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOSSES = ("yolo", "multibox", "classify")
 
 
 def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
-    """A loss, and raw outputs in float64 for it."""
+    """Return a loss, and raw outputs in float64 for it."""
     torch.manual_seed(0)
     if name == "yolo":
         head = Detect(CLASSES, [[8, 8, 16, 24], [24, 24, 48, 40]], [8, 8], [8, 16])
@@ -39,7 +39,7 @@ def random_raw(shape: tuple[int, ...]) -> Tensor:
 
 
 def targets_of(images: range, per_image: int) -> Targets:
-    """Boxes of those images of the whole batch, numbered as in a batch of their own."""
+    """Return the targets of some images, numbered as in a batch of their own."""
     generator = torch.Generator().manual_seed(1)
     corners = torch.rand(IMAGES, per_image, 2, generator=generator) * 30
     sizes = 6 + torch.rand(IMAGES, per_image, 2, generator=generator) * 26
@@ -50,8 +50,8 @@ def targets_of(images: range, per_image: int) -> Targets:
     return Targets(boxes_xyxy, class_ids[chosen].flatten(), index)
 
 
-class FakeTotal:
-    """In a first round it keeps what each process adds, in a second one it gives the sums."""
+class FakeAllReduce:
+    """Simulated all_reduce_sum: records each process's summands first, then returns their sums."""
 
     def __init__(self) -> None:
         self.parts: list[list[Tensor]] = []
@@ -68,22 +68,22 @@ class FakeTotal:
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("processes", [2, 3, 7])
 def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """5 images; of 7 processes two have none."""
+    """Of 7 processes that share 5 images, two have none."""
     loss, raw = make(name)
     per_image = 1 if name == "classify" else 3
     whole = loss(as_raw_outputs(name, raw), targets_of(range(IMAGES), per_image))
     expected = torch.autograd.grad(torch.stack(list(whole.values())).sum(), raw)
 
-    total = FakeTotal()
-    monkeypatch.setattr(f"detector.losses.{name}.all_reduce_sum", total)
+    all_reduce = FakeAllReduce()
+    monkeypatch.setattr(f"detector.losses.{name}.all_reduce_sum", all_reduce)
     shares = [range(rank, IMAGES, processes) for rank in range(processes)]
     for share in shares:
-        total.parts.append([])
+        all_reduce.parts.append([])
         loss(
             as_raw_outputs(name, [level[list(share)] for level in raw]),
             targets_of(share, per_image),
         )
-    total.sums = [torch.stack(parts).sum(0) for parts in zip(*total.parts, strict=True)]
+    all_reduce.sums = [torch.stack(parts).sum(0) for parts in zip(*all_reduce.parts, strict=True)]
     parts = [
         loss(
             as_raw_outputs(name, [level[list(share)] for level in raw]),

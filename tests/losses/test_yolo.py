@@ -1,4 +1,4 @@
-"""The loss against a slow float64 loop, and its edge cases."""
+"""YOLOv5's loss against a slow float64 loop, and its edge cases."""
 
 import math
 
@@ -53,7 +53,7 @@ def bce(logit: float, target: float) -> float:
 
 
 def ciou(a: list[float], b: list[float]) -> float:
-    """arXiv 1911.08287, equations 7 to 11, written out."""
+    """Return the CIoU by arXiv 1911.08287, equations 7 to 11, written out."""
     w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     wa, ha, wb, hb = a[2] - a[0], a[3] - a[1], b[2] - b[0], b[3] - b[1]
@@ -77,7 +77,7 @@ def by_cells(part: torch.Tensor, sizes_hw: list[tuple[int, int]]) -> torch.Tenso
 
 
 def assigned(loss: YoloLoss, raw_outputs, targets: Targets) -> list[list[tuple[int, ...]]]:
-    """For each level: image, anchor, row, column, target."""
+    """Return image, anchor, row, column and target of each pair, by level."""
     sizes_hw = [(raw.shape[2], raw.shape[3]) for raw in raw_outputs]
     grid = AnchorGrid(loss.head.anchors_wh, STRIDES, sizes_hw)
     boxes_xyxy, scores = loss.head.decode(raw_outputs)
@@ -91,14 +91,14 @@ def assigned(loss: YoloLoss, raw_outputs, targets: Targets) -> list[list[tuple[i
 
 
 def focal(logit: float, target: float) -> float:
-    """arXiv 1708.02002, equation 5, with α = 0.25 and γ = 2, linear in the target."""
+    """Return arXiv 1708.02002, equation 5, with α = 0.25 and γ = 2, linear in the target."""
     p = sigmoid(logit)
     p_t = target * p + (1 - target) * (1 - p)
     return (target * 0.25 + (1 - target) * 0.75) * (1 - p_t) ** 2 * bce(logit, target)
 
 
 def quality_focal(logit: float, target: float) -> float:
-    """arXiv 2006.04388, equation 5, with β = 2."""
+    """Return arXiv 2006.04388, equation 5, with β = 2."""
     return (target - sigmoid(logit)) ** 2 * bce(logit, target)
 
 
@@ -108,7 +108,7 @@ FOCAL = {"focal": focal, "qfl": quality_focal}
 def slow_loss(
     loss: YoloLoss, raw_outputs, targets: Targets, smoothing: float, answer=bce
 ) -> dict[str, float]:
-    """YOLOv5's formula (facts of the recipe) as plain loops in float64."""
+    """Compute YOLOv5's loss by plain loops in float64."""
     classes = loss.head.nc
     pairs = assigned(loss, raw_outputs, targets)
     total = {"loss_box": 0.0, "loss_objectness": 0.0, "loss_class": 0.0}
@@ -165,7 +165,7 @@ def test_equal_to_a_slow_loop(count: int, smoothing: float, assigner: str):
     ],
 )
 def test_weights_of_levels(levels: int, weight: float):
-    """Logits of 0 and no target: each level's mean is ln 2, at 640 pixels with a gain of 1."""
+    """Without targets, logits of 0 give a mean of ln 2 per level (640 pixels, a gain of 1)."""
     head = Detect(
         1, [[8.0, 8.0]] * levels, c_in=[4] * levels, strides=(8, 16, 32, 64, 128)[:levels]
     )
@@ -175,7 +175,7 @@ def test_weights_of_levels(levels: int, weight: float):
 
 
 def test_the_quality_that_objectness_learns_moves_no_box():
-    """YOLOv5 takes the overlap as a target: its gradient ends there."""
+    """The IoU is a target of the objectness, as in YOLOv5, and is detached from the gradient."""
     raw_outputs, targets = make_raw_outputs(), make_targets(40)
     make_loss()(raw_outputs, targets)["loss_objectness"].backward()
     for raw in raw_outputs:
@@ -193,7 +193,7 @@ def test_more_levels_than_weights():
 
 @pytest.mark.parametrize("name", ["focal", "qfl"])
 def test_focal_losses_are_weighted_entropies(name: str):
-    """Against BCE of the same raw outputs: each term times α_t (1 − p_t)², or |y − σ|²."""
+    """Focal losses are BCE, term by term, times α_t (1 − p_t)², or times |y − σ|²."""
     raw_outputs, targets = make_raw_outputs(), make_targets(40)
     loss = make_loss(class_loss=name, objectness_loss=name)
     found = loss(raw_outputs, targets)

@@ -75,7 +75,7 @@ def test_by_hand() -> None:
     elements = [
         pixels * 8,
         3 * pixels * 8,  # a block's input, the sum of two branches, the third branch
-        pixels * 8 + 8,  # the map that is to be scaled, and the channels' averages
+        pixels * 8 + 8,  # the features that are scaled, and the channels' averages
         pixels * 8 + pixels // 4 * 8,  # the head reads both
         pixels * 8 + pixels // 4 * 8,
     ]
@@ -83,16 +83,16 @@ def test_by_hand() -> None:
     assert found.peak_activation_bytes == 4 * elements[1]
 
 
-def test_deployed_blocks_keep_one_map() -> None:
+def test_deployed_blocks_keep_one_copy() -> None:
     found = cost(fuse_modules(small()), (32, 64))
     assert found.rows[1].peak_activation_bytes == 4 * 16 * 32 * 8
     # 4 of 8 channels, twice; the 1×1 branches are gone
     assert found.rows[1].memory_access == 2 * (16 * 32 * (8 + 8) + 8 * 4 * 9)
 
 
-@pytest.mark.parametrize(("shortcut", "maps"), [(False, 1), (True, 2)])
-def test_a_residual_block_keeps_twice_its_input(shortcut: bool, maps: int) -> None:
-    """RepVGG's paper, metric 3."""
+@pytest.mark.parametrize(("shortcut", "copies"), [(False, 1), (True, 2)])
+def test_a_residual_block_keeps_twice_its_input(shortcut: bool, copies: int) -> None:
+    """Peak memory of residual and plain blocks (RepVGG's paper, figure 3)."""
     model = build_text(f"""
 nc: 1
 imgsz: 32
@@ -104,12 +104,12 @@ head:
   - [[-1], 1, Detect, [nc, anchors]]
 """)
     for form in (model, fuse_modules(model)):
-        assert cost(form, (32, 32)).rows[1].peak_activation_bytes == maps * 4 * 32 * 32 * 8
+        assert cost(form, (32, 32)).rows[1].peak_activation_bytes == copies * 4 * 32 * 32 * 8
 
 
 @pytest.mark.parametrize("variant", ["A0", "B0"])
 def test_plain_repvgg_keeps_half(variant: str) -> None:
-    """Its largest map is that of the first block, which has two branches."""
+    """The first block, with two branches, has the largest features of RepVGG."""
     with torch.device("meta"):
         model = build("repvgg", variant=variant)
         trained, deployed = cost(model, (224, 224)), cost(fuse_modules(model), (224, 224))
@@ -145,7 +145,7 @@ def test_published(
 
 
 def test_nothing_is_computed() -> None:
-    """Maps of this size would take terabytes."""
+    """Real features of this size would take terabytes."""
     model = small()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     side = 1 << 20

@@ -43,7 +43,7 @@ FAST = {
 
 
 def networks() -> list[Any]:
-    """Every packaged model file with each of its variants; those of many weights are slow."""
+    """Return every packaged model file with each of its variants; large ones are marked slow."""
     found = []
     for name in packaged_files("cfg"):
         if "/" not in name:  # cfg/train/ holds presets
@@ -54,7 +54,7 @@ def networks() -> list[Any]:
 
 
 def hooked_macs(model: Detector, size_hw: tuple[int, int]) -> int:
-    """Multiply-adds of one image, from the shapes of what each layer really reads and gives."""
+    """Return the multiply-adds for one image, from the real shapes of each layer's tensors."""
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:

@@ -1,4 +1,4 @@
-"""Deployment: equality, an argument that stays as it is, planted errors."""
+"""Deployment: equal outputs, an unmodified argument, planted errors."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def small_model(groups: int = 1, se: bool = False):
 
 
 def configurations() -> list[Any]:
-    """Each file's own variant, and those that differ in more than widths and numbers."""
+    """Return each file's default variant, and some that differ in more than widths and numbers."""
     names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
     more = [("repvgg", "B1g4"), ("repvgg", "plus-L2pse"), ("vovnet", "39-v2"), ("vgg", "16-bn")]
     return [*(_its_own(name) for name in names), *more]
@@ -59,23 +59,23 @@ def test_a_batch_without_images():
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("se", [False, True])
 def test_groups_se_strides_and_dilation(groups: int, se: bool):
-    _, certificate = deploy(small_model(groups, se))
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.worst_block_difference <= 1e-10
-    assert certificate.difference_fp32 <= 1e-4
+    _, report = deploy(small_model(groups, se))
+    assert report.difference_fp64 <= 1e-10
+    assert report.worst_block_difference <= 1e-10
+    assert report.difference_fp32 <= 1e-4
 
 
 @pytest.mark.parametrize(("name", "variant"), configurations())
 def test_every_model_file(name: str, variant: str | None):
     model = build(name, variant=variant)
     randomise_batch_norms(model)
-    fused, certificate = deploy(model)
-    assert certificate.difference_fp64 <= 1e-10
-    assert certificate.difference_fp32 <= 1e-4
+    fused, report = deploy(model)
+    assert report.difference_fp64 <= 1e-10
+    assert report.difference_fp32 <= 1e-4
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 
 
-def test_figures_of_yolov5_repvgg():
+def test_parameters_of_yolov5_repvgg():
     # 71 convolutions: 22 blocks lose their 1×1 branch → 49
     model = build("yolov5_repvgg")
     fused = fuse_modules(model)
@@ -100,15 +100,15 @@ def test_the_argument_stays_as_it_is():
 
 def test_real_images_are_compared_too():
     images = [torch.rand(2, 3, 64, 96), torch.rand(1, 3, 32, 32)]
-    _, certificate = deploy(small_model(), images)
-    assert certificate.images == 1 + 2 + 1
+    _, report = deploy(small_model(), images)
+    assert report.images == 1 + 2 + 1
 
 
 def test_a_second_fuse_changes_nothing():
     fused, _ = deploy(small_model())
-    again, certificate = deploy(fused)
-    assert certificate.fused_blocks == 0
-    assert certificate.difference_fp64 == 0
+    again, report = deploy(fused)
+    assert report.fused_blocks == 0
+    assert report.difference_fp64 == 0
     state = again.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in fused.state_dict().items())
 
@@ -123,8 +123,8 @@ head:
   - [{sources}, 1, Classify, [nc]]
 """
     model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)), 2)
-    fused, certificate = deploy(model)
-    assert certificate.fused_blocks == blocks
+    fused, report = deploy(model)
+    assert report.fused_blocks == blocks
     assert deploy(fused)[1].fused_blocks == 0
 
 

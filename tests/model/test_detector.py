@@ -1,4 +1,4 @@
-"""From rows to a network: what is built and what it computes."""
+"""Networks built from rows: their structure and their outputs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ head:
 
 
 def test_levels() -> None:
-    """The last row of that stride in the backbone, whatever the head has."""
+    """Levels such as P4 are the backbone's last rows of their strides, never rows of the head."""
     model = build_text(LEVELS, keys="imgsz: 96\n")
     assert [row.sources for row in model.plan[4:]] == [(2,), (4,), (2, 5, 0)]
     assert model.strides == (4, 4, 2)
@@ -115,8 +115,8 @@ def test_a_named_backbone(named: Path) -> None:
          "expected [c_out, width, convs, ese, bottleneck, activation, identity]"),
         ("family", "OSA", "OSB", 5, "row 1: unknown module 'OSB'; did you mean 'OSA'?"),
         ("family", "ReLU", "ReLu9", 1, "unknown activation 'ReLu9'; did you mean 'ReLU'?"),
-        ("named", "P2", "7", 5, "row 2 (Conv): 'from' 7 is no earlier row, expected -3 (the image) "
-         "to 1"),
+        ("named", "P2", "7", 5, "row 2 (Conv): 'from' 7 is not an earlier row, expected -3 "
+         "(the image) to 1"),
         ("named", "family.yaml}", "family.yaml, activation: Sigmoi}", 3,
          "unknown activation 'Sigmoi'; did you mean 'Sigmoid'?"),
     ],
@@ -134,7 +134,7 @@ def test_errors_name_the_file_of_the_row(
 
 @pytest.mark.parametrize(("keys", "channels"), [("", 100), ("width_multiple: 1.0\n", 104)])
 def test_widths_are_rounded_where_a_multiple_is_given(keys: str, channels: int) -> None:
-    """YOLOv5's files have one, and YOLOv5 rounds whatever it is."""
+    """YOLOv5's files always have a width multiple, and YOLOv5 rounds even for a multiple of 1."""
     rows = "backbone: [[-1, 1, Conv, [100, 3, 4]]]\nhead: [[-1, 1, Detect, [nc, [[1, 2]]]]]\n"
     assert build_text(keys + rows).plan[0].channels == channels
 
@@ -173,7 +173,7 @@ def test_scale_width(width: int, multiple: float, expected: int) -> None:
     [(1, 0.33, 1), (3, 0.33, 1), (6, 0.33, 2), (9, 0.33, 3), (3, 1.33, 4), (1, 4.0, 1)],
 )
 def test_depth_multiple(number: int, multiple: float, repeats: int) -> None:
-    """It scales a number greater than 1, rounded, at least 1; blocks that repeat take it inside."""
+    """Numbers above 1 are scaled, rounded, and at least 1; blocks with ``repeats`` receive them."""
     model = build_text(
         f"""
 backbone:
@@ -303,20 +303,20 @@ def test_a_head_computes_in_float32_whatever_the_precision_of_the_rest(name: str
     watched[-1].register_forward_hook(lambda *hooked: inner.append(hooked[-1].dtype))
     image = torch.rand(2, 3, *model.preprocess.size_hw if "ssd" in name else (64, 64))
     with torch.autocast("cpu", torch.bfloat16):
-        maps = model(image)
+        raw_outputs = model(image)
     assert inner == [torch.bfloat16]
-    tensors = list(floats(maps))
+    tensors = list(floats(raw_outputs))
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     torch.stack([tensor.sum() for tensor in tensors]).sum().backward()
     assert all(p.grad is not None and p.grad.dtype == p.dtype for p in model.parameters())
 
 
-def floats(maps: Any) -> Any:
-    """The tensors of a head's output."""
-    if isinstance(maps, Tensor):
-        yield maps
+def floats(raw_outputs: Any) -> Any:
+    """Yield the tensors of a head's raw outputs."""
+    if isinstance(raw_outputs, Tensor):
+        yield raw_outputs
     else:
-        for part in maps.values() if isinstance(maps, dict) else maps:
+        for part in raw_outputs.values() if isinstance(raw_outputs, dict) else raw_outputs:
             yield from floats(part)
 
 

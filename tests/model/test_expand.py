@@ -1,4 +1,4 @@
-"""What is stored of a model file that names a backbone: the same network, without that file."""
+"""Expansion of a file that names a backbone: the same network, without the other file."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_file_with_rows_is_stored_as_it_is() -> None:
     ("width", "word"), [("width_multiple: 0.25", "8"), ("width_multiple: 1", "8"), ("", "nc")]
 )
 def test_other_classes(naming: Path, width: str, word: str) -> None:
-    """``nc`` stays a word wherever nothing multiplies it."""
+    """``nc`` stays a word wherever it is not multiplied."""
     naming.write_text(NAMING.replace("width_multiple: 0.25", width), encoding="utf-8")
     stored = build(naming, variant="one").definition
     assert f"[P3, 1, ConvAct, {{c_out: {word}}}]" in stored.text

@@ -1,4 +1,4 @@
-"""Lint: what it says, and above all what it does not say."""
+"""Lint: its warnings, and above all the cases without a warning."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unchanged() -> Detector:
 
 
 def warnings_with(placeholder: str, comment: str) -> list[str]:
-    """A comment changes no network, so one is enough for all."""
+    """Return the warnings for a comment, with one network for all: comments do not change it."""
     text = TEXT.replace(placeholder, comment)
     model_file = check_model_file(YamlFile(Path("a.yaml"), text))
     return [f"{warning.line}: {warning.text}" for warning in lint(model_file, unchanged())]
@@ -201,12 +201,12 @@ def test_rows_on_one_line_share_the_comment_of_the_last() -> None:
 
 def test_output_that_nobody_reads() -> None:
     text = TEXT.replace("  - [[5, 3], 1", "  - [3, 1, Conv, [8]]\n  - [[5, 3], 1")
-    assert warnings_of(text) == ["15: row 6 (Conv): nobody reads its output"]
+    assert warnings_of(text) == ["15: row 6 (Conv): no row reads its output"]
 
 
 def test_join_of_one() -> None:
     text = TEXT.replace("[[-1, 2], 1, Concat", "[-1, 1, Concat")
-    assert warnings_of(text)[-1] == "14: row 5 (Concat): joins a single map"
+    assert warnings_of(text)[-1] == "14: row 5 (Concat): joins a single feature map"
 
 
 def test_defaulted_keys() -> None:
@@ -228,7 +228,7 @@ def test_anchors_against_the_strides() -> None:
     swapped = TEXT.replace(small, "X").replace(large, small).replace("X", large)
     assert warnings_of(swapped) == [
         "5: these anchors are for P3/8, the comment says P4/16",
-        "6: anchors run against the strides: larger at stride 8 than at 16",
+        "6: anchors do not grow with the strides: larger at stride 8 than at 16",
         "6: these anchors are for P4/16, the comment says P3/8",
     ]
     without_comments = swapped.replace("# P4/16", "").replace("# P3/8", "")

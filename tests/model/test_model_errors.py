@@ -1,4 +1,4 @@
-"""What people get wrong in a model file: each case states the exact line and message."""
+"""Mistakes in model files: each case states the exact line and message."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ BLOCK_FROM_1 = "while parsing a block mapping from line 1"
 
 
 class Case(NamedTuple):
-    """One change of BASE; ``MODULES`` in the message stands for the registered names."""
+    """One mutation of BASE; ``MODULES`` in the message stands for the registered names."""
 
     name: str
     old: str
@@ -251,7 +251,7 @@ KEY = [
     Case(
         "anchors missing",
         ANCHORS, "",
-        20, "row 9 (Detect): reads 'anchors', but the file has no such key",
+        20, "row 9 (Detect): refers to 'anchors', but the file has no such key",
     ),
     Case(
         "anchors of one level",
@@ -286,27 +286,27 @@ ROW = [
     Case(
         "from a later row",
         C3, "[4, 2, C3, [64]]",
-        14, "row 2 (C3): 'from' 4 is no earlier row, expected -3 (the image) to 1",
+        14, "row 2 (C3): 'from' 4 is not an earlier row, expected -3 (the image) to 1",
     ),
     Case(
         "from itself",
         C3, "[2, 2, C3, [64]]",
-        14, "row 2 (C3): 'from' 2 is no earlier row, expected -3 (the image) to 1",
+        14, "row 2 (C3): 'from' 2 is not an earlier row, expected -3 (the image) to 1",
     ),
     Case(
         "from before the image",
         C3, "[-4, 2, C3, [64]]",
-        14, "row 2 (C3): 'from' -4 is no earlier row, expected -3 (the image) to 1",
+        14, "row 2 (C3): 'from' -4 is not an earlier row, expected -3 (the image) to 1",
     ),
     Case(
         "first row from itself",
         "[-1, 1, Conv, [32", "[0, 1, Conv, [32",
-        12, "row 0 (Conv): 'from' 0 is no earlier row, expected -1 (the image)",
+        12, "row 0 (Conv): 'from' 0 is not an earlier row, expected -1 (the image)",
     ),
     Case(
         "from nowhere",
         "[[8, 5], 1, Detect", "[[8, 50], 1, Detect",
-        23, "row 9 (Detect): 'from' 50 is no earlier row, expected -10 (the image) to 8",
+        23, "row 9 (Detect): 'from' 50 is not an earlier row, expected -10 (the image) to 8",
     ),
     Case(
         "from a fraction",
@@ -326,7 +326,7 @@ ROW = [
     Case(
         "from two rows",
         C3, "[[-1, 0], 2, C3, [64]]",
-        14, "row 2 (C3): reads one layer, found 'from' [-1, 0]",
+        14, "row 2 (C3): reads one row, found 'from' [-1, 0]",
     ),
     Case(
         "number 0",
@@ -532,24 +532,25 @@ GRAPH = [
     Case(
         "join of different sizes",
         "[[-1, 3], 1, Concat", "[[-1, 1], 1, Concat",
-        21, "row 7 (Concat): joins maps of different sizes: row 6 has stride 8, row 1 has stride 4",
+        21, "row 7 (Concat): joins feature maps of different sizes: row 6 has stride 8, "
+        "row 1 has stride 4",
     ),
     Case(
         "join with the image",
         "[[-1, 3], 1, Concat", "[[-1, -8], 1, Concat",
-        21, "row 7 (Concat): joins maps of different sizes: row 6 has stride 8, "
+        21, "row 7 (Concat): joins feature maps of different sizes: row 6 has stride 8, "
         "the image has stride 1",
     ),
     Case(
         "upsampling by 3",
         UPSAMPLE, "[None, 3, nearest]",
-        21, "row 7 (Concat): joins maps of different sizes: row 6 has stride 16/3, "
+        21, "row 7 (Concat): joins feature maps of different sizes: row 6 has stride 16/3, "
         "row 3 has stride 8",
     ),
     Case(
         "join along the height",
         "Concat, [1]", "Concat, [2]",
-        21, "row 7 (Concat): maps are concatenated along their channels, dim 1, found 2",
+        21, "row 7 (Concat): feature maps are concatenated along their channels, dim 1, found 2",
     ),
     Case(
         "head without anchors",
@@ -574,12 +575,12 @@ GRAPH = [
     Case(
         "head at a fraction of a stride",
         HEAD, "head:\n  - [-1, 1, nn.Upsample, [None, 3]]\n  - [-1, 1, Detect, [nc, anchors]]\n",
-        20, "row 6 (Detect): row 5 has stride 16/3, a head reads whole ones",
+        20, "row 6 (Detect): row 5 has stride 16/3, a head reads rows of integer stride",
     ),
     Case(
         "second head",
         LAST, LAST * 2,
-        24, "row 10 (Detect): a second head, row 9 (Detect) is one already",
+        24, "row 10 (Detect): only one head is allowed, row 9 (Detect) is one already",
     ),
     Case(
         "head not last",
@@ -596,15 +597,15 @@ GRAPH = [
 
 BUILDS = {
     "a file as it is": (BASE, BASE),
-    "a convolution without padding: its map is 2 pixels smaller, which nothing here contradicts": (
+    "a convolution without padding: its output is 2 pixels smaller, within the tolerance": (
         CONV,
         "[64, 3, 2, 0]]",
     ),
-    "a join of one map changes nothing": ("[[-1, 3], 1, Concat", "[-1, 1, Concat"),
-    "a head may read two maps of one stride": ("[[8, 5], 1, Detect", "[[8, 6], 1, Detect"),
+    "a join of one row changes nothing": ("[[-1, 3], 1, Concat", "[-1, 1, Concat"),
+    "a head may read two rows of one stride": ("[[8, 5], 1, Detect", "[[8, 6], 1, Detect"),
     "anchors may be a number until they are fitted": (ANCHORS, "anchors: 2\n"),
 }
-"""Why a mutation builds → the mutation."""
+"""Mutations of BASE that build, by the reason."""
 
 
 def mutated(old: str, new: str) -> str:

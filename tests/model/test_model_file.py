@@ -203,7 +203,7 @@ def test_another_activation(folder: Path) -> None:
 
 
 def test_a_variant_names_the_backbone(folder: Path) -> None:
-    """It takes the place of the file's, rows or name."""
+    """A variant's backbone replaces the file's, be it rows or a name."""
     table = """\
 variants:
   a: {}

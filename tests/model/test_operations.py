@@ -1,4 +1,4 @@
-"""What the operations of a run access and keep, by hand and against real tensors."""
+"""Memory that operations access and keep, by hand and against real tensors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from detector.model.operations import OperationLog, tensors
 
-MAP = 8 * 16 * 16 * 4
-"""Bytes of the maps here."""
+FEATURES = 8 * 16 * 16 * 4
+"""Bytes of the features in these tests."""
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def test_memory_access(layer: nn.Module, expected: int) -> None:
 
 
 def test_equal_widths_access_least() -> None:
-    """VoVNet's paper, section 3.1: of 1×1 convolutions with the same product of widths."""
+    """Equal widths access least memory among 1×1 convolutions with the same product of widths."""
     widths = [(4, 64), (8, 32), (16, 16), (32, 8), (64, 4)]
     access = [logged(conv(a, b, 1), a).memory_access for a, b in widths]
     assert min(access) == access[2] == 256 * 32 + 256
@@ -82,23 +82,23 @@ def test_winograd(layer: nn.Module, expected: int) -> None:
         (nn.Sequential(conv(), nn.Flatten()), [0, 1, 1]),  # a view
         (lambda image: image + (image * 2), [0, 1, 1]),  # the image is the caller's
         (lambda image: [image * 2, image * 3], [0, 1, 2]),
-        (lambda image: (image * 2, image * 3)[1], [0, 0, 1]),  # nobody reads the first
+        (lambda image: (image * 2, image * 3)[1], [0, 0, 1]),  # the first is not read
         (lambda image: {"a": torch.cat([image * 2, image * 3], 1)}, [0, 1, 2, 2]),
     ],
 )
 def test_kept(function: Callable[[Tensor], Any], kept: list[int]) -> None:
-    assert logged(function).kept_bytes() == [n * MAP for n in kept]
+    assert logged(function).kept_bytes() == [n * FEATURES for n in kept]
 
 
 def test_kept_by_a_residual() -> None:
-    """The first convolution's map waits while the two of the branch run."""
+    """The first convolution's output is kept while the two of the branch run."""
     first, second, third = conv(), conv(), conv()
 
     def residual(image: Tensor) -> Tensor:
         x: Tensor = first(image)
         return x + third(second(x))
 
-    assert logged(residual).kept_bytes() == [n * MAP for n in (0, 1, 2, 2, 1)]
+    assert logged(residual).kept_bytes() == [n * FEATURES for n in (0, 1, 2, 2, 1)]
 
 
 def test_tensors() -> None:

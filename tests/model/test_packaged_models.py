@@ -1,4 +1,4 @@
-"""Every model file of ``cfg/``: it builds, its rows keep what they declare, all of it learns."""
+"""Every model file of ``cfg/`` builds, its rows are as declared, all its parameters are trained."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ ZOO = {
     "vovnet": ["27-slim", "19-v2"],
     "vgg": ["16", "19-bn"],
 }
-"""Of the classifiers' files, variants that show all that the others consist of."""
+"""Variants of the classifiers' files that together use every feature of these files."""
 
 
 def variants(name: str) -> list[str | None]:
-    """All variants of a file that differ in their rows."""
+    """Return the variants of a file that differ in their rows."""
     if name in ZOO:
         return [*ZOO[name]]
     keys = read_model_file(name).keys
@@ -47,7 +47,7 @@ def variants(name: str) -> list[str | None]:
 
 @pytest.mark.parametrize(("name", "variant"), model_files())
 def test_every_model_file(name: str, variant: str | None) -> None:
-    """Builds; each row gives the declared map; every parameter gets a gradient."""
+    """The file builds, each output is as declared, every parameter gets a gradient."""
     torch.manual_seed(0)
     model = build(name, classes=2, variant=variant)
     size_hw = model.fixed_size_hw or (64, 96)
@@ -71,16 +71,18 @@ def test_every_model_file(name: str, variant: str | None) -> None:
         for row, module in zip(model.plan, model.rows, strict=True)
     ]
     if model.fixed_size_hw is not None:
-        model.eval()  # its last map is one pixel, of which batch norm has no statistics
-    maps = model(torch.rand(1, 3, *size_hw))
+        model.eval()  # its last features have one pixel, of which batch norm has no statistics
+    raw_outputs = model(torch.rand(1, 3, *size_hw))
     for hook in hooks:
         hook.remove()
     assert seen == list(range(len(model.plan)))
-    tensors = [maps["logits"], *maps.get("auxiliary", ())] if name in ZOO else maps
+    tensors = (
+        [raw_outputs["logits"], *raw_outputs.get("auxiliary", ())] if name in ZOO else raw_outputs
+    )
     if boxes_per_cell:
         assert model.strides == (8, 16, 32)
         shapes = [(1, boxes_per_cell, 64 // s, 96 // s, 7) for s in model.strides]
-        assert [tuple(raw.shape) for raw in maps] == shapes
+        assert [tuple(raw.shape) for raw in raw_outputs] == shapes
     sum((raw * torch.rand_like(raw)).sum() for raw in tensors).backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []

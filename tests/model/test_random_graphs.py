@@ -1,4 +1,4 @@
-"""Random graphs: shapes, strides and channels as a plain walk over the rows finds them."""
+"""Random graphs: shapes, strides and channels against a plain walk over the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from detector.utils.yaml_file import YamlFile
 
 @dataclass
 class Node:
-    """What a map is known to be while a graph is drawn."""
+    """Channels and stride of a row's output, as the graph is drawn."""
 
     channels: int
     stride: Fraction
@@ -28,12 +28,12 @@ class Node:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[str, list[Node]]:
-    """Rows of a file that must build, and what each row's map is."""
+    """Draw the rows of a file that must build, and the expected output of each row."""
     nodes: list[Node] = []
     rows: list[str] = []
 
     def source(index: int) -> str:
-        """As a file may write it; the image lies before row 0."""
+        """Return an index as a file may write it; the image lies before row 0."""
         relative = index < 0 or draw(st.booleans())
         return str(index - len(rows) if relative else index)
 
@@ -89,14 +89,14 @@ def test_random_graphs(drawn: tuple[str, list[Node]]) -> None:
     with torch.no_grad():
         found = model(images)
         # The same rows with nothing freed.
-        maps: dict[int, Any] = {IMAGE: images}
+        outputs: dict[int, Any] = {IMAGE: images}
         for row, module in zip(model.plan, model.rows, strict=True):
-            inputs = [maps[source] for source in row.sources]
+            inputs = [outputs[source] for source in row.sources]
             known = contract(row.module)
-            maps[row.index] = module(inputs if known.reads_list else inputs[0])
-    for mine, expected in zip(found, maps[len(nodes)], strict=True):
+            outputs[row.index] = module(inputs if known.reads_list else inputs[0])
+    for mine, expected in zip(found, outputs[len(nodes)], strict=True):
         torch.testing.assert_close(mine, expected, rtol=0, atol=0)
     for index, node in enumerate(nodes):
-        assert maps[index].shape == (1, node.channels, 32 / node.stride, 48 / node.stride)
+        assert outputs[index].shape == (1, node.channels, 32 / node.stride, 48 / node.stride)
     freed = [source for row in model.plan for source in row.frees]
-    assert sorted(freed) == list(range(IMAGE, len(nodes))), "each map is freed once"
+    assert sorted(freed) == list(range(IMAGE, len(nodes))), "each output is freed once"

@@ -1,4 +1,4 @@
-"""The backend of networks in PyTorch: the same function behind numpy, and errors of devices."""
+"""The PyTorch backend: outputs equal to the network's, and errors of devices."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""NmsMethod by torchvision equals the one in numpy, to the last bit."""
+"""NMS by torchvision equals NMS in numpy bit for bit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.model import torch_backend
-from detector.runtime.nms.nms import nms as numpy_nms
+from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 
 
 def both(boxes, scores, options):
-    """Results of both implementations; they have to be equal."""
-    expected = numpy_nms(boxes, scores, options)
-    found = torch_backend.nms(boxes, scores, options)
+    """Return the result of both implementations, after checking that they are equal."""
+    expected = nms(boxes, scores, options)
+    found = torch_backend.torch_nms(boxes, scores, options)
     assert [part.dtype for part in found] == [np.float32, np.float32, np.int64]
     for name, one, other in zip(("boxes", "scores", "class_ids"), expected, found, strict=True):
         assert np.array_equal(one, other), name

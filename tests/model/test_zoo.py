@@ -1,4 +1,4 @@
-"""The published classifiers, by the integers of their papers."""
+"""Published classifiers: parameter counts and other integers of their papers."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ REPVGG = {
 
 
 def empty(name: str, variant: str, classes: int = 1000) -> Detector:
-    """A network whose weights take no memory."""
+    """Return a network on the meta device, whose weights take no memory."""
     with torch.device("meta"):
         return build(name, classes, variant)
 

@@ -57,7 +57,7 @@ def certify(
     )
 
 
-def _fusing(found: deploy.Certificate) -> Fusing:
+def _fusing(found: deploy.FusionReport) -> Fusing:
     return Fusing(
         fp64=found.difference_fp64,
         fp32=found.difference_fp32,

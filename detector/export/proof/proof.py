@@ -53,7 +53,7 @@ class Candidate:
 
     original: Detector
     fused: Detector
-    fusing: deploy.Certificate
+    fusing: deploy.FusionReport
     images: Sequence[Tensor]
 
     @classmethod

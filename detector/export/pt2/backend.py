@@ -15,7 +15,7 @@ from torch.export.passes import move_to_device_pass
 from detector.export.options import Options, Save
 from detector.export.program import quiet
 from detector.export.pt2.archive import clean
-from detector.model.torch_backend import nms
+from detector.model.torch_backend import torch_nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
@@ -91,7 +91,7 @@ class Pt2Backend(ExportedBackend):
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
     ) -> KeptBoxes:
         """Apply NMS by torchvision, which is available wherever torch runs the file."""
-        return nms(boxes_xyxy, scores, settings)
+        return torch_nms(boxes_xyxy, scores, settings)
 
 
 def _load(content: bytes, device: torch.device) -> ExportedProgram:

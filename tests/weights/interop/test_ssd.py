@@ -12,7 +12,7 @@ from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
 from torchvision.models.detection.image_list import ImageList
 
 from detector.model.detector import Detector, build
-from detector.model.torch_backend import nms
+from detector.model.torch_backend import torch_nms
 from detector.settings import NmsSettings
 from detector.structures.boxes import clip
 from detector.utils.errors import DetectorError
@@ -122,7 +122,7 @@ def test_torchvision_s_detections(
     )
     boxes_xyxy, scores = pair.ours.decode(maps)
     for theirs, boxes, values in zip(expected, clip(boxes_xyxy, SIZE_HW), scores, strict=True):
-        found = nms(boxes.numpy(), values.numpy(), settings)
+        found = torch_nms(boxes.numpy(), values.numpy(), settings)
         found_boxes, found_scores, class_ids = map(torch.from_numpy, found)
         assert len(found_scores) == 200
         assert len(class_ids.unique()) > 10

@@ -1,4 +1,4 @@
-"""Which maps a network keeps while it runs: those that a later row reads, no others."""
+"""Lifetime of features while a network runs: kept only as long as a later row reads them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ head:
 """
 
 
-def live_maps(model: Detector, images: Tensor) -> list[set[int]]:
-    """Per row, which earlier rows' outputs are in memory when it begins."""
+def live_outputs(model: Detector, images: Tensor) -> list[set[int]]:
+    """Return, for each row, the earlier rows whose outputs are in memory when it begins."""
     outputs: dict[int, weakref.ref[Tensor]] = {}
     alive: list[set[int]] = []
     hooks = []
@@ -50,8 +50,8 @@ def live_maps(model: Detector, images: Tensor) -> list[set[int]]:
     return alive
 
 
-def needed_maps(model: Detector) -> list[set[int]]:
-    """Per row, the earlier rows whose outputs it or a later row reads."""
+def needed_outputs(model: Detector) -> list[set[int]]:
+    """Return, for each row, the earlier rows whose outputs it or a later row reads."""
     return [
         {s for later in model.plan[row.index :] for s in later.sources if 0 <= s < row.index}
         for row in model.plan
@@ -61,10 +61,10 @@ def needed_maps(model: Detector) -> list[set[int]]:
 @pytest.mark.parametrize("name", ["yolov5n", "yolov5_vovnet27slim"])
 def test_only_what_a_later_row_reads_is_kept(name: str) -> None:
     model = build(name)
-    assert live_maps(model, torch.rand(1, 3, 64, 64)) == needed_maps(model)
+    assert live_outputs(model, torch.rand(1, 3, 64, 64)) == needed_outputs(model)
 
 
-def test_an_output_nobody_reads_is_not_kept() -> None:
+def test_an_output_no_row_reads_is_not_kept() -> None:
     model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), UNREAD)))
-    assert live_maps(model, torch.rand(1, 3, 64, 64)) == [set(), {0}, {0}, {0, 2}, {2, 3}]
+    assert live_outputs(model, torch.rand(1, 3, 64, 64)) == [set(), {0}, {0}, {0, 2}, {2, 3}]
     assert [row.frees for row in model.plan] == [(-1,), (1,), (), (0,), (2, 3)]
