@@ -213,11 +213,10 @@ class DataSettings(Strict):
 
 
 class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
-    """Train a detector.
+    """Train a detector."""
 
-    These are the settings of every training. A head has further ones of its own, which its task
-    declares; :func:`detector.engine.recipe.settings_class` puts both together.
-    """
+    # A head has further settings of its own, which its task declares;
+    # detector.engine.recipe.settings_class puts both together.
 
     of_head: ClassVar[str] = ""
     """Name of the head whose settings are among these."""

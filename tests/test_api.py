@@ -119,6 +119,10 @@ def test_list_models():
             lambda: detector.train("yolov5n", learning_rat=0.1),
             "unknown key 'learning_rat'; did you mean 'learning_rate'?",
         ),
+        (
+            lambda: detector.train("yolov5n", lr0=0.1),
+            "unknown key 'lr0': here it is learning_rate",
+        ),
         (lambda: detector.train("yolov5n", epochs=0), "epochs: expected at least 1, found 0"),
         (
             lambda: detector.train("ssd300_vgg16", mosaic=0.5),
