@@ -116,7 +116,7 @@ def test_weights_that_are_none(fails: Run, finder: Path, finder_onnx: Path, tmp_
     none = tmp_path / "none.safetensors"
     assert message(none).startswith(f"{none}: no such file")
     assert message(finder_onnx) == (
-        f"{finder_onnx}: an exported file, which detect and val run; expected .safetensors or .pt"
+        f"{finder_onnx}: an exported file, for detect and val only; expected .safetensors or .pt"
     )
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(finder.read_bytes()[:-1])

@@ -212,13 +212,13 @@ def test_start_of_a_backbone(ssd300: Detector, monkeypatch: pytest.MonkeyPatch):
     assert own["rows.11.conv.bias"][:3].tolist() == [3, 7, 11]
     # 13 + 2 convolutions, weight and bias. Not in them: 8 extra ones, the factors of conv4_3's
     # norm, and the head's two for each of 6 levels: 16 + 1 + 24.
-    rest = [name for name in own if name not in report.taken]
-    assert len(report.taken) == 30
+    rest = [name for name in own if name not in report.loaded]
+    assert len(report.loaded) == 30
     assert len(rest) == 41
     assert report.missing == tuple(rest)
     assert all(torch.equal(own[name], before[name]) for name in rest)
     assert report.lines() == [
-        "start weights: 30 of 30 tensors taken",
+        "start weights: 30 of 30 tensors loaded",
         *(
             f"  not in the start weights: rows.{row}.conv.{part}"
             for row in (12, 13, 14)
