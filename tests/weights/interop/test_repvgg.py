@@ -339,7 +339,7 @@ def test_weights_with_branches_do_not_fit_a_deployed_network(a0: dict[str, Tenso
     with pytest.raises(DetectorError) as caught:
         with_our_names(a0, model)
     assert str(caught.value) == (
-        "RepVGG weights have branches, the network is deployed: load them before it is"
+        "RepVGG weights have branches, the network is deployed: load them before deploying it"
     )
 
 

@@ -212,5 +212,5 @@ def test_a_deployed_network(slim: dict[str, Tensor]):
     with pytest.raises(DetectorError) as caught:
         with_our_names(slim, model)
     assert str(caught.value) == (
-        "VoVNet weights have batch norms, the network is deployed: load them before it is"
+        "VoVNet weights have batch norms, the network is deployed: load them before deploying it"
     )
