@@ -42,7 +42,7 @@ class Torch:
     version: str | None = None
     devices: tuple[Device, ...] = ()
     cpu_capabilities: Mapping[str, object] | None = None
-    problem: str | None = None
+    issue: str | None = None
 
 
 def checks(settings: CheckSettings) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def ask_torch() -> Torch:
     except ModuleNotFoundError:
         return Torch()
     except (ImportError, OSError) as error:  # a library of its own is missing or does not fit
-        return Torch(problem=str(error).partition("\n")[0])
+        return Torch(issue=str(error).partition("\n")[0])
     devices = [
         Device(f"cuda:{number}", torch.cuda.get_device_name(number), total)
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -172,7 +172,7 @@ def _folder_rows(folders: Mapping[str, Folder]) -> list[tuple[str, str]]:
     return [
         (
             name,
-            f"{folder.path}, {folder.problem or 'writable'}, {_gibibytes(folder.free_bytes)} free",
+            f"{folder.path}, {folder.issue or 'writable'}, {_gibibytes(folder.free_bytes)} free",
         )
         for name, folder in folders.items()
     ]
@@ -182,7 +182,7 @@ def _note(torch: Torch) -> str:
     """Say what works without torch, where it is missing."""
     if torch.version is not None:
         return ""
-    reason = f"cannot be imported ({torch.problem})" if torch.problem else "is not installed"
+    reason = f"cannot be imported ({torch.issue})" if torch.issue else "is not installed"
     return (
         f"torch {reason}: detect runs .onnx and .xml files; training and measuring need the extra "
         f"train, writing such files the extra export: pip install '{DISTRIBUTION}[export]'"
@@ -211,7 +211,7 @@ def _folders_to_dict(folders: Mapping[str, Folder]) -> dict[str, Any]:
     return {
         name: {
             "path": str(folder.path),
-            "writable": folder.problem is None,
+            "writable": folder.issue is None,
             "free_bytes": folder.free_bytes,
         }
         for name, folder in folders.items()

@@ -205,8 +205,8 @@ def _assigned(name: str, value: str, settings: type[Strict], suggest: Suggest) -
         return suggest(name, value)
     if _type(settings.model_fields[flags[flag]].annotation) is bool:
         is_off = value.lower() in ("false", "no", "off", "0")
-        return f": here it is {flag.replace('--', '--no-', 1) if is_off else flag}"
-    return f": here it is {shlex.join([flag, value])}"
+        return f": use {flag.replace('--', '--no-', 1) if is_off else flag}"
+    return f": use {shlex.join([flag, value])}"
 
 
 def _nearest_flag(word: str, settings: type[Strict]) -> str:

@@ -21,7 +21,7 @@ from detector.cli.flags import parse
 from detector.cli.messages import messages_on_terminal
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
-from detector.utils.yaml_file import write_text
+from detector.utils.files import write_text
 
 EXIT_ERROR = 2
 EXIT_SIGNAL = 128
@@ -187,7 +187,7 @@ def _nearest_tool(words: Sequence[str]) -> str:
     word = word.removeprefix("mode=")
     known = word if word in SCRIPTS else synonyms.COMMANDS.get(word.replace("_", "-").lower())
     if known is not None:
-        return f": here it is {known}" if known in SCRIPTS else f": {known}"
+        return f": use {known}" if known in SCRIPTS else f": {known}"
     return nearest(word, SCRIPTS) or f"; expected {', '.join(SCRIPTS)}"
 
 

@@ -23,7 +23,7 @@ from detector.settings import BasicNmsSettings, ValSettings
 from detector.utils import system
 from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError
-from detector.utils.yaml_file import write_text
+from detector.utils.files import write_text
 
 EXCLUDED = {
     "dump_inputs": ("certificate", "predictions", "save_predictions"),

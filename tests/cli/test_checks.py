@@ -94,7 +94,7 @@ def test_without_torch(rows):
 
 
 def test_a_torch_that_does_not_load(rows):
-    found = rows(Torch(problem="libcudart.so.13: cannot open shared object file"))
+    found = rows(Torch(issue="libcudart.so.13: cannot open shared object file"))
     assert found["note"].startswith(
         "torch cannot be imported (libcudart.so.13: cannot open shared object file): detect runs "
     )

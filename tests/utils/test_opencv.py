@@ -137,7 +137,7 @@ def test_no_image(data: bytes, message: str, tmp_path: Path) -> None:
 
 LIMIT = f"cannot be decoded: more than {MAX_IMAGE_PIXELS} pixels"
 UNKNOWN = (
-    "is not an image whose size can be told before it is decoded (JPEG, PNG, WebP, BMP, TIFF, GIF, "
+    "is not an image whose size is known before decoding (JPEG, PNG, WebP, BMP, TIFF, GIF, "
     "PNM); for other formats import detector before cv2"
 )
 
