@@ -73,6 +73,6 @@ def _compare(
     print(tabulate(rows, [kind, "median", "least", "most"], floatfmt=".0f"))
     ratio = statistics.median(seconds["detector"]) / statistics.median(seconds["torchvision"])
     phases = predictor.timing.ms_per_image()
-    spelt = ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items())
-    print(f"{ratio:.2f} of torchvision's time; {spelt}\n")
+    milliseconds_by_phase = ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items())
+    print(f"{ratio:.2f} of torchvision's time; {milliseconds_by_phase}\n")
     return {"milliseconds": milliseconds, "phases": phases, "ratio": ratio}

@@ -36,7 +36,7 @@ class Library:
 
     @property
     def fits(self) -> bool:
-        """Whether a version within the bounds is installed."""
+        """True if a version within the bounds is installed."""
         return self.version is not None and in_bounds(self.version, self.bounds)
 
 

@@ -30,7 +30,7 @@ def measured(file: Path, runner: str, wall_seconds: list[float], mode: str = "la
     )
 
 
-def test_figures_of_one(tmp_path):
+def test_metrics_of_one(tmp_path):
     one = measured(tmp_path / "x.onnx", "onnx", [0.6, 1.0, 0.8])
     assert one.ms("network") == pytest.approx(50)
     assert one.wall_ms() == pytest.approx((80, 60, 100))

@@ -184,7 +184,7 @@ def test_predictors_agree(weights: Path, exported: Path, folder: Path):
 def test_detect(run: Run, exported: Path, folder: Path, tmp_path: Path):
     words = ("--weights", exported, "--source", folder / "val" / "red", "--output", tmp_path)
     ran = run("detect", *words, "--jsonl", "--txt", "--iou", 0.5)
-    message = "error: --iou, --txt: a classifier has no boxes; leave them out\n"
+    message = "error: --iou, --txt: a classifier has no boxes; omit them\n"
     assert (ran.code, ran.err) == (2, message)
     ran = run("detect", *words, "--jsonl")
     assert (ran.code, ran.err) == (0, "")

@@ -64,10 +64,10 @@ def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
     assert " ms per image before, " in ran.out
 
 
-def test_thresholds_without_suppression(run: Run, finder: Path, tmp_path: Path):
+def test_nms_settings_without_nms(run: Run, finder: Path, tmp_path: Path):
     words = ("--weights", finder, "--output", tmp_path / "a", "--confidence", 0.5)
     ran = run("export", *words)
-    message = "error: --confidence: without --nms it has no effect; leave it out\n"
+    message = "error: --confidence: without --nms it has no effect; omit it\n"
     assert (ran.code, ran.err) == (2, message)
     assert not list(tmp_path.glob("a*"))
 

@@ -197,7 +197,7 @@ def broken(*_: object) -> None:
 
 
 def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
-    monkeypatch.setattr(MODULE, "_named", lambda _: broken)
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: broken)
     assert run_tool("info", ["--cfg", "c"]) == 2
     message = "unexpected ZeroDivisionError: division; --debug shows where"
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -209,7 +209,7 @@ def test_a_library_that_is_not_installed(monkeypatch, capsys):
     def tool(_: object) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(MODULE, "_named", lambda _: tool)
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == 2
     message = "torch is not installed; run: pip install -r requirements.txt"
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -219,13 +219,13 @@ def test_interruption_from_the_keyboard(monkeypatch, capsys):
     def tool(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MODULE, "_named", lambda _: tool)
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == EXIT_SIGNAL + signal.SIGINT
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_figures_are_written_as_json(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(MODULE, "_named", lambda _: lambda settings: {"macs": 7})
+def test_metrics_are_written_as_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: lambda settings: {"macs": 7})
     file = tmp_path / "new" / "metrics.json"
     assert run_tool("info", ["--cfg", "c", "--json", str(file)]) == 0
     assert file.read_text() == '{\n "macs": 7\n}\n'
@@ -261,15 +261,17 @@ def test_overview(capsys):
     without = capsys.readouterr().out
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == without
-    for name, tool in TOOLS.items():
-        assert f"  {name:16} {tool.settings.__doc__}\n" in without + "\n"
+    for name, tool in TOOLS.items():  # the longest name, "benchmark backbones", has 19 letters
+        assert f"  {name:19}  {tool.settings.__doc__.splitlines()[0]}\n" in without
+    assert len(without.splitlines()) == 2 + len(TOOLS)  # one line each
 
 
 def test_overview_of_subjects(capsys):
     assert run_tool("benchmark", ["--help"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("usage: tools/benchmark.py TOOL [flags]")
-    assert "  ssd              SSD300 beside torchvision's, image to boxes.\n" in printed
+    line = "  ssd        Speed of SSD300 from image to boxes, compared with torchvision's.\n"
+    assert line in printed
     assert "anchors" not in printed
 
 

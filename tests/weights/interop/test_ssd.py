@@ -105,7 +105,7 @@ def test_torchvision_s_raw_maps(outputs: tuple[dict[str, Tensor], Tensor, list[T
 def test_torchvision_s_detections(
     pair: Pair, outputs: tuple[dict[str, Tensor], Tensor, list[Tensor]]
 ):
-    """On the same maps. torchvision cuts boxes off at the image's border before suppression."""
+    """On the same raw outputs. torchvision clips boxes to the image before NMS."""
     _, raw, maps = outputs
     expected = pair.theirs.postprocess_detections(
         {"bbox_regression": raw[..., :4], "cls_logits": raw[..., 4:]},
