@@ -164,7 +164,7 @@ def test_a_folder_that_is_read_only(fails: Run, finder: Path, tmp_path: Path):
 
 
 def test_a_disk_that_is_full(fails: Run, finder: Path, tmp_path: Path, monkeypatch):
-    """What was there before stays; nothing else is left."""
+    """An existing file is kept, and no temporary file is left."""
     old = tmp_path / "model.pt2"
     old.write_text("old")
 

@@ -67,9 +67,9 @@ def test_help_of_defaults(monkeypatch, capsys):
 
 
 class Base(Strict):
-    """What others take too.
+    """Common to all tools.
 
-    And more about it.
+    Details for developers.
     """
 
     json_file: Path | None = Field(None, alias="json", description="metrics; default: nowhere")

@@ -1,4 +1,4 @@
-"""What the machine has: files of Linux read as they are, and what other systems leave open."""
+"""Facts about the machine, from Linux's files and on systems that report less."""
 
 import os
 import platform

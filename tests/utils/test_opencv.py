@@ -143,7 +143,7 @@ UNKNOWN = (
 
 
 def in_new_process(code: str, environment: dict[str, str]) -> str:
-    """What a program prints that has the folder of the checkout, and OpenCV's default limit."""
+    """Return the output of a program run in the checkout with OpenCV's default limit."""
     root = Path(__file__).resolve().parents[2]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
     result = subprocess.run(

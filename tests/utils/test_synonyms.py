@@ -53,7 +53,7 @@ def flags(tool: str) -> set[str]:
 
 
 def test_size():
-    """Of words, and of those that only say something: a table, not a handful."""
+    """Count all answers, and those that are sentences."""
     assert len(ANSWERS) > 300
     assert sum(FLAG.fullmatch(text) is None for *_, text in ANSWERS) > 100
     assert set(WORDS) == set(REQUIRED) <= set(TOOLS)

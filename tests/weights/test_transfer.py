@@ -205,7 +205,7 @@ def test_a_head_alone_is_no_backbone(model: Detector, tmp_path: Path):
 
 
 def test_a_model_file_s_anchors_are_kept(tmp_path: Path):
-    """Those of the start weights fill in where the file gives only their number."""
+    """Anchors of start weights are used only if the model file gives no more than their number."""
     weights = tmp_path / "a.safetensors"
     save_weights(weights, tiny(anchors="[[1, 2, 3, 4], [5, 6, 7, 8]]"))
     model = tiny()

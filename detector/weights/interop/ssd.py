@@ -25,7 +25,7 @@ CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
 BOXES_OF_FIRST_LEVEL = 4
 """Number of default boxes per cell on the first level."""
 VOC_CLASSES, COCO_CLASSES, COCO_IDS = 20, 80, 90
-"""Numbers of classes by which VOC's and COCO's class names are recognised."""
+"""Numbers of classes by which VOC's and COCO's class names are recognized."""
 UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Ids from 1 to 90 that COCO's 80 categories leave out; torchvision's head predicts them too."""
 

@@ -400,11 +400,11 @@ _DATA: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
 }
-"""The calls that stand for data. All of these functions are ours; none is reached by name."""
+"""Calls that stand for plain data → our own functions that make it."""
 
 
 def _plain_keys(pairs: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
-    """Keys of plain values only: hashing a deeply nested one can overflow Python's stack."""
+    """Yield the pairs, and refuse nested keys, whose hash can overflow Python's stack."""
     for key, value in pairs:
         parts = key if isinstance(key, tuple) else (key,)
         if not all(

@@ -226,7 +226,7 @@ def test_a_file_starts_a_network_of_other_classes(a0: dict[str, Tensor], tmp_pat
 
 
 def test_the_backbone_of_a_detector(a0: dict[str, Tensor], tmp_path):
-    """Its rows are single blocks; its input is RGB minus a mean, not divided by a deviation."""
+    """Rows are single blocks; the input is RGB minus a mean, not divided by a deviation."""
     path = tmp_path / "RepVGG-A0-train.pth"
     torch.save(a0, path)
     model = build("ssd300_repvgg_a0", 3)

@@ -141,7 +141,7 @@ VGG = {
 
 
 def as_ssd_pytorch(model: Detector) -> dict[str, Tensor]:
-    """The same tensors under ssd.pytorch's names, in an order that says nothing."""
+    """Return a network's tensors under ssd.pytorch's names, in arbitrary order."""
     own = model.state_dict()
     levels = len(model.head.offsets)
     extras = 8 if levels == 6 else 10  # rows 12 to 19, or to 21; then the norm, then the head

@@ -60,10 +60,10 @@ def test_shapes(name: str, variant: str):
 
 @torch.no_grad()
 def test_the_backbone_of_a_detector_without_biases(difference, tmp_path):
-    """Its convolutions have none: theirs go into the norms. Its input is RGB / 255.
+    """Biases go into the norms of convolutions that have none, for an input of RGB / 255.
 
-    A pixel p is 255 · x here, and (p − mean) / deviation there. Behind the border zeros are black
-    here and of the mean colour there: the maps agree inside.
+    A pixel p is 255 · x here, and (p − mean) / deviation there. Zero padding is black
+    here and the mean colour there, so the features agree inside only.
     """
     theirs = torchvision_s("vgg16_bn")
     path = tmp_path / "vgg16_bn.pth"

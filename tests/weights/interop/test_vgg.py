@@ -40,7 +40,7 @@ def vgg16() -> dict[str, Tensor]:
 
 
 def small(fc6: tuple[int, ...], fc7: tuple[int, ...]) -> dict[str, Tensor]:
-    """The same names, other shapes."""
+    """Return VGG16's names with small tensors."""
     weights = {f"features.{i}": torch.ones(1, 1, 3, 3) for i in FEATURES}
     weights |= {"classifier.0": torch.ones(fc6), "classifier.3": torch.ones(fc7)}
     state = {f"{path}.weight": tensor for path, tensor in weights.items()}
@@ -123,7 +123,7 @@ PLAIN = PreprocessKeys(mean_rgb=(0, 0, 0), scale_rgb=(255, 255, 255))
 
 
 def first_output(weight: Tensor, bias: Tensor, preprocess: PreprocessKeys) -> Tensor:
-    """Of the same pixels, whatever a network takes; without padding."""
+    """Return the first convolution's output without padding, for pixels of any normalization."""
     pixels = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)).double()
     mean, scale = (
         torch.tensor(rgb, dtype=torch.float64).view(3, 1, 1)

@@ -176,7 +176,7 @@ class Branches(nn.Module):
 def test_a_fork_with_repvgg_s_block(
     write_yolov5: Callable[..., Path], difference: Callable[..., float]
 ) -> None:
-    """Its batch norms have YOLOv5's ε, RepVGG's have another; one row has two blocks."""
+    """Batch norms have YOLOv5's ε instead of RepVGG's; one row has two blocks."""
     rows = nn.Sequential(Branches(8, 16, 2), nn.Sequential(*(Branches(16, 16, 1) for _ in "ab")))
     randomise_batch_norms(rows)
     rows.half().float().eval()
