@@ -60,7 +60,7 @@ def test_help_of_defaults(monkeypatch, capsys):
         "  --more JSON        mappings (default: none)\n"
         "  --draw, --no-draw  draw (default: True)\n"
         "\n"
-        "What others take too:\n"
+        "Common to all tools:\n"
         "  --json PATH        metrics; default: nowhere\n"
         "  --side INT         pixels (default: none)\n"
     )

@@ -273,7 +273,7 @@ def test_settings_do_not_change() -> None:
 
 
 def test_settings_made_in_python_fail_in_one_line() -> None:
-    """Errors are those for values in a file, but without a file, and not pydantic's several lines."""
+    """Errors are those for values in a file, without the file, and not pydantic's several lines."""
     for values, message in (
         ({"name": "a", "epoch": 3}, "unknown key 'epoch'; did you mean 'epochs'?"),
         ({"nane": "a"}, "unknown key 'nane'; did you mean 'name'?"),  # before the one that it lacks
