@@ -47,16 +47,19 @@ ImageSide = Annotated[int, Field(ge=32, le=8192)]
 
 
 class BasicNmsSettings(Strict):
-    """NMS: thresholds, limits and method."""
+    """NMS."""
 
     confidence: Fraction = Field(0.25, description="lowest score that is kept")
-    iou: Fraction = Field(0.45, description="boxes of a class that overlap more are suppressed")
-    max_detections: Count = Field(300, description="boxes per image, the best ones")
-    class_agnostic: bool = Field(False, description="boxes of different classes suppress too")
-    nms_method: NmsMethod = Field(
-        "nms", description="drop all but the best, or lower their scores, or fuse boxes"
+    iou: Fraction = Field(
+        0.45, description="IoU above which NMS removes the box with the lower score"
     )
-    sigma: Positive = Field(0.5, description="of soft-gaussian: the larger, the softer")
+    max_detections: Count = Field(300, description="boxes per image, the best ones")
+    class_agnostic: bool = Field(False, description="apply NMS across classes")
+    nms_method: NmsMethod = Field(
+        "nms",
+        description="nms: drop overlapping boxes; soft-…: lower their scores; fusion: merge them",
+    )
+    sigma: Positive = Field(0.5, description="σ of soft-gaussian; larger values lower scores less")
     multi_label: bool = Field(False, description="a box may carry several classes")
 
 
@@ -158,10 +161,12 @@ class YoloLossSettings(LossSettings, AnchorMatchSettings):
     """YOLO's loss: assignment, functions, and gains before levels, classes and size scale them."""
 
     assigner: Literal["ratio", "simota", "aligned"] = Field(
-        "ratio", description="which predictions answer for a box: by anchor, by cost, by alignment"
+        "ratio",
+        description="how targets are matched with predictions: by anchor shape (ratio), cost (simota) or "
+        "alignment (aligned)",
     )
     box_loss: Literal["ciou", "siou", "diou", "giou"] = Field(
-        "ciou", description="overlap of boxes that the box loss, 1 − overlap, is made of"
+        "ciou", description="overlap measure; the box loss is 1 − overlap"
     )
     objectness_loss: BinaryLossName = Field("bce", description="objectness against the overlap")
     class_loss: BinaryLossName = Field(
@@ -180,7 +185,9 @@ class OptimizerSettings(Strict):
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="how the learning rate falls after the warm-up"
     )
-    final_fraction: Fraction = Field(0.01, description="of the learning rate, at the last step")
+    final_fraction: Fraction = Field(
+        0.01, description="learning rate at the last step, as a fraction"
+    )
     momentum: Fraction = Field(0.937, description="SGD's momentum, AdamW's β₁")
     weight_decay: NonNegative = Field(5e-4, description="of weights; not of biases and norms")
     warmup_epochs: NonNegative = Field(1.0, description="epochs of linear warm-up")
@@ -193,9 +200,11 @@ class OptimizerSettings(Strict):
 
 
 class ToolSettings(Strict):
-    """Common flags."""
+    """General."""
 
-    json_file: Path | None = Field(None, alias="json", description="write the metrics here")
+    json_file: Path | None = Field(
+        None, alias="json", description="write the metrics to this file as JSON"
+    )
     debug: bool = Field(False, description="show the traceback of an error")
 
     model_config = pydantic.ConfigDict(validate_by_alias=True, validate_by_name=True)
@@ -204,11 +213,11 @@ class ToolSettings(Strict):
 class DataSettings(Strict):
     """Data."""
 
-    data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
+    data: str | None = Field(None, description="data set: datasets/*.yaml, or a folder")
     data_root: Path | None = Field(None, description="folder in place of the definition's path")
     skip_bad: bool = Field(False, description="drop unreadable images and labels, and count them")
     limit: Count | None = Field(
-        None, description="only the first images of a split: a network should learn a few by heart"
+        None, description="use only the first images of a split, as for an overfitting check"
     )
 
 
@@ -223,7 +232,9 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
 
     cfg: str | None = Field(None, description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
-    weights: Path | None = Field(None, description="start weights: .safetensors or a foreign .pt")
+    weights: Path | None = Field(
+        None, description="start weights: .safetensors, or another project's .pt"
+    )
     backbone_weights: Path | None = Field(
         None, description="start weights of the backbone: a classifier's .pth, or .safetensors"
     )
@@ -246,8 +257,8 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     )
     cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
     cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
-    augment: bool = Field(True, description="change the training images at random at all")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all random numbers")
+    augment: bool = Field(True, description="augment the training images")
     freeze: Annotated[int, Field(ge=0)] = Field(
         0, description="first rows of the model file that stay as they are, batch norms included"
     )
@@ -284,7 +295,7 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
 
 
 class RuntimeSettings(Strict):
-    """Runtime."""
+    """Inference."""
 
     imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
     letterbox: Letterbox = Field(
@@ -302,13 +313,13 @@ class RuntimeSettings(Strict):
 
 
 class PredictorSettings(RuntimeSettings):
-    """Runtime and batch size."""
+    """Inference and batch size."""
 
     batch: Count = Field(1, description="images per forward pass")
 
 
 class EvaluationSettings(DataSettings, RuntimeSettings):
-    """Evaluation: split, metric, NMS for measuring."""
+    """Evaluation."""
 
     split: str = Field("val", description="split to measure on")
     metric: Literal["coco", "voc07", "voc10", "accuracy"] | None = Field(
@@ -322,20 +333,21 @@ class EvaluationSettings(DataSettings, RuntimeSettings):
     )
     iou: Fraction | None = Field(
         None,
-        description="boxes of a class that overlap more are suppressed; default: the model's, 0.6 "
+        description="IoU above which NMS removes the box with the lower score; default: the model's, 0.6 "
         "for YOLO's",
     )
     max_detections: Count | None = Field(
         None, description="boxes per image; default: the model's, 300 for YOLO's"
     )
     class_agnostic: bool | None = Field(
-        None, description="boxes of different classes suppress too; default: the model's, no"
+        None, description="apply NMS across classes; default: the model's, no"
     )
     nms_method: NmsMethod | None = Field(
         None, description="of boxes that overlap, see detect; default: the model's, nms"
     )
     sigma: Positive | None = Field(
-        None, description="of soft-gaussian: the larger, the softer; default: the model's, 0.5"
+        None,
+        description="σ of soft-gaussian; larger values lower scores less; default: the model's, 0.5",
     )
     multi_label: bool | None = Field(
         None, description="a box may carry several classes; default: the model's, yes for YOLO's"
@@ -351,7 +363,7 @@ class EvaluationSettings(DataSettings, RuntimeSettings):
 class ValSettings(EvaluationSettings, ToolSettings):
     """Measure AP, or a classifier's accuracy."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
     certificate: bool = Field(
         False,
         description="check an exported file against the certificate beside it; with --data also "
@@ -365,15 +377,15 @@ class ValSettings(EvaluationSettings, ToolSettings):
     )
     predictions: Path | None = Field(
         None,
-        description="score what another machine made of them instead: a folder of .npz, one .npz, "
-        "or COCO JSON",
+        description="score outputs computed elsewhere from --dump-inputs: a folder of .npz, one .npz, or COCO "
+        "JSON",
     )
 
 
 class DetectSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
     """Detect objects in images and videos, or classify them."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2 or a foreign .pt")
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
     batch: Count = Field(1, description="images per forward pass")
     classes: tuple[str, ...] | None = Field(
@@ -434,7 +446,7 @@ def _class_number(class_: Any, names: tuple[str, ...]) -> int:
 
 
 class ExportedFileSettings(DataSettings, BasicNmsSettings):
-    """Exported file, and the data it is compared on."""
+    """Export."""
 
     format: FormatName = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
@@ -445,7 +457,7 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     precision: PrecisionName = Field(
         "fp32", description="of the weights in the file; the arithmetic stays in fp32"
     )
-    nms: bool = Field(False, description="put the suppression that the flags below say in the file")
+    nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")
     batch: Count = Field(16, description="images per forward pass when measuring")
 
@@ -458,9 +470,9 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
 
 
 class ExportSettings(ExportedFileSettings, ToolSettings):
-    """Fuse, write, reload, compare, certify."""
+    """Export to ONNX, OpenVINO or torch.export, and compare the outputs."""
 
-    weights: Path = Field(description=".safetensors or a foreign .pt")
+    weights: Path = Field(description=".safetensors, or another project's .pt")
 
 
 class InfoSettings(ToolSettings):
@@ -488,4 +500,4 @@ class AnchorSettings(ToolSettings, DataSettings, AnchorMatchSettings):
     variant: str | None = Field(None, description="row of the model file's table of variants")
     imgsz: ImageSide = Field(640, description="side of the square network input, pixels")
     split: str = Field("train", description="split whose boxes are fitted")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the first guess")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the initial clusters")

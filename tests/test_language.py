@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "detector"
 HOME_MADE = re.compile(r"figures?|truths?|suppress(es|ed|ion)?|lanes?|labelled", re.I)
 """Write metric, target or ground truth, NMS, workers, evaluation set."""
 
-STANDARD = re.compile(r"ground.truth|non-maximum suppression", re.I)
-"""Terms of the field that hold such a word."""
+STANDARD = re.compile(r"ground.truth|non-maximum suppression|figure \d+", re.I)
+"""Terms of the field that hold such a word, and figures of papers."""
 
 ALLOWED = {"new_figure", "save_figure"}
 """Figures of matplotlib."""

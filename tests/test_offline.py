@@ -146,10 +146,10 @@ def test_checks_without_torch(tmp_path: Path):
     done = run_tools(NO_SOCKETS + NO_TORCH, ["checks", "--json", file])
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nbase                 complete: numpy " in done.stdout
-    assert "\nextra train          lacks torch: " in done.stdout
+    assert "\nextra train          missing torch: " in done.stdout
     assert (
-        "\ntorch is not installed: detect runs .onnx and .xml files; training and measuring need "
-        "the extra train, writing such files the extra export: pip install 'repdet[export]'\n"
+        "\ntorch is not installed: detect runs .onnx and .xml files; train and val need "
+        "the extra train, export needs the extra export: pip install 'repdet[export]'\n"
     ) in done.stdout
     found = json.loads(file.read_text())
     assert (found["torch"], found["devices"]) == (None, [])

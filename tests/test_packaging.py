@@ -220,7 +220,7 @@ def test_installed_package_finds_its_own_yaml_files(wheel: Path, tmp_path: Path)
     elsewhere.mkdir()
     zipfile.ZipFile(wheel).extractall(site)
     found = run_python(
-        "from detector.utils.yaml_file import find_file\n"
+        "from detector.utils.files import find_file\n"
         "print(find_file('yolov5_repvgg.yaml', 'cfg'), find_file('shapes', 'datasets'), sep='\\n')",
         path=site,
         cwd=elsewhere,
@@ -233,7 +233,7 @@ def test_installed_package_finds_its_own_yaml_files(wheel: Path, tmp_path: Path)
 
 def test_editable_install_finds_the_checkouts_yaml_files(tmp_path: Path) -> None:
     found = run_python(
-        "from detector.utils.yaml_file import find_file; print(find_file('shapes', 'datasets'))",
+        "from detector.utils.files import find_file; print(find_file('shapes', 'datasets'))",
         path=None,
         cwd=tmp_path,
     )

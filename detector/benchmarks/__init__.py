@@ -1,1 +1,1 @@
-"""Measurements of this machine: what is compared runs in turns, one file a subject."""
+"""Benchmarks of this machine, one file per subject; alternatives are measured in turns."""

@@ -1,4 +1,4 @@
-"""``benchmark backbones``: RepVGG as trained, deployed, and timm's as trained, in turns."""
+"""``benchmark backbones``: speed of RepVGG as trained and deployed, and of timm's as trained."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ IMAGE_SIDE = 224
 
 
 def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
-    """Forward passes with the same weights, channels-last, in eval mode; prints and returns them.
+    """Time forward passes with the same weights in eval mode, and print and return the times.
 
-    RepVGG's paper (arXiv 2101.03697, table 6) has B0 deployed in 0.58 of the time on a GPU.
+    All networks use the channels-last memory format. In RepVGG's paper (arXiv 2101.03697, table 6)
+    the deployed B0 takes 0.58 of the time on a GPU.
     """
     torch.set_num_threads(settings.threads)
     print(
@@ -64,7 +65,7 @@ def _networks(variant: str) -> dict[str, nn.Module]:
 
 
 def _report(title: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
-    """Print the times of one network and batch, and their ratios."""
+    """Print and return the times of one network and batch size, and their ratios."""
     milliseconds = {name: [1000 * value for value in values] for name, values in seconds.items()}
     rows = [[name, *spread(values)] for name, values in milliseconds.items()]
     print(f"\n{title}, ms")

@@ -1,6 +1,7 @@
-"""``benchmark detect``: images on disk → boxes, by what runs the network, batch and threads.
+"""``benchmark detect``: speed from image files to boxes by runtime, batch size and threads.
 
-Each configuration is a process of its own (``detect_worker.py``); they run in turns, one at a time.
+Each configuration runs in its own process (``detect_worker.py``); these are measured in turns, one
+at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.benchmarks.detect_report import Configured, Run, plot, printed, to_dict
+from detector.benchmarks.detect_report import (
+    MeasuredConfiguration,
+    TimedRun,
+    format_report,
+    plot,
+    to_dict,
+)
 from detector.benchmarks.detect_worker import Configuration
 from detector.benchmarks.settings import DetectBenchmarkSettings, Runner
 from detector.benchmarks.timing import sized_model
@@ -34,9 +41,11 @@ from detector.utils.opencv import write_image
 from detector.weights.checkpoint import load, save_weights
 
 WORKER = "detector.benchmarks.detect_worker"
+"""Module that measures one configuration."""
 DRAWN_HW = (480, 640)
+"""Height and width of the drawn images, pixels."""
 MATRIX_SIDE = 2048
-"""Of the square float32 matrices whose product says how fast the machine can be."""
+"""Side of the square float32 matrices whose product measures the machine's peak speed."""
 
 
 def benchmark(settings: DetectBenchmarkSettings) -> dict[str, Any]:
@@ -44,30 +53,36 @@ def benchmark(settings: DetectBenchmarkSettings) -> dict[str, Any]:
     model = _model(settings)
     with tempfile.TemporaryDirectory() as folder:
         source = settings.source or _drawn_images(Path(folder) / "images", settings.images)
-        configured = list(_configured(settings, model, source, Path(folder)))
-        peaks = _measure(settings, configured)
+        measured = list(_configurations(settings, model, source, Path(folder)))
+        peaks = _measure(settings, measured)
         if settings.data is not None:
-            _measure_ap(configured, open_evaluation_set(settings, settings.split, model))
-        print(printed(configured, peaks))
+            _measure_ap(measured, open_evaluation_set(settings, settings.split, model))
+        print(format_report(measured, peaks))
         if settings.plot is not None:
-            plot(configured, settings.plot)
-        return to_dict(configured, peaks)
+            plot(measured, settings.plot)
+        return to_dict(measured, peaks)
 
 
-def _measure(settings: DetectBenchmarkSettings, configured: list[Configured]) -> dict[int, float]:
-    """Run all in turns; give the machine's operations per second by number of threads."""
+def _measure(
+    settings: DetectBenchmarkSettings, measured: list[MeasuredConfiguration]
+) -> dict[int, float]:
+    """Run all configurations in turns, and add their times to them.
+
+    Returns:
+        The machine's peak operations per second by number of threads.
+    """
     peaks = dict.fromkeys(settings.threads, 0.0)
     with ExitStack() as stack:
         workers = []
-        for one in configured:
+        for one in measured:
             started = worker(WORKER, one.configuration.model_dump_json())
             workers.append(stack.enter_context(started))
             one.start_seconds = workers[-1].start_seconds
         for turn in range(settings.rounds + 1):
             for threads, peak in peaks.items():
                 peaks[threads] = max(peak, _matrix_product_flops(threads))
-            for one, process in zip(configured, workers, strict=True):
-                run = Run(**process.ask())
+            for one, process in zip(measured, workers, strict=True):
+                run = TimedRun(**process.ask())
                 if turn:  # the first warms up
                     one.runs.append(run)
     return peaks
@@ -83,7 +98,7 @@ def _model(settings: DetectBenchmarkSettings) -> Detector:
 
 
 def _drawn_images(folder: Path, count: int) -> str:
-    """JPEG files of the built-in set."""
+    """Write ``count`` JPEG files with images of the built-in data set, and return their folder."""
     rng = np.random.default_rng(0)
     height, width = DRAWN_HW
     for number in range(count):
@@ -91,18 +106,18 @@ def _drawn_images(folder: Path, count: int) -> str:
     return str(folder)
 
 
-def _configured(
+def _configurations(
     settings: DetectBenchmarkSettings, model: Detector, source: str, folder: Path
-) -> Iterator[Configured]:
-    """Every combination; a format's files are written once for one image and once for batches."""
+) -> Iterator[MeasuredConfiguration]:
+    """Yield all combinations; each format is written once for one image and once for batches."""
     fused = deploy(model)[0]
     trained_flops, fused_flops = (
         2 * cost(network, network.preprocess.size_hw).macs for network in (model, fused)
     )
     for runner in settings.formats:
         flops = trained_flops if runner == "pytorch" else fused_flops
-        for dynamic, batches in _by_shape(runner, settings.batches):
-            path = _written(model, fused, runner, dynamic, folder)
+        for dynamic, batches in _batches_by_file(runner, settings.batches):
+            path = _write_model(model, fused, runner, dynamic, folder)
             for batch, threads, mode in product(batches, settings.threads, settings.modes):
                 configuration = Configuration(
                     weights=path,
@@ -113,11 +128,16 @@ def _configured(
                     threads=threads,
                     mode=mode,
                 )
-                yield Configured(runner, threads, configuration, flops)
+                yield MeasuredConfiguration(runner, threads, configuration, flops)
 
 
-def _by_shape(runner: Runner, batches: Sequence[int]) -> Iterator[tuple[bool, Sequence[int]]]:
-    """Batch sizes of files for one image, which are the faster ones, and of files for any."""
+def _batches_by_file(
+    runner: Runner, batches: Sequence[int]
+) -> Iterator[tuple[bool, Sequence[int]]]:
+    """Yield, for each file to write, whether its batch size is dynamic, and the batch sizes.
+
+    Files for a single image are separate, since they are faster.
+    """
     if runner in ("pytorch", "fused"):
         yield True, batches
         return
@@ -127,8 +147,11 @@ def _by_shape(runner: Runner, batches: Sequence[int]) -> Iterator[tuple[bool, Se
             yield dynamic, own
 
 
-def _written(model: Detector, fused: Detector, runner: Runner, dynamic: bool, folder: Path) -> Path:
-    print(f"writing {runner}, for {'any batch' if dynamic else 'one image'}")
+def _write_model(
+    model: Detector, fused: Detector, runner: Runner, dynamic: bool, folder: Path
+) -> Path:
+    """Write the network for a runner, and return the path of the file."""
+    print(f"writing {runner}, for {'any batch size' if dynamic else 'one image'}")
     path = folder / f"{runner}{'-dynamic' if dynamic else ''}.safetensors"
     if runner == "pytorch" or runner == "fused":  # noqa: PLR1714 (mypy narrows this form only)
         save_weights(path, model if runner == "pytorch" else fused)
@@ -137,7 +160,7 @@ def _written(model: Detector, fused: Detector, runner: Runner, dynamic: bool, fo
 
 
 def _matrix_product_flops(threads: int) -> float:
-    """Float32 operations per second of a large matrix product."""
+    """Measure the float32 operations per second of a large matrix product."""
     torch.set_num_threads(threads)
     matrix = torch.rand(MATRIX_SIDE, MATRIX_SIDE)
     start = time.perf_counter()
@@ -145,13 +168,13 @@ def _matrix_product_flops(threads: int) -> float:
     return 2 * MATRIX_SIDE**3 / (time.perf_counter() - start)
 
 
-def _measure_ap(configured: list[Configured], labelled: EvaluationSet) -> None:
-    """The first metric of the task, once for each file."""
+def _measure_ap(measured: list[MeasuredConfiguration], evaluation_set: EvaluationSet) -> None:
+    """Measure the task's first metric once for each file, and add it to the configurations."""
     found: dict[Path, float] = {}
-    for one in configured:
+    for one in measured:
         path = one.configuration.weights
         if path not in found:
             backend = open_backend(path, RuntimeSettings(device="cpu"))
-            metrics = labelled.measure(backend, backend.eval_nms, batch=1)
+            metrics = evaluation_set.measure(backend, backend.eval_nms, batch=1)
             found[path] = next(iter(metrics.summary.values()))
         one.ap = found[path]

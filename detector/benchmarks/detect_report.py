@@ -1,4 +1,4 @@
-"""What ``benchmark detect`` measured: table, comparison, JSON and picture."""
+"""Results of ``benchmark detect`` as a table, a comparison, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ PHASES: tuple[Phase, ...] = ("decode", "preprocess", "network", "nms")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run over all images."""
+class TimedRun:
+    """Times and memory of one run over all images.
+
+    Attributes:
+        images: number of images.
+        seconds: time by phase, summed over all images; phases overlap.
+        wall_seconds: elapsed time of the run.
+        peak_bytes: peak memory of the process so far.
+    """
 
     images: int
     seconds: dict[Phase, float]
@@ -37,69 +44,74 @@ class Run:
 
 
 @dataclass
-class Configured:
-    """A configuration and what was measured of it.
+class MeasuredConfiguration:
+    """A configuration and its measurements.
 
     Attributes:
-        runner: what runs the network.
-        threads: compute threads in all.
-        configuration: of its process.
-        flops: operations that the network takes for an image.
-        runs: in turns with the others'.
-        start_seconds: from the start of the process to the first image's boxes.
-        ap: or accuracy, where data were given.
+        runner: runtime of the network.
+        threads: total number of compute threads.
+        configuration: settings of its process.
+        flops: operations of the network per image.
+        runs: one per round.
+        start_seconds: time from the start of the process to the first image's boxes.
+        ap: AP, or a classifier's accuracy; None if no data were given.
     """
 
     runner: Runner
     threads: int
     configuration: Configuration
     flops: int
-    runs: list[Run] = field(default_factory=list)
+    runs: list[TimedRun] = field(default_factory=list)
     start_seconds: float = 0.0
     ap: float | None = None
 
     @property
     def label(self) -> str:
-        """What it is called in the table and the picture."""
+        """Name in the table and the plot."""
         mode = ", throughput" if self.parallel > 1 else ""
         return f"{LABELS[self.runner]}, batch {self.configuration.batch}, {self.threads} thr.{mode}"
 
     @property
     def parallel(self) -> int:
-        """Batches that the network works on at the same time."""
+        """Number of batches that the network processes at the same time."""
         return self.threads if self.configuration.mode == "throughput" else 1
 
     @property
     def file_bytes(self) -> int:
-        """Of the file and, where there is one, its ``.bin``."""
+        """Size of the file, including its ``.bin`` if there is one."""
         path = self.configuration.weights
         return sum(
             part.stat().st_size for part in (path, path.with_suffix(".bin")) if part.exists()
         )
 
     def ms(self, phase: Phase) -> float:
-        """Median milliseconds that an image spends in a phase."""
+        """Return the median milliseconds per image in a phase."""
         return statistics.median(1000 * run.seconds[phase] / run.images for run in self.runs)
 
     def wall_ms(self) -> tuple[float, float, float]:
-        """Milliseconds from one image to the next: median, least, most."""
+        """Return the elapsed milliseconds per image: median, minimum, maximum."""
         return spread([1000 * run.wall_seconds / run.images for run in self.runs])
 
     def images_per_second(self) -> tuple[float, float, float]:
-        """Median, least, most."""
+        """Return images per second: median, minimum, maximum."""
         return spread([run.images / run.wall_seconds for run in self.runs])
 
     def network_share(self) -> float:
-        """Of the whole time, the part in which the network runs."""
+        """Return the fraction of the elapsed time in which the network runs."""
         return self.ms("network") / self.parallel / self.wall_ms()[0]
 
     def flops_per_second(self) -> float:
-        """Operations per second while the network runs."""
+        """Return the operations per second while the network runs."""
         return self.flops / (self.ms("network") / self.parallel / 1000)
 
 
-def printed(configured: Sequence[Configured], peaks: Mapping[int, float]) -> str:
-    """The table and what follows from it."""
+def format_report(measured: Sequence[MeasuredConfiguration], peaks: Mapping[int, float]) -> str:
+    """Return the table of all configurations, the machine's peaks and a comparison, as text.
+
+    Args:
+        measured: configurations with their measurements.
+        peaks: operations per second of a matrix product by number of threads.
+    """
     head = ["", *PHASES, "all", "± spread", "images/s", "network", "of peak", "MB", "file", "start"]
     rows = [
         [
@@ -115,11 +127,11 @@ def printed(configured: Sequence[Configured], peaks: Mapping[int, float]) -> str
             one.start_seconds,
             *([f"{one.ap:.4f}"] if one.ap is not None else []),
         ]
-        for one in configured
+        for one in measured
     ]
-    if configured[0].ap is not None:
+    if measured[0].ap is not None:
         head.append("AP")
-    images, rounds = configured[0].runs[0].images, len(configured[0].runs)
+    images, rounds = measured[0].runs[0].images, len(measured[0].runs)
     form = ["", *[".1f"] * 5, "", ".1f", "", "", ".0f", ".1f", ".2f", ""]
     products = ", ".join(f"{peak / 1e9:.0f} GFLOP/s on {n} threads" for n, peak in peaks.items())
     return "\n".join(
@@ -127,16 +139,16 @@ def printed(configured: Sequence[Configured], peaks: Mapping[int, float]) -> str
             f"\n{images} images from disk to boxes, ms an image, medians of {rounds} runs in turns",
             tabulate(rows, head, floatfmt=form[: len(head)]),
             f"matrix product: {products}",
-            *_compared(configured),
+            *_comparison(measured),
         ]
     )
 
 
-def _compared(configured: Sequence[Configured]) -> list[str]:
-    """The fastest exported file beside the fastest PyTorch as trained, by threads."""
+def _comparison(measured: Sequence[MeasuredConfiguration]) -> list[str]:
+    """Compare the fastest exported file with the fastest PyTorch as trained, by threads."""
     lines = []
-    for threads in dict.fromkeys(one.threads for one in configured):
-        own = [one for one in configured if one.threads == threads]
+    for threads in dict.fromkeys(one.threads for one in measured):
+        own = [one for one in measured if one.threads == threads]
         eager = [one for one in own if one.runner == "pytorch"]
         exported = [one for one in own if one.runner not in ("pytorch", "fused")]
         if eager and exported:
@@ -148,8 +160,10 @@ def _compared(configured: Sequence[Configured]) -> list[str]:
     return lines
 
 
-def to_dict(configured: Sequence[Configured], peaks: Mapping[int, float]) -> dict[str, Any]:
-    """Plain values, for JSON, every run among them."""
+def to_dict(
+    measured: Sequence[MeasuredConfiguration], peaks: Mapping[int, float]
+) -> dict[str, Any]:
+    """Return all measurements, including single runs, as values that JSON supports."""
     return {
         "matrix_product_flops": {str(threads): peak for threads, peak in peaks.items()},
         "configurations": [
@@ -171,26 +185,26 @@ def to_dict(configured: Sequence[Configured], peaks: Mapping[int, float]) -> dic
                 "ap": one.ap,
                 "runs": [asdict(run) for run in one.runs],
             }
-            for one in configured
+            for one in measured
         ],
-        "comparison": _compared(configured),
+        "comparison": _comparison(measured),
     }
 
 
-def plot(configured: Sequence[Configured], path: Path) -> None:
-    """Draw images per second into a PNG file: medians as bars, the spread as whiskers."""
-    picture = new_figure(9, 1 + 0.35 * len(configured))
+def plot(measured: Sequence[MeasuredConfiguration], path: Path) -> None:
+    """Plot images per second to a PNG file: medians as bars, minimum and maximum as whiskers."""
+    picture = new_figure(9, 1 + 0.35 * len(measured))
     axes = picture.subplots()
-    rates = [one.images_per_second() for one in configured]
+    rates = [one.images_per_second() for one in measured]
     colours = {runner: f"C{number}" for number, runner in enumerate(LABELS)}
     axes.barh(
-        [one.label for one in configured],
+        [one.label for one in measured],
         [median for median, _, _ in rates],
         xerr=[
             [median - least for median, least, _ in rates],
             [most - median for median, _, most in rates],
         ],
-        color=[colours[one.runner] for one in configured],
+        color=[colours[one.runner] for one in measured],
         capsize=3,
     )
     axes.invert_yaxis()

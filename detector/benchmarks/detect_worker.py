@@ -1,7 +1,7 @@
-"""One configuration of ``benchmark detect`` in a process of its own: its threads, its memory.
+"""Worker process of ``benchmark detect``: measures one configuration with its own threads, memory.
 
-The first line of stdin is the configuration. An answer, one JSON line, comes when the first image
-has been through, and then one for each further line of stdin, after a run over all images.
+The first line of stdin is the configuration as JSON. The worker answers by one JSON line after the
+first image, and then, for each further line of stdin, by one after a run over all images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from detector.utils.system import peak_memory
 
 
 class Configuration(RuntimeSettings):
-    """What one process measures."""
+    """Configuration that one process measures."""
 
     weights: Path
     source: str
@@ -29,15 +29,15 @@ class Configuration(RuntimeSettings):
 
 
 def main() -> None:
-    """Answer until stdin ends."""
+    """Measure and answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # so that output of libraries does not mix with the answers
     settings = Configuration.model_validate_json(sys.stdin.readline())
     backend = open_backend(settings.weights, settings)
-    thresholds = NmsSettings(confidence=settings.confidence)
+    nms = NmsSettings(confidence=settings.confidence)
 
     def run(images: int | None) -> Timing:
-        pipeline = Pipeline(backend, thresholds, settings.batch, parallel_batches(settings))
+        pipeline = Pipeline(backend, nms, settings.batch, parallel_batches(settings))
         for _ in pipeline(islice(open_source(settings.source), images)):
             pass
         return pipeline.timing

@@ -1,4 +1,4 @@
-"""``benchmark save``: seconds of a checkpoint, beside those of an epoch."""
+"""``benchmark save``: time to write checkpoints, compared with the time of an epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detector.engine.setup import prepare
 
 
 def benchmark(settings: SaveBenchmarkSettings) -> dict[str, Any]:
-    """What is written after an epoch that is the best so far, and the epoch's bare steps."""
+    """Time the files written after a best epoch and a bare step; print and return the times."""
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
         trainer = prepare(recipe(settings, Path(folder)))

@@ -1,4 +1,4 @@
-"""The benchmarks' settings, which are their flags."""
+"""Settings of the benchmarks, from which their flags are made."""
 
 from __future__ import annotations
 
@@ -12,75 +12,89 @@ from detector.utils.yaml_file import Strict
 
 
 class BenchmarkSettings(ToolSettings):
-    """How to measure."""
+    """Measurement."""
 
     threads: Count = Field(2, description="compute threads")
-    rounds: Count = Field(10, description="runs of each, in turns")
+    rounds: Count = Field(10, description="number of runs of each alternative, measured in turns")
 
 
 class NetworkSettings(Strict):
-    """Which network."""
+    """Network."""
 
     cfg: str = Field("cfg/yolov5n.yaml", description="model file, cfg/*.yaml")
-    variant: str | None = Field(None, description="row of the model file's table of variants")
+    variant: str | None = Field(
+        None, description="variant of the model, as the model file names it"
+    )
     imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
 
 
 class ModelBenchmarkSettings(BenchmarkSettings, NetworkSettings):
-    """How to measure which network."""
+    """Measurement of a network."""
 
 
 class TrainBenchmarkSettings(ModelBenchmarkSettings):
-    """Images per second of training."""
+    """Images per second of training: step, whole loop, and loader alone."""
 
-    data: str | None = Field(None, description="definition (datasets/*.yaml) or a bare folder")
-    data_root: Path | None = Field(None, description="folder in place of the definition's path")
+    data: str | None = Field(None, description="data set: datasets/*.yaml, or a folder of images")
+    data_root: Path | None = Field(
+        None, description="folder of the data set, in place of the one in its YAML file"
+    )
     batch: Count = Field(16, description="images per training step")
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         None, description="processes that load images; default: as for training"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the bare step")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="precision of training; auto: mixed if the CPU gains from it"
+    )
 
 
 class SaveBenchmarkSettings(TrainBenchmarkSettings):
-    """Seconds of a checkpoint, beside those of an epoch."""
+    """Time to write checkpoints, compared with the time of an epoch."""
 
     folder: Path | None = Field(
-        None, description="where to write; default: the system's folder for temporary files"
+        None, description="folder to write to; default: the system's folder for temporary files"
     )
 
 
 Runner = Literal["pytorch", "fused", "onnx", "openvino", "pt2"]
-"""What runs a network: PyTorch as trained, PyTorch after deploy, or an exported file."""
+"""Runtime of a network: PyTorch as trained, PyTorch after ``deploy``, or an exported file."""
 
 
 class DetectBenchmarkSettings(ToolSettings, NetworkSettings, DataSettings):
-    """Files on disk to boxes: speed by phase, memory, start-up and AP by format and threads."""
+    """Speed from image files to boxes, memory, start-up time and AP, by format and threads."""
 
     weights: Path | None = Field(
-        None, description=".safetensors or a foreign .pt; default: --cfg with random weights"
+        None,
+        description=".safetensors, or another project's .pt; default: --cfg with random weights",
     )
     formats: tuple[Runner, ...] = Field(
-        ("pytorch", "fused", "onnx", "openvino", "pt2"), description="what is compared"
+        ("pytorch", "fused", "onnx", "openvino", "pt2"), description="runtimes to compare"
     )
-    batches: tuple[Count, ...] = Field((1, 8), description="images per forward pass")
-    threads: tuple[Count, ...] = Field((2,), description="compute threads")
+    batches: tuple[Count, ...] = Field((1, 8), description="batch sizes to compare")
+    threads: tuple[Count, ...] = Field((2,), description="numbers of compute threads to compare")
     modes: tuple[Mode, ...] = Field(
-        ("latency",), description="latency: all threads on one batch; throughput: each on its own"
+        ("latency",),
+        description="latency: all threads work on one batch; throughput: each on its own batch",
     )
-    source: str | None = Field(None, description="images to run on; default: drawn ones")
+    source: str | None = Field(
+        None, description="images to detect in, a folder or a file; default: drawn images"
+    )
     images: Count = Field(128, description="number of drawn images, JPEG files of 640×480")
-    confidence: Fraction = Field(0.25, description="lowest score that is kept")
-    rounds: Count = Field(5, description="runs of each over all images, in turns")
-    split: str = Field("val", description="split to measure AP on, where --data is given")
-    plot: Path | None = Field(None, description="draw images per second into this PNG file")
+    confidence: Fraction = Field(0.25, description="lowest score of boxes that are kept")
+    rounds: Count = Field(
+        5, description="number of runs over all images of each alternative, measured in turns"
+    )
+    split: str = Field("val", description="split to measure AP on, if --data is given")
+    plot: Path | None = Field(
+        None, description="write a plot of images per second to this PNG file"
+    )
 
 
 class SsdBenchmarkSettings(BenchmarkSettings):
-    """SSD300 beside torchvision's, image to boxes."""
+    """Speed of SSD300 from image to boxes, compared with torchvision's."""
 
 
 class BackboneBenchmarkSettings(BenchmarkSettings):
-    """RepVGG as trained and deployed, beside timm's."""
+    """Speed of RepVGG as trained and deployed, compared with timm's."""
 
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the multiplications")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the forward pass")

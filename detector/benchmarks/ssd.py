@@ -1,4 +1,4 @@
-"""``benchmark ssd``: SSD300 on VGG16 beside torchvision's, same weights, same image, in turns."""
+"""``benchmark ssd``: speed of SSD300 on VGG16 and of torchvision's, with the same weights."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from detector.utils.opencv import Image
 from detector.weights.transfer import transfer
 
 CLASSES = 90
-"""Of torchvision's COCO model, without the background."""
+"""Number of classes of torchvision's COCO model, without the background."""
 IMAGE_SIDE = 480
+"""Side of the square test image, pixels."""
 
 
 def benchmark(settings: SsdBenchmarkSettings) -> dict[str, Any]:
-    """Image to boxes at batch 1, both with the paper's thresholds; prints and returns the times.
+    """Time detection in one image by both, and print and return the times.
 
-    The weights are random: a trained network leaves fewer boxes to suppress.
+    Both use the paper's NMS settings. The weights are random, which leaves more boxes to NMS than
+    a trained network would.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
@@ -49,7 +51,7 @@ def benchmark(settings: SsdBenchmarkSettings) -> dict[str, Any]:
     compare = partial(_compare, run_theirs, image, settings.rounds)
     metrics = {"PyTorch": compare(Predictor(ours, ours.eval_nms, device="cpu"))}
     with tempfile.TemporaryDirectory() as folder:
-        # After PyTorch's turns: idle threads of ONNX Runtime keep a core busy for a while.
+        # Measured after PyTorch, since idle threads of ONNX Runtime keep a core busy for a while.
         report = export_model(ours, "onnx", Path(folder) / "ssd.onnx")
         predictor = Predictor(report.path, ours.eval_nms, device="cpu")
         metrics["ONNX Runtime"] = compare(predictor)
@@ -59,7 +61,7 @@ def benchmark(settings: SsdBenchmarkSettings) -> dict[str, Any]:
 def _compare(
     run_theirs: Callable[[], None], image: Image, rounds: int, predictor: Predictor
 ) -> dict[str, Any]:
-    """One runtime and torchvision in turns."""
+    """Time one runtime and torchvision in turns, and print and return the times."""
 
     def run_ours() -> None:
         list(predictor(image))
@@ -71,6 +73,6 @@ def _compare(
     print(tabulate(rows, [kind, "median", "least", "most"], floatfmt=".0f"))
     ratio = statistics.median(seconds["detector"]) / statistics.median(seconds["torchvision"])
     phases = predictor.timing.ms_per_image()
-    spelt = ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items())
-    print(f"{ratio:.2f} of torchvision's time; {spelt}\n")
+    milliseconds_by_phase = ", ".join(f"{phase} {ms:.0f}" for phase, ms in phases.items())
+    print(f"{ratio:.2f} of torchvision's time; {milliseconds_by_phase}\n")
     return {"milliseconds": milliseconds, "phases": phases, "ratio": ratio}

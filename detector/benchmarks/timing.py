@@ -1,4 +1,4 @@
-"""Fair timing: what is compared runs in turns, and the spread stands beside the median."""
+"""Timing of alternatives in turns, so that changes of the machine's speed affect all alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from detector.model.detector import Detector, build
 
 
 def interleaved(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run, one of each in turn; a first turn warms up and is left out."""
+    """Run all alternatives in turns, and return the seconds of each run.
+
+    Args:
+        runs: alternatives by name.
+        rounds: number of runs of each; one more warms up and is not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
         for name, run in runs.items():
@@ -24,12 +29,18 @@ def interleaved(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, l
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, least and most."""
+    """Return median, minimum and maximum."""
     return statistics.median(values), min(values), max(values)
 
 
 def sized_model(cfg: str, variant: str | None, imgsz: int | None) -> Detector:
-    """A network with random weights for square inputs of a size, by default its own."""
+    """Build a network with random weights for square inputs.
+
+    Args:
+        cfg: model file.
+        variant: variant of the model file.
+        imgsz: side of the input, pixels; rounded to what the network takes. Default: its own.
+    """
     model = build(cfg, variant=variant)
     side = model.square_size(imgsz or model.preprocess.size_hw[0])
     model.preprocess = model.preprocess.with_size(side)
@@ -37,7 +48,7 @@ def sized_model(cfg: str, variant: str | None, imgsz: int | None) -> Detector:
 
 
 def forward(network: nn.Module, images: Tensor) -> Callable[[], None]:
-    """A forward pass to be timed."""
+    """Return a function without arguments that runs a forward pass, to be timed."""
 
     def run() -> None:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""``benchmark train``: images/s of the bare step, the loop around it, and the loader alone."""
+"""``benchmark train``: images/s of the training step, of the whole loop, and of the loader."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ PHASES = ("forward", "loss", "backward", "update")
 
 
 def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
-    """Passes over the training images of each kind, in turns.
+    """Time passes over the training images by step, loop and loader; print and return the rates.
 
-    The bare step is the trainer's on one fixed batch; the plain step the same in torch's default
-    memory format with an optimizer that is not fused, in the trainer's precision and in float32.
-    The loop has everything but validation.
+    The bare step is the trainer's step on one fixed batch. The plain step is the same in torch's
+    default memory format with an optimizer that is not fused, in the trainer's precision and in
+    float32. The loop is a whole epoch without validation.
     """
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
 
 
 def report(rates: dict[str, list[float]], phases: dict[str, float]) -> dict[str, Any]:
-    """Print and return images/s, their ratios, the step by phase, and the most memory."""
+    """Print and return images/s, their ratios, shares of a step's phases, and peak memory."""
     rows = [[name, *spread(values)] for name, values in rates.items()]
     print(f"\n{tabulate(rows, ['images/s', 'median', 'least', 'most'], floatfmt='.1f')}")
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -77,7 +77,7 @@ def report(rates: dict[str, list[float]], phases: dict[str, float]) -> dict[str,
 
 
 def recipe(settings: TrainBenchmarkSettings, folder: Path) -> TrainSettings:
-    """What is trained, into a folder that is thrown away."""
+    """Return the settings of the training that is timed, with its run in ``folder``."""
     given = settings.model_dump(exclude={"threads", "rounds", "folder", "json_file", "debug"})
     values = {name: value for name, value in given.items() if value is not None}
     return train_settings(**values, project=folder, pictures=False, device="cpu")
@@ -89,13 +89,13 @@ def _repeat(count: int, step: Callable[[], None]) -> None:
 
 
 def bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
-    """Forward, loss, backward, optimizer and average, each timed."""
+    """Run a training step, and add the seconds of each of its ``PHASES`` to ``phases``."""
     state = trainer.state
     images = state.raw_model.normalize(batch.images)
     with _timed(phases, "forward"), trainer.accelerator.autocast():
-        maps = state.model(images)
+        raw_outputs = state.model(images)
     with _timed(phases, "loss"):
-        losses = trainer.accumulation.criterion(maps, batch.targets)
+        losses = trainer.accumulation.criterion(raw_outputs, batch.targets)
     with _timed(phases, "backward"):
         torch.stack(list(losses.values())).sum().backward()
     with _timed(phases, "update"):
@@ -110,7 +110,13 @@ def _timed(phases: dict[str, float], phase: str) -> Iterator[None]:
 
 
 def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], None]:
-    """The step as one would write it first, on a copy of the network."""
+    """Return a straightforward training step on a copy of the network, as a baseline.
+
+    Args:
+        trainer: source of the network and the settings.
+        batch: fixed batch of the step.
+        mixed: whether to use the trainer's mixed precision.
+    """
     model = copy.deepcopy(trainer.state.averaged_model)
     model = model.to(memory_format=torch.contiguous_format).train().requires_grad_()
     settings = trainer.settings
@@ -129,8 +135,8 @@ def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], Non
     def step() -> None:
         images = model.normalize(batch.images).contiguous()
         with trainer.accelerator.autocast() if mixed else nullcontext():
-            maps = model(images)
-        losses = criterion(maps, batch.targets)
+            raw_outputs = model(images)
+        losses = criterion(raw_outputs, batch.targets)
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -140,14 +146,14 @@ def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], Non
 
 
 def _loop(trainer: Trainer) -> None:
-    """An epoch as it is trained, without validation and checkpoints."""
+    """Train an epoch without validation and checkpoints."""
     for _ in trainer.train_epoch():
         pass
     trainer.progress.finish_epoch(trainer.state.learning_rate, {})
 
 
 def _load(trainer: Trainer) -> None:
-    """The images of an epoch, and nothing done with them."""
+    """Load the images of an epoch without using them."""
     trainer.loader.batch_sampler.set_epoch(trainer.progress.epoch)
     for _ in trainer.loader:
         pass

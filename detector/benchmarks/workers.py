@@ -1,4 +1,4 @@
-"""A process that measures when it is asked, so that its threads and its memory are its alone."""
+"""Worker processes that measure on request, each with its own threads and memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
 class Worker:
-    """A module run as a process; it answers each line with one of JSON.
+    """A module that runs as a process and answers each line by one line of JSON.
+
+    Args:
+        process: the running process, with pipes for stdin and stdout.
+        errors: file that its stderr is written to.
+        started: ``time.perf_counter()`` before its start.
+        first: the first line to send.
 
     Attributes:
-        start_seconds: from its start to its first answer.
+        start_seconds: time from its start to its first answer.
     """
 
     def __init__(
@@ -34,36 +40,36 @@ class Worker:
         self.start_seconds = time.perf_counter() - started
 
     def ask(self, line: str = "run") -> Any:
-        """Send a line and wait for the answer.
+        """Send a line, and return the answer.
 
         Raises:
-            DetectorError: the process has ended; says why.
+            DetectorError: the process has ended; quotes its last line of stderr.
         """
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None
         assert answers is not None
-        with suppress(BrokenPipeError):  # it says why it ended
+        with suppress(BrokenPipeError):  # the process has ended, and its stderr says why
             requests.write(f"{line}\n")
             requests.flush()
         answer = answers.readline()
         if not answer:
             self._process.wait()
             self._errors.seek(0)
-            said = self._errors.read().strip().splitlines() or ["without a word"]
-            raise DetectorError(f"a measured process ended: {said[-1]}")
+            lines = self._errors.read().strip().splitlines() or ["without an error message"]
+            raise DetectorError(f"a measured process ended: {lines[-1]}")
         return json.loads(answer)
 
 
 @contextmanager
 def worker(module: str, first: str) -> Iterator[Worker]:
-    """Run a module of this package as a process, which ends with the block.
+    """Start a module of this package as a process, and end it after the ``with`` block.
 
     Args:
-        module: its name.
-        first: the line that it is sent first.
+        module: name of the module.
+        first: the first line to send.
     """
     path = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:  # a pipe would fill up
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:  # a pipe could fill and block
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", module],

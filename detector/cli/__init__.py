@@ -1,4 +1,7 @@
-"""The command line: typed settings → flags → one call. ``tools/*.py`` are doors to it."""
+"""The command line: flags made from typed settings, and one function per tool.
+
+The console script ``detector``, ``python -m detector`` and ``tools/*.py`` call it.
+"""
 
 from detector.cli.main import main, run_tool
 

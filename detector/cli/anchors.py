@@ -12,7 +12,11 @@ from detector.utils.errors import DetectorError
 
 
 def anchors(settings: AnchorSettings) -> dict[str, Any]:
-    """Fit, print, and return the anchors and the best possible recall before and after."""
+    """Fit anchors; print and return them with the best possible recall before and after.
+
+    Raises:
+        DetectorError: the model has a head without anchors, or the data set cannot be read.
+    """
     head = build(settings.cfg, None, settings.variant).head
     current = getattr(head, "anchors_wh", None)
     if current is None:

@@ -1,6 +1,6 @@
 """``checks``: installed libraries, devices, instructions and writable folders of this machine.
 
-Works without torch, which is asked for its devices where it is installed. No socket is opened.
+It works without torch; if torch is installed, it reports torch's devices. No socket is opened.
 """
 
 from __future__ import annotations
@@ -23,12 +23,20 @@ from detector.utils.machine import Folder
 from detector.utils.requirements import BASE, Library, libraries
 
 DISTRIBUTION = "repdet"
+"""Name of this package for pip."""
 UNKNOWN = "–"
+"""Text shown for a fact that the system does not report."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device that torch can use: its name in ``--device``, the maker's name, its memory."""
+    """A device that torch can use.
+
+    Attributes:
+        name: value for ``--device``, such as ``cuda:0``.
+        model: the manufacturer's name.
+        memory_bytes: total memory, or None if unknown.
+    """
 
     name: str
     model: str
@@ -37,19 +45,26 @@ class Device:
 
 @dataclass(frozen=True)
 class Torch:
-    """Torch's version, devices and view of the CPU; all empty where it cannot be imported."""
+    """Facts about the installed torch; all empty if it is not installed.
+
+    Attributes:
+        version: version, or None if torch cannot be imported.
+        devices: accelerators that it can use.
+        cpu_capabilities: CPU instructions by torch's names, or None if unknown.
+        issue: reason why an installed torch cannot be imported, or None.
+    """
 
     version: str | None = None
     devices: tuple[Device, ...] = ()
     cpu_capabilities: Mapping[str, object] | None = None
-    problem: str | None = None
+    issue: str | None = None
 
 
 def checks(settings: CheckSettings) -> dict[str, Any]:
-    """Print and return what is installed, what the machine has, and where files can be written.
+    """Print and return installed libraries, hardware, and which folders are writable.
 
     Raises:
-        DetectorError: not even detecting with an exported file could work.
+        DetectorError: the base cannot be imported, so that no tool would work.
     """
     torch = ask_torch()
     extras = _extras(torch)
@@ -64,13 +79,13 @@ def checks(settings: CheckSettings) -> dict[str, Any]:
 
 
 def ask_torch() -> Torch:
-    """Import torch and ask it for its devices, if it is there."""
+    """Import torch, if it is installed, and query its devices."""
     try:
         import torch
     except ModuleNotFoundError:
         return Torch()
-    except (ImportError, OSError) as error:  # a library of its own is missing or does not fit
-        return Torch(problem=str(error).partition("\n")[0])
+    except (ImportError, OSError) as error:  # one of its shared libraries is missing or too old
+        return Torch(issue=str(error).partition("\n")[0])
     devices = [
         Device(f"cuda:{number}", torch.cuda.get_device_name(number), total)
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -78,7 +93,7 @@ def ask_torch() -> Torch:
     ]
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU", torch.mps.recommended_max_memory()))
-    # Older versions of torch cannot say what the CPU can do.
+    # Older versions of torch have no such function.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else None
     return Torch(torch.__version__, tuple(devices), capabilities)
 
@@ -95,7 +110,7 @@ def _extras(torch: Torch) -> dict[str, list[Library]]:
 
 
 def _machine(torch: Torch) -> dict[str, Any]:
-    """Return versions and hardware; what nobody says is None."""
+    """Return versions and hardware; unknown facts are None."""
     info = machine.cpu_info()
     total, available = machine.memory()
     return {
@@ -127,31 +142,34 @@ def _machine_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("CPU", found["cpu"] or UNKNOWN),
         ("cores", f"{found['cores']} for this process"),
         ("memory", f"{total}, {available} available"),
-        ("matrix instructions", UNKNOWN if instructions is None else _listed(instructions)),
-        ("devices", _listed(["cpu", *devices])),
+        ("matrix instructions", UNKNOWN if instructions is None else _joined(instructions)),
+        ("devices", _joined(["cpu", *devices])),
     ]
 
 
 def _library_rows(extras: Mapping[str, Sequence[Library]]) -> list[tuple[str, str]]:
-    """Return a row an extra, smallest first: what it lacks, and versions that no row above has."""
+    """Return one row per extra, smallest first, with missing libraries and installed versions.
+
+    A version that is listed in one row is not repeated in the next ones.
+    """
     if not extras:
         return [("libraries", f"{UNKNOWN}, {DISTRIBUTION} is not installed by pip")]
     rows, named = [], set[str]()
     others = sorted(extras.keys() - {BASE}, key=lambda extra: (len(extras[extra]), extra))
     for extra in (BASE, *others):
-        lacking = [library for library in extras[extra] if not library.fits]
-        news = [library for library in extras[extra] if library.fits and library.name not in named]
-        named |= {library.name for library in news}
-        state = f"lacks {', '.join(map(_lack, lacking))}" if lacking else "complete"
-        versions = ", ".join(f"{library.name} {library.version}" for library in news)
+        missing = [library for library in extras[extra] if not library.fits]
+        new = [library for library in extras[extra] if library.fits and library.name not in named]
+        named |= {library.name for library in new}
+        state = f"missing {', '.join(map(_missing, missing))}" if missing else "complete"
+        versions = ", ".join(f"{library.name} {library.version}" for library in new)
         rows.append(
             (extra if extra == BASE else f"extra {extra}", f"{state}: {versions}".rstrip(": "))
         )
     return rows
 
 
-def _lack(library: Library) -> str:
-    """Return ``torch``, or ``torch 2.9 (<3,>=2.10)`` where that version is installed."""
+def _missing(library: Library) -> str:
+    """Return a library's name; if another version is installed, ``torch 2.9 (<3,>=2.10)``."""
     if library.version is None:
         return library.name
     return f"{library.name} {library.version} ({library.bounds})"
@@ -172,25 +190,25 @@ def _folder_rows(folders: Mapping[str, Folder]) -> list[tuple[str, str]]:
     return [
         (
             name,
-            f"{folder.path}, {folder.problem or 'writable'}, {_gibibytes(folder.free_bytes)} free",
+            f"{folder.path}, {folder.issue or 'writable'}, {_gibibytes(folder.free_bytes)} free",
         )
         for name, folder in folders.items()
     ]
 
 
 def _note(torch: Torch) -> str:
-    """Say what works without torch, where it is missing."""
+    """Return a line on what works without torch, or "" if torch is installed."""
     if torch.version is not None:
         return ""
-    reason = f"cannot be imported ({torch.problem})" if torch.problem else "is not installed"
+    reason = f"cannot be imported ({torch.issue})" if torch.issue else "is not installed"
     return (
-        f"torch {reason}: detect runs .onnx and .xml files; training and measuring need the extra "
-        f"train, writing such files the extra export: pip install '{DISTRIBUTION}[export]'"
+        f"torch {reason}: detect runs .onnx and .xml files; train and val need the extra "
+        f"train, export needs the extra export: pip install '{DISTRIBUTION}[export]'"
     )
 
 
 def _check_base() -> None:
-    """Raise an error if the base cannot be imported: a library's own libraries may be missing."""
+    """Raise DetectorError if a library of the base cannot be imported."""
     try:
         importlib.import_module("detector.utils.opencv")
     except ImportError as error:
@@ -211,14 +229,14 @@ def _folders_to_dict(folders: Mapping[str, Folder]) -> dict[str, Any]:
     return {
         name: {
             "path": str(folder.path),
-            "writable": folder.problem is None,
+            "writable": folder.issue is None,
             "free_bytes": folder.free_bytes,
         }
         for name, folder in folders.items()
     }
 
 
-def _listed(words: Sequence[str]) -> str:
+def _joined(words: Sequence[str]) -> str:
     return ", ".join(words) or "none"
 
 

@@ -1,4 +1,4 @@
-"""Costs of networks side by side, as trained and as deployed: a table, values, a plot."""
+"""Costs of networks as trained and as deployed, as a table, numbers or a plot."""
 
 from __future__ import annotations
 
@@ -26,25 +26,30 @@ MEASURED_COLUMNS = ("ms", "GFLOP/s")
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a network: what it costs, and seconds of a run where that was measured."""
+    """Costs of one form of a network, as trained or as deployed.
+
+    Attributes:
+        cost: parameters, multiply-adds and memory.
+        seconds: time of a forward pass with one image; None if not measured.
+    """
 
     cost: Cost
     seconds: float | None = None
 
     @property
     def milliseconds(self) -> float | None:
-        """Of a run with one image."""
+        """Time of a forward pass with one image in milliseconds, or None."""
         return None if self.seconds is None else 1000 * self.seconds
 
     @property
     def flops_per_second(self) -> float | None:
-        """Two of them are a multiply-add."""
+        """Operations per second, or None; a multiply-add counts as two."""
         return None if self.seconds is None else 2 * self.cost.macs / self.seconds
 
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Both forms of a network, for one image."""
+    """Costs of both forms of a network, for one image."""
 
     name: str
     train: Form
@@ -54,7 +59,14 @@ class NetworkCost:
 def network_cost(
     name: str, model: Detector, size_hw: tuple[int, int], rounds: int | None
 ) -> NetworkCost:
-    """Count both forms, and time them in turns where ``rounds`` are given."""
+    """Count the costs of both forms, and time them in turns if ``rounds`` is given.
+
+    Args:
+        name: name of the network in the table.
+        model: the network as trained.
+        size_hw: input size in pixels.
+        rounds: number of timed runs of each form; None: none.
+    """
     forms = {"train": model, "deployed": fuse_modules(model)}
     costs = {form: cost(network, size_hw) for form, network in forms.items()}
     if rounds is None:
@@ -67,7 +79,7 @@ def network_cost(
 
 
 def metrics(network: NetworkCost) -> dict[str, Any]:
-    """Everything as numbers, for JSON."""
+    """Return all costs as numbers for JSON; keys of the deployed form start with ``deploy_``."""
     train, deployed = network.train, network.deployed
     found: dict[str, Any] = {
         "size_hw": list(train.cost.size_hw),
@@ -88,7 +100,7 @@ def metrics(network: NetworkCost) -> dict[str, Any]:
 
 
 def table(networks: Sequence[NetworkCost]) -> str:
-    """Two lines a network."""
+    """Return a table of the costs, two lines per network."""
     measured = networks[0].train.seconds is not None
     columns = COLUMNS + MEASURED_COLUMNS if measured else COLUMNS
     lines = []
@@ -102,7 +114,7 @@ def table(networks: Sequence[NetworkCost]) -> str:
 
 
 def plot(networks: Sequence[NetworkCost], path: Path) -> None:
-    """Draw parameters, multiply-adds, memory access and peak activations into a PNG file."""
+    """Plot parameters, multiply-adds, memory access and peak activations to a PNG file."""
     picture = new_figure(10, 2.5 + 0.8 * len(networks))
     quantities: tuple[tuple[str, Callable[[Cost], float]], ...] = (
         ("parameters, M", lambda cost: cost.params / 1e6),
@@ -121,10 +133,10 @@ def plot(networks: Sequence[NetworkCost], path: Path) -> None:
             )
             axes.bar_label(bars, fmt="%.3g", padding=2)
         axes.set(title=title, yticks=range(len(networks)))
-        axes.margins(x=0.12)  # room for the figures at the bars
+        axes.margins(x=0.12)  # room for the numbers beside the bars
         axes.set_yticklabels([network.name for network in networks])
         axes.grid(axis="x", alpha=0.3)
-    axes.invert_yaxis()  # of all panels, which share it: the first network on top
+    axes.invert_yaxis()  # all panels share this axis; the first network comes on top
     axes.legend()
     save_figure(picture, path)
 

@@ -1,4 +1,4 @@
-"""``detect``: weights and a source → pictures, txt files, JSON lines, of boxes or of classes."""
+"""``detect``: detect objects or classify images; write pictures, txt files or JSON lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ from detector.utils.errors import DetectorError
 
 
 def detect(settings: DetectSettings) -> dict[str, Any]:
-    """Detect or classify, write, print counts and milliseconds by phase; returns them."""
+    """Detect or classify, and write results; print and return counts and times by phase.
+
+    Raises:
+        DetectorError: weights or source cannot be read, or a flag has no effect on this network.
+    """
     shard = Shard.parse(settings.shard) if settings.shard else Shard.from_environment()
     predictor = Predictor(
         settings.weights,
@@ -41,7 +45,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     )
     check_effect(settings, predictor.backend, settings.nms(predictor.names))
     bad: list[str] = []
-    source = open_source(settings.source, _noted(bad) if settings.skip_bad else None, shard)
+    source = open_source(settings.source, _warn_about(bad) if settings.skip_bad else None, shard)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         writers = [
@@ -54,21 +58,22 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
             for writer in writers:
                 writer.write(result)
     if shard is not None and settings.jsonl:
-        shard.merge(_lines_of(settings))
+        shard.merge(_jsonl_path(settings))
     return _report(settings, predictor.timing, counts, len(bad), shard)
 
 
 def _report(
     settings: DetectSettings, timing: Timing, counts: Counter[str], bad: int, shard: Shard | None
 ) -> dict[str, Any]:
-    """Print what was found, and return it."""
+    """Print and return counts of objects or classes, and times."""
     phases = timing.ms_per_image()
     found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
     print(f"{f'shard {shard}: ' if shard else ''}{timing.images} images: {found}")
     if bad:
-        print(f"{bad} unreadable images passed over")
-    spelt = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases.items())
-    print(f"ms per image: {spelt}; {timing.wall_ms_per_image():.1f} in all, since they overlap")
+        print(f"{bad} unreadable images skipped")
+    milliseconds = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases.items())
+    wall = timing.wall_ms_per_image()
+    print(f"ms per image: {milliseconds}; {wall:.1f} in total, since phases overlap")
     if settings.draw or settings.txt or settings.jsonl:
         print(f"results: {settings.output}")
     return {
@@ -81,8 +86,8 @@ def _report(
     }
 
 
-def _noted(bad: list[str]) -> OnBad:
-    """Print the error of an unreadable image and remember it."""
+def _warn_about(bad: list[str]) -> OnBad:
+    """Return a function that prints the error of an unreadable image and adds it to ``bad``."""
 
     def note(error: DetectorError) -> None:
         bad.append(str(error))
@@ -91,7 +96,7 @@ def _noted(bad: list[str]) -> OnBad:
     return note
 
 
-def _lines_of(settings: DetectSettings) -> Path:
+def _jsonl_path(settings: DetectSettings) -> Path:
     return settings.output / "detections.jsonl"
 
 
@@ -104,7 +109,7 @@ def _writers(
     if settings.txt and task == "detect":
         writers.append(YoloTxtWriter(settings.output / "labels", ResultNames(source.earlier)))
     if settings.jsonl:
-        lines = _lines_of(settings)
+        lines = _jsonl_path(settings)
         if shard is not None:
             shard.remove_outputs(lines)
             lines = shard.file(lines)

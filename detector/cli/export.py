@@ -1,11 +1,11 @@
-"""``export``: weights → a fused, compared, certified file for other runtimes."""
+"""``export``: write a fused network to a file for other runtimes, compared and certified."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from detector.cli.flags import written_out
+from detector.cli.flags import format_flags
 from detector.cli.refused import refuse
 from detector.export.request import export_as
 from detector.settings import BasicNmsSettings, ExportSettings
@@ -13,18 +13,23 @@ from detector.weights.checkpoint import load
 
 
 def export(settings: ExportSettings) -> dict[str, Any]:
-    """Export, print and return what the comparison found."""
+    """Export weights; print and return the report of the comparison.
+
+    Raises:
+        DetectorError: the weights cannot be read, a flag has no effect, or the file's outputs
+            differ from the network's.
+    """
     if not settings.nms:
         refuse(settings, BasicNmsSettings.model_fields.keys(), "without --nms it has no effect")
     output = settings.output or settings.weights.with_suffix("")
-    command = f"tools/export.py {written_out(_without_folders(settings))}"
+    command = f"tools/export.py {format_flags(_without_folders(settings))}"
     report = export_as(load(settings.weights), settings, output, command)
     print(*report.lines(), sep="\n")
     return report.to_dict()
 
 
 def _without_folders(settings: ExportSettings) -> ExportSettings:
-    """Reduce paths to names: the command goes into a file that others get."""
+    """Reduce paths to file names, since the command is stored in a file that may be shared."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     paths = {
         name: type(value)(Path(value).name)

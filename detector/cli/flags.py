@@ -1,4 +1,4 @@
-"""Typed settings → flags. A flag is a field: its name, type, default and description."""
+"""Command-line flags made from typed settings: a field's name, type, default and description."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ def parse(
     program: str,
     suggest: Suggest = lambda word, value: "",
 ) -> SettingsT:
-    """Flags → settings; ``model_fields_set`` holds the ones that were given.
+    """Parse flags to settings; ``model_fields_set`` holds the flags that were given.
 
     Args:
-        settings: whose fields are the flags.
-        words: of the command line.
-        program: what the help calls it.
-        suggest: from an unknown flag and its value to how the error goes on, or to nothing; is
-            asked before the nearest flag is looked up.
+        settings: class whose fields are the flags.
+        words: the command line, without the program's name.
+        program: name of the program in the help text.
+        suggest: is called for an unknown flag, before the nearest known flag is looked up.
 
     Raises:
-        DetectorError: unknown flag, missing flag, or a value that does not fit.
+        DetectorError: a flag is unknown or missing, or a value is invalid.
         SystemExit: after ``--help``.
     """
     found, rest = _parser(settings, program).parse_known_args(words)
@@ -52,23 +51,23 @@ def parse(
         raise DetectorError(_bad_value(settings, error.errors()[0])) from error
 
 
-def given_values(settings: type[Strict], words: Sequence[str]) -> dict[str, Any]:
-    """Return the values of those flags that these settings have, as typed; others are passed over.
+def parse_known(settings: type[Strict], words: Sequence[str]) -> dict[str, Any]:
+    """Return the given values of known flags, not validated; unknown flags are skipped.
 
     Raises:
         DetectorError: a flag lacks its value.
     """
-    asked = [word for word in words if word not in ("-h", "--help")]
-    return vars(_parser(settings, "").parse_known_args(asked)[0])
+    without_help = [word for word in words if word not in ("-h", "--help")]
+    return vars(_parser(settings, "").parse_known_args(without_help)[0])
 
 
 def flag_of(settings: type[Strict], name: str) -> str:
-    """The flag of a field: ``data_root`` → ``--data-root``."""
-    return _spelt(settings.model_fields[name].alias or name)
+    """Return the flag of a field: ``--data-root`` for ``data_root``."""
+    return _as_flag(settings.model_fields[name].alias or name)
 
 
-def written_out(settings: Strict) -> str:
-    """The flags that were given, as one would type them."""
+def format_flags(settings: Strict) -> str:
+    """Return the given flags with their values as a shell command would have them."""
     kind, words = type(settings), []
     for name in chain.from_iterable(names for _, names in _by_class(kind)):
         if name in settings.model_fields_set:
@@ -76,23 +75,23 @@ def written_out(settings: Strict) -> str:
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             else:
-                words += [flag, _joined(value)]
+                words += [flag, _format_value(value)]
     return shlex.join(words)
 
 
-def _spelt(name: str) -> str:
+def _as_flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would print."""
+    """Parser that raises errors instead of printing them."""
 
     def error(self, message: str) -> NoReturn:
         raise DetectorError(message.removeprefix("argument "))
 
 
 def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
-    """One flag a field; those that a tool shares with others are grouped by their class."""
+    """Build a parser with one flag per field; inherited fields are grouped by their class."""
     fields = settings.model_fields
     required = [
         f"{flag_of(settings, name)} {_metavar(field.annotation)}"
@@ -102,7 +101,7 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
         usage=" ".join([program, *required, "[flags]"]),
-        description=settings.__doc__,
+        description=summary(settings),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -114,15 +113,20 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
 
 
 def _by_class(settings: type[Strict]) -> Iterator[tuple[type[Strict], list[str]]]:
-    """The class itself and its bases, each with the fields that it declares."""
+    """Yield the class and its bases, each with the fields that it declares."""
     for kind in settings.__mro__:
         if issubclass(kind, Strict):
             own = inspect.get_annotations(kind)
             yield kind, [name for name in own if name in kind.model_fields]
 
 
+def summary(settings: type[Strict]) -> str:
+    """Return the first line of a settings class's docstring, which help texts show."""
+    return (settings.__doc__ or "").strip().partition("\n")[0]
+
+
 def _title(kind: type[Strict]) -> str:
-    return (kind.__doc__ or "").splitlines()[0].rstrip(".")
+    return summary(kind).rstrip(".")
 
 
 def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
@@ -133,8 +137,8 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
     else:
         options["metavar"] = _metavar(field.annotation)
     if get_origin(kind) is tuple:
-        options["type"] = _listed
-    if isinstance(field.json_schema_extra, dict):  # what the flag means without a value
+        options["type"] = _parse_list
+    if isinstance(field.json_schema_extra, dict):  # has the value of a flag given without one
         options |= {"nargs": "?", "const": field.json_schema_extra["alone"]}
     group.add_argument(flag, **options)
 
@@ -143,14 +147,14 @@ def _help(field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%")
     if field.is_required():
         return f"{text} (required)"
-    if field.default is None and "default:" in text:  # it says what happens then
+    if field.default is None and "default:" in text:  # the description explains the default
         return text
-    default = "none" if field.default in (None, ()) else _joined(field.default)
+    default = "none" if field.default in (None, ()) else _format_value(field.default)
     return f"{text} (default: {default})"
 
 
-def _joined(value: Any) -> str:
-    """As one would type it."""
+def _format_value(value: Any) -> str:
+    """Return a value as it is typed on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -165,14 +169,14 @@ def _metavar(annotation: Any) -> str:
 
 
 def _type(annotation: Any) -> Any:
-    """``int`` of ``Annotated[int, …] | None``."""
+    """Return the plain type in an annotation: ``int`` for ``Annotated[int, …] | None``."""
     while get_origin(annotation) in (Annotated, Union, UnionType):
         annotation = get_args(annotation)[0]
     return dict if get_origin(annotation) is dict else annotation
 
 
-def _listed(text: str) -> Any:
-    """``a,b`` or a JSON list."""
+def _parse_list(text: str) -> Any:
+    """Parse ``a,b`` or a JSON list to a list."""
     if not text.startswith("["):
         return text.split(",")
     try:
@@ -182,13 +186,13 @@ def _listed(text: str) -> Any:
 
 
 def _unexpected(rest: Sequence[str], settings: type[Strict], suggest: Suggest) -> str:
-    """Say what to write in place of the first of the words that no flag takes."""
+    """Return the error about the first word that no flag takes, with a hint on what to write."""
     word, equals, value = rest[0].partition("=")
     if not word.startswith("-"):
         hint = _assigned(word, value, settings, suggest) if equals else suggest(word, value)
         hint = hint or "; several values are written as a,b,c"
         return f"unexpected word {rest[0]!r}{hint}"
-    elsewhere = settings.elsewhere(word[2:].replace("-", "_"), _spelt)
+    elsewhere = settings.elsewhere(word[2:].replace("-", "_"), _as_flag)
     if elsewhere:
         return f"{word} {elsewhere}"
     if not equals and len(rest) > 1 and not rest[1].startswith("-"):
@@ -198,15 +202,15 @@ def _unexpected(rest: Sequence[str], settings: type[Strict], suggest: Suggest) -
 
 
 def _assigned(name: str, value: str, settings: type[Strict], suggest: Suggest) -> str:
-    """Spell ``data=x`` as ``--data x``; for a word of other projects name what stands for it."""
+    """Return a hint for ``data=x``: use ``--data x``, or the counterpart of a foreign word."""
     flags = {flag_of(settings, field): field for field in settings.model_fields}
-    flag = _spelt(name)
+    flag = _as_flag(name)
     if flag not in flags:
         return suggest(name, value)
     if _type(settings.model_fields[flags[flag]].annotation) is bool:
         is_off = value.lower() in ("false", "no", "off", "0")
-        return f": here it is {flag.replace('--', '--no-', 1) if is_off else flag}"
-    return f": here it is {shlex.join([flag, value])}"
+        return f": use {flag.replace('--', '--no-', 1) if is_off else flag}"
+    return f": use {shlex.join([flag, value])}"
 
 
 def _nearest_flag(word: str, settings: type[Strict]) -> str:
@@ -218,8 +222,8 @@ def _nearest_flag(word: str, settings: type[Strict]) -> str:
     return hint.replace("'", "'--", 1)
 
 
-def _bad_value(settings: type[Strict], problem: Any) -> str:
-    flag = _spelt(str(problem["loc"][0]))  # pydantic names a field by its alias
-    if problem["type"] == "missing":
+def _bad_value(settings: type[Strict], issue: Any) -> str:
+    flag = _as_flag(str(issue["loc"][0]))  # pydantic names a field by its alias
+    if issue["type"] == "missing":
         return f"{flag} is missing"
-    return explain(settings, {**problem, "loc": (flag,)})
+    return explain(settings, {**issue, "loc": (flag,)})

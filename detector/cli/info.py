@@ -1,4 +1,4 @@
-"""``info``: rows, costs and lint warnings of a model file, and costs of others beside it."""
+"""``info``: rows, costs and lint warnings of a model file, and costs of others to compare."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "
 
 
 def info(settings: InfoSettings) -> dict[str, Any]:
-    """Print and return what the network of a model file consists of and costs."""
+    """Print and return rows, costs and lint warnings of a model file.
+
+    Raises:
+        DetectorError: a model file is invalid, or the plot's file name does not end in .png.
+    """
     if settings.plot is not None and settings.plot.suffix != ".png":
         raise DetectorError(f"--plot: expected a name that ends in .png, found {settings.plot}")
     model_file = read_model_file(settings.cfg, settings.variant)
     model = build_model_file(model_file, settings.classes)
-    network = _cost(_spelt(settings.cfg, settings.variant), model, settings)
-    others = [_compared(text, settings) for text in settings.compare]
+    network = _cost(_model_name(settings.cfg, settings.variant), model, settings)
+    others = [_network_to_compare(text, settings) for text in settings.compare]
     found = lint(model_file, model)
     warnings = [f"{warning.file}:{warning.line}: {warning.text}" for warning in found]
     print(report(model_file, [network, *others], warnings))
@@ -43,7 +47,7 @@ def info(settings: InfoSettings) -> dict[str, Any]:
 
 
 def report(model_file: ModelFile, networks: Sequence[NetworkCost], warnings: list[str]) -> str:
-    """Rows of the first network, totals of all in both forms, and the warnings, as text."""
+    """Return rows of the first network, costs of all in both forms, and warnings, as text."""
     rows = zip(model_file.rows, networks[0].train.cost.rows, strict=True)
     return "\n".join(
         [
@@ -61,10 +65,10 @@ def report(model_file: ModelFile, networks: Sequence[NetworkCost], warnings: lis
     )
 
 
-def _compared(text: str, settings: InfoSettings) -> NetworkCost:
-    """The network of ``FILE`` or ``FILE:VARIANT``."""
+def _network_to_compare(text: str, settings: InfoSettings) -> NetworkCost:
+    """Return the costs of the network ``FILE`` or ``FILE:VARIANT``."""
     cfg, colon, variant = text.rpartition(":")
-    if not colon or set(variant) & {"/", "\\"}:  # none, or that of a Windows drive
+    if not colon or set(variant) & {"/", "\\"}:  # no colon, or that of a Windows drive
         cfg, variant = text, ""
     model = build(cfg, settings.classes, variant or None)
     return _cost(text, model, settings)
@@ -76,12 +80,12 @@ def _cost(name: str, model: Detector, settings: InfoSettings) -> NetworkCost:
     return network_cost(name, model, size_hw, settings.measure)
 
 
-def _spelt(cfg: str, variant: str | None) -> str:
+def _model_name(cfg: str, variant: str | None) -> str:
     return cfg if variant is None else f"{cfg}:{variant}"
 
 
 def _title(model_file: ModelFile) -> str:
-    """The file and its variant, and those of the backbone that it names."""
+    """Return the model file and its variant, and those of the backbone file that it names."""
     scopes = [model_file, model_file.rows[0].scope] if model_file.names_backbone else [model_file]
     return ", backbone of ".join(
         f"{scope.file.path}" + ("" if scope.variant is None else f", variant {scope.variant}")
@@ -95,7 +99,7 @@ def _cells(raw: RawRow, row: RowCost) -> list[str]:
         str(raw.source).replace("'", ""),
         str(row.number),
         row.module,
-        ", ".join(f"{name}={_brief(value)}" for name, value in row.args.items()),
+        ", ".join(f"{name}={_shortened(value)}" for name, value in row.args.items()),
         " ".join("×".join(map(str, shape)) for shape in row.shapes),
         "" if row.stride is None else str(row.stride),
         f"{row.params:,}",
@@ -104,8 +108,8 @@ def _cells(raw: RawRow, row: RowCost) -> list[str]:
     ]
 
 
-def _brief(value: object) -> str:
-    """Lists of lists, as anchors, would fill the line."""
+def _shortened(value: object) -> str:
+    """Return an argument as text; of a list of lists, such as anchors, only the number."""
     nested = isinstance(value, list) and any(isinstance(item, list) for item in value)
     return f"{len(value)} lists" if isinstance(value, list) and nested else str(value)
 

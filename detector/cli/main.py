@@ -1,4 +1,4 @@
-"""From words to a tool: parses flags, calls the tool, and turns errors into one line."""
+"""Entry points of the command line: parse flags, call a tool, and print errors in one line."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ from typing import Any, NamedTuple
 from detector import __version__
 from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
-from detector.cli.flags import parse
+from detector.cli.flags import parse, summary
 from detector.cli.messages import messages_on_terminal
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
-from detector.utils.yaml_file import write_text
+from detector.utils.files import write_text
 
 EXIT_ERROR = 2
+"""Exit code after an error."""
 EXIT_SIGNAL = 128
-"""What a shell adds to the number of the signal that ended a program."""
+"""Base of the exit code after a signal, to which its number is added, as shells do."""
 
 SIGPIPE = 13
-"""Whose reader has left; not every system names it."""
+"""Number of the signal for a pipe whose reader has closed it; Windows does not define it."""
 
 
 class Tool(NamedTuple):
-    """A subcommand: its settings, and the function that runs it, imported when it is called."""
+    """A subcommand.
+
+    Attributes:
+        settings: class whose fields are the flags.
+        function: ``module:function`` that runs the tool, imported only when it is called.
+        settings_for: ``module:function`` from a command line to its settings class, for a tool
+            whose flags depend on the model.
+    """
 
     settings: type[typed.ToolSettings]
     function: str
     settings_for: str | None = None
-    """What says of the words which settings these are, where not all have the same."""
 
 
 TOOLS = {
@@ -62,14 +69,14 @@ TOOLS = {
         benchmarks.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
     ),
 }
-"""A name of two words is a tool and its subject."""
+"""Tools by name; a name of two words is a tool with a subject, such as ``benchmark train``."""
 
 SCRIPTS = tuple(dict.fromkeys(name.split()[0] for name in TOOLS))
-"""What has a script ``tools/*.py`` and a subcommand."""
+"""Names of the subcommands, each with a script ``tools/*.py``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console script: ``detector train …``."""
+    """Run the console script, ``detector train …``, and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(_overview("detector"))
@@ -85,12 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Run one tool with its flags.
 
+    Args:
+        name: the tool, such as ``train``.
+        arguments: its flags; default: those of the process.
+        program: name of the program in help texts; default: the script in ``tools/``.
+
     Returns:
-        0, or 2 after an error of one line on stderr.
+        The exit code: 0, 2 after an error of one line on stderr, or 128 + number of a signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     program = program or f"tools/{name}.py"
-    _replace_missing_letters()
+    _replace_unencodable_characters()
     try:
         code = _run(name, words, program)
         sys.stdout.flush()
@@ -105,49 +117,49 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
             return EXIT_SIGNAL + SIGPIPE
         if "--debug" in words:
             raise
-        return _fail(_explained(error))
+        return _fail(_error_line(error))
     return code
 
 
 def _run(name: str, words: list[str], program: str) -> int:
-    """Find the tool, for a tool with subjects by the first word, and run it."""
+    """Run a tool; for a tool with subjects, the first word selects the subject."""
     subjects = [key.split()[1] for key in TOOLS if key.startswith(f"{name} ")]
     if subjects:
         if not words or words[0] not in subjects:
             return _choose_subject(program, name, subjects, words)
         name, program, words = f"{name} {words[0]}", f"{program} {words[0]}", words[1:]
     tool = TOOLS[name]
-    kind = _named(tool.settings_for)(words) if tool.settings_for else tool.settings
+    kind = _import_function(tool.settings_for)(words) if tool.settings_for else tool.settings
     settings = parse(kind, words, program, partial(synonyms.flag_hint, name))
-    with _quiet_beside_main(), messages_on_terminal():
-        metrics = _named(tool.function)(settings)
+    with _print_in_main_only(), messages_on_terminal():
+        metrics = _import_function(tool.function)(settings)
     if settings.json_file is not None and system.is_main():
         write_text(settings.json_file, json.dumps(metrics, indent=1) + "\n")
     return 0
 
 
 def _reader_has_left() -> bool:
-    """Whether nobody reads the output any more, as after ``| head``: that is no error."""
+    """Return whether the reader of stdout has closed the pipe, as ``| head`` does."""
     if os.name != "posix":
         return False
     output = select.poll()
     output.register(sys.stdout, 0)
     if not any(event & select.POLLERR for _, event in output.poll(0)):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written at the end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes the flush at exit
     return True
 
 
-def _replace_missing_letters() -> None:
-    """Where the terminal's encoding has no ``→`` or ``×``, a question mark stands for it."""
+def _replace_unencodable_characters() -> None:
+    """Print a question mark for characters such as ``→`` that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 @contextmanager
-def _quiet_beside_main() -> Iterator[None]:
-    """Of several processes only the main one prints; errors are each one's own."""
+def _print_in_main_only() -> Iterator[None]:
+    """Discard stdout in all processes but the main one; errors are printed by each process."""
     if system.is_main():
         yield
         return
@@ -155,14 +167,14 @@ def _quiet_beside_main() -> Iterator[None]:
         yield
 
 
-def _named(path: str) -> Callable[[Any], Any]:
+def _import_function(path: str) -> Callable[[Any], Any]:
     """Import ``module:function``."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
-def _explained(error: Exception) -> str:
-    """One line; what nobody foresaw is named as such."""
+def _error_line(error: Exception) -> str:
+    """Describe an exception in one line; one that is not a DetectorError is called unexpected."""
     if isinstance(error, DetectorError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("detector"):
@@ -172,7 +184,7 @@ def _explained(error: Exception) -> str:
 
 
 def _choose_subject(program: str, name: str, subjects: Sequence[str], words: Sequence[str]) -> int:
-    """What a tool with subjects says without one of them."""
+    """Print the subjects of a tool, or an error if the first word is none; return the exit code."""
     if words and words[0] in ("-h", "--help"):
         print(_overview(program, f"{name} "))
         return 0
@@ -182,12 +194,12 @@ def _choose_subject(program: str, name: str, subjects: Sequence[str], words: Seq
 
 
 def _nearest_tool(words: Sequence[str]) -> str:
-    """Name what stands for a subcommand of other projects, else the nearest one, else all."""
+    """Return a hint for an unknown subcommand: its counterpart, else the nearest one, else all."""
     word = next((word for word in words if word.startswith("mode=")), words[0])
     word = word.removeprefix("mode=")
     known = word if word in SCRIPTS else synonyms.COMMANDS.get(word.replace("_", "-").lower())
     if known is not None:
-        return f": here it is {known}" if known in SCRIPTS else f": {known}"
+        return f": use {known}" if known in SCRIPTS else f": {known}"
     return nearest(word, SCRIPTS) or f"; expected {', '.join(SCRIPTS)}"
 
 
@@ -195,7 +207,8 @@ def _overview(program: str, prefix: str = "") -> str:
     tools = {
         name.removeprefix(prefix): tool for name, tool in TOOLS.items() if name.startswith(prefix)
     }
-    lines = [f"  {name:16} {tool.settings.__doc__}" for name, tool in tools.items()]
+    width = max(map(len, tools))
+    lines = [f"  {name:{width}}  {summary(tool.settings)}" for name, tool in tools.items()]
     return "\n".join([f"usage: {program} TOOL [flags]; {program} TOOL --help", "", *lines])
 
 

@@ -1,4 +1,4 @@
-"""Messages of the library on the terminal, for as long as a tool runs."""
+"""Log messages of the package on the terminal while a tool runs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from detector.utils import system
 
 
-class _Terminal(logging.Handler):
-    """Writes messages as plain lines to stdout, and warnings to stderr, those of one process.
+class _TerminalHandler(logging.Handler):
+    """Logging handler that writes messages to stdout and warnings to stderr, in the main process.
 
-    An error of the stream is the tool's own: ``| head`` ends it as it would have ended ``print``.
+    Errors of the stream are raised as by ``print``, so that ``| head`` ends a tool.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one message, past the progress bars that are shown."""
+        """Write one message without breaking progress bars."""
         if not system.is_main():
             return
-        from tqdm import tqdm  # not for --help
+        from tqdm import tqdm  # imported late, since --help does not need it
 
         if record.levelno < logging.WARNING:
             tqdm.write(self.format(record), sys.stdout)
@@ -30,11 +30,11 @@ class _Terminal(logging.Handler):
 
 @contextmanager
 def messages_on_terminal() -> Iterator[None]:
-    """Show the messages of everything here while the block runs."""
-    logger, handler = logging.getLogger("detector"), _Terminal()
+    """Show log messages of this package while the ``with`` block runs."""
+    logger, handler = logging.getLogger("detector"), _TerminalHandler()
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # a library that configures logging would write each line again
+    logger.propagate = False  # else a library that configures logging would repeat each line
     logger.addHandler(handler)
     try:
         yield

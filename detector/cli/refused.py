@@ -1,4 +1,4 @@
-"""Refuse flags without effect: for a network without boxes, or a file that has decided."""
+"""Refusal of flags that have no effect on the given network or exported file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from detector.settings import NmsSettings, ToolSettings
 from detector.utils.errors import DetectorError
 
 BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt"}
+"""Settings that affect boxes only."""
 
 
-def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -> None:
-    """Raise DetectorError for flags that were given and have no effect on this network.
+def check_effect(settings: ToolSettings, backend: Backend, requested: NmsSettings) -> None:
+    """Raise DetectorError for given flags that have no effect on this network.
 
     Args:
-        settings: with the flags.
+        settings: settings with the given flags.
         backend: the network.
-        asked: the thresholds that come of both.
+        requested: NMS settings that result from both.
     """
     own = backend.batch_size
     if own not in (None, getattr(settings, "batch", None)):
@@ -29,21 +30,21 @@ def check_effect(settings: ToolSettings, backend: Backend, asked: NmsSettings) -
     elif isinstance(backend, ExportedBackend) and backend.metadata.nms is not None:
         refuse(
             settings,
-            backend.ignored_settings(asked),
-            "the file holds its NMS, which does not change",
+            backend.ignored_settings(requested),
+            "the file holds its NMS, which is fixed",
         )
-    elif asked.nms_method != "soft-gaussian":
-        refuse(settings, {"sigma"}, f"--nms-method {asked.nms_method} has no such value")
+    elif requested.nms_method != "soft-gaussian":
+        refuse(settings, {"sigma"}, f"--nms-method {requested.nms_method} has no such value")
 
 
 def note_batch(settings: ToolSettings, own: int | None) -> None:
-    """Say that a file fixes the number of images a pass, where another one was asked for."""
+    """Print a note if the given batch size is replaced by the one that the file fixes."""
     if "batch" in settings.model_fields_set:
-        print(f"--batch: the file takes batches of {own}, and gets those")
+        print(f"--batch: the file has a fixed batch size of {own}, which is used instead")
 
 
 def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
-    """The flags among these fields that were given, and not as no."""
+    """Return the flags of those fields that were given with a value other than None or False."""
     kind, values = type(settings), {name: getattr(settings, name) for name in names}
     return [
         flag_of(kind, name)
@@ -53,8 +54,8 @@ def given(settings: ToolSettings, names: Iterable[str]) -> list[str]:
 
 
 def refuse(settings: ToolSettings, without_effect: Set[str], reason: str) -> None:
-    """Raise DetectorError that names those of the fields that were given."""
+    """Raise DetectorError if any of the fields was given; name their flags and the reason."""
     names = sorted(settings.model_fields_set & without_effect)
     if names:
         flags = ", ".join(flag_of(type(settings), name) for name in names)
-        raise DetectorError(f"{flags}: {reason}; leave {'it' if len(names) == 1 else 'them'} out")
+        raise DetectorError(f"{flags}: {reason}; omit {'it' if len(names) == 1 else 'them'}")

@@ -1,11 +1,11 @@
-"""``train``: model file or weights, labelled images → a run's folder."""
+"""``train``: train a model file or weights on a data set, into the folder of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from detector.cli.flags import given_values
+from detector.cli.flags import parse_known
 from detector.engine.callbacks import shown_metrics
 from detector.engine.recipe import class_for
 from detector.engine.training import run_training
@@ -13,15 +13,19 @@ from detector.settings import TrainSettings
 
 
 def settings_for(words: Sequence[str]) -> type[TrainSettings]:
-    """Return the settings whose flags these words may give: of the head that they name.
+    """Return the settings class for the head of the model that a command line names.
 
-    Where they name no model, those of every head.
+    If it names no model, the class has the settings of all heads.
     """
-    return class_for(given_values(TrainSettings, words))
+    return class_for(parse_known(TrainSettings, words))
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:
-    """Train or go on with a run; returns the best and the last epoch's metrics."""
+    """Train, or resume a run; print and return the metrics of the best and the last epoch.
+
+    Raises:
+        DetectorError: settings, data or weights are invalid.
+    """
     result = run_training(settings)
     best = next(one for one in result.history if one["epoch"] == result.best_epoch)
     print(f"trained {len(result.history)} epochs in {result.seconds:.0f} s")

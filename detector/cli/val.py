@@ -1,4 +1,4 @@
-"""``val``: AP of a weights file on a split, COCO's or Pascal VOC's; a classifier's accuracy."""
+"""``val``: measure AP by COCO or Pascal VOC, or a classifier's accuracy, on a split."""
 
 from __future__ import annotations
 
@@ -23,19 +23,24 @@ from detector.settings import BasicNmsSettings, ValSettings
 from detector.utils import system
 from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError
-from detector.utils.yaml_file import write_text
+from detector.utils.files import write_text
 
 EXCLUDED = {
     "dump_inputs": ("certificate", "predictions", "save_predictions"),
     "predictions": ("certificate", "imgsz", "letterbox"),
 }
-"""By flag those that it leaves nothing to do for; the size of inputs stands in their list."""
+"""Flags → other flags that have no effect beside them. The file of ``--predictions`` lists the size
+of the inputs."""
 
 
 def val(settings: ValSettings) -> dict[str, Any]:
-    """Measure, print, and return the metrics, also those per class.
+    """Measure, print and return the metrics, in total and per class.
 
     Processes that ``torchrun`` starts share the images.
+
+    Raises:
+        DetectorError: weights or data are invalid, flags exclude each other, or the certificate
+            does not match.
     """
     with init_process_group():
         return _val(settings)
@@ -48,19 +53,19 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
         return {"certificate": certificate.model_dump(mode="json")}
-    expected = _metrics(certificate) if certificate is not None else None
-    labelled = open_evaluation_set(settings, settings.split, backend, settings.metric)
-    images = len(labelled.dataset.samples)
+    expected = _certified_metrics(certificate) if certificate is not None else None
+    evaluation_set = open_evaluation_set(settings, settings.split, backend, settings.metric)
+    images = len(evaluation_set.dataset.samples)
     if expected is not None:
-        _check_same_images(expected, labelled)
+        _check_same_images(expected, evaluation_set)
     if settings.dump_inputs is not None:
         if system.is_main():
-            dump_inputs(settings.dump_inputs, labelled.dataset.samples, backend)
+            dump_inputs(settings.dump_inputs, evaluation_set.dataset.samples, backend)
         print(f"inputs of {images} images: {settings.dump_inputs}")
         return {"images": images}
-    metrics = _measure(settings, labelled, backend)
+    metrics = _measure(settings, evaluation_set, backend)
     if settings.save_predictions is not None and system.is_main():
-        write_text(settings.save_predictions, json.dumps(labelled.evaluator.results))
+        write_text(settings.save_predictions, json.dumps(evaluation_set.evaluator.results))
     print(report(metrics, images))
     if certificate is not None and expected is not None:
         _compare(metrics, expected, tolerance_of(certificate.precision).metric)
@@ -68,11 +73,7 @@ def _val(settings: ValSettings) -> dict[str, Any]:
 
 
 def _check_flags(settings: ValSettings) -> None:
-    """Whether every flag that was given will be followed.
-
-    Raises:
-        DetectorError: two do not go together.
-    """
+    """Raise DetectorError if two given flags exclude each other."""
     for name, others in EXCLUDED.items():
         both = [*given(settings, [name]), *given(settings, others)]
         if getattr(settings, name) is not None and len(both) > 1:
@@ -80,82 +81,87 @@ def _check_flags(settings: ValSettings) -> None:
     if settings.certificate and settings.data is None and settings.save_predictions is not None:
         raise DetectorError("--save-predictions beside --certificate needs --data")
     if settings.predictions is not None and settings.predictions.suffix == ".json":
-        unused = given(settings, BasicNmsSettings.model_fields)
-        if unused:
+        ignored = given(settings, BasicNmsSettings.model_fields)
+        if ignored:
             raise DetectorError(
-                f"{unused[0]} does not go with a .json of --predictions, which is scored as it is"
+                f"{ignored[0]} does not go with a .json of --predictions, which is scored unchanged"
             )
 
 
 def report(metrics: Metrics, images: int) -> str:
-    """The metrics as text; a dash where there is no truth to measure on."""
+    """Return the metrics as text, with a dash for those without any ground truth."""
     summary = tabulate(
-        [[_shown(value) for value in metrics.summary.values()]],
+        [[_format_metric(value) for value in metrics.summary.values()]],
         list(metrics.summary),
         disable_numparse=True,
     )
     classes = tabulate(
-        [[name, _shown(value)] for name, value in metrics.per_class.items()],
+        [[name, _format_metric(value)] for name, value in metrics.per_class.items()],
         ["class", metrics.per_class_title],
         disable_numparse=True,
     )
     return f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
 
 
-def _shown(value: float) -> str:
+def _format_metric(value: float) -> str:
     return "–" if value < 0 else f"{value:.4f}"
 
 
-def _measure(settings: ValSettings, labelled: EvaluationSet, backend: Backend) -> Metrics:
-    """The metrics of the network, or of what another machine computed."""
-    thresholds = settings.nms(backend.eval_nms)
+def _measure(settings: ValSettings, evaluation_set: EvaluationSet, backend: Backend) -> Metrics:
+    """Measure the network, or the predictions that another machine computed."""
+    nms = settings.nms(backend.eval_nms)
     if settings.predictions is None:
-        return labelled.measure(backend, thresholds, settings.batch, parallel_batches(settings))
+        return evaluation_set.measure(backend, nms, settings.batch, parallel_batches(settings))
     if system.world_size() > 1:
         raise DetectorError("--predictions: one process scores them; run it without torchrun")
-    image_ids = [sample.image_id for sample in labelled.dataset.samples]
+    image_ids = [sample.image_id for sample in evaluation_set.dataset.samples]
     if settings.predictions.suffix != ".json":
-        returned = ReturnedOutputs(settings.predictions, backend, labelled.dataset.samples)
-        return labelled.measure(returned, thresholds, 1)
-    evaluator = labelled.evaluator
+        returned = ReturnedOutputs(settings.predictions, backend, evaluation_set.dataset.samples)
+        return evaluation_set.measure(returned, nms, 1)
+    evaluator = evaluation_set.evaluator
     evaluator.results = read_results(
-        settings.predictions, backend, image_ids, labelled.dataset.category_ids
+        settings.predictions, backend, image_ids, evaluation_set.dataset.category_ids
     )
     metrics: Metrics = evaluator.compute()
     return metrics
 
 
 def _certificate(backend: Backend) -> Certificate:
-    """The certificate beside a file, which the file fits."""
+    """Return the certificate beside an exported file after checking that it matches the file."""
     if not isinstance(backend, ExportedBackend):
         raise DetectorError("--certificate: only an exported file has one")
     certificate = check_certificate(backend)
-    print(f"{backend.path}: as it was exported, from weights {certificate.weights_sha256[:12]}…")
+    weights = certificate.weights_sha256[:12]
+    print(f"{backend.path}: unchanged since its export from weights {weights}…")
     return certificate
 
 
-def _metrics(certificate: Certificate) -> Measured:
-    """The metrics that a certificate has."""
+def _certified_metrics(certificate: Certificate) -> Measured:
+    """Return the metrics in a certificate; raise DetectorError if it has none."""
     if certificate.measured is None:
         raise DetectorError("the certificate has no metrics: none were measured at the export")
     return certificate.measured
 
 
-def _check_same_images(measured: Measured, labelled: EvaluationSet) -> None:
-    """Whether the data are those of the certificate, wherever they lie on this machine."""
-    images = len(labelled.dataset.samples)
+def _check_same_images(measured: Measured, evaluation_set: EvaluationSet) -> None:
+    """Raise DetectorError unless the certificate's metrics are from the same data set and split.
+
+    Data sets are compared by name and number of images, since their folders may differ.
+    """
+    images = len(evaluation_set.dataset.samples)
     certified = (Path(measured.data).stem, measured.split, measured.images)
-    if certified != (Path(labelled.data).stem, labelled.split, images):
+    if certified != (Path(evaluation_set.data).stem, evaluation_set.split, images):
         raise DetectorError(
             f"the certificate has metrics of {measured.images} images of split {measured.split!r} "
-            f"of {measured.data}, found {images} of {labelled.split!r} of {labelled.data}"
+            f"of {measured.data}, "
+            f"found {images} of {evaluation_set.split!r} of {evaluation_set.data}"
         )
 
 
 def _compare(metrics: Metrics, measured: Measured, tolerance: float) -> None:
-    """Whether the metrics are those of the certificate."""
+    """Raise DetectorError unless the main metric is the certificate's, within the tolerance."""
     name, _, expected = measured.main
     found = metrics.summary.get(name, -1.0)
     if not abs(found - expected) <= tolerance:
         raise DetectorError(f"{name} is {found:.4f}, the certificate says {expected:.4f}")
-    print(f"{name} is that of the certificate, {expected:.4f}")
+    print(f"{name} matches the certificate, {expected:.4f}")

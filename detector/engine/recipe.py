@@ -23,7 +23,7 @@ from detector.settings import BUILT_IN_DATA, TrainSettings
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
-from detector.utils.yaml_file import Strict, YamlFile, explain, first_problem, read_yaml, validate
+from detector.utils.yaml_file import Strict, YamlFile, explain, first_issue, read_yaml, validate
 from detector.weights.checkpoint import load
 from detector.weights.transfer import trainable_metadata
 
@@ -150,7 +150,7 @@ def train_settings(**values: Any) -> TrainSettings:
         return kind.model_validate(values)
     except pydantic.ValidationError as error:
         hint = partial(synonyms.key_hint, "train")
-        raise DetectorError(explain(kind, first_problem(error), hint)) from None
+        raise DetectorError(explain(kind, first_issue(error), hint)) from None
 
 
 def class_for(values: Mapping[str, Any]) -> type[TrainSettings]:

@@ -25,9 +25,8 @@ from detector.model.detector import Detector
 from detector.settings import TrainSettings
 from detector.utils import system
 from detector.utils.errors import DetectorError
-from detector.utils.files import remove_temporaries
+from detector.utils.files import remove_temporaries, write_text
 from detector.utils.system import installed_versions
-from detector.utils.yaml_file import write_text
 from detector.weights.checkpoint import (
     STATE_SUFFIX,
     load_training_state,

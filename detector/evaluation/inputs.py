@@ -13,8 +13,9 @@ from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.structures.preprocess import Preprocess, PreprocessKeys
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
+from detector.utils.files import atomic, write_text
 from detector.utils.opencv import read_image
-from detector.utils.yaml_file import Strict, atomic, explain, write_text
+from detector.utils.yaml_file import Strict, explain
 
 LIST_NAME = "inputs.json"
 

@@ -36,9 +36,10 @@ from detector.model.keys import (
     read_keys,
 )
 from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.yaml_file import Key, YamlFile, find_file, read_yaml, validate
+from detector.utils.files import find_file
+from detector.utils.yaml_file import YamlFile, YamlKey, read_yaml, validate
 
-Place = tuple[Key, ...]
+Place = tuple[YamlKey, ...]
 RowSource = int | str
 """Index of a row that is read, or a level such as P4."""
 

@@ -1,1 +1,1 @@
-"""Errors, files, YAML, OpenCV and what else knows nothing of detectors."""
+"""General tools without knowledge of detectors: errors, files, YAML, OpenCV, the machine."""

@@ -1,6 +1,6 @@
-"""Zip archives as PyTorch writes them: one folder, nothing compressed, a checksum for each member.
+"""Zip archives as PyTorch writes them: one folder, no compression, a checksum for each member.
 
-Members are read one by one and only as bytes; what they mean is for others to say.
+Members are read one by one, as bytes; callers interpret them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import IO
 from detector.utils.errors import DetectorError, one_line
 
 MAX_MEMBERS = 100_000
+"""Maximum number of members of an archive."""
 ZIP_START = b"PK\x03\x04"
+"""First bytes of a zip file."""
 UNREADABLE = (
     zipfile.BadZipFile,
     EOFError,
@@ -25,19 +27,19 @@ UNREADABLE = (
     UnicodeDecodeError,
     ValueError,
 )
-"""What :mod:`zipfile` raises of files that are damaged, encrypted, or none of its own."""
+"""Exceptions that :mod:`zipfile` raises for damaged, encrypted or other files."""
 
 
 class Archive:
-    """An open archive; a context manager.
+    """Open archive, to be used as a context manager.
 
     Args:
-        path: the file, or its name in errors where ``stream`` is given.
-        stream: where to read instead.
+        path: the file; with ``stream``, only its name in errors.
+        stream: file object to read instead.
 
     Raises:
-        DetectorError: not a zip file, damaged, or not as PyTorch writes it: compressed members or
-            members that overlap could unpack to any size.
+        DetectorError: the file is not a zip file, damaged, or not as PyTorch writes it. Compressed
+            or overlapping members are refused, since they could unpack to any size.
     """
 
     def __init__(self, path: str | Path, stream: IO[bytes] | None = None) -> None:
@@ -56,15 +58,19 @@ class Archive:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The members, without the name of the folder that holds them all."""
+        """Names of the members, without the folder that holds them all."""
         return tuple(self._members)
 
     def size(self, name: str) -> int:
-        """Bytes of a member."""
+        """Return the size of a member in bytes."""
         return self._member(name).file_size
 
     def read(self, name: str, limit: int | None = None) -> bytes:
-        """A member's bytes; its checksum is compared.
+        """Read a member and verify its checksum.
+
+        Args:
+            name: the member.
+            limit: largest size that is read, in bytes; None: any.
 
         Raises:
             DetectorError: there is no such member, it is larger than ``limit``, or it is damaged.
@@ -80,7 +86,7 @@ class Archive:
             raise self._damaged(error) from error
 
     def check(self) -> None:
-        """Compare every member's checksum."""
+        """Verify the checksum of every member; raise DetectorError if one does not match."""
         for name in self.names:
             self.read(name)
 
@@ -113,7 +119,7 @@ class Archive:
             if info.header_offset < end:
                 raise self._foreign(f"{info.filename!r} overlaps another member")
             if name in members:
-                raise self._foreign(f"{info.filename!r} stands twice")
+                raise self._foreign(f"{info.filename!r} appears twice")
             end = info.header_offset + info.file_size
             if name:
                 members[name] = info

@@ -1,6 +1,6 @@
-"""What the processes of a run tell each other; with one process nothing is said.
+"""Collective communication between the processes of a run; no-ops in a single process.
 
-Each function must be called by all of them, in the same order.
+All processes must call each function, in the same order.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def is_distributed() -> bool:
-    """Whether there are others to talk to."""
+    """Return whether this process belongs to a process group with more than one member."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum over all processes, element by element; without gradients."""
+    """Return the elementwise sum of a tensor over all processes, without gradients."""
     if not is_distributed():
         return values.detach()
     summed = values.detach().clone()
@@ -34,7 +34,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def all_gather(part: T) -> list[T]:
-    """The part of each process, in all of them."""
+    """Return the values of all processes, ordered by rank, in every process."""
     if not is_distributed():
         return [part]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -43,10 +43,10 @@ def all_gather(part: T) -> list[T]:
 
 
 def from_main(make: Callable[[], T]) -> T:
-    """What ``make`` gives in the main process, in all of them; it is called there only.
+    """Call ``make`` in the main process only, and return its result in every process.
 
     Raises:
-        DetectorError: the one that ``make`` raised, in every process.
+        DetectorError: ``make`` raised it; it is raised in every process.
     """
     if not is_distributed():
         return make()
@@ -63,7 +63,7 @@ def from_main(make: Callable[[], T]) -> T:
 
 
 def copy_from_main(tensors: Iterable[Tensor]) -> None:
-    """Overwrite the tensors with those of the main process."""
+    """Overwrite the tensors in place with those of the main process."""
     if is_distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
@@ -71,9 +71,9 @@ def copy_from_main(tensors: Iterable[Tensor]) -> None:
 
 @contextmanager
 def init_process_group() -> Iterator[None]:
-    """Join the other processes that ``torchrun`` started, if it did; on CPUs and by gloo.
+    """Join the processes started by ``torchrun``, if any, with the gloo backend.
 
-    Each one takes the accelerator of its number on its machine, where there are any.
+    If there are accelerators, each process uses the one whose index is its local rank.
     """
     if world_size() == 1:
         yield

@@ -1,4 +1,4 @@
-"""Boxes and labels drawn on a copy of the image, with sizes that fit the image's."""
+"""Drawing of boxes and labels on a copy of an image; line and text sizes follow the image size."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_RATIO = 0.618034
-_SHADES = ((0.85, 1.0), (0.65, 0.85), (0.95, 0.75))  # saturation and value, in turn
+_SHADES = ((0.85, 1.0), (0.65, 0.85), (0.95, 0.75))  # (saturation, value) of successive classes
 
 
 @lru_cache(maxsize=1024)
 def class_colour(class_id: int) -> Colour:
-    """The colour of a class, RGB: the same in every image; neighbours differ clearly."""
+    """Return the RGB colour of a class: fixed, and distinct from those of neighbouring ids."""
     hue = (0.01 + class_id * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, *_SHADES[class_id % len(_SHADES)])
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def text_colour(background: Colour) -> Colour:
-    """Black or white, whichever has the higher contrast by WCAG's relative luminance."""
+    """Return black or white, whichever has the higher contrast by WCAG's relative luminance."""
     linear = [((value / 255 + 0.055) / 1.055) ** 2.4 for value in background]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     white_contrast, black_contrast = 1.05 / (luminance + 0.05), (luminance + 0.05) / 0.05
@@ -36,7 +36,7 @@ def text_colour(background: Colour) -> Colour:
 
 
 def line_width(size_hw: tuple[int, int]) -> int:
-    """Pixels: 2 at 320, 3 at 640, 6 at 2000."""
+    """Return a line width in pixels that fits an image: 2 at 320×320, 3 at 640, 6 at 2000."""
     return max(1, round(1 + 0.00125 * sum(size_hw)))
 
 
@@ -46,16 +46,16 @@ def draw_boxes(
     class_ids: NDArray[np.int64],
     texts: Sequence[str],
 ) -> Image:
-    """Draw labelled boxes in the colours of their classes; the first box comes on top.
+    """Draw boxes with labels in the colours of their classes; the first box comes on top.
 
     Args:
-        image_rgb: (h, w, 3) uint8; it stays as it is.
-        boxes_xyxy: (n, 4) pixels of this image.
-        class_ids: (n,), which choose the colours.
+        image_rgb: (h, w, 3) uint8; it is not changed.
+        boxes_xyxy: (n, 4) in pixels of this image.
+        class_ids: (n,); they determine the colours.
         texts: n labels.
 
     Returns:
-        (h, w, 3) uint8, a new image.
+        A new image, (h, w, 3) uint8.
     """
     canvas: Image = np.array(image_rgb, np.uint8, order="C")
     size_hw = (canvas.shape[0], canvas.shape[1])
@@ -65,12 +65,15 @@ def draw_boxes(
     for (x1, y1, x2, y2), colour in zip(corners[::-1], colours[::-1], strict=True):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line_width(size_hw), cv2.LINE_AA)
     for label, colour in zip(labels[::-1], colours[::-1], strict=True):
-        label.draw(canvas, colour)  # after all boxes: no line crosses a label
+        label.draw(canvas, colour)  # after all boxes, so that no line crosses a label
     return canvas
 
 
 def draw_caption(image_rgb: Image, text: str, class_id: int) -> Image:
-    """Write a line in the colour of a class into the corner of a copy, (h, w, 3) uint8."""
+    """Return a copy (h, w, 3) uint8 with a line of text in its top left corner.
+
+    The background of the text has the colour of the class.
+    """
     canvas: Image = np.array(image_rgb, np.uint8, order="C")
     height, width = canvas.shape[:2]
     (label,) = _place_labels([text], [[0, 0, width, height]], (height, width))
@@ -80,7 +83,15 @@ def draw_caption(image_rgb: Image, text: str, class_id: int) -> Image:
 
 @dataclass(frozen=True)
 class _Label:
-    """Text in a filled rectangle."""
+    """Text in a filled rectangle.
+
+    Attributes:
+        text: a single line.
+        rectangle_xyxy: pixels; the right and bottom edges are exclusive.
+        origin: (x, y) of the text's bottom left corner, as OpenCV takes it.
+        scale: OpenCV's font scale.
+        thickness: of the strokes, in pixels.
+    """
 
     text: str
     rectangle_xyxy: tuple[int, int, int, int]
@@ -106,7 +117,7 @@ class _Label:
 def _place_labels(
     texts: Sequence[str], corners: list[list[int]], size_hw: tuple[int, int]
 ) -> list[_Label]:
-    """Where the labels go, best box first: they avoid each other as long as there is room."""
+    """Place labels beside their boxes, first box first, so that they do not overlap if possible."""
     height, width = size_hw
     half_line = line_width(size_hw) // 2
     scale = (8 + 0.006 * (height + width)) / 28  # at scale 1 a line of text is 28 pixels high
@@ -132,7 +143,7 @@ def _place_labels(
 
 
 def _overlaps(place_xyxy: tuple[int, int, int, int], taken_xyxy: NDArray[np.int64]) -> bool:
-    """Whether a rectangle overlaps any of (n, 4) others."""
+    """Return whether a rectangle overlaps any of (n, 4) others."""
     x1, y1, x2, y2 = place_xyxy
     left, top, right, bottom = taken_xyxy.T
     return bool(np.any((left < x2) & (x1 < right) & (top < y2) & (y1 < bottom)))

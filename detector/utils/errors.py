@@ -1,4 +1,4 @@
-"""The one exception that people see, and the nearest valid name for a misspelt one."""
+"""Exceptions with messages for users, and helpers that write such messages in one line."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MAX_SHOWN = 60
-"""Longest quotation of a value in a message."""
+"""Maximum length of a quoted value in a message, in characters."""
 
 MAX_LINE = 300
-"""Longest quotation of another library's message."""
+"""Maximum length of a quoted message of another library, in characters."""
 
 
 class DetectorError(Exception):
-    """A failure that the person at the keyboard can mend.
+    """Error that a user can correct.
 
     Tools print it as one line (``file:line: message``) and exit with code 2.
 
     Args:
         message: what was found, what was expected, and the nearest valid name.
-        file: the file it is about, where there is one.
-        line: 1-based line in that file, where there is one.
+        file: the file that the error is about, if any.
+        line: 1-based line in that file, if known.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class DetectorError(Exception):
 
 
 class MissingFileError(DetectorError):
-    """There is no such file, which may be as well: an image without labels, say."""
+    """Error for a file that does not exist; a caller may accept it, as for missing labels."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the work at a point from where it can go on.
+    """Interruption by a signal at a point from which the work can be resumed.
 
     Args:
-        message: what was kept, and how to go on.
-        signal_number: of the signal.
+        message: what was saved, and how to resume.
+        signal_number: number of the signal.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -59,7 +59,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Suggest the closest candidate.
+    """Return a hint with the closest candidate to end an error message, or "" if none is close.
 
     >>> nearest("epoch", ["epochs", "batch"])
     "; did you mean 'epochs'?"
@@ -72,7 +72,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error message quotes it: on one line, and not too long.
+    """Return a value as quoted in an error message: in one line of limited length.
 
     >>> shown("é" * 100)[-9:]
     "éééééé..."
@@ -82,11 +82,11 @@ def shown(value: object) -> str:
 
 
 def one_line(error: BaseException | str) -> str:
-    r"""Return what an exception or a text of another library says, as one line.
+    r"""Shorten the message of an exception or of another library to one line.
 
-    This is its first line that is not blank, and the second one too where the first only announces
-    it by a colon. The kind of an exception stands before a missing key or index, which says little
-    alone, and in place of an empty message. Lines longer than ``MAX_LINE`` are cut.
+    The line is the first one that is not blank, joined with the next one if it ends in a colon. The
+    exception's class is put before a missing key or index, which would say little alone, and
+    replaces an empty message. Lines longer than ``MAX_LINE`` are cut.
 
     >>> one_line(RuntimeError("\nout of memory\n  at kernel.cpp:3"))
     'out of memory'

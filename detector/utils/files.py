@@ -1,7 +1,4 @@
-"""Files that are written whole or not at all, files that are read whole if they are not too large.
-
-And the YAML files that travel with the package.
-"""
+"""Atomic writing and size-limited reading of files, and the YAML files shipped with the package."""
 
 from __future__ import annotations
 
@@ -15,22 +12,23 @@ from typing import Literal
 from detector.utils.errors import DetectorError, MissingFileError, nearest, shown
 
 TEMPORARY = ".*.tmp*"
-"""Pattern of what :func:`atomic` writes beside a file; a killed process leaves it behind."""
+"""Pattern of the temporary files that :func:`atomic` writes; a killed process leaves them."""
 
 
 @contextmanager
 def atomic(
     path: str | Path, previous: Path | None = None, *, synced: bool = True
 ) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place if the block succeeds.
+    """Yield a temporary path, and rename it to ``path`` if the ``with`` block succeeds.
 
     Args:
-        path: the file.
-        previous: where the file that it replaces is kept.
-        synced: be on the disk before it takes the place; for what can be made anew that is slow.
+        path: the file to write; missing folders are created.
+        previous: where the file that is replaced is kept; None discards it.
+        synced: call ``fsync`` before the rename, so that the file survives a power failure. This is
+            slow, and unnecessary for files that can be generated again.
 
     Raises:
-        DetectorError: the disk is full or the folder cannot be written; ``path`` is as it was.
+        DetectorError: the disk is full or the folder is not writable; ``path`` is not changed.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -42,17 +40,17 @@ def atomic(
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(temporary, path)
-        if synced and os.name == "posix":  # the new names, too, where a system can be asked to
+        if synced and os.name == "posix":  # the folder's entries; Windows has no fsync for these
             _sync(path.parent)
     except OSError as error:
         raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
     finally:
-        with suppress(OSError):  # it is not there, or its folder is none
+        with suppress(OSError):  # it was renamed or never written, or its folder is not a folder
             temporary.unlink()
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's names, are on the disk."""
+    """Flush a file's content, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -61,42 +59,42 @@ def _sync(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left in a folder that nobody else writes to."""
+    """Remove temporary files of killed processes from a folder that no other process writes to."""
     for leftover in folder.glob(TEMPORARY):
         leftover.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_limited(path: str | Path, limit_bytes: int, expected: str) -> bytes:
-    """The whole of a regular file: devices and pipes may have no end, and may never begin.
+    """Read a regular file; devices and pipes are refused, since they may block or never end.
 
     Args:
         path: the file.
-        limit_bytes: its largest size.
+        limit_bytes: largest size that is read.
         expected: what the file should be, e.g. ``"an image"``.
 
     Raises:
-        MissingFileError: there is none.
-        DetectorError: no regular file, too large, cannot be read, or a name that no file can have.
+        MissingFileError: the file does not exist.
+        DetectorError: it is not a regular file, too large, not readable, or its name is invalid.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise IsADirectoryError
             if status.st_size > limit_bytes:
                 raise DetectorError(f"has more than {limit_bytes} bytes", file=path)
             data = file.read(status.st_size + 1)
-            if len(data) > status.st_size:  # it grows, or is one that states no size
+            if len(data) > status.st_size:  # the file grows, or reports no size, as in /proc
                 data += file.read(limit_bytes - status.st_size)
     except FileNotFoundError as error:
         raise MissingFileError(f"cannot be read: {error.strerror}", file=path) from error
-    except IsADirectoryError as error:  # what open itself raises of a folder
+    except IsADirectoryError as error:  # open itself raises it for a folder
         raise DetectorError(f"is not a regular file, expected {expected}", file=path) from error
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
@@ -108,10 +106,16 @@ def read_limited(path: str | Path, limit_bytes: int, expected: str) -> bytes:
 
 
 def read_text(path: str | Path, limit_bytes: int, expected: str) -> str:
-    """The text of a regular UTF-8 file, without a byte-order mark.
+    """Read a regular UTF-8 text file, without its byte-order mark.
+
+    Args:
+        path: the file.
+        limit_bytes: largest size that is read.
+        expected: what the file should be, e.g. ``"a YAML file"``.
 
     Raises:
-        DetectorError: as :func:`read_limited` does, or it is other than UTF-8.
+        MissingFileError: the file does not exist.
+        DetectorError: it is not a regular file, too large, not readable, or not UTF-8.
     """
     try:
         return read_limited(path, limit_bytes, expected).decode("utf-8-sig")
@@ -119,16 +123,16 @@ def read_text(path: str | Path, limit_bytes: int, expected: str) -> str:
         raise DetectorError("is not UTF-8 text", file=path) from error
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a pipe that nobody writes to without waiting; it is refused then."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open a file without waiting for the writer of a pipe, so that a pipe can be refused."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def as_path(value: str | Path, name: str) -> Path:
-    """Return a path, for an argument of that name.
+    """Return the value of an argument called ``name`` as a Path.
 
     Raises:
-        DetectorError: it is something else.
+        DetectorError: it is neither a string nor a Path.
     """
     if not isinstance(value, (str, Path)):
         raise DetectorError(f"{name}: expected a path, found {shown(value)}")
@@ -138,19 +142,19 @@ def as_path(value: str | Path, name: str) -> Path:
 def find_file(
     path: str | Path, folder: Literal["cfg", "datasets"], beside: Path | None = None
 ) -> Path:
-    """Resolve ``cfg/x.yaml``, ``x.yaml`` or ``x``: as given, else the packaged file.
+    """Resolve ``cfg/x.yaml``, ``x.yaml`` or ``x`` to an existing file, else to a packaged file.
 
     Args:
         path: name or path.
-        folder: of the packaged files.
-        beside: the folder where a relative path starts; default: the working one.
+        folder: folder of packaged files to search.
+        beside: folder that a relative path starts from; default: the working directory.
 
     Raises:
         DetectorError: there is no such file; names the nearest packaged one.
     """
     path = as_path(path, folder)
     given = path if beside is None else beside / path
-    with suppress(OSError):  # a name too long to be one
+    with suppress(OSError):  # the name is too long for a file
         if given.is_file():
             return given
     packaged = packaged_files(folder)
@@ -164,7 +168,10 @@ def find_file(
 
 
 def packaged_files(folder: Literal["cfg", "datasets"]) -> dict[str, Path]:
-    """Names without suffix → files of the wheel's, or of the checkout's, ``folder``."""
+    """Return the YAML files of a packaged folder by name without suffix.
+
+    The folder is inside the package in an installed wheel, and beside it in a checkout.
+    """
     package = Path(__file__).parents[1]
     root = next(
         (place for place in (package / folder, package.parent / folder) if place.is_dir()), None

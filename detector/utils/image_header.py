@@ -1,9 +1,9 @@
-"""How many pixels an image file says it has, read from its first bytes and without decoding it.
+"""Number of pixels of an image file according to its header, read without decoding it.
 
-OpenCV allocates an image as large as its header says, and knows a limit only if that was in the
-environment when it was loaded. What decoders skip is skipped here too, so that no file has one
-size here and another there, as libraries that only tell sizes do not try; a file that cannot be
-understood has no size.
+OpenCV allocates the size that the header declares, and applies a limit only if that was in the
+environment when it was loaded. The readers here skip whatever decoders skip, so that no file can
+declare one size here and another one to the decoder; general libraries that read image sizes do
+not ensure this. A header that is not understood has no size.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import re
 import struct
 from collections.abc import Callable
 
-Size = tuple[int, int]
+SizeWh = tuple[int, int]
 
 
 def stated_pixels(data: bytes) -> int | None:
-    r"""Width times height; None for a header that is cut short, or of another format.
+    r"""Return width · height from the header, or None if it is truncated or not recognized.
 
     >>> stated_pixels(b"P5 # grey\n20 10 255\n")
     200
@@ -31,15 +31,15 @@ def stated_pixels(data: bytes) -> int | None:
     return None if size is None else size[0] * size[1]
 
 
-# FF and a byte that is neither filling, nor a marker without a body (restarts and TEM).
+# FF and a byte that is neither padding nor a marker without a body (restarts and TEM).
 _JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_BODY = frozenset({0xD8, 0xD9, 0xDA})
-"""Start, end, and the scan, which comes behind the frame: a file is broken if one comes first."""
+"""Markers of start, end and scan; if one comes before the frame header, the file is broken."""
 
 
-def _jpeg(data: bytes) -> Size | None:
-    """From the frame header, behind any number of other segments."""
+def _jpeg(data: bytes) -> SizeWh | None:
+    """Read the size from the frame header, which follows any number of other segments."""
     at = 2
     while (match := _JPEG_MARKER.search(data, at)) is not None:
         marker, at = match[1][0], match.end()
@@ -52,26 +52,26 @@ def _jpeg(data: bytes) -> Size | None:
     return None
 
 
-def _png(data: bytes) -> Size | None:
+def _png(data: bytes) -> SizeWh | None:
     return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" else None
 
 
-def _gif(data: bytes) -> Size:
+def _gif(data: bytes) -> SizeWh:
     return struct.unpack_from("<HH", data, 6)
 
 
 _BMP_CORE_BYTES = 12
-"""Length of the oldest header, which has 16-bit sizes."""
+"""Length of the oldest BMP header, whose sizes have 16 bits."""
 
 
-def _bmp(data: bytes) -> Size:
+def _bmp(data: bytes) -> SizeWh:
     (length,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if length == _BMP_CORE_BYTES else "<ii", data, 18)
-    return abs(width), abs(height)  # a negative height: rows from top to bottom
+    return abs(width), abs(height)  # a negative height means rows from top to bottom
 
 
-def _webp(data: bytes) -> Size | None:
-    """From the first chunk: the canvas of extended files, or the only image."""
+def _webp(data: bytes) -> SizeWh | None:
+    """Read the size from the first chunk: the canvas of extended files, or the only image."""
     form, kind = data[8:12], data[12:16]
     if form != b"WEBP":
         return None
@@ -88,14 +88,16 @@ def _webp(data: bytes) -> Size | None:
 
 
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-"""Numbers of types that a size may have, as :mod:`struct` calls them."""
+"""TIFF's codes of integer types → their :mod:`struct` formats."""
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+"""TIFF's tags of width and height."""
 _TIFF_CLASSIC, _TIFF_BIG = (4, "H", "HHI4s"), (8, "Q", "HHQ8s")
-"""Where the directory's place stands, its count of entries, an entry: tag, type, count, value."""
+"""Position of the directory's offset, and :mod:`struct` formats of the directory's count and of an
+entry (tag, type, count, value)."""
 
 
-def _tiff(data: bytes) -> Size | None:
-    """From the first directory; of several values the largest, as libraries differ in theirs."""
+def _tiff(data: bytes) -> SizeWh | None:
+    """Read the size from the first directory; the largest value counts if a tag is repeated."""
     order = "<" if data.startswith(b"II") else ">"
     is_big = 43 in data[2:4]
     where, head, entry = _TIFF_BIG if is_big else _TIFF_CLASSIC
@@ -115,17 +117,17 @@ def _tiff(data: bytes) -> Size | None:
     return (sizes[_TIFF_WIDTH], sizes[_TIFF_HEIGHT]) if len(sizes) == 2 else None
 
 
-# Space and comments come before a number, and any one byte ends it.
+# White space and comments may precede a number, and any byte ends it.
 _PNM_NUMBER = rb"(?:\s|#[^\r\n]*[\r\n])*0*(\d{1,10})(?!\d)"
 _PNM = re.compile(rb"P[1-6](?=\s)" + _PNM_NUMBER + rb"(?s:.)" + _PNM_NUMBER)
 
 
-def _pnm(data: bytes) -> Size | None:
+def _pnm(data: bytes) -> SizeWh | None:
     match = _PNM.match(data)
     return None if match is None else (int(match[1]), int(match[2]))
 
 
-_READERS: dict[bytes, Callable[[bytes], Size | None]] = {
+_READERS: dict[bytes, Callable[[bytes], SizeWh | None]] = {
     b"\xff\xd8": _jpeg,
     b"\x89PNG\r\n\x1a\n": _png,
     b"GIF8": _gif,
@@ -137,4 +139,4 @@ _READERS: dict[bytes, Callable[[bytes], Size | None]] = {
     b"MM\0+": _tiff,
     **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm),
 }
-"""By the bytes that files of a format begin with."""
+"""Readers by the first bytes of a format's files."""

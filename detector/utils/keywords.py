@@ -1,4 +1,4 @@
-"""Misspelt keywords of functions that programs call: one line, with the nearest name."""
+"""One-line errors, with the nearest name, for misspelt keyword arguments of public functions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Facts about this machine: the CPU's name and instructions, memory, folders and their free space.
 
-No process is started and nothing is left behind. A fact that a system does not tell is None.
+No process is started and no file is left behind. A fact that the system does not report is None.
 """
 
 from __future__ import annotations
@@ -35,43 +35,42 @@ INSTRUCTIONS = {
     "int8 matrices": {"i8mm"},
     "bf16": {"bf16"},
 }
-"""Instructions that multiply many numbers at once, by the names that Linux and torch have for them:
-first those of x86-64, then those of ARM."""
+"""SIMD and matrix instructions → their flags in Linux and torch; first x86-64, then ARM."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that may be written to.
+    """A folder, and whether files can be written to it.
 
-    Args:
-        path: absolute.
-        free_bytes: on its disk; None where the system does not say.
-        problem: why nothing can be written there, or None.
+    Attributes:
+        path: absolute path.
+        free_bytes: free space on its disk, or None if the system does not report it.
+        issue: reason why no file can be written, or None.
     """
 
     path: Path
     free_bytes: int | None
-    problem: str | None
+    issue: str | None
 
 
 def cpu_info(path: Path = CPU_INFO) -> dict[str, str]:
-    """Return what Linux says about the first core, by lower-case name; empty elsewhere."""
+    """Return Linux's facts about the first core by lower-case name; empty on other systems."""
     return _fields(path, until_blank=True)
 
 
 def cpu_name(info: Mapping[str, str]) -> str | None:
-    """Return the CPU's name: ARM's cores often have none in Linux."""
+    """Return the CPU's name, or None; Linux often has none for ARM."""
     return info.get("model name") or info.get("hardware") or platform.processor() or None
 
 
 def instructions(
     info: Mapping[str, str], capabilities: Mapping[str, object] | None = None
 ) -> list[str] | None:
-    """Return which of :data:`INSTRUCTIONS` the CPU has, or None where nobody says.
+    """Return which of :data:`INSTRUCTIONS` the CPU has, or None if that is unknown.
 
     Args:
-        info: of :func:`cpu_info`.
-        capabilities: of ``torch.cpu.get_capabilities()``, which are asked where Linux says nothing.
+        info: result of :func:`cpu_info`.
+        capabilities: result of ``torch.cpu.get_capabilities()``, used if ``info`` lists no flags.
     """
     words = info.get("flags") or info.get("features")
     known = (
@@ -83,7 +82,7 @@ def instructions(
 
 
 def memory() -> tuple[int | None, int | None]:
-    """Return the bytes of memory that the machine has, and those that are available."""
+    """Return the machine's memory and the available part of it in bytes; None if unknown."""
     info = _fields(MEMORY_INFO)
     if "memtotal" in info:
         total, available = info["memtotal"], info.get("memavailable")
@@ -97,29 +96,29 @@ def memory() -> tuple[int | None, int | None]:
 
 
 def folder(path: str | Path) -> Folder:
-    """Find out whether files can be written to a folder, which need not exist yet.
+    """Test whether files can be written to a folder, which need not exist yet.
 
-    A file without a name is written to the folder, or to the nearest one above it that exists.
+    A temporary file is written to the folder, or to its nearest parent that exists.
     """
     path = Path(path).absolute()
     existing = next(place for place in (path, *path.parents) if place.exists())
     if not existing.is_dir():
         return Folder(path, None, f"{existing} is not a folder")
-    problem = None
+    issue = None
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"0")
     except OSError as error:
-        problem = error.strerror or str(error)
+        issue = error.strerror or str(error)
     try:
         free = shutil.disk_usage(existing).free
     except OSError:
-        return Folder(path, None, problem)
-    return Folder(path, free, problem)
+        return Folder(path, None, issue)
+    return Folder(path, free, issue)
 
 
 def temporary_folder() -> Path:
-    """Return the folder for temporary files, or the one that was meant where none can be used."""
+    """Return the folder for temporary files; if none is usable, the one that is configured."""
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
@@ -127,7 +126,7 @@ def temporary_folder() -> Path:
 
 
 def _fields(path: Path, until_blank: bool = False) -> dict[str, str]:
-    """Read ``name : value`` lines of a file of Linux's ``/proc``; empty if there is none."""
+    """Read ``name : value`` lines of a file in Linux's ``/proc``; empty if it does not exist."""
     try:
         lines: Iterable[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

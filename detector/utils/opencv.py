@@ -1,4 +1,4 @@
-"""OpenCV, imported in one place, and the only functions that read and write image files.
+"""The only import of OpenCV, and the only functions that read and write image files.
 
 Images are uint8 RGB arrays of shape (height, width, 3) with the EXIF orientation applied.
 """
@@ -18,13 +18,13 @@ from detector.utils.files import atomic, read_limited
 from detector.utils.image_header import stated_pixels
 
 MAX_IMAGE_PIXELS = 2**27
-"""Larger images are refused before they are decoded (134 megapixels, 400 MB)."""
+"""Largest image that is decoded, in pixels: 134 megapixels, which take 400 MB."""
 
 MAX_IMAGE_BYTES = 1 << 30
-"""Largest image file: as many pixels of 16-bit colours, not compressed, take 800 MB."""
+"""Largest image file that is read: ``MAX_IMAGE_PIXELS`` of uncompressed 16-bit RGB take 800 MB."""
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # what it says of broken files, we say
+os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # broken files are reported by our own errors
 
 try:
     import cv2
@@ -52,17 +52,17 @@ IMAGE_SUFFIXES = frozenset(
     (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm")
     + (".ppm", ".tif", ".tiff", ".webp")
 )
-"""What image files in a folder end in, lower case; a file that is named may have any name."""
+"""Suffixes of image files in folders, lower case; a file given by name may have any suffix."""
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TRAILER_BYTES = 64 * 1024
 
 
 def check_image(image_rgb: Any) -> None:
-    """Check what a program hands over as an image.
+    """Validate an image given by a program.
 
     Raises:
-        DetectorError: it is no (h, w, 3) uint8 array, or has no pixel.
+        DetectorError: it is not a (h, w, 3) uint8 array, or is empty.
     """
     if not isinstance(image_rgb, np.ndarray):
         found = type(image_rgb).__name__
@@ -83,12 +83,24 @@ def read_image(path: str | Path) -> Image:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of an image file, for :func:`decode_image`; devices and pipes may have no end."""
+    """Read the bytes of an image file, for :func:`decode_image`.
+
+    Raises:
+        DetectorError: the file is missing, not a regular file, or too large.
+    """
     return read_limited(path, MAX_IMAGE_BYTES, "an image")
 
 
 def decode_image(data: bytes, name: str) -> Image:
-    """Decode the bytes of an image file; ``name`` is what errors call it."""
+    """Decode the bytes of an image file to (height, width, 3) uint8 RGB.
+
+    Args:
+        data: content of the file.
+        name: name of the file in errors.
+
+    Raises:
+        DetectorError: the data are empty, truncated, too large, or not an image.
+    """
     if not data:
         raise DetectorError("is empty, expected an image", file=name)
     _check_pixels(data, name)
@@ -100,17 +112,20 @@ def decode_image(data: bytes, name: str) -> Image:
             reason = "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows"
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
     if image is None:
-        raise DetectorError(_why_not_decoded(data), file=name)
+        raise DetectorError(_decoding_failure(data), file=name)
     return np.asarray(image, np.uint8)
 
 
 def _check_pixels(data: bytes, name: str) -> None:
-    """Refuse an image that is too large, or may be and would be decoded all the same."""
+    """Reject an image whose header declares too many pixels.
+
+    An image whose size is unknown is rejected, too, unless OpenCV enforces the limit itself.
+    """
     pixels = stated_pixels(data)
-    if pixels is None and not _opencv_knows_the_limit():
+    if pixels is None and not _opencv_enforces_limit():
         raise DetectorError(
-            "is not an image whose size can be told before it is decoded (JPEG, PNG, WebP, BMP, "
-            "TIFF, GIF, PNM); for other formats import detector before cv2",
+            "is not an image whose size is known before decoding (JPEG, PNG, WebP, BMP, TIFF, "
+            "GIF, PNM); for other formats import detector before cv2",
             file=name,
         )
     if pixels is not None and pixels > MAX_IMAGE_PIXELS:
@@ -118,13 +133,14 @@ def _check_pixels(data: bytes, name: str) -> None:
 
 
 @cache
-def _opencv_knows_the_limit() -> bool:
-    """Whether OpenCV refuses an image above the limit.
+def _opencv_enforces_limit() -> bool:
+    """Return whether OpenCV refuses an image of more than ``MAX_IMAGE_PIXELS``.
 
-    It reads its variable once, when it is loaded: maybe before this file, or with another value.
+    OpenCV reads the environment variable once, when it is loaded; that may have been before this
+    module set it, or with another value.
     """
     width = 2**14
-    header = f"P5 {width} {MAX_IMAGE_PIXELS // width + 1} 255\n".encode()  # without its pixels
+    header = f"P5 {width} {MAX_IMAGE_PIXELS // width + 1} 255\n".encode()  # no pixels follow
     try:
         cv2.imdecode(np.frombuffer(header, np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
@@ -132,14 +148,23 @@ def _opencv_knows_the_limit() -> bool:
     return False
 
 
-def _why_not_decoded(data: bytes) -> str:
+def _decoding_failure(data: bytes) -> str:
+    """Describe why OpenCV could not decode an image file."""
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-_JPEG_TRAILER_BYTES:]:
         return "is a truncated JPEG (its end marker is missing)"
     return "is not an image that OpenCV can decode"
 
 
 def write_image(path: str | Path, image_rgb: Image) -> None:
-    """Write an image; the format follows the suffix; the file appears whole or not at all."""
+    """Write an image atomically; the suffix determines the format.
+
+    Args:
+        path: the file.
+        image_rgb: (h, w, 3) uint8.
+
+    Raises:
+        DetectorError: the suffix is unknown, or the file cannot be written.
+    """
     path = Path(path)
     if not cv2.haveImageWriter(path.name):
         raise DetectorError(f"no image format has the suffix {path.suffix!r}", file=path)

@@ -1,4 +1,4 @@
-"""Figures for files: without pyplot, which would keep them and might look for a screen."""
+"""Plots for files, without pyplot, which would keep them in memory and may look for a screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOTS_PER_INCH = 120
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size, inches."""
+    """Return an empty plot of a width and height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,6 +24,6 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG file, whole or not at all."""
+    """Write a plot to a PNG file atomically."""
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH)

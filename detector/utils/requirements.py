@@ -1,6 +1,7 @@
 """Requirements of a distribution by extra, and the installed versions.
 
-Reads the metadata that pip left; nothing is imported, and nobody is asked for newer versions.
+The source is the metadata that pip stored; nothing is imported, and no server is asked for newer
+versions.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _BOUND = re.compile(r"(>=|<|==)\s*([0-9][0-9.]*)")
 class Library:
     """A required distribution.
 
-    Args:
-        name: as the requirement spells it.
-        bounds: versions that are accepted, such as ``<3,>=2.10``; empty: any.
-        version: the installed one, or None.
+    Attributes:
+        name: spelling of the requirement.
+        bounds: accepted versions, such as ``<3,>=2.10``; empty for any.
+        version: the installed version, or None.
     """
 
     name: str
@@ -35,15 +36,15 @@ class Library:
 
     @property
     def fits(self) -> bool:
-        """Return whether it is installed, in a version within the bounds."""
+        """True if a version within the bounds is installed."""
         return self.version is not None and in_bounds(self.version, self.bounds)
 
 
 def libraries(distribution: str) -> dict[str, list[Library]]:
-    """Return what is required without an extra, as :data:`BASE`, and by each extra.
+    """Return the required libraries by extra; :data:`BASE` lists those without an extra.
 
-    An extra of the distribution itself that another one includes is left to that one's own line.
-    Empty if the distribution is not installed.
+    An extra that includes another extra of the same distribution lists only its own libraries. The
+    result is empty if the distribution is not installed.
     """
     try:
         lines = metadata.requires(distribution) or []
@@ -79,7 +80,7 @@ def in_bounds(version: str, bounds: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return (2, 10) of ``2.10.0+cpu``: without a local part, and without zeros at the end."""
+    """Return a version's numbers without local part and trailing zeros: (2, 10) for 2.10.0+cpu."""
     release = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
     numbers = [int(part) for part in release.group().split(".")] if release else []
     while numbers and numbers[-1] == 0:

@@ -1,4 +1,4 @@
-"""Which of a run's processes this one is, as ``torchrun`` says it, and the cores it may use."""
+"""Rank of this process, its cores and memory, and installed packages."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from detector.utils.errors import DetectorError
 
 
 def rank() -> int:
-    """Number of this process among all of them, from 0."""
+    """Return the rank of this process, from 0, as set by ``torchrun``."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes there are, on all machines; 1 without ``torchrun``."""
+    """Return the number of processes on all machines; 1 without ``torchrun``."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_world_size() -> int:
-    """How many of them this machine has."""
+    """Return the number of processes on this machine; 1 without ``torchrun``."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Whether this is the one that prints and writes files."""
+    """Return whether this is the main process (rank 0), which prints and writes files."""
     return rank() == 0
 
 
 def available_cores() -> int:
-    """Cores that this process may use, which may be fewer than the machine has."""
+    """Return the number of cores that this process may use, possibly fewer than exist."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held in memory so far; 0 where the system does not say.
+    """Return the peak resident memory of this process in bytes; 0 on Windows.
 
-    Linux's ``ru_maxrss`` would count what the process that started this one had held.
+    ``ru_maxrss`` is not used on Linux, since it includes the peak of the parent process.
     """
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -54,7 +54,7 @@ def peak_memory() -> int:
 
 
 def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Versions by name; what is not installed, or under another name, is left out."""
+    """Return the versions of installed distributions by name; others are left out."""
     found = {}
     for name in distributions:
         try:
@@ -65,14 +65,14 @@ def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 def require(package: str) -> Any:
-    """Import a package that nothing here depends on, for a person who asks for what it does.
+    """Import an optional package that a feature needs.
 
     Raises:
-        DetectorError: it is not installed; says how to install it.
+        DetectorError: it is not installed; names the command that installs it.
     """
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package:  # it is there, and lacks something itself
+        if error.name != package:  # the package is installed, but one that it imports is not
             raise
         raise DetectorError(f"{package} is not installed; run: pip install {package}") from error

@@ -1,6 +1,6 @@
-"""YAML read safely and with positions, and checked against typed settings.
+"""Safe reader of YAML files with line numbers, and validation against typed settings.
 
-Nothing in a file runs: tags are those of ``yaml.SafeLoader``, sizes have limits, and every
+No code in a file runs: only tags of ``yaml.SafeLoader`` are allowed, sizes are limited, and every
 error names the file and the line.
 """
 
@@ -17,53 +17,54 @@ import pydantic
 import yaml
 
 from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.files import atomic, find_file, read_text, write_text
+from detector.utils.files import read_text
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(pydantic.BaseModel)  # which has no public name
 
-__all__ = ["Strict", "YamlFile", "atomic", "find_file", "read_yaml", "validate", "write_text"]
-
 MAX_YAML_BYTES = 1 << 20
+"""Largest YAML file that is read."""
 MAX_YAML_NODES = 100_000
-"""Counted with aliases expanded, so that a file of nested aliases cannot fill the memory."""
+"""Maximum number of values, with aliases expanded: nested aliases could fill the memory."""
 MAX_YAML_DEPTH = 64
+"""Maximum nesting depth."""
 MAX_YAML_NUMBER = 100
-"""Characters of a number or a date. Python takes the longer ones apart in quadratic time."""
+"""Maximum length of a number or a date, in characters. Python parses them in quadratic time."""
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
 
-Key = str | int
+YamlKey = str | int
+"""Key of a mapping, or index of a list."""
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 
 Suggest = Callable[[str, Any], str]
-"""From an unknown key and its value to how the error goes on, or to nothing."""
+"""Function from an unknown key and its value to a hint that ends the error, or to ""."""
 
 
 class _OneLineErrors(ModelMetaclass):
-    """Makes a call of a settings class raise one line in place of pydantic's several.
+    """Metaclass whose classes raise a DetectorError of one line instead of a ValidationError.
 
-    Only calls in Python come through here. What stands in a file, or inside other settings, is
-    validated by pydantic itself, whose errors :func:`validate` gives their file and line.
+    This affects only calls in Python, such as ``NmsSettings(iou=2)``. Values from files and inside
+    other settings are validated by pydantic itself; :func:`validate` adds file and line to errors.
     """
 
-    if not TYPE_CHECKING:  # else type checkers would no longer see the fields' own signature
+    if not TYPE_CHECKING:  # so that type checkers see the signature made of the fields
 
         def __call__(cls, *args: Any, **values: Any) -> Any:  # noqa: N805
             try:
                 return super().__call__(*args, **values)
             except pydantic.ValidationError as error:
-                raise DetectorError(explain(cls, first_problem(error))) from None
+                raise DetectorError(explain(cls, first_issue(error))) from None
 
 
 class Strict(pydantic.BaseModel, metaclass=_OneLineErrors):
-    """Base of all settings: unknown keys are errors, and values do not change.
+    """Base class of all settings: immutable, and unknown keys are errors.
 
     Raises:
-        DetectorError: a value does not fit, or a key is unknown; names the nearest one.
+        DetectorError: a value is invalid, or a key is unknown; names the nearest key.
     """
 
     model_config = pydantic.ConfigDict(
@@ -71,7 +72,7 @@ class Strict(pydantic.BaseModel, metaclass=_OneLineErrors):
     )
 
     earlier_names: ClassVar[Mapping[str, str]] = {}
-    """Keys as files of earlier versions have them → as they are named now."""
+    """Keys in files of earlier versions → their present names."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -82,17 +83,17 @@ class Strict(pydantic.BaseModel, metaclass=_OneLineErrors):
 
     @classmethod
     def elsewhere(cls, name: str, spell: Callable[[str], str] = str) -> str:
-        """Say where an unknown key belongs; "" where nobody knows it.
+        """Return a hint on where an unknown key belongs, or "".
 
         Args:
             name: the key.
-            spell: how the reader writes a key.
+            spell: formats a key for the message, for example as a flag.
         """
         return ""
 
 
 class _Loader(yaml.SafeLoader):
-    """Limits size and depth, and reads 1e-3 as a number, as YAML 1.2 does; in 1.1 it is a word."""
+    """YAML loader that limits size and depth, and reads 1e-3 as a number as in YAML 1.2."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -103,11 +104,11 @@ class _Loader(yaml.SafeLoader):
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._nodes += 1
         if self._nodes > MAX_YAML_NODES:
-            problem = f"more than {MAX_YAML_NODES} values"
-            raise yaml.composer.ComposerError(None, None, problem, mark)
+            issue = f"more than {MAX_YAML_NODES} values"
+            raise yaml.composer.ComposerError(None, None, issue, mark)
         if self._depth > MAX_YAML_DEPTH:
-            problem = f"nested deeper than {MAX_YAML_DEPTH} levels"
-            raise yaml.composer.ComposerError(None, None, problem, mark)
+            issue = f"nested deeper than {MAX_YAML_DEPTH} levels"
+            raise yaml.composer.ComposerError(None, None, issue, mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -120,15 +121,26 @@ _Loader.add_implicit_resolver(
 
 
 class YamlFile:
-    """A YAML document as plain Python values, with the line of each node."""
+    """YAML document as plain Python values, with the line of each value.
+
+    Args:
+        path: the file, for error messages.
+        text: its content.
+
+    Attributes:
+        value: the content as dictionaries, lists and scalars.
+
+    Raises:
+        DetectorError: the text is too large, not well-formed, or has a tag that is not allowed.
+    """
 
     def __init__(self, path: Path, text: str) -> None:
         if len(text) > MAX_YAML_BYTES:
-            message = f"has {len(text)} characters, YAML may have {MAX_YAML_BYTES}"
+            message = f"has {len(text)} characters, at most {MAX_YAML_BYTES} are read"
             raise DetectorError(message, file=path)
         self.path = path
         self.text = text
-        self._lines: dict[tuple[Key, ...], int] = {}
+        self._lines: dict[tuple[YamlKey, ...], int] = {}
         self._nodes = 0
         self._scalars = yaml.constructor.SafeConstructor()
         try:
@@ -137,20 +149,20 @@ class YamlFile:
         except yaml.YAMLError as error:
             raise self._syntax_error(error) from error
 
-    def line(self, *keys: Key) -> int:
-        """1-based line of the node at ``keys``, or of its nearest parent that exists."""
+    def line(self, *keys: YamlKey) -> int:
+        """Return the 1-based line of the value at ``keys``, or of its nearest existing parent."""
         for length in range(len(keys), -1, -1):
             if keys[:length] in self._lines:
                 return self._lines[keys[:length]]
         return 1
 
-    def error(self, message: str, *keys: Key) -> DetectorError:
-        """An error about the node at ``keys``."""
+    def error(self, message: str, *keys: YamlKey) -> DetectorError:
+        """Return an error about the value at ``keys``, with file and line."""
         return DetectorError(message, file=self.path, line=self.line(*keys))
 
     @cached_property
     def comments(self) -> dict[int, str]:
-        """1-based line → the comment behind the values on it, without its ``#``."""
+        """Comments behind values by 1-based line, without ``#``."""
         ends: dict[int, int] = {}
         for token in yaml.scan(self.text, Loader=_Loader):
             if token.end_mark.index > token.start_mark.index:
@@ -163,7 +175,7 @@ class YamlFile:
             if text.startswith("#")
         }
 
-    def _construct(self, node: yaml.Node, keys: tuple[Key, ...]) -> Any:
+    def _construct(self, node: yaml.Node, keys: tuple[YamlKey, ...]) -> Any:
         self._nodes += 1
         self._lines.setdefault(keys, node.start_mark.line + 1)
         if self._nodes > MAX_YAML_NODES:
@@ -187,18 +199,18 @@ class YamlFile:
         try:
             return self._scalars.construct_object(node)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            # A date in month 13, !!int of a word, !!bool of one, !!timestamp of one.
+            # Such as a date in month 13, or a word with the tag !!int, !!bool or !!timestamp.
             raise self.error(f"unreadable value {shown(node.value)}: {error}", *keys) from error
 
-    def _mapping(self, node: yaml.MappingNode, keys: tuple[Key, ...]) -> dict[Key, Any]:
-        mapping: dict[Key, Any] = {}
+    def _mapping(self, node: yaml.MappingNode, keys: tuple[YamlKey, ...]) -> dict[YamlKey, Any]:
+        mapping: dict[YamlKey, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.error("a mapping's key is not a plain word", *keys)
             line = key_node.start_mark.line + 1
             key = self._construct(key_node, (*keys, "<key>", len(mapping)))
             if key in mapping:
-                raise DetectorError(f"key {shown(key)} stands twice", file=self.path, line=line)
+                raise DetectorError(f"key {shown(key)} appears twice", file=self.path, line=line)
             place = (*keys, key)
             self._lines[place] = line
             mapping[key] = self._construct(value_node, place)
@@ -210,11 +222,11 @@ class YamlFile:
             message = f"YAML syntax: character {shown(chr(int(error.character)))} is not allowed"
             return DetectorError(message, file=self.path, line=line)
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not well-formed"
+        issue = getattr(error, "problem", None) or "not well-formed"
         context, start = getattr(error, "context", None), getattr(error, "context_mark", None)
         if context and start:
             context += f" from line {start.line + 1}"
-        message = f"YAML syntax: {problem}" + (f" ({context})" if context else "")
+        message = f"YAML syntax: {issue}" + (f" ({context})" if context else "")
         return DetectorError(message, file=self.path, line=mark.line + 1 if mark else None)
 
 
@@ -222,7 +234,7 @@ def read_yaml(path: str | Path) -> YamlFile:
     """Read a YAML file.
 
     Raises:
-        DetectorError: missing, too large, not text, or not well-formed; with its line.
+        DetectorError: the file is missing, too large, not UTF-8 text, or not well-formed.
     """
     path = Path(path)
     text = read_text(path, MAX_YAML_BYTES, "a YAML file")
@@ -233,20 +245,20 @@ def validate(
     model: type[ModelT],
     file: YamlFile,
     value: Any = None,
-    at: tuple[Key, ...] = (),
+    at: tuple[YamlKey, ...] = (),
     suggest: Suggest | None = None,
 ) -> ModelT:
-    """Check a file's values (or the ``value`` that stands ``at`` keys) against a model.
+    """Validate a file's values, or a part of them, against a model.
 
     Args:
-        model: what the values must fit.
-        file: where they stand.
-        value: they themselves; default: all that the file holds.
-        at: keys that lead to them.
-        suggest: is asked about an unknown key before the nearest name is looked up.
+        model: pydantic model, such as a subclass of :class:`Strict`.
+        file: the file that holds the values.
+        value: the part to validate; default: the whole content.
+        at: keys that lead to ``value``.
+        suggest: is called for an unknown key, before the nearest known key is looked up.
 
     Raises:
-        DetectorError: the first problem, as one line with file and line.
+        DetectorError: the first issue, in one line with file and line number.
     """
     content = file.value if value is None and not at else value
     if not isinstance(content, dict):
@@ -255,13 +267,13 @@ def validate(
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
-        problem = first_problem(error)
-        raise file.error(explain(model, problem, suggest), *at, *problem["loc"]) from error
+        issue = first_issue(error)
+        raise file.error(explain(model, issue, suggest), *at, *issue["loc"]) from error
 
 
-def first_problem(error: pydantic.ValidationError) -> Any:
-    """Return the problem to report: a misspelt key comes before the key that it leaves missing."""
-    return min(error.errors(), key=lambda problem: problem["type"] == "missing")
+def first_issue(error: pydantic.ValidationError) -> Any:
+    """Return the issue to report: a misspelt key comes before the key that it leaves missing."""
+    return min(error.errors(), key=lambda issue: issue["type"] == "missing")
 
 
 _EXPECTED = {
@@ -286,39 +298,45 @@ _EXPECTED = {
     "too_short": "{min_length} or more values",
     "tuple_type": "a list",
 }
-"""pydantic's kinds of problems, in words; it has more, which keep pydantic's own."""
+"""Expected values by pydantic's error type; for other types pydantic's message is used."""
 
 
-def explain(model: type[pydantic.BaseModel], problem: Any, suggest: Suggest | None = None) -> str:
-    """Return one sentence for one of pydantic's problems; ``suggest`` as in :func:`validate`."""
-    keys = [str(key) for key in problem["loc"]]
+def explain(model: type[pydantic.BaseModel], issue: Any, suggest: Suggest | None = None) -> str:
+    """Describe an issue that pydantic reports in one line.
+
+    Args:
+        model: the model that was validated against.
+        issue: an item of ``ValidationError.errors()``.
+        suggest: is called for an unknown key, before the nearest known key is looked up.
+    """
+    keys = [str(key) for key in issue["loc"]]
     name = ".".join(keys)
-    if problem["type"] in ("extra_forbidden", "invalid_key"):
+    if issue["type"] in ("extra_forbidden", "invalid_key"):
         elsewhere = model.elsewhere(keys[-1]) if issubclass(model, Strict) else ""
         if elsewhere:
             return f"{name} {elsewhere}"
         known = _fields_at(model, keys[:-1])
-        hint = suggest(name, problem.get("input")) if suggest is not None else ""
+        hint = suggest(name, issue.get("input")) if suggest is not None else ""
         hint = hint or nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
         return f"unknown key {name!r}{hint}"
-    if problem["type"] == "missing":
+    if issue["type"] == "missing":
         return f"key {name!r} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = str(issue["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    if problem["type"] in _EXPECTED:
+    if issue["type"] in _EXPECTED:
         limits = {
             name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for name, value in problem.get("ctx", {}).items()
+            for name, value in issue.get("ctx", {}).items()
         }
-        message = "expected " + _EXPECTED[problem["type"]].format(**limits)
-    return f"{name}: {message}, found {shown(problem.get('input'))}" if name else message
+        message = "expected " + _EXPECTED[issue["type"]].format(**limits)
+    return f"{name}: {message}, found {shown(issue.get('input'))}" if name else message
 
 
 def _fields_at(model: type[pydantic.BaseModel], keys: list[str]) -> list[str]:
-    """Field names of the (possibly nested) model that ``keys`` lead to."""
+    """Return the field names of the model, possibly nested, that ``keys`` lead to."""
     for key in keys:
         field = model.model_fields.get(key)
-        if field is not None:  # else it is an index, or a key of a mapping of models
+        if field is not None:  # else the key is an index, or one of a mapping of models
             inner = _model_in(field.annotation)
             if inner is None:
                 return []
@@ -327,7 +345,7 @@ def _fields_at(model: type[pydantic.BaseModel], keys: list[str]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
-    """The model in ``Model | None``, ``dict[str, Model]`` and the like."""
+    """Return the model inside an annotation such as ``Model | None`` or ``dict[str, Model]``."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
     inner = (_model_in(argument) for argument in typing.get_args(annotation))

@@ -1,1 +1,1 @@
-"""Checkpoints, start weights, weights of other projects."""
+"""Checkpoints, start weights, and readers for other projects' weights."""

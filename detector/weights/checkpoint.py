@@ -1,8 +1,8 @@
-"""Weights on disk: saved with all that is needed to build the network again, and nothing that runs.
+"""Checkpoints: weights stored with everything needed to rebuild the network, and no code.
 
-A ``.safetensors`` file holds the weights in float32 and a card: the model file's text, class
-names, preprocessing, and how far the training was. The state that a training run goes on from
-is a file of its own.
+A ``.safetensors`` file holds the weights in float32 and, as JSON, a :class:`CheckpointMetadata`:
+the model file's text, class names, preprocessing, and training progress. The state from which a
+training run is resumed is a separate file.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ from detector.weights.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".xml", ".pt2")
 STATE_SUFFIX = ".state.pt"
-CARD_KEY, CHECKSUM_KEY = "detector", "crc32"
+METADATA_KEY, CHECKSUM_KEY = "detector", "crc32"
+"""Keys in the header of a ``.safetensors`` file: the metadata as JSON, and the checksum."""
 MAX_HEADER_BYTES = 1 << 24
+"""Largest header of a ``.safetensors`` file that is read."""
 
 
 class CheckpointMetadata(Strict):
-    """What a weights file says about itself."""
+    """Description of a network that a weights file carries: enough to rebuild it."""
 
     format: Literal[1] = 1
     version: str
@@ -59,26 +61,27 @@ class CheckpointMetadata(Strict):
 def save_weights(
     path: str | Path, model: Detector, training: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the weights and the card; the network stays as it is, the file appears whole.
+    """Write weights and metadata atomically, and verify the file's checksum.
 
     Args:
         path: ends in ``.safetensors``.
-        model: its weights are written in float32.
-        training: epoch, metrics: anything that JSON can say.
+        model: its weights are written in float32; it is not changed.
+        training: training progress, such as epoch and metrics; any values that JSON supports.
 
     Raises:
-        DetectorError: it cannot be written, or reads differently; what was there before stays.
+        DetectorError: the file cannot be written, or fails verification; a file that existed
+            before is kept.
     """
-    card = metadata_of(model, training).model_dump_json()
+    metadata = metadata_of(model, training).model_dump_json()
     tensors = {name: _portable(tensor) for name, tensor in model.state_dict().items()}
-    metadata = {CARD_KEY: card, CHECKSUM_KEY: _checksum(card, tensors)}
+    header = {METADATA_KEY: metadata, CHECKSUM_KEY: _checksum(metadata, tensors)}
     with atomic(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
-        _check_sum(*_open(temporary), temporary)
+        temporary.write_bytes(save(tensors, header))
+        _verify_checksum(*_open(temporary), temporary)
 
 
 def metadata_of(model: Detector, training: Mapping[str, Any] | None = None) -> CheckpointMetadata:
-    """What there is to say about a network: all that it can be built from, without weights."""
+    """Return the metadata needed to rebuild the architecture (no weights)."""
     definition = model.definition
     return CheckpointMetadata(
         version=__version__,
@@ -94,19 +97,24 @@ def metadata_of(model: Detector, training: Mapping[str, Any] | None = None) -> C
 
 
 def build_from_metadata(text: str, path: Path) -> Detector:
-    """The network of a card in JSON, which stands in the file ``path``, with random weights.
+    """Build the network that metadata describes, with random weights.
+
+    Args:
+        text: a :class:`CheckpointMetadata` as JSON.
+        path: the file that holds it, for error messages.
 
     Raises:
-        DetectorError: it is no card, or says nothing that can be built.
+        DetectorError: the JSON is invalid, or the network cannot be built.
     """
-    card = _card(text, path)
+    metadata = _parse_metadata(text, path)
+    definition = Definition(metadata.model, metadata.model_path, metadata.variant, metadata.names)
     try:
-        model = rebuild(Definition(card.model, card.model_path, card.variant, card.names))
+        model = rebuild(definition)
     except DetectorError as error:
         raise DetectorError(f"its network cannot be built: {one_line(error)}", file=path) from error
-    if card.deployed:
+    if metadata.deployed:
         model = fuse_modules(model)
-    model.preprocess = card.preprocess
+    model.preprocess = metadata.preprocess
     _mark_fitted(model)
     return model
 
@@ -117,10 +125,11 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
 
     Args:
         path: ``.safetensors``, a YOLOv5 checkpoint, or SSD weights of torchvision or ssd.pytorch.
-        device: where its weights go.
+        device: device that the network is moved to.
 
     Raises:
-        DetectorError: missing, damaged, of another kind, or the weights do not fit the network.
+        DetectorError: the file is missing, damaged or of another kind, or its weights do not fit
+            the network.
     """
     path = as_path(path, "path")
     _check_kind(path)
@@ -129,37 +138,37 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
 
 
 def read_metadata(path: str | Path) -> CheckpointMetadata:
-    """What a ``.safetensors`` file says about itself; the weights stay on disk."""
-    metadata, _ = _open(Path(path), weights=False)
-    return _card(_card_text(metadata, Path(path)), Path(path))
+    """Return the metadata of a ``.safetensors`` file without reading its weights."""
+    header, _ = _open(Path(path), weights=False)
+    return _parse_metadata(_metadata_text(header, Path(path)), Path(path))
 
 
 def find_metadata(path: str | Path) -> CheckpointMetadata | None:
-    """What a weights file says about itself; nothing, if it was not saved here.
+    """Return the metadata of a weights file, or None for a file of another project.
 
     Raises:
-        DetectorError: missing, damaged, or no weights.
+        DetectorError: the file is missing, damaged, or not a weights file.
     """
     path = Path(path)
     _check_kind(path)
     if _is_foreign(path):
         return None
-    metadata, _ = _open(path, weights=False)
-    return _card(metadata[CARD_KEY], path) if CARD_KEY in metadata else None
+    header, _ = _open(path, weights=False)
+    return _parse_metadata(header[METADATA_KEY], path) if METADATA_KEY in header else None
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file or of a foreign checkpoint, for start weights.
+    """Read the tensors of a ``.safetensors`` file or of a foreign checkpoint, for start weights.
 
     Raises:
-        DetectorError: as :func:`load`.
+        DetectorError: the file is missing, damaged or of another kind.
     """
     path = Path(path)
     _check_kind(path)
     if not _is_foreign(path):
-        metadata, tensors = _open(path)
-        if CARD_KEY in metadata:
-            _check_sum(metadata, tensors, path)
+        header, tensors = _open(path)
+        if METADATA_KEY in header:
+            _verify_checksum(header, tensors, path)
         return tensors
     try:
         return read_yolov5(path).state
@@ -173,15 +182,16 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 def save_training_state(
     path: str | Path, state: Mapping[str, Any], previous: Path | None = None
 ) -> None:
-    """Write what a training run goes on from; read back before it takes the old one's place.
+    """Write the state from which a training run is resumed, verified before it replaces a file.
 
     Args:
         path: ends in ``.state.pt``.
         state: tensors and plain values.
-        previous: where the state that was there before is kept.
+        previous: where the file that is replaced is kept; None discards it.
 
     Raises:
-        DetectorError: it cannot be written, or reads differently; what was there before stays.
+        DetectorError: the file cannot be written, or fails verification; a file that existed
+            before is kept.
     """
     with atomic(path, previous) as temporary:
         with temporary.open("wb") as file:
@@ -191,10 +201,10 @@ def save_training_state(
 
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
-    """Read it again: tensors and plain values only.
+    """Read the state of a training run: tensors and plain values only.
 
     Raises:
-        DetectorError: missing, damaged, or it holds something else.
+        DetectorError: the file is missing, damaged, or holds something else.
     """
     path = Path(path)
     with Archive(path) as archive:
@@ -212,7 +222,7 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
 def _write_state(state: Mapping[str, Any], file: IO[bytes]) -> None:
     try:
         torch.save(dict(state), file)
-    except RuntimeError as error:  # torch's writer covers what the file said, a full disk say
+    except RuntimeError as error:  # torch's writer hides the file's own error, such as a full disk
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
@@ -221,13 +231,13 @@ def _write_state(state: Mapping[str, Any], file: IO[bytes]) -> None:
 def _check_kind(path: Path) -> None:
     if path.suffix.lower() in EXPORTED:
         raise DetectorError(
-            "an exported file, which detect and val run; expected .safetensors or .pt", file=path
+            "an exported file, for detect and val only; expected .safetensors or .pt", file=path
         )
     if not path.is_file():
         raise DetectorError("no such file; expected weights", file=path)
     if path.name.endswith(STATE_SUFFIX):
         raise DetectorError(
-            "what a training run goes on from; its weights lie beside it, in a .safetensors file",
+            "the state of a training run; its weights are in the .safetensors file beside it",
             file=path,
         )
 
@@ -237,7 +247,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _load_foreign(path: Path) -> Detector:
-    """A YOLOv5 checkpoint, or a dictionary of SSD weights."""
+    """Load a YOLOv5 checkpoint, or a dictionary of SSD weights."""
     try:
         return load_yolov5(path)
     except DetectorError as no_network:
@@ -251,16 +261,16 @@ def _load_foreign(path: Path) -> Detector:
 
 
 def _load_own(path: Path) -> Detector:
-    metadata, tensors = _open(path)
-    text = _card_text(metadata, path)
-    _check_sum(metadata, tensors, path)
+    header, tensors = _open(path)
+    text = _metadata_text(header, path)
+    _verify_checksum(header, tensors, path)
     model = build_from_metadata(text, path)
     _load_strictly(model, tensors, path)
     return model
 
 
 def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file."""
+    """Return header and tensors of a safetensors file; no tensors unless ``weights``."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -282,48 +292,50 @@ def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, T
         raise DetectorError(message, file=path) from error
 
 
-def _card_text(metadata: Mapping[str, str], path: Path) -> str:
-    text = metadata.get(CARD_KEY)
+def _metadata_text(header: Mapping[str, str], path: Path) -> str:
+    text = header.get(METADATA_KEY)
     if text is None:
         raise DetectorError(
-            f"no {CARD_KEY!r} metadata (model file, class names): not weights that were saved here",
+            f"no {METADATA_KEY!r} metadata (model file, class names): "
+            "not saved by this package, usable as start weights only",
             file=path,
         )
     return text
 
 
-def _card(text: str, path: Path) -> CheckpointMetadata:
+def _parse_metadata(text: str, path: Path) -> CheckpointMetadata:
     try:
         return CheckpointMetadata.model_validate_json(text)
     except pydantic.ValidationError as error:
-        problem = explain(CheckpointMetadata, error.errors()[0])
-        raise DetectorError(f"{CARD_KEY!r} metadata: {problem}", file=path) from error
+        issue = explain(CheckpointMetadata, error.errors()[0])
+        raise DetectorError(f"{METADATA_KEY!r} metadata: {issue}", file=path) from error
 
 
 def _portable(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, floating-point numbers as float32."""
+    """Copy a tensor to the CPU, floating-point numbers as float32."""
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
     return tensor.detach().to("cpu", dtype, copy=True).contiguous()
 
 
-def _checksum(card: str, tensors: Mapping[str, Tensor]) -> str:
-    """CRC-32 of the card, then of each tensor's name, type, shape and bytes."""
-    value = zlib.crc32(card.encode())
+def _checksum(metadata: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the CRC-32 of the metadata and of each tensor's name, type, shape and bytes."""
+    value = zlib.crc32(metadata.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
-        about = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
-        value = zlib.crc32(about.encode(), value)
+        description = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
+        value = zlib.crc32(description.encode(), value)
         value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
     return f"{value:08x}"
 
 
-def _check_sum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> None:
-    found = _checksum(metadata[CARD_KEY], tensors)
-    if metadata.get(CHECKSUM_KEY) != found:
+def _verify_checksum(header: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> None:
+    found = _checksum(header[METADATA_KEY], tensors)
+    if header.get(CHECKSUM_KEY) != found:
         raise DetectorError("damaged: its checksum does not match its content", file=path)
 
 
 def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors by name; raise DetectorError if names or shapes differ from the network's."""
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in tensors:
@@ -341,10 +353,10 @@ def _load_strictly(model: Detector, tensors: Mapping[str, Tensor], path: Path) -
 
 
 def _mark_fitted(model: Detector) -> None:
-    """Tell the head that all its tensors came with weights."""
+    """Tell the head that all its tensors are loaded, so that none is fitted to data again."""
     hook(model.head, "mark_loaded")(model.head.state_dict().keys())
 
 
 def shape_of(tensor: Tensor) -> str:
-    """A shape as people write it, 3×64×64."""
+    """Return a shape as text for messages, such as ``3×64×64``."""
     return "×".join(map(str, tensor.shape)) or "one number"

@@ -1,4 +1,4 @@
-"""Start weights: what of a checkpoint, ours or another project's, fits a network to be trained."""
+"""Start weights: copy the tensors of a checkpoint, ours or foreign, that fit a network to train."""
 
 from __future__ import annotations
 
@@ -19,96 +19,97 @@ from detector.weights.interop.layouts import with_our_names
 from detector.weights.interop.own import fit_weights
 
 COUNTER = ".num_batches_tracked"
-"""Of a batch norm: one number, which fits everywhere."""
+"""Suffix of a batch norm's step counter, a scalar that fits any network and proves nothing."""
 MAX_LINES = 8
-"""Of a report on tensors that did not fit."""
+"""Maximum number of lines of a transfer report that list tensors without a match."""
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What became of start weights.
+    """Outcome of copying start weights into a network.
 
     Attributes:
-        taken: names of the tensors that were copied.
-        partly: names of the head's tensors of which all but the classes was.
-        left: tensors of the start weights that were not, and why.
-        missing: tensors of the network that the start weights do not have at all.
+        loaded: names of the tensors that were copied.
+        partly_loaded: names of the head's tensors that were copied except for the classes.
+        skipped: tensors of the start weights that were not copied, each with the reason.
+        missing: tensors of the network that the start weights do not have.
     """
 
-    taken: tuple[str, ...]
-    partly: tuple[str, ...]
-    left: dict[str, str]
+    loaded: tuple[str, ...]
+    partly_loaded: tuple[str, ...]
+    skipped: dict[str, str]
     missing: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """A short report to read."""
-        rest = [f"  left {name}: {why}" for name, why in self.left.items()]
+        """Return a short report as lines of text."""
+        rest = [f"  skipped {name}: {reason}" for name, reason in self.skipped.items()]
         rest += [f"  not in the start weights: {name}" for name in self.missing]
         if len(rest) > MAX_LINES:
             rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]
-        total = len(self.taken) + len(self.partly) + len(self.left)
-        head = f", of the head's {len(self.partly)} all but the classes" if self.partly else ""
-        return [f"start weights: {len(self.taken)} of {total} tensors taken{head}", *rest]
+        total = len(self.loaded) + len(self.partly_loaded) + len(self.skipped)
+        partly = len(self.partly_loaded)
+        head = f", {partly} of the head except for the classes" if partly else ""
+        return [f"start weights: {len(self.loaded)} of {total} tensors loaded{head}", *rest]
 
 
 def start_from(model: Detector, path: Path) -> TransferReport:
-    """Copy every tensor of a weights file that fits: ours, YOLOv5's, another project's.
+    """Copy every tensor of a weights file that fits, from this package or another project.
 
-    Which projects these are says :mod:`detector.weights.interop.layouts`.
-
-    Anchors that the model file gives are kept. Weights of ours for an input of another mean and
-    scale are changed for the network's, as those of other projects are.
+    The supported projects are listed in :mod:`detector.weights.interop.layouts`. Anchors that the
+    model file gives are kept. Weights trained for another input mean and scale are converted to
+    the network's.
 
     Raises:
         DetectorError: the file cannot be read, or nothing in it fits.
     """
-    with _errors_name(path):
+    with _file_in_errors(path):
         return transfer(model, _read(model, path), keep_fitted=True)
 
 
 def start_backbone_from(model: Detector, path: Path) -> TransferReport:
-    """Copy a backbone's weights: of another project's classifier, or of a checkpoint of ours.
+    """Copy a backbone's weights from a classifier of another project or from a checkpoint of ours.
 
     Raises:
         DetectorError: the file cannot be read, or it holds no backbone that fits.
     """
     backbone = {f"rows.{index}" for index in backbone_rows(model)}
-    with _errors_name(path):
+    with _file_in_errors(path):
         state = with_our_names(_read(model, path), model)
         return transfer(model, {n: t for n, t in state.items() if _row(n) in {None, *backbone}})
 
 
 def trainable_metadata(path: Path) -> CheckpointMetadata | None:
-    """What start weights say about themselves; nothing, if they were not saved here.
+    """Return the metadata of start weights, or None for a file of another project.
 
     Raises:
-        DetectorError: there is no such file of weights, or they are deployed.
+        DetectorError: there is no such weights file, or its network is deployed.
     """
-    card = find_metadata(path)
-    if card is not None and card.deployed:
+    metadata = find_metadata(path)
+    if metadata is not None and metadata.deployed:
         raise DetectorError(
             "is deployed: its branches and batch norms are fused and cannot be trained; "
             "use the checkpoint that it was deployed from",
             file=path,
         )
-    return card
+    return metadata
 
 
 def _read(model: Detector, path: Path) -> dict[str, Tensor]:
-    """The tensors of a file; those of ours for the network's input."""
-    card = trainable_metadata(path)
+    """Read a file's tensors; those of our checkpoints are adapted to the network's input."""
+    metadata = trainable_metadata(path)
     state = read_state(path)
-    return state if card is None else fit_weights(state, card.preprocess, model)
+    return state if metadata is None else fit_weights(state, metadata.preprocess, model)
 
 
 def _row(name: str) -> str | None:
-    """The beginning of a name that tells its row, if it is a name of ours."""
+    """Return the ``rows.N`` prefix of a parameter name, or None."""
     match = re.match(r"rows\.\d+(?=\.)", name)
     return match and match[0]
 
 
 @contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
+def _file_in_errors(path: Path) -> Iterator[None]:
+    """Add the file to errors that name none."""
     try:
         yield
     except DetectorError as error:
@@ -118,49 +119,49 @@ def _errors_name(path: Path) -> Iterator[None]:
 def transfer(
     model: Detector, state: Mapping[str, Tensor], keep_fitted: bool = False
 ) -> TransferReport:
-    """Copy every tensor whose name and shape fit; with other classes, all but the head's.
+    """Copy every tensor whose name and shape fit; of a head with other classes, what it adapts.
 
     Args:
-        model: is changed.
+        model: network to copy into; it is changed.
         state: tensors by name.
-        keep_fitted: leave what the model file fits to the data, anchors, as it is.
+        keep_fitted: keep the network's values that were fitted to data, the anchors.
 
     Raises:
-        DetectorError: not one fits.
+        DetectorError: no tensor fits.
     """
     own = model.state_dict()
     state = with_our_names(state, model)
-    taken: list[str] = []
+    loaded: list[str] = []
     adapted = _adapted(model, state, keep_fitted)
-    left: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for name, tensor in state.items():
         if name in adapted.partly:
             continue
         if name not in own:
-            left[name] = "has no place in this network"
+            skipped[name] = "has no place in this network"
         elif tensor.shape != own[name].shape:
-            left[name] = f"is {shape_of(tensor)}, expected {shape_of(own[name])}"
+            skipped[name] = f"is {shape_of(tensor)}, expected {shape_of(own[name])}"
         elif name in adapted.refused:
-            left[name] = adapted.refused[name]
+            skipped[name] = adapted.refused[name]
         else:
-            taken.append(name)
-    if all(name.endswith(COUNTER) for name in taken):
+            loaded.append(name)
+    if all(name.endswith(COUNTER) for name in loaded):
         raise DetectorError(
             f"none of its {len(state)} weights fits this network; they belong to another model file"
         )
-    for name in taken:
+    for name in loaded:
         own[name].copy_(state[name])
     for name, tensor in adapted.partly.items():
         own[name].copy_(tensor)
     prefix = _head_prefix(model)
-    loaded = {name.removeprefix(prefix) for name in taken if name.startswith(prefix)}
-    hook(model.head, "mark_loaded")(loaded)
+    of_head = {name.removeprefix(prefix) for name in loaded if name.startswith(prefix)}
+    hook(model.head, "mark_loaded")(of_head)
     missing = tuple(name for name in own if name not in state)
-    return TransferReport(tuple(taken), tuple(adapted.partly), left, missing)
+    return TransferReport(tuple(loaded), tuple(adapted.partly), skipped, missing)
 
 
 def _adapted(model: Detector, state: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
-    """Return what the head makes of its start weights, by the names of the whole network."""
+    """Return the start weights that the head adapts or refuses, by names of the whole network."""
     prefix = _head_prefix(model)
     start = {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}
     adapted: Adapted = hook(model.head, "adapt")(start, keep_fitted)

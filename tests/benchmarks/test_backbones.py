@@ -1,4 +1,4 @@
-"""What is compared computes the same; a missing reference is named."""
+"""Compared networks compute the same; a missing reference is named."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_libraries(rows):
     assert {name: text for name, text in found.items() if name.split()[0] in ("base", "extra")} == {
         "base": "complete: numpy 2.4.0, tqdm 4.70",
         "extra runtime": "complete: onnxruntime 1.30",
-        "extra train": "lacks scipy: torch 2.14.1+cpu",
+        "extra train": "missing scipy: torch 2.14.1+cpu",
         "extra export": "complete: onnx 1.20",
     }
     assert list(found).index("extra runtime") < list(found).index("extra train")
@@ -77,7 +77,7 @@ def test_libraries(rows):
 def test_a_library_that_is_too_old(rows):
     old = Torch("2.9.0", cpu_capabilities={"fpu": True})
     found = rows(old)
-    assert found["extra train"] == "lacks torch 2.9.0 (<3,>=2.10), scipy"
+    assert found["extra train"] == "missing torch 2.9.0 (<3,>=2.10), scipy"
     assert found["matrix instructions"] == "none"
     assert found["devices"] == "cpu"
 
@@ -85,16 +85,16 @@ def test_a_library_that_is_too_old(rows):
 def test_without_torch(rows):
     found = rows(Torch())
     assert found["matrix instructions"] == "–"
-    assert found["extra train"] == "lacks torch, scipy"
-    assert found["extra export"] == "lacks torch: onnx 1.20"
+    assert found["extra train"] == "missing torch, scipy"
+    assert found["extra export"] == "missing torch: onnx 1.20"
     assert found["note"] == (
-        "torch is not installed: detect runs .onnx and .xml files; training and measuring need "
-        "the extra train, writing such files the extra export: pip install 'repdet[export]'"
+        "torch is not installed: detect runs .onnx and .xml files; train and val need "
+        "the extra train, export needs the extra export: pip install 'repdet[export]'"
     )
 
 
 def test_a_torch_that_does_not_load(rows):
-    found = rows(Torch(problem="libcudart.so.13: cannot open shared object file"))
+    found = rows(Torch(issue="libcudart.so.13: cannot open shared object file"))
     assert found["note"].startswith(
         "torch cannot be imported (libcudart.so.13: cannot open shared object file): detect runs "
     )

@@ -87,10 +87,11 @@ def test_files_of_a_run(weights: Path):
     header, *rows = (folder / "results.csv").read_text().splitlines()
     assert header == "epoch,loss_class,loss_auxiliary,learning_rate,top1,top5,seconds"
     assert len(rows) == 2
-    card = read_metadata(weights)
-    assert (card.task, card.names, card.preprocess.mode) == ("classify", ("green", "red"), "crop")
+    metadata = read_metadata(weights)
+    found = (metadata.task, metadata.names, metadata.preprocess.mode)
+    assert found == ("classify", ("green", "red"), "crop")
     best = max(float(row.split(",")[4]) for row in rows)
-    assert card.training["metrics"]["top1"] == pytest.approx(best)
+    assert metadata.training["metrics"]["top1"] == pytest.approx(best)
 
 
 def test_what_training_prints(run: Run, cfg: Path, folder: Path, tmp_path: Path):
@@ -183,7 +184,7 @@ def test_predictors_agree(weights: Path, exported: Path, folder: Path):
 def test_detect(run: Run, exported: Path, folder: Path, tmp_path: Path):
     words = ("--weights", exported, "--source", folder / "val" / "red", "--output", tmp_path)
     ran = run("detect", *words, "--jsonl", "--txt", "--iou", 0.5)
-    message = "error: --iou, --txt: a classifier has no boxes; leave them out\n"
+    message = "error: --iou, --txt: a classifier has no boxes; omit them\n"
     assert (ran.code, ran.err) == (2, message)
     ran = run("detect", *words, "--jsonl")
     assert (ran.code, ran.err) == (0, "")

@@ -202,7 +202,7 @@ def test_no_such_part(fails: Run, finder: Path, finder_images: Path):
     assert fails("detect", *words) == "--shard: expected i/n, from 1/n to n/n, found '3/2'"
 
 
-def test_other_suppressions(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+def test_other_nms_methods(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
     """Nothing overlaps: fusion and Soft-NMS find what the plain one finds."""
     words = ("--weights", finder, "--source", finder_images, "--no-draw", "--jsonl", "--output")
     for kind in ("soft-linear", "soft-gaussian", "fusion"):
@@ -236,7 +236,7 @@ def test_a_broken_image_is_passed_over(run: Run, finder: Path, one_broken: Path,
     assert ran.metrics["counts"] == {"red": 2, "green": 1}
     warning = f"warning: {one_broken / 'b.png'}: is not an image that OpenCV can decode"
     assert ran.err == f"{warning}\n"
-    assert "1 unreadable images passed over\n" in ran.out
+    assert "1 unreadable images skipped\n" in ran.out
     assert [record["name"] for record in records(out / "detections.jsonl")] == ["a", "c"]
 
 

@@ -64,10 +64,10 @@ def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
     assert " ms per image before, " in ran.out
 
 
-def test_thresholds_without_suppression(run: Run, finder: Path, tmp_path: Path):
+def test_nms_settings_without_nms(run: Run, finder: Path, tmp_path: Path):
     words = ("--weights", finder, "--output", tmp_path / "a", "--confidence", 0.5)
     ran = run("export", *words)
-    message = "error: --confidence: without --nms it has no effect; leave it out\n"
+    message = "error: --confidence: without --nms it has no effect; omit it\n"
     assert (ran.code, ran.err) == (2, message)
     assert not list(tmp_path.glob("a*"))
 
@@ -116,7 +116,7 @@ def test_weights_that_are_none(fails: Run, finder: Path, finder_onnx: Path, tmp_
     none = tmp_path / "none.safetensors"
     assert message(none).startswith(f"{none}: no such file")
     assert message(finder_onnx) == (
-        f"{finder_onnx}: an exported file, which detect and val run; expected .safetensors or .pt"
+        f"{finder_onnx}: an exported file, for detect and val only; expected .safetensors or .pt"
     )
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(finder.read_bytes()[:-1])
@@ -164,7 +164,7 @@ def test_a_folder_that_is_read_only(fails: Run, finder: Path, tmp_path: Path):
 
 
 def test_a_disk_that_is_full(fails: Run, finder: Path, tmp_path: Path, monkeypatch):
-    """What was there before stays; nothing else is left."""
+    """An existing file is kept, and no temporary file is left."""
     old = tmp_path / "model.pt2"
     old.write_text("old")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from detector.cli.flags import flag_of, parse, written_out
+from detector.cli.flags import flag_of, format_flags, parse
 from detector.cli.main import TOOLS
 from detector.engine.recipe import settings_class
 from detector.heads.yolo import Detect
@@ -60,16 +60,16 @@ def test_help_of_defaults(monkeypatch, capsys):
         "  --more JSON        mappings (default: none)\n"
         "  --draw, --no-draw  draw (default: True)\n"
         "\n"
-        "What others take too:\n"
+        "Common to all tools:\n"
         "  --json PATH        metrics; default: nowhere\n"
         "  --side INT         pixels (default: none)\n"
     )
 
 
 class Base(Strict):
-    """What others take too.
+    """Common to all tools.
 
-    And more about it.
+    Details for developers.
     """
 
     json_file: Path | None = Field(None, alias="json", description="metrics; default: nowhere")
@@ -77,7 +77,10 @@ class Base(Strict):
 
 
 class Example(Base):
-    """Do something."""
+    """Do something.
+
+    Details for developers, which the help leaves out.
+    """
 
     weights: Path = Field(description="a file")
     rate: float = Field(0.0, description="100 % of it")
@@ -145,7 +148,7 @@ def test_flags_written_out_are_read_back():
     """Only what was given, quoted where a shell would split it."""
     words = [*DETECT, "--no-draw", "--txt", "--classes", "traffic light,dog", "--iou", "0.5"]
     settings = parse(DetectSettings, words, "tools/detect.py")
-    text = written_out(settings)
+    text = format_flags(settings)
     assert "--classes 'traffic light,dog'" in text
     assert parse(DetectSettings, shlex.split(text), "tools/detect.py") == settings
     assert set(shlex.split(text)) == set(words)

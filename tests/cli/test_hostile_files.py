@@ -159,18 +159,18 @@ def test_a_training_state(
 def test_the_model_file_inside_a_checkpoint(
     fails: Fails, finder: Path, finder_images: Path, tmp_path: Path, marker: Path
 ):
-    """The card of a ``.safetensors`` file holds a model file: it is no more trusted than any."""
+    """The metadata of a ``.safetensors`` file holds a model file, as untrusted as any other."""
     with safe_open(finder, framework="pt") as file:
-        metadata = file.metadata()
+        header = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for old, new in (
         ("activation: ReLU", f"activation: {yaml_call(marker)}"),
         ("Conv, [8, 3, 2]", f'Conv, ["{python_call(marker)}", 3, 2]'),
     ):
-        card = metadata["detector"].replace(old, json.dumps(new)[1:-1])
-        assert card != metadata["detector"]
+        metadata = header["detector"].replace(old, json.dumps(new)[1:-1])
+        assert metadata != header["detector"]
         weights = tmp_path / "planted.safetensors"
-        save_file(tensors, weights, {**metadata, "detector": card})
+        save_file(tensors, weights, {**header, "detector": metadata})
         words = ("--weights", weights, "--source", finder_images)
         assert fails("detect", *words).startswith(f"{weights}: ")
 

@@ -97,7 +97,7 @@ def test_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_named_backbone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its rows stand in the table; a warning names the file that its row stands in."""
+    """Rows of a named backbone are listed; a warning names the file of its row."""
     family, file = tmp_path / "family.yaml", tmp_path / "small.yaml"
     backbone, head = TEXT.index("backbone:"), TEXT.index("head:")
     family.write_text(f"variants: {{a: {{}}}}\n{TEXT[backbone:head]}head: []\n")

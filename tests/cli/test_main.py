@@ -51,52 +51,52 @@ WRONG = [
     ("anchors --data d", "--cfg is missing"),
     # a flag that is unknown
     (f"{DETECT} --confidense 0.3", "unknown flag '--confidense'; did you mean '--confidence'?"),
-    (f"{DETECT} --conf 0.3", "unknown flag '--conf': here it is --confidence"),
-    (f"{DETECT} --img=64", "unknown flag '--img': here it is --imgsz"),
+    (f"{DETECT} --conf 0.3", "unknown flag '--conf': use --confidence"),
+    (f"{DETECT} --img=64", "unknown flag '--img': use --imgsz"),
     (f"{DETECT} --skip_bad", "unknown flag '--skip_bad'; did you mean '--skip-bad'?"),
     (f"{DETECT} --no-drow", "unknown flag '--no-drow'; did you mean '--no-draw'?"),
     (f"{DETECT} --no-batch", "unknown flag '--no-batch'; did you mean '--batch'?"),
     (f"{DETECT} --zzzzzzzz", "unknown flag '--zzzzzzzz'; see --help"),
     (f"{DETECT} -c 0.3", "unknown flag '-c'; see --help"),
-    ("train --lr 0.1", "unknown flag '--lr': here it is --learning-rate"),
-    ("train --batch-size 4", "unknown flag '--batch-size': here it is --batch"),
+    ("train --lr 0.1", "unknown flag '--lr': use --learning-rate"),
+    ("train --batch-size 4", "unknown flag '--batch-size': use --batch"),
     ("val --weights w --epochs 3", "unknown flag '--epochs'; see --help"),
     # words of other projects; the whole table: tests/utils/test_synonyms.py
-    ("train --lr0 0.01", "unknown flag '--lr0': here it is --learning-rate"),
-    ("train --LR0=0.01", "unknown flag '--LR0': here it is --learning-rate"),
-    ("train --close_mosaic 5", "unknown flag '--close_mosaic': here it is --close-mixing"),
-    ("train --model yolov5n.yaml", "unknown flag '--model': here it is --cfg"),
-    ("train --model=yolov5n.pt", "unknown flag '--model': here it is --weights"),
+    ("train --lr0 0.01", "unknown flag '--lr0': use --learning-rate"),
+    ("train --LR0=0.01", "unknown flag '--LR0': use --learning-rate"),
+    ("train --close_mosaic 5", "unknown flag '--close_mosaic': use --close-mixing"),
+    ("train --model yolov5n.yaml", "unknown flag '--model': use --cfg"),
+    ("train --model=yolov5n.pt", "unknown flag '--model': use --weights"),
     (
         "train --model yolov5n",
         "unknown flag '--model': a model file is --cfg, trained weights are --weights",
     ),
-    ("train --half", "unknown flag '--half': here it is --precision fp16"),
-    ("train --cos-lr", "unknown flag '--cos-lr': here it is --schedule cosine"),
+    ("train --half", "unknown flag '--half': use --precision fp16"),
+    ("train --cos-lr", "unknown flag '--cos-lr': use --schedule cosine"),
     (
         "train --launcher pytorch",
         "unknown flag '--launcher': torchrun --nproc-per-node N -m detector train, N processes",
     ),
-    ("val --weights w --rect", "unknown flag '--rect': here it is --letterbox rectangle"),
-    ("val --weights w --task test", "unknown flag '--task': here it is --split test"),
-    (f"{DETECT} --project runs", "unknown flag '--project': here it is --output"),
-    (f"{DETECT} --nosave", "unknown flag '--nosave': here it is --no-draw"),
+    ("val --weights w --rect", "unknown flag '--rect': use --letterbox rectangle"),
+    ("val --weights w --task test", "unknown flag '--task': use --split test"),
+    (f"{DETECT} --project runs", "unknown flag '--project': use --output"),
+    (f"{DETECT} --nosave", "unknown flag '--nosave': use --no-draw"),
     (
         f"{DETECT} --save-crop",
-        "unknown flag '--save-crop': crops come from Python: detections.crops(image)",
+        "unknown flag '--save-crop': crops are available from Python: detections.crops(image)",
     ),
-    ("export --weights w --include onnx", "unknown flag '--include': here it is --format"),
-    ("info --model yolov5n", "unknown flag '--model': here it is --cfg"),
+    ("export --weights w --include onnx", "unknown flag '--include': use --format"),
+    ("info --model yolov5n", "unknown flag '--model': use --cfg"),
     # a word with an equals sign
-    ("train data=bccd epochs=3", "unexpected word 'data=bccd': here it is --data bccd"),
-    ("train data=a'b", """unexpected word "data=a'b": here it is --data 'a'"'"'b'"""),
-    ("train sync_bn=True", "unexpected word 'sync_bn=True': here it is --sync-bn"),
-    ("train augment=False", "unexpected word 'augment=False': here it is --no-augment"),
-    ("train model=w.pt", "unexpected word 'model=w.pt': here it is --weights"),
-    ("train lr0=0.01", "unexpected word 'lr0=0.01': here it is --learning-rate"),
+    ("train data=bccd epochs=3", "unexpected word 'data=bccd': use --data bccd"),
+    ("train data=a'b", """unexpected word "data=a'b": use --data 'a'"'"'b'"""),
+    ("train sync_bn=True", "unexpected word 'sync_bn=True': use --sync-bn"),
+    ("train augment=False", "unexpected word 'augment=False': use --no-augment"),
+    ("train model=w.pt", "unexpected word 'model=w.pt': use --weights"),
+    ("train lr0=0.01", "unexpected word 'lr0=0.01': use --learning-rate"),
     (
         "train half=False",
-        "unexpected word 'half=False': here it is --precision fp16 where that is true",
+        "unexpected word 'half=False': use --precision fp16 if true",
     ),
     ("train zzz=1", "unexpected word 'zzz=1'; several values are written as a,b,c"),
     (
@@ -104,14 +104,14 @@ WRONG = [
         "unexpected word 'train': training is a tool of its own: detector train",
     ),
     # subcommands of other projects
-    ("predict --weights w", "unknown subcommand 'predict': here it is detect"),
-    ("test --weights w", "unknown subcommand 'test': here it is val"),
-    ("Validate", "unknown subcommand 'Validate': here it is val"),
-    ("mode=train model=w.pt", "unknown subcommand 'mode=train': here it is train"),
-    ("task=detect mode=predict", "unknown subcommand 'task=detect': here it is detect"),
+    ("predict --weights w", "unknown subcommand 'predict': use detect"),
+    ("test --weights w", "unknown subcommand 'test': use val"),
+    ("Validate", "unknown subcommand 'Validate': use val"),
+    ("mode=train model=w.pt", "unknown subcommand 'mode=train': use train"),
+    ("task=detect mode=predict", "unknown subcommand 'task=detect': use detect"),
     (
         "track --source v.mp4",
-        "unknown subcommand 'track': objects are not followed from frame to frame yet",
+        "unknown subcommand 'track': objects are not tracked between frames yet",
     ),
     ("version", "unknown subcommand 'version': it is a flag: detector --version"),
     # a value that is missing
@@ -197,7 +197,7 @@ def broken(*_: object) -> None:
 
 
 def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
-    monkeypatch.setattr(MODULE, "_named", lambda _: broken)
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: broken)
     assert run_tool("info", ["--cfg", "c"]) == 2
     message = "unexpected ZeroDivisionError: division; --debug shows where"
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -209,7 +209,7 @@ def test_a_library_that_is_not_installed(monkeypatch, capsys):
     def tool(_: object) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(MODULE, "_named", lambda _: tool)
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == 2
     message = "torch is not installed; run: pip install -r requirements.txt"
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -219,13 +219,13 @@ def test_interruption_from_the_keyboard(monkeypatch, capsys):
     def tool(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MODULE, "_named", lambda _: tool)
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == EXIT_SIGNAL + signal.SIGINT
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_figures_are_written_as_json(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(MODULE, "_named", lambda _: lambda settings: {"macs": 7})
+def test_metrics_are_written_as_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(MODULE, "_import_function", lambda _: lambda settings: {"macs": 7})
     file = tmp_path / "new" / "metrics.json"
     assert run_tool("info", ["--cfg", "c", "--json", str(file)]) == 0
     assert file.read_text() == '{\n "macs": 7\n}\n'
@@ -242,7 +242,7 @@ def test_version(capsys):
     ("words", "code", "out", "err"),
     [
         (["--version"], 0, f"detector {detector.__version__}\n", ""),
-        (["predict"], 2, "", "error: unknown subcommand 'predict': here it is detect\n"),
+        (["predict"], 2, "", "error: unknown subcommand 'predict': use detect\n"),
     ],
 )
 def test_python_m_detector(words: list[str], code: int, out: str, err: str):
@@ -261,15 +261,17 @@ def test_overview(capsys):
     without = capsys.readouterr().out
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == without
-    for name, tool in TOOLS.items():
-        assert f"  {name:16} {tool.settings.__doc__}\n" in without + "\n"
+    for name, tool in TOOLS.items():  # the longest name, "benchmark backbones", has 19 letters
+        assert f"  {name:19}  {tool.settings.__doc__.splitlines()[0]}\n" in without
+    assert len(without.splitlines()) == 2 + len(TOOLS)  # one line each
 
 
 def test_overview_of_subjects(capsys):
     assert run_tool("benchmark", ["--help"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("usage: tools/benchmark.py TOOL [flags]")
-    assert "  ssd              SSD300 beside torchvision's, image to boxes.\n" in printed
+    line = "  ssd        Speed of SSD300 from image to boxes, compared with torchvision's.\n"
+    assert line in printed
     assert "anchors" not in printed
 
 

@@ -1,4 +1,4 @@
-"""What the library logs, on the terminal of a tool, and nowhere without one."""
+"""Log messages appear on the terminal of a tool, and nowhere without one."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from detector.utils.errors import DetectorError
 from tests.runtime.conftest import METADATA, FakeBackend, FakeClassifier
 
 FILE = NmsSettings(confidence=0.3, max_detections=10)
-HELD = "the file holds its NMS, which does not change"
+HELD = "the file holds its NMS, which is fixed"
 
 
 def file_with_nms() -> ExportedBackend:
@@ -24,10 +24,10 @@ def file_with_nms() -> ExportedBackend:
     return ExportedBackend(Path("x.onnx"), metadata, inputs, dict.fromkeys(OUTPUTS_AFTER_NMS, ()))
 
 
-def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
+def message_of(settings: ToolSettings, backend: Any, requested: NmsSettings) -> str:
     """The error, or nothing."""
     try:
-        check_effect(settings, backend, asked)
+        check_effect(settings, backend, requested)
     except DetectorError as error:
         return str(error)
     return ""
@@ -36,12 +36,12 @@ def message_of(settings: ToolSettings, backend: Any, asked: NmsSettings) -> str:
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        ({}, ""),  # the defaults of detect are not asked for
+        ({}, ""),  # the defaults of detect are not requested for
         ({"confidence": 0.3, "max_detections": 10}, ""),
         ({"confidence": 0.4, "max_detections": 9, "classes": ("cat",)}, ""),
-        ({"confidence": 0.2}, f"--confidence: {HELD}; leave it out"),
-        ({"confidence": 0.4, "max_detections": 11}, f"--max-detections: {HELD}; leave it out"),
-        ({"iou": 0.5, "multi_label": True}, f"--iou, --multi-label: {HELD}; leave them out"),
+        ({"confidence": 0.2}, f"--confidence: {HELD}; omit it"),
+        ({"confidence": 0.4, "max_detections": 11}, f"--max-detections: {HELD}; omit it"),
+        ({"iou": 0.5, "multi_label": True}, f"--iou, --multi-label: {HELD}; omit them"),
     ],
 )
 def test_a_file_that_decides(flags, line):
@@ -53,10 +53,10 @@ def test_a_file_that_decides(flags, line):
     ("flags", "line"),
     [
         ({}, ""),
-        ({"sigma": 3}, "--sigma: --nms-method nms has no such value; leave it out"),
+        ({"sigma": 3}, "--sigma: --nms-method nms has no such value; omit it"),
         (
             {"sigma": 3, "nms_method": "fusion"},
-            "--sigma: --nms-method fusion has no such value; leave it out",
+            "--sigma: --nms-method fusion has no such value; omit it",
         ),
         ({"sigma": 3, "nms_method": "soft-gaussian"}, ""),
     ],
@@ -68,7 +68,7 @@ def test_sigma(flags, line):
 
 def test_a_network_without_boxes():
     settings = DetectSettings(weights="x", source="y", txt=True, sigma=1)
-    expected = "--sigma, --txt: a classifier has no boxes; leave them out"
+    expected = "--sigma, --txt: a classifier has no boxes; omit them"
     assert message_of(settings, FakeClassifier(), settings.nms(METADATA.names)) == expected
 
 
@@ -77,7 +77,7 @@ def test_a_network_without_boxes():
     [
         ({}, ""),
         ({"batch": 1}, ""),
-        ({"batch": 64}, "--batch: the file takes batches of 1, and gets those\n"),
+        ({"batch": 64}, "--batch: the file has a fixed batch size of 1, which is used instead\n"),
     ],
 )
 def test_a_file_for_one_image(flags, line, capsys):

@@ -120,7 +120,7 @@ def test_a_metric_that_is_none(fails: Run, finder: Path, finder_data: Path):
     )
 
 
-def test_thresholds_are_the_models_own_unless_given():
+def test_nms_settings_are_the_models_own_unless_given():
     own = NmsSettings(confidence=0.01, iou=0.45, max_detections=200, class_candidates=400)
     assert ValSettings(weights="x").nms() == EVAL_NMS
     assert ValSettings(weights="x").nms(own) == own
@@ -133,7 +133,7 @@ def test_thresholds_are_the_models_own_unless_given():
     assert ValSettings(weights="x", **given).nms(own).class_candidates == 400
 
 
-def test_the_heads_thresholds_are_what_measures(
+def test_metrics_use_the_heads_nms_settings(
     run: Run, finder: Path, finder_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The five squares score above 0.98, what is found elsewhere around 0.024."""
@@ -257,7 +257,7 @@ def spoilt(finder_data: Path, tmp_path: Path) -> Path:
     return root / finder_data.name
 
 
-def test_all_problems_at_once(run: Run, finder: Path, spoilt: Path):
+def test_all_issues_at_once(run: Run, finder: Path, spoilt: Path):
     ran = run("val", "--weights", finder, "--data", spoilt)
     assert ran.code == 2
     assert "Traceback" not in ran.err
@@ -266,10 +266,10 @@ def test_all_problems_at_once(run: Run, finder: Path, spoilt: Path):
         assert f"{place}: " in ran.err
 
 
-def test_problems_passed_over(run: Run, finder: Path, spoilt: Path):
+def test_issues_that_are_skipped(run: Run, finder: Path, spoilt: Path):
     ran = run("val", "--weights", finder, "--data", spoilt, "--skip-bad")
     assert ran.code == 0
-    # a's first label, c's two; b's square is found but no longer labelled.
+    # a's first label, c's two; b's square is found but no longer in the ground truth.
     assert ": 4 images, 3 boxes, " in ran.out
     assert ran.metrics["per_class"]["red"] == pytest.approx(1)
 
@@ -295,7 +295,7 @@ def test_a_certificate_that_holds(run: Run, fails: Run, finder_pt2: Path, finder
     ran = run("val", "--weights", finder_pt2, "--certificate")
     certificate = ran.metrics["certificate"]
     digest = certificate["weights_sha256"]
-    assert ran.out == f"{finder_pt2}: as it was exported, from weights {digest[:12]}…\n"
+    assert ran.out == f"{finder_pt2}: unchanged since its export from weights {digest[:12]}…\n"
     command = certificate["command"]
     expected = f"tools/export.py --weights {finder.name} --format pt2 --output finder --dynamic"
     assert command == f"{expected} --json export.json"
@@ -303,10 +303,10 @@ def test_a_certificate_that_holds(run: Run, fails: Run, finder_pt2: Path, finder
     assert message == "--certificate: only an exported file has one"
 
 
-def test_figures_of_a_certificate(
+def test_metrics_of_a_certificate(
     run: Run, fails: Run, finder: Path, finder_data: Path, tmp_path: Path
 ):
-    """Exported with data, and measured again: on the same, on fewer, with other thresholds."""
+    """Exported with data, and measured again: on the same, on fewer, with other NMS settings."""
     words = ("--weights", finder, "--format", "pt2", "--output", tmp_path / "m")
     ran = run("export", *words, "--data", finder_data)
     final = ran.metrics["certificate"]["after_nms"]
@@ -317,7 +317,7 @@ def test_figures_of_a_certificate(
     assert "AP on 5 images: 1.0000 → 1.0000" in ran.out
     words = ("--weights", tmp_path / "m.pt2", "--certificate", "--data", finder_data)
     ran = run("val", *words)
-    assert ran.out.endswith("AP is that of the certificate, 1.0000\n")
+    assert ran.out.endswith("AP matches the certificate, 1.0000\n")
     assert fails("val", *words, "--limit", 3) == (
         f"the certificate has metrics of 5 images of split 'val' of {finder_data}, "
         f"found 3 of 'val' of {finder_data}"

@@ -26,7 +26,7 @@ def dumped(run: Run, finder_onnx: Path, finder_data: Path, tmp_path: Path) -> Pa
 
 @pytest.fixture
 def by_hand(dumped: Path, finder_onnx: Path) -> list[tuple[int, dict[str, np.ndarray]]]:
-    """What ONNX Runtime alone makes of them: image id and outputs by name."""
+    """Outputs of ONNX Runtime alone for the dumped inputs: image id and outputs by name."""
     listed = json.loads((dumped / "inputs.json").read_text())
     session = onnxruntime.InferenceSession(finder_onnx)
     found = []

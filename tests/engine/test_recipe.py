@@ -83,17 +83,17 @@ mixup: 0.0
 copy_paste: 0.0
 """
 YOLOV5_ANSWERS = {
-    "lr0": "here it is learning_rate",
-    "lrf": "here it is final_fraction",
-    "warmup_momentum": "momentum is the same from the first step: --momentum",
-    "warmup_bias_lr": "biases warm up as weights do, from near 0 over --warmup-epochs",
-    "box": "here it is box_gain",
-    "cls": "here it is class_gain",
-    "cls_pw": "positive examples weigh as much as others; leave it out",
-    "obj": "here it is objectness_gain",
-    "obj_pw": "positive examples weigh as much as others; leave it out",
-    "iou_t": "no loss here has it, leave it out; see --anchor-ratio and --assigner",
-    "anchor_t": "here it is anchor_ratio",
+    "lr0": "use learning_rate",
+    "lrf": "use final_fraction",
+    "warmup_momentum": "momentum is constant: --momentum",
+    "warmup_bias_lr": "biases warm up like weights, from near 0 over --warmup-epochs",
+    "box": "use box_gain",
+    "cls": "use class_gain",
+    "cls_pw": "positive and negative examples have equal weights; omit it",
+    "obj": "use objectness_gain",
+    "obj_pw": "positive and negative examples have equal weights; omit it",
+    "iou_t": "no loss has it; omit it, and see --anchor-ratio and --assigner",
+    "anchor_t": "use anchor_ratio",
     "fl_gamma": "focal loss is --class-loss focal and --objectness-loss focal",
     "perspective": "not built in; see --albumentations",
 }
@@ -122,10 +122,10 @@ def test_hyperparameters_of_yolov5(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("half: true", "unknown key 'half': here it is precision: fp16"),
-        ("half: false", "unknown key 'half': here it is precision: fp16 where that is true"),
-        ("noplots: true", "unknown key 'noplots': here it is pictures: false"),
-        ("model: yolov5n.yaml", "unknown key 'model': here it is cfg"),
+        ("half: true", "unknown key 'half': use precision: fp16"),
+        ("half: false", "unknown key 'half': use precision: fp16 if true"),
+        ("noplots: true", "unknown key 'noplots': use pictures: false"),
+        ("model: yolov5n.yaml", "unknown key 'model': use cfg"),
         ("learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
     ],
 )

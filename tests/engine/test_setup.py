@@ -67,13 +67,13 @@ def test_random_weights_without_batch_norm(
     # The backbone's 3 convolutions; one more in the neck, 2 for each of the head's 2 levels.
     lines = said(cfg=str(ssd_cfg), backbone_weights=weights)
     assert NO_NORMS not in lines
-    assert "start weights: 6 of 6 tensors taken" in lines
+    assert "start weights: 6 of 6 tensors loaded" in lines
     assert "  not in the start weights: rows.4.offsets.0.weight" in lines
     lines = said(cfg=str(ssd_cfg), weights=weights)
     assert NO_NORMS not in lines
     # 4 boxes · (1 + classes); the offsets fit whatever the classes.
-    assert "start weights: 12 of 16 tensors taken" in lines
-    assert "  left rows.4.classes.0.weight: is 24×16×3×3, expected 12×16×3×3" in lines
+    assert "start weights: 12 of 16 tensors loaded" in lines
+    assert "  skipped rows.4.classes.0.weight: is 24×16×3×3, expected 12×16×3×3" in lines
     assert NO_NORMS not in said(weights=weights)
 
 
@@ -83,7 +83,7 @@ def test_a_backbone_in_place_of_the_one_in_the_weights(said, ssd_cfg: Path, tmp_
     weights, backbone = tmp_path / "all.safetensors", tmp_path / "backbone.safetensors"
     lines = said(cfg=str(ssd_cfg), weights=weights, backbone_weights=backbone)
     taken = [line for line in lines if line.startswith("start weights: ")]
-    assert taken == [f"start weights: {n} of {n} tensors taken" for n in (16, 6)]
+    assert taken == [f"start weights: {n} of {n} tensors loaded" for n in (16, 6)]
 
 
 SSD_HAS = "this network's head is SSDHead"

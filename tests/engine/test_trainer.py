@@ -183,4 +183,4 @@ def test_start_weights_with_other_classes(tiny_cfg, tiny_data, tmp_path, caplog)
     assert torch.equal(taken, model.state_dict()["rows.0.conv.weight"])
     # 5 → 2 classes: the weight and the bias of the head's two levels do not fit
     total = len(model.state_dict())
-    assert f"start weights: {total - 4} of {total} tensors taken" in caplog.text
+    assert f"start weights: {total - 4} of {total} tensors loaded" in caplog.text

@@ -115,7 +115,7 @@ YAML = [
         "nc: 4", "nc: *four",
         1, "YAML syntax: found undefined alias 'four'",
     ),
-    Case("key twice", "imgsz: 64", "nc: 64", 5, "key 'nc' stands twice"),
+    Case("key twice", "imgsz: 64", "nc: 64", 5, "key 'nc' appears twice"),
     Case("mapping as a key", "imgsz: 64", "{a: 1}: 64", 1, "a mapping's key is not a plain word"),
     Case(
         "alias bomb",

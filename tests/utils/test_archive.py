@@ -67,7 +67,7 @@ def test_a_name_that_stands_twice(tmp_path: Path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("f/a", b"1")
         archive.writestr("f/a", b"2")
-    with pytest.raises(DetectorError, match="'f/a' stands twice$"):
+    with pytest.raises(DetectorError, match="'f/a' appears twice$"):
         Archive(path)
 
 

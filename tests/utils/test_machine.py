@@ -1,4 +1,4 @@
-"""What the machine has: files of Linux read as they are, and what other systems leave open."""
+"""Facts about the machine, from Linux's files and on systems that report less."""
 
 import os
 import platform
@@ -80,10 +80,10 @@ def test_memory_elsewhere(tmp_path: Path, monkeypatch):
 
 def test_folders(tmp_path: Path, monkeypatch):
     found = folder(tmp_path)
-    assert (found.path, found.problem) == (tmp_path, None)
+    assert (found.path, found.issue) == (tmp_path, None)
     assert found.free_bytes is not None and found.free_bytes > 0
     below = folder(tmp_path / "a" / "b")
-    assert (below.path, below.problem) == (tmp_path / "a" / "b", None)
+    assert (below.path, below.issue) == (tmp_path / "a" / "b", None)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
     monkeypatch.chdir(tmp_path)
     assert folder("runs").path == tmp_path / "runs"
@@ -111,4 +111,4 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuse)
-    assert folder(tmp_path).problem == "Read-only file system"
+    assert folder(tmp_path).issue == "Read-only file system"

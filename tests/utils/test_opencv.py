@@ -137,13 +137,13 @@ def test_no_image(data: bytes, message: str, tmp_path: Path) -> None:
 
 LIMIT = f"cannot be decoded: more than {MAX_IMAGE_PIXELS} pixels"
 UNKNOWN = (
-    "is not an image whose size can be told before it is decoded (JPEG, PNG, WebP, BMP, TIFF, GIF, "
+    "is not an image whose size is known before decoding (JPEG, PNG, WebP, BMP, TIFF, GIF, "
     "PNM); for other formats import detector before cv2"
 )
 
 
 def in_new_process(code: str, environment: dict[str, str]) -> str:
-    """What a program prints that has the folder of the checkout, and OpenCV's default limit."""
+    """Return the output of a program run in the checkout with OpenCV's default limit."""
     root = Path(__file__).resolve().parents[2]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
     result = subprocess.run(

@@ -53,7 +53,7 @@ def flags(tool: str) -> set[str]:
 
 
 def test_size():
-    """Of words, and of those that only say something: a table, not a handful."""
+    """Count all answers, and those that are sentences."""
     assert len(ANSWERS) > 300
     assert sum(FLAG.fullmatch(text) is None for *_, text in ANSWERS) > 100
     assert set(WORDS) == set(REQUIRED) <= set(TOOLS)
@@ -116,19 +116,19 @@ def test_commands():
         ("train", "--zzz", "", ""),
         ("benchmark train", "--lr0", "0.1", ""),
         ("no-such-tool", "--lr0", "0.1", ""),
-        ("train", "--lr0", "0.1", ": here it is --learning-rate"),
-        ("train", "LR0", "", ": here it is --learning-rate"),
-        ("train", "SOLVER.BASE_LR", "", ": here it is --learning-rate"),
-        ("train", "--model", "A.YAML", ": here it is --cfg"),
-        ("train", "--amp", "", ": mixed precision is used where the device gains from it: "
+        ("train", "--lr0", "0.1", ": use --learning-rate"),
+        ("train", "LR0", "", ": use --learning-rate"),
+        ("train", "SOLVER.BASE_LR", "", ": use --learning-rate"),
+        ("train", "--model", "A.YAML", ": use --cfg"),
+        ("train", "--amp", "", ": mixed precision is used if the device gains from it: "
          "--precision auto"),
         ("train", "--amp", "False", ": full precision is --precision fp32"),
-        ("train", "--nosave", "", ": the best and the last are kept; see --save-minutes"),
-        ("detect", "--nosave", "", ": here it is --no-draw"),
-        ("detect", "--nosave", "False", ": here it is --no-draw where that is true"),
-        ("detect", "--conf", "0", ": here it is --confidence"),
+        ("train", "--nosave", "", ": the best and last checkpoint are kept; see --save-minutes"),
+        ("detect", "--nosave", "", ": use --no-draw"),
+        ("detect", "--nosave", "False", ": use --no-draw if true"),
+        ("detect", "--conf", "0", ": use --confidence"),
         ("val", "--num-gpus", "2", ": torchrun --nproc-per-node N -m detector val, N processes"),
-        ("anchors", "--anchor-t", "", ": here it is --anchor-ratio"),
+        ("anchors", "--anchor-t", "", ": use --anchor-ratio"),
     ],
 )  # fmt: skip
 def test_flag_hints(tool: str, word: str, value: str, hint: str):
@@ -139,12 +139,12 @@ def test_flag_hints(tool: str, word: str, value: str, hint: str):
     ("key", "value", "hint"),
     [
         ("zzz", 1, ""),
-        ("lr0", 0.01, ": here it is learning_rate"),
-        ("sync-batchnorm", True, ": here it is sync_bn"),
-        ("half", True, ": here it is precision: fp16"),
-        ("half", False, ": here it is precision: fp16 where that is true"),
-        ("noplots", True, ": here it is pictures: false"),
-        ("noplots", None, ": here it is pictures: false"),
+        ("lr0", 0.01, ": use learning_rate"),
+        ("sync-batchnorm", True, ": use sync_bn"),
+        ("half", True, ": use precision: fp16"),
+        ("half", False, ": use precision: fp16 if true"),
+        ("noplots", True, ": use pictures: false"),
+        ("noplots", None, ": use pictures: false"),
         ("model", ["a.yaml"], ": a model file is --cfg, trained weights are --weights"),
     ],
 )

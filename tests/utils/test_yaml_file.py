@@ -90,8 +90,8 @@ def test_scalars(text: str, value: Any) -> None:
     [
         ("a: [1", "a.yaml:1: YAML syntax: expected ',' or ']', but got '<stream end>' "
          "(while parsing a flow sequence from line 1)"),
-        ("a: 1\na: 2", "a.yaml:2: key 'a' stands twice"),
-        ("1: a\n0x1: b", "a.yaml:2: key 1 stands twice"),
+        ("a: 1\na: 2", "a.yaml:2: key 'a' appears twice"),
+        ("1: a\n0x1: b", "a.yaml:2: key 1 appears twice"),
         ("a: !!set {x}", "a.yaml:1: tag '!!set' is not allowed, a file holds plain values only"),
         ("a: 1\nb: !new x", "a.yaml:2: tag '!new' is not allowed, a file holds plain values only"),
         ("<<: {a: 1}", "a.yaml:1: tag '!!merge' is not allowed, a file holds plain values only"),
@@ -146,7 +146,7 @@ def test_a_text_above_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a checkpoint holds it: a file's size is looked at before it is read."""
     monkeypatch.setattr(yaml_file_module, "MAX_YAML_BYTES", 10)
     assert yaml_file("a: 1 #3456").value == {"a": 1}
-    assert message_of("a: 1 #34567") == "a.yaml: has 11 characters, YAML may have 10"
+    assert message_of("a: 1 #34567") == "a.yaml: has 11 characters, at most 10 are read"
 
 
 @given(st.text(max_size=60))
@@ -273,7 +273,7 @@ def test_settings_do_not_change() -> None:
 
 
 def test_settings_made_in_python_fail_in_one_line() -> None:
-    """What a file's values meet, without a file; nothing of pydantic's own several lines."""
+    """Errors are those for values in a file, without the file, and not pydantic's several lines."""
     for values, message in (
         ({"name": "a", "epoch": 3}, "unknown key 'epoch'; did you mean 'epochs'?"),
         ({"nane": "a"}, "unknown key 'nane'; did you mean 'name'?"),  # before the one that it lacks

@@ -83,9 +83,9 @@ def test_what_is_saved_comes_back(model: Detector, tmp_path: Path):
     images = torch.rand(1, 3, 32, 64)
     for a, b in zip(found(images), model.eval()(images), strict=True):
         assert torch.equal(a, b)
-    card = read_metadata(path)
-    assert (card.version, card.task, card.variant) == (__version__, "detect", "narrow")
-    assert card.training == {"epoch": 7, "metrics": {"AP": 0.5}}
+    metadata = read_metadata(path)
+    assert (metadata.version, metadata.task, metadata.variant) == (__version__, "detect", "narrow")
+    assert metadata.training == {"epoch": 7, "metrics": {"AP": 0.5}}
 
 
 def test_saving_leaves_the_network_as_it_is_and_writes_float32(tmp_path: Path):
@@ -119,16 +119,16 @@ def test_anchors_that_were_fitted_need_no_second_fitting(tmp_path: Path):
 
 
 def spoil(path: Path, tensors: dict | None = None, **changes: object) -> None:
-    """Write a file again with a valid checksum but another card or other tensors."""
+    """Write a file again with a valid checksum but other metadata or tensors."""
     from detector.weights.checkpoint import _checksum
 
     with safetensors.safe_open(path, "pt") as opened:
-        card = {**json.loads(opened.metadata()["detector"]), **changes}
+        metadata = {**json.loads(opened.metadata()["detector"]), **changes}
         found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     found = {k: v for k, v in {**found, **(tensors or {})}.items() if v is not None}
-    text = json.dumps(card)
-    metadata = {"detector": text, "crc32": _checksum(text, found)}
-    safetensors.torch.save_file(found, path, metadata)
+    text = json.dumps(metadata)
+    header = {"detector": text, "crc32": _checksum(text, found)}
+    safetensors.torch.save_file(found, path, header)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def spoil(path: Path, tensors: dict | None = None, **changes: object) -> None:
         ),
     ],
 )
-def test_cards_and_weights_that_do_not_fit(saved: Path, changes: dict, message: str):
+def test_metadata_and_weights_that_do_not_fit(saved: Path, changes: dict, message: str):
     spoil(saved, **changes)
     with pytest.raises(DetectorError, match=rf"best\.safetensors: {message}") as caught:
         load(saved)
@@ -195,10 +195,10 @@ def test_a_huge_header(tmp_path: Path):
         load(path)
 
 
-def test_weights_of_another_project_without_a_card(tmp_path: Path):
+def test_weights_of_another_project_without_metadata(tmp_path: Path):
     path = tmp_path / "a.safetensors"
     safetensors.torch.save_file({"a": torch.ones(2)}, path)
-    with pytest.raises(DetectorError, match="no 'detector' metadata .*: not weights that were"):
+    with pytest.raises(DetectorError, match="no 'detector' metadata .*: not saved by this"):
         load(path)
     assert read_state(path)["a"].tolist() == [1, 1]
 
@@ -208,7 +208,7 @@ def test_weights_of_another_project_without_a_card(tmp_path: Path):
 def test_exported_files(tmp_path: Path, suffix: str, read):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"")
-    message = r"an exported file, which detect and val run; expected \.safetensors or \.pt$"
+    message = r"an exported file, for detect and val only; expected \.safetensors or \.pt$"
     with pytest.raises(DetectorError, match=message):
         read(path)
 
@@ -255,7 +255,8 @@ class Calls:
 
 def test_a_training_state_is_no_weights(tmp_path: Path):
     save_training_state(tmp_path / "last.state.pt", {"a": 1})
-    with pytest.raises(DetectorError, match="its weights lie beside it, in a .safetensors file$"):
+    message = "the state of a training run; its weights are in the .safetensors file beside it$"
+    with pytest.raises(DetectorError, match=message):
         load(tmp_path / "last.state.pt")
 
 

@@ -50,28 +50,30 @@ def test_a_transfer_to_other_classes_takes_all_but_them(model: Detector):
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     report = transfer(other, state)
     head = {f"rows.4.m.{i}.{part}" for i in (0, 1) for part in ("weight", "bias")}
-    assert (set(report.partly), report.left, report.missing) == (head, {}, ())
+    assert (set(report.partly_loaded), report.skipped, report.missing) == (head, {}, ())
     own = other.state_dict()
-    assert all(torch.equal(own[name], state[name]) for name in report.taken)
+    assert all(torch.equal(own[name], state[name]) for name in report.loaded)
     # Two anchors, each x, y, w, h, objectness, then 1 class where the start weights have 3.
-    for name in report.partly:
+    for name in report.partly_loaded:
         assert torch.equal(own[name][0:5], state[name][0:5])
         assert torch.equal(own[name][6:11], state[name][8:13])
         assert torch.equal(own[name][[5, 11]], before[name][[5, 11]])
     assert report.lines() == [
-        f"start weights: {len(state) - 4} of {len(state)} tensors taken, of the head's 4 all but "
-        "the classes"
+        f"start weights: {len(state) - 4} of {len(state)} tensors loaded, 4 of the head "
+        "except for the classes"
     ]
 
 
-def test_rows_of_other_anchors_are_left(model: Detector):
+def test_rows_of_other_anchors_are_skipped(model: Detector):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     moved = tiny(("one",), anchors="[[11, 13, 16, 30], [30, 61, 62, 45]]")
     report = transfer(moved, state, keep_fitted=True)
-    assert report.partly == ()
-    assert report.left["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"  # 2 · (5 + classes)
+    assert report.partly_loaded == ()
+    assert (
+        report.skipped["rows.4.m.0.weight"] == "is 16×8×1×1, expected 12×8×1×1"
+    )  # 2 · (5 + classes)
     three = tiny(("one",), anchors="[[10, 13, 16, 30, 8, 9], [30, 61, 62, 45, 8, 9]]")
-    assert transfer(three, state).partly == ()
+    assert transfer(three, state).partly_loaded == ()
 
 
 def test_a_transfer_copies(model: Detector):
@@ -93,10 +95,10 @@ def test_a_transfer_reports_what_has_no_counterpart(model: Detector):
     state = {**model.state_dict(), "fc.bias": torch.ones(1)}
     del state["rows.0.bn.bias"]
     report = transfer(tiny(), state)
-    assert report.left == {"fc.bias": "has no place in this network"}
+    assert report.skipped == {"fc.bias": "has no place in this network"}
     assert report.missing == ("rows.0.bn.bias",)
     assert report.lines()[1:] == [
-        "  left fc.bias: has no place in this network",
+        "  skipped fc.bias: has no place in this network",
         "  not in the start weights: rows.0.bn.bias",
     ]
 
@@ -160,8 +162,8 @@ def test_own_weights_as_a_backbone_s_bring_the_backbone_alone(model: Detector, t
     own, state = other.state_dict(), model.state_dict()
     rest = {name for name in own if name.startswith(("rows.3.", "rows.4."))}  # neck and head
     assert set(report.missing) == rest
-    assert (set(report.taken), report.left) == (own.keys() - rest, {})
-    assert all(torch.equal(own[name], state[name]) for name in report.taken)
+    assert (set(report.loaded), report.skipped) == (own.keys() - rest, {})
+    assert all(torch.equal(own[name], state[name]) for name in report.loaded)
     assert all(torch.equal(own[name], before[name]) for name in rest)
     assert not other.head.fitted
     # All the same weights bring the head where they start the whole network.
@@ -203,14 +205,14 @@ def test_a_head_alone_is_no_backbone(model: Detector, tmp_path: Path):
 
 
 def test_a_model_file_s_anchors_are_kept(tmp_path: Path):
-    """Those of the start weights fill in where the file gives only their number."""
+    """Anchors of start weights are used only if the model file gives no more than their number."""
     weights = tmp_path / "a.safetensors"
     save_weights(weights, tiny(anchors="[[1, 2, 3, 4], [5, 6, 7, 8]]"))
     model = tiny()
     report = start_from(model, weights)
-    assert report.left == {"rows.4.anchors_wh": "the model file has anchors of its own"}
+    assert report.skipped == {"rows.4.anchors_wh": "the model file has anchors of its own"}
     assert model.head.anchors_wh[0, 0].tolist() == [10, 13]
     counted = tiny(anchors="2")
-    assert start_from(counted, weights).left == {}
+    assert start_from(counted, weights).skipped == {}
     assert counted.head.anchors_wh[0, 0].tolist() == [1, 2]
     assert counted.head.fitted

@@ -13,7 +13,8 @@ from detector.data.formats.rows import image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.utils.errors import DetectorError
-from detector.utils.yaml_file import Strict, YamlFile, find_file, read_yaml, validate
+from detector.utils.files import find_file
+from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 """Top-level keys that are splits, as in YOLO's files; other splits are given under ``splits:``."""

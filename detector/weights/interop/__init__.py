@@ -1,1 +1,1 @@
-"""Checkpoints of other projects, one file a project. They give weights and their YAML, no more."""
+"""Readers for other projects' checkpoints, one file per project: weights and model YAML only."""

@@ -1,8 +1,8 @@
-"""Classification weights of other projects: their n-th block is the n-th of our backbone.
+"""Classification weights of other projects, matched block by block with our backbone's.
 
-A project's names are a block's path, then what lies inside of it; :class:`Names` says how both
-read, and what the inside is called here. Paths of ours come from the network itself, so that a
-row of many blocks and many rows of one block are the same.
+A tensor's name consists of a block's path and a part inside the block; :class:`NamePatterns` holds
+a project's patterns for both and our names for the parts. Our paths are taken from the network
+itself, so it makes no difference whether blocks share a row or have one each.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from detector.utils.yaml_file import YamlFile
 from detector.weights.interop.order import natural
 
 IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395, 57.12, 57.375))
-"""What the projects' inputs are normalised with: ImageNet's mean and deviation, times 255."""
+"""Input normalization of the projects: ImageNet's mean and standard deviation, times 255."""
 
 INPUT_LAYERS = {"conv": ("conv_bn", "bn"), "pointwise": ("pointwise_bn", "bn")}
-"""Convolutions of a first block, which read the image; the first norm that is there follows."""
+"""Convolutions of a first block that read the image → candidates for the norm behind each; the
+first one that exists is used."""
 COUNTER = "num_batches_tracked"
-"""Of a batch norm; torch did not always have it."""
+"""Name of a batch norm's step counter, which weights saved by early versions of torch lack."""
 
 
 @dataclass(frozen=True)
-class Names:
-    """How a project names its tensors.
+class NamePatterns:
+    """Patterns of a project's tensor names.
 
     Attributes:
-        project: for messages.
-        blocks: patterns of a block's path, in the order of the network.
-        parts: beginning of a name inside a block, a pattern, and its counterpart here.
+        project: the project's name, for messages.
+        blocks: patterns of block paths, in network order.
+        parts: pairs of a pattern for the start of a name inside a block, and our name for it.
         linear: pattern of the paths of the classifier's linear layers.
     """
 
@@ -51,56 +52,61 @@ class Names:
 
 @dataclass(frozen=True)
 class Block:
-    """A block of theirs: its path, and its tensors under the names they have in ours."""
+    """A block of another project: its path, and its tensors under our names for the parts."""
 
     path: str
     tensors: dict[str, Tensor]
 
 
-def read_blocks(state: Mapping[str, Tensor], names: Names) -> list[Block]:
-    """Their blocks, the first one first; the classifier's tensors are passed over.
+def read_blocks(state: Mapping[str, Tensor], patterns: NamePatterns) -> list[Block]:
+    """Group the tensors by block, in network order; the classifier's tensors are left out.
 
     Raises:
-        DetectorError: a tensor belongs to neither.
+        DetectorError: a tensor belongs neither to a block nor to the classifier.
     """
     found: dict[tuple[int, str], dict[str, Tensor]] = {}
-    linear = re.compile(rf"{names.linear}\.(weight|bias)")
+    linear = re.compile(rf"{patterns.linear}\.(weight|bias)")
     for name, tensor in state.items():
         if linear.fullmatch(name):
             continue
-        number, path = _block(name, names)
-        part = _part(name.removeprefix(path), names)
+        number, path = _block(name, patterns)
+        part = _part(name.removeprefix(path), patterns)
         if part is None:
-            raise DetectorError(f"{names.project} weights: {name!r} has no place in the network")
+            raise DetectorError(f"{patterns.project} weights: {name!r} has no place in the network")
         found.setdefault((number, path), {})[part] = tensor
     order = sorted(found, key=lambda key: (key[0], natural(key[1])))
     return [Block(path, found[number, path]) for number, path in order]
 
 
 def place_blocks(
-    found: list[Block], ours: list[tuple[str, nn.Module]], names: Names
+    found: list[Block], ours: list[tuple[str, nn.Module]], patterns: NamePatterns
 ) -> dict[str, Tensor]:
-    """Give the tensors of each block of theirs the names of ours.
+    """Rename the tensors of each block to those of our block at the same position.
+
+    Args:
+        found: blocks of the other project.
+        ours: paths and modules of our blocks.
+        patterns: of the project, for messages.
 
     Raises:
-        DetectorError: another number of blocks, or a block has other tensors.
+        DetectorError: the numbers of blocks differ, or a block has other tensors than ours.
     """
     if len(found) != len(ours):
         raise DetectorError(
-            f"{names.project} weights: expected {len(ours)} blocks, found {len(found)}"
+            f"{patterns.project} weights: expected {len(ours)} blocks, found {len(found)}"
         )
     result: dict[str, Tensor] = {}
     for block, (path, module) in zip(found, ours, strict=True):
-        _check_same(block, module, f"{names.project} weights: block {block.path!r}")
+        _check_same(block, module, f"{patterns.project} weights: block {block.path!r}")
         result |= {f"{path}.{part}": tensor for part, tensor in block.tensors.items()}
     return result
 
 
 def place_classifier(
-    state: Mapping[str, Tensor], model: Detector, names: Names
+    state: Mapping[str, Tensor], model: Detector, patterns: NamePatterns
 ) -> dict[str, Tensor]:
-    """Give the linear layers our names; where the network has no such ones, theirs remain."""
-    linear = re.compile(rf"({names.linear})\.(?:weight|bias)")
+    """Rename the classifier's linear layers to ours; keep the names if ours has another number."""
+    linear = re.compile(rf"({patterns.linear})\.(?:weight|bias)")
     paths = {name: match[1] for name in state if (match := linear.fullmatch(name))}
     theirs = sorted(set(paths.values()), key=natural)
     ours = _linear_layers(model)
@@ -111,13 +117,13 @@ def place_classifier(
 def backbone_blocks(
     model: Detector, kinds: tuple[type[nn.Module], ...]
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Paths and modules of some kinds in the backbone's rows, alone or in a row of many."""
+    """Yield path and module of each block of these kinds in the backbone's rows."""
     for index in backbone_rows(model):
         yield from _of_kinds(f"rows.{index}", model.rows[index], kinds)
 
 
 def backbone_rows(model: Detector) -> list[int]:
-    """Indices of the rows that the model file calls backbone."""
+    """Return the indices of the rows in the model file's section ``backbone``."""
     definition = model.definition
     file = YamlFile(Path(definition.path), definition.text)
     rows = check_model_file(file, definition.variant).rows
@@ -125,11 +131,17 @@ def backbone_rows(model: Detector) -> list[int]:
 
 
 def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys = IMAGENET) -> Block:
-    """The first block for an input of another mean and scale than its own, ``source``.
+    """Convert the first block's weights to an input with another mean and scale.
 
-    A pixel p is (p − m) / s there and x = (p − M) / S here, thus (S · x + M − m) / s: the scales go
-    into the weights; what the means make goes into the bias, or from the batch norm's mean. That is
-    exact but where the kernel reaches over the border, as zeros stand for another colour there.
+    A pixel p was trained as (p − m) / s and is given as x = (p − M) / S, so that the trained value
+    is (S · x + M − m) / s. The factor S / s is multiplied into the weights; the offset (M − m) / s
+    is added to the bias, or subtracted from the batch norm's running mean. The result is exact
+    except at the image border, where padding with zeros stands for another colour.
+
+    Args:
+        first: the first block.
+        preprocess: M and S, of the network.
+        source: m and s, of the weights.
     """
     mean, scale = _float64(source.mean_rgb), _float64(source.scale_rgb)
     factor = _float64(preprocess.scale_rgb) / scale
@@ -142,12 +154,12 @@ def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys =
         shift = (weight * offset.to(weight.device)).sum((1, 2, 3))
         tensors[f"{conv}.weight"] = weight * factor.to(weight.device)
         places = [(f"{conv}.bias", shift), *((f"{norm}.running_mean", -shift) for norm in norms)]
-        any(add(tensors, name, values) for name, values in places)  # in the first that there is
+        any(add(tensors, name, values) for name, values in places)  # to the first that exists
     return Block(first.path, tensors)
 
 
 def without_bias(block: Block, module: nn.Module) -> Block:
-    """The bias as part of the norm's mean, where our convolution has none."""
+    """Move a block's bias into the batch norm's running mean if our convolution has no bias."""
     tensors, own = dict(block.tensors), module.state_dict()
     bias = None if "conv.bias" in own else tensors.get("conv.bias")
     if bias is not None and "bn.running_mean" in own:
@@ -158,7 +170,7 @@ def without_bias(block: Block, module: nn.Module) -> Block:
 
 
 def add(tensors: dict[str, Tensor], name: str, values: Tensor) -> bool:
-    """Add to a tensor in its place, if it is there and has that shape."""
+    """Replace a tensor by its sum with ``values`` and return True, if it has their shape."""
     fits = name in tensors and tensors[name].shape == values.shape
     if fits:
         tensors[name] = tensors[name] + values
@@ -166,27 +178,31 @@ def add(tensors: dict[str, Tensor], name: str, values: Tensor) -> bool:
 
 
 def _float64(rgb: tuple[float, float, float]) -> Tensor:
-    """A value for each colour, for weights of (c_out, 3, k, k)."""
+    """Return one value per colour, shaped to multiply weights (c_out, 3, k, k)."""
     return torch.tensor(rgb, dtype=torch.float64).view(1, 3, 1, 1)
 
 
-def _block(name: str, names: Names) -> tuple[int, str]:
-    """Number of the pattern that a name begins with, and the block's path; else no path."""
-    for number, pattern in enumerate(names.blocks):
+def _block(name: str, patterns: NamePatterns) -> tuple[int, str]:
+    """Return the index of the block pattern that a name starts with, and the block's path.
+
+    The path is empty and the index past the last pattern if none matches.
+    """
+    for number, pattern in enumerate(patterns.blocks):
         if match := re.match(rf"{pattern}(?=[./])", name):
             return number, match[0]
-    return len(names.blocks), ""
+    return len(patterns.blocks), ""
 
 
-def _part(inside: str, names: Names) -> str | None:
-    """Our name for what is inside a block."""
-    for theirs, ours in names.parts:
+def _part(inside: str, patterns: NamePatterns) -> str | None:
+    """Return our name for a tensor inside a block, or None."""
+    for theirs, ours in patterns.parts:
         if match := re.match(rf"{theirs}\.(?=\w+$)", inside):
             return f"{match.expand(ours)}.{inside[match.end() :]}"
     return None
 
 
 def _check_same(block: Block, module: nn.Module, what: str) -> None:
+    """Raise DetectorError if a block's tensors differ from our module's; ``what`` names it."""
     ours = module.state_dict()
     for name in ours:
         if name not in block.tensors and not name.endswith(COUNTER):
@@ -197,7 +213,7 @@ def _check_same(block: Block, module: nn.Module, what: str) -> None:
 
 
 def _linear_layers(model: Detector) -> list[str]:
-    """Return the names of the head's linear layers but those of auxiliary classifiers."""
+    """Return the paths of the head's linear layers except those of auxiliary classifiers."""
     prefix = f"rows.{len(model.plan) - 1}"
     return [
         f"{prefix}.{name}"

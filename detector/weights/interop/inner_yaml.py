@@ -1,4 +1,4 @@
-"""The YAML inside a YOLOv5 checkpoint, as a model file that builds the checkpoint's network."""
+"""Conversion of the YAML inside a YOLOv5 checkpoint to a model file that builds its network."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from detector.registry import registered
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
 
-NOT_OURS = ("inplace", "yaml_file")
-"""Keys of the YAML inside that say nothing about the network."""
+IGNORED_KEYS = ("inplace", "yaml_file")
+"""Keys of the embedded YAML that do not describe the network and are dropped."""
 MAX_BITS = 64
-"""Of a whole number in the YAML. Python refuses to write out very long ones."""
+"""Maximum size of an integer in the YAML, in bits. Python refuses to print very long ones."""
 _EPS = re.compile(r"rows\.(\d+)\.(?:.*\.)?eps")
 
 
 def model_file_text(content: dict[Any, Any], settings: Mapping[str, Any], path: Path) -> str:
-    """Write the YAML out, each row with the ε that its batch norms have.
+    """Return the YAML as text, with the ε of its batch norms added to each row.
 
-    YOLOv5 sets it in every batch norm of a network, whatever a block was made with.
+    YOLOv5 sets ε on all batch norms after it has built the network, so its rows do not have it.
 
     Args:
         content: the YAML's values.
-        settings: of the modules, ``rows.0.bn.eps``.
-        path: the checkpoint.
+        settings: attributes of modules by path, such as ``rows.0.bn.eps``.
+        path: the checkpoint, for error messages.
 
     Raises:
-        DetectorError: there is more in it than plain values, or too much.
+        DetectorError: the YAML holds other than plain values, or is too large.
     """
-    content = {key: value for key, value in content.items() if key not in NOT_OURS}
+    content = {key: value for key, value in content.items() if key not in IGNORED_KEYS}
     _check_plain(content, path, [0, 0])
     found = _eps_of_rows(settings)
     first = 0
     for section in ("backbone", "head"):
         rows = content.get(section)
-        if isinstance(rows, list):  # anything else is said where the text is read
+        if isinstance(rows, list):  # anything else is reported when the text is parsed
             content[section] = [_with_eps(row, found[first + i]) for i, row in enumerate(rows)]
             first += len(rows)
     return "".join(_yaml_key(key, value) for key, value in content.items())
@@ -56,14 +56,14 @@ def _eps_of_rows(settings: Mapping[str, Any]) -> dict[int, set[Any]]:
 
 
 def _with_eps(row: Any, found: set[Any]) -> Any:
-    """The row with the one ε that was found, where its block takes it and has another."""
+    """Add ε to a row if its block has that parameter, a different default, and a single value."""
     known = registered().get(row[2]) if _is_row(row) else None
     parameter = known.row_parameters.get("eps") if known else None
     if known is None or parameter is None or len(found) != 1 or parameter.default in found:
         return row
     try:
         arguments = known.named(row[3])
-    except ValueError:  # is said where the row is built
+    except ValueError:  # reported when the row is built
         return row
     return [*row[:3], {"eps": next(iter(found)), **arguments}]
 
@@ -78,7 +78,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _yaml_key(key: Any, value: Any) -> str:
-    """One key of the model file; a list of rows has one a line."""
+    """Return one key of the model file as text; a list of rows takes one line per row."""
     if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
         return yaml.safe_dump({key: value}, sort_keys=False)
     rows = (
@@ -89,7 +89,14 @@ def _yaml_key(key: Any, value: Any) -> str:
 
 
 def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> None:
-    """Refuse records, and lists that hold themselves; counts values and characters."""
+    """Refuse objects other than plain values, and more of them than any model file needs.
+
+    Args:
+        value: the value to check, with all values inside it.
+        path: the checkpoint, for error messages.
+        count: values and characters seen so far; updated in place.
+        depth: nesting depth; its limit ends lists that contain themselves.
+    """
     count[0] += 1
     count[1] += len(value) if isinstance(value, str) else 0
     if count[0] > MAX_YAML_NODES or count[1] > MAX_YAML_BYTES or depth > MAX_YAML_DEPTH:
@@ -112,5 +119,5 @@ def _check_plain(value: Any, path: Path, count: list[int], depth: int = 0) -> No
 
 
 def is_text(value: Any) -> bool:
-    """Half a surrogate pair is a string, but nothing can write it."""
+    """Return whether a value is a string that UTF-8 can encode; half a surrogate pair is not."""
     return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The table of weights that other projects lay out in their own ways."""
+"""Table of other projects' state-dictionary layouts, and their conversion to our names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Layout:
-    """How one project's weights are told by their names, and renamed for a network."""
+    """Layout of one project's weights: how to recognise it, and how to rename its tensors.
 
-    recognises: Callable[[State], bool]
+    Attributes:
+        recognizes: returns True for a state dictionary of this layout.
+        with_our_names: renames and converts a state dictionary for a network.
+    """
+
+    recognizes: Callable[[State], bool]
     with_our_names: Callable[[State, Detector], dict[str, Tensor]]
 
 
@@ -26,9 +31,9 @@ def _ssd(state: State, model: Detector) -> dict[str, Tensor]:
 
 
 def _vgg16(state: State, model: Detector) -> dict[str, Tensor]:
-    """Caffe's weights and SSD's networks have a reader of their own; it decimates fc6 and fc7."""
+    """Convert Caffe's VGG16, or any VGG16 for SSD's decimated fc6 and fc7; else torchvision's."""
     own = model.state_dict()
-    if vgg.is_caffe_s(state) or vgg.reads_decimated(own):
+    if vgg.is_caffe(state) or vgg.reads_decimated(own):
         return vgg.with_our_names(state, own, model.preprocess)
     return torchvision_vgg.with_our_names(state, model)
 
@@ -40,16 +45,16 @@ LAYOUTS = (
     Layout(repvgg.is_repvgg, repvgg.with_our_names),
     Layout(vovnet.is_vovnet, vovnet.with_our_names),
 )
-"""The first that recognises the weights counts."""
+"""Supported layouts in order of precedence: the first that recognizes the weights is used."""
 
 
 def with_our_names(state: State, model: Detector) -> State:
-    """The weights under our names; those that nobody recognises stay as they are.
+    """Return the weights under our names; an unknown layout is returned unchanged.
 
     Raises:
-        DetectorError: a project's weights, but not for this network.
+        DetectorError: the layout is known, but the weights do not fit this network.
     """
     for layout in LAYOUTS:
-        if layout.recognises(state):
+        if layout.recognizes(state):
             return layout.with_our_names(state, model)
     return state

@@ -1,4 +1,4 @@
-"""Convolutions in the order they are built in: how networks of one architecture correspond."""
+"""Layers in the order of construction, by which networks of one architecture are matched."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _NUMBER = re.compile(r"(\d+)")
 
 
 def natural(name: str) -> list[str | int]:
-    """A sort key that puts ``extras.10`` after ``extras.9``."""
+    """Return a sort key that puts ``extras.10`` after ``extras.9``."""
     return [int(part) if part.isdecimal() else part for part in _NUMBER.split(name)]
 
 
 def convolutions(names: Iterable[str]) -> list[str]:
-    """Paths of the plain convolutions among our names, ``rows.0.0.conv``, in their order."""
+    """Return the paths of plain convolutions among our names, ``rows.0.0.conv``, in row order."""
     pattern = re.compile(r"(rows\.[\d.]*conv)\.weight")
     return sorted((m[1] for m in map(pattern.fullmatch, names) if m), key=natural)
 
 
 def layers(state: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """Paths below a prefix that have a weight of four axes, in natural order."""
+    """Return the paths under a prefix that have a four-dimensional weight, in natural order."""
     paths = (
         name.removesuffix(".weight")
         for name, tensor in state.items()
@@ -36,10 +36,16 @@ def layers(state: Mapping[str, Tensor], prefix: str) -> list[str]:
 def pair(
     state: Mapping[str, Tensor], found: list[str], ours: list[str], what: str
 ) -> dict[str, Tensor]:
-    """Give the weights and biases of layers the names of ours, one after the other.
+    """Rename the weights and biases of layers to the paths of ours, matched by position.
+
+    Args:
+        state: their tensors by name.
+        found: paths of their layers.
+        ours: paths of our layers, as many.
+        what: name of the weights in errors.
 
     Raises:
-        DetectorError: their numbers differ.
+        DetectorError: the numbers of layers differ.
     """
     if len(found) != len(ours):
         raise DetectorError(f"{what}: expected {len(ours)} convolutions, found {len(found)}")

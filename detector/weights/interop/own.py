@@ -1,4 +1,4 @@
-"""A network of ours as the start of another one: the same rows, but for another input or form."""
+"""Our own checkpoints as start weights of a network with another input or other block forms."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ _KINDS = (Conv, ConvAct)
 def fit_weights(
     state: Mapping[str, Tensor], source: Preprocess, model: Detector
 ) -> dict[str, Tensor]:
-    """The weights for the network's input; biases go into norms where its blocks have none.
+    """Convert weights to a network's input mean and scale, and biases to batch norms' means.
 
     Args:
-        state: under our names.
+        state: weights under our names.
         source: the preprocessing that the weights were trained with.
-        model: the network to be started.
+        model: the network that is to start from them.
+
+    Returns:
+        The converted weights. A bias becomes part of the batch norm's running mean where the
+        network's convolution has no bias.
     """
     result = dict(state)
     for path in _paths(state)[:1]:
@@ -36,7 +40,7 @@ def fit_weights(
 
 
 def _paths(state: Mapping[str, Tensor]) -> list[str]:
-    """Paths of the blocks that begin with a convolution of their own, in their order."""
+    """Return the paths of the blocks that own a plain convolution, in row order."""
     return [path.rpartition(".")[0] for path in convolutions(state)]
 
 

@@ -21,7 +21,7 @@ from detector.layers.repvgg import RepVGGBlock
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 from detector.weights.interop.blocks import (
-    Names,
+    NamePatterns,
     backbone_blocks,
     fit_input,
     place_blocks,
@@ -30,7 +30,7 @@ from detector.weights.interop.blocks import (
 )
 from detector.weights.interop.order import natural
 
-_OFFICIAL = Names(
+_OFFICIAL = NamePatterns(
     project="RepVGG",
     blocks=("stage0", r"stage[1-4](?:_first|_second)?(?:\.blocks)?\.\d+"),
     parts=(
@@ -43,7 +43,7 @@ _OFFICIAL = Names(
     ),
     linear="linear",
 )
-_TIMM = Names(
+_TIMM = NamePatterns(
     project="timm's RepVGG",
     blocks=("stem", r"stages\.\d+\.\d+"),
     parts=(
@@ -63,34 +63,36 @@ _AUXILIARY = re.compile(r"(stage\d(?:_first)?)_aux\.(.+)")
 
 
 def is_repvgg(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of one of the two projects."""
+    """Return whether the names are those of one of the two projects."""
     return any(name in state for name in (*_TRAINED, *_DEPLOYED))
 
 
 def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
-    """The weights under the names of a network whose backbone is RepVGG's.
+    """Return the weights under the names of a network with a RepVGG backbone.
 
     Args:
-        state: for which :func:`is_repvgg` holds.
-        model: deployed if the weights are, else not.
+        state: weights that satisfy :func:`is_repvgg`.
+        model: network to load them into; deployed if and only if the weights are.
 
     Raises:
-        DetectorError: the form, the number of blocks, or a block's tensors are others.
+        DetectorError: only one of the two is deployed, the numbers of blocks differ, or a block
+            has other tensors.
     """
     _check_form(state, model)
-    names = _OFFICIAL if any(name.startswith("stage0.") for name in state) else _TIMM
+    patterns = _OFFICIAL if any(name.startswith("stage0.") for name in state) else _TIMM
     auxiliary = {name: tensor for name, tensor in state.items() if _AUXILIARY.fullmatch(name)}
-    found = read_blocks({n: t for n, t in state.items() if n not in auxiliary}, names)
+    found = read_blocks({n: t for n, t in state.items() if n not in auxiliary}, patterns)
     found[0] = fit_input(found[0], model.preprocess)
     ours = list(backbone_blocks(model, (FusedConv if model.deployed else RepVGGBlock,)))
     return {
-        **place_blocks(found, ours, names),
-        **place_classifier(state, model, names),
+        **place_blocks(found, ours, patterns),
+        **place_classifier(state, model, patterns),
         **_place_auxiliary(auxiliary, model),
     }
 
 
 def _check_form(state: Mapping[str, Tensor], model: Detector) -> None:
+    """Raise DetectorError unless weights and network are both deployed or both not."""
     deployed = any(name in state for name in _DEPLOYED)
     if deployed and not model.deployed:
         raise DetectorError(
@@ -99,12 +101,15 @@ def _check_form(state: Mapping[str, Tensor], model: Detector) -> None:
         )
     if model.deployed and not deployed:
         raise DetectorError(
-            "RepVGG weights have branches, the network is deployed: load them before it is"
+            "RepVGG weights have branches, the network is deployed: load them before deploying it"
         )
 
 
 def _place_auxiliary(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
-    """RepVGGplus's auxiliary classifiers, of the same layers as ours, in the order of stages."""
+    """Rename RepVGGplus's auxiliary classifiers to ours, matched in the order of stages.
+
+    Names are kept if the network has another number of auxiliary classifiers.
+    """
     matches = {name: match for name in state if (match := _AUXILIARY.fullmatch(name))}
     stages = sorted({match[1] for match in matches.values()}, key=natural)
     head = f"rows.{len(model.plan) - 1}.{AUXILIARY}"

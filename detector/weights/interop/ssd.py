@@ -3,7 +3,7 @@
 ssd.pytorch (amdegroot): ``vgg.N``, ``extras.N``, ``L2Norm.weight``, ``loc.N``, ``conf.N``.
 torchvision: ``backbone.features.N``, ``backbone.extra.…``, ``backbone.scale_weight``,
 ``head.regression_head.module_list.N``, ``head.classification_head.module_list.N``.
-Both lay out a level's predictions as ours: box after box, and the background is class 0.
+Both order a level's predictions as we do: box after box, with the background as class 0.
 """
 
 from __future__ import annotations
@@ -21,15 +21,25 @@ from detector.utils.yaml_file import read_yaml
 from detector.weights.interop.order import convolutions, layers, pair
 
 CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
+"""Packaged model file by number of feature levels."""
 BOXES_OF_FIRST_LEVEL = 4
+"""Number of default boxes per cell on the first level."""
 VOC_CLASSES, COCO_CLASSES, COCO_IDS = 20, 80, 90
+"""Numbers of classes by which VOC's and COCO's class names are recognized."""
 UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-"""Numbers of 1 to 90 that COCO's 80 categories leave out; torchvision's head counts them."""
+"""Ids from 1 to 90 that COCO's 80 categories leave out; torchvision's head predicts them too."""
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where a project keeps the parts."""
+class _NamePrefixes:
+    """Name prefixes of the parts of SSD in one project.
+
+    Attributes:
+        body: prefixes of backbone and extra layers.
+        norm: full name of the L2 norm's scale.
+        offsets: prefix of the box regression layers.
+        classes: prefix of the classification layers.
+    """
 
     body: tuple[str, ...]
     norm: str
@@ -38,8 +48,8 @@ class _Layout:
 
 
 _LAYOUTS = (
-    _Layout(("vgg.", "extras."), "L2Norm.weight", "loc.", "conf."),
-    _Layout(
+    _NamePrefixes(("vgg.", "extras."), "L2Norm.weight", "loc.", "conf."),
+    _NamePrefixes(
         ("backbone.features.", "backbone.extra."),
         "backbone.scale_weight",
         "head.regression_head.module_list.",
@@ -49,16 +59,16 @@ _LAYOUTS = (
 
 
 def is_ssd(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of one of the two projects."""
+    """Return whether the names are those of one of the two projects."""
     return _layout(state) is not None
 
 
 def with_our_names(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """The weights under the names of an SSD network of ours.
+    """Return the weights under the names of one of our SSD networks.
 
     Args:
-        state: for which :func:`is_ssd` holds.
-        names: of the network's state dictionary.
+        state: weights that satisfy :func:`is_ssd`.
+        names: names in the network's state dictionary.
 
     Raises:
         DetectorError: the network has another number of convolutions or levels.
@@ -78,13 +88,13 @@ def with_our_names(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[st
 
 
 def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
-    """Build SSD300 or SSD512 on VGG16 for the weights, and load every one, in eval mode.
+    """Build SSD300 or SSD512 on VGG16 and load all weights; the network is in eval mode.
 
     Default boxes are those that the projects use: VOC's for ssd.pytorch with 20 classes, else
-    COCO's. Class names are VOC's or COCO's where the number of classes says so.
+    COCO's. Class names are VOC's or COCO's if the number of classes matches.
 
     Raises:
-        DetectorError: the weights do not fit.
+        DetectorError: the weights do not fit the network.
     """
     layout = _layout(state)
     assert layout is not None
@@ -105,7 +115,7 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
 
 
 def class_names(classes: int) -> int | tuple[str, ...]:
-    """VOC's or COCO's names for their numbers of classes; else the number itself."""
+    """Return VOC's or COCO's class names if their number matches, else the number itself."""
     if classes == VOC_CLASSES:
         return _packaged_names("voc")
     if classes in (COCO_CLASSES, COCO_IDS):
@@ -118,13 +128,13 @@ def class_names(classes: int) -> int | tuple[str, ...]:
 
 
 def _packaged_names(data: str) -> tuple[str, ...]:
-    """Read the class names of a packaged data set; its labels are not looked for."""
+    """Read the class names of a packaged data set definition, without opening the data set."""
     names = read_yaml(find_file(data, "datasets")).value["names"]
     return tuple(names.values() if isinstance(names, dict) else names)
 
 
-def _check_places(state: Mapping[str, Tensor], layout: _Layout) -> None:
-    """Raise DetectorError for a tensor that no layer of SSD's has, as a batch norm's."""
+def _check_places(state: Mapping[str, Tensor], layout: _NamePrefixes) -> None:
+    """Raise DetectorError for a tensor that SSD has no layer for, such as a batch norm's."""
     prefixes = (*layout.body, layout.offsets, layout.classes)
     paths = [path for prefix in prefixes for path in layers(state, prefix)]
     known = {layout.norm, *(f"{path}.{part}" for path in paths for part in ("weight", "bias"))}
@@ -133,7 +143,7 @@ def _check_places(state: Mapping[str, Tensor], layout: _Layout) -> None:
             raise DetectorError(f"{name!r} has no place in the network")
 
 
-def _layout(state: Mapping[str, Tensor]) -> _Layout | None:
+def _layout(state: Mapping[str, Tensor]) -> _NamePrefixes | None:
     for layout in _LAYOUTS:
         if layout.norm in state and f"{layout.classes}0.weight" in state:
             return layout

@@ -1,4 +1,4 @@
-"""Plain state dictionaries: names and tensors without a network. Good for start weights only."""
+"""Plain state dictionaries: names and tensors without a network, usable as start weights only."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from detector.weights.pickles.machine import StoredTensor
 from detector.weights.pickles.pickles import open_checkpoint
 
 WRAPPERS = ("state_dict", "model_state_dict", "ema", "model")
-"""Keys under which training scripts put the dictionary, the preferred first."""
+"""Keys under which training scripts store the state dictionary, in order of preference."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a checkpoint that is a dictionary of tensors, or holds one; nothing in it runs.
+    """Read a checkpoint that is or contains a dictionary of tensors, without running its code.
 
-    Prefixes of wrappers (``module.``) go, YOLOv5's ``model.3.`` becomes ``rows.3.``, and what is
-    inside of YOLOv7's modules gets our names.
+    The prefix ``module.`` of DataParallel is removed, YOLOv5's ``model.3.`` becomes ``rows.3.``,
+    and tensors inside YOLOv7's modules are renamed to ours.
 
     Raises:
-        DetectorError: not a whole checkpoint, or no such dictionary in it.
+        DetectorError: the checkpoint is damaged, or holds no state dictionary.
     """
     path = Path(path)
     with open_checkpoint(path) as content:

@@ -1,8 +1,9 @@
 """VGG classifiers (arXiv 1409.1556) of torchvision: ``vgg16`` and ``vgg19``, also with ``_bn``.
 
-torchvision, models/vgg.py: ``features.N`` are convolutions with bias, activations and pools counted
-together, with batch norm ``features.N+1``; then ``classifier.0``, ``.3``, ``.6``. fc6 reads the 7×7
-map channel after channel, row after row, as ours does.
+torchvision, models/vgg.py: ``features.N`` numbers convolutions (with bias), batch norms,
+activations and pools together; a convolution's batch norm is ``features.N+1``. The classifier is
+``classifier.0``, ``.3``, ``.6``. Like ours, fc6 reads the 7×7 features in the order channel, row,
+column.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from detector.utils.errors import DetectorError
 from detector.weights.interop import vgg
 from detector.weights.interop.blocks import (
     Block,
-    Names,
+    NamePatterns,
     backbone_blocks,
     fit_input,
     place_blocks,
@@ -30,12 +31,12 @@ from detector.weights.interop.order import convolutions, layers, pair
 
 STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _KINDS = (Conv, ConvAct, ConvNormAct, FusedConv)
-_NAMES = Names(project="VGG", blocks=(), parts=(), linear=r"classifier\.[036]")
+_NAMES = NamePatterns(project="VGG", blocks=(), parts=(), linear=r"classifier\.[036]")
 _FEATURE = re.compile(r"features\.(\d+)\.(\w+)")
 
 
 def indices(depth: int, norm: bool) -> list[int]:
-    """Numbers of the convolutions among the features of VGG16 or VGG19.
+    """Return the indices of the convolutions among the features of VGG16 or VGG19.
 
     >>> indices(16, norm=False)
     [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
@@ -48,25 +49,25 @@ def indices(depth: int, norm: bool) -> list[int]:
 
 
 def is_torchvision_vgg(state: Mapping[str, Tensor]) -> bool:
-    """Whether the convolutions are those of one of the four networks."""
+    """Return whether the convolutions are those of one of the four networks."""
     return _layout(state) is not None
 
 
 def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
-    """The weights under the names of a network whose backbone is VGG's.
+    """Return the weights under the names of a network with a VGG backbone.
 
-    A convolution without bias before a batch norm takes theirs as part of the norm's mean.
+    If our convolution has a batch norm and no bias, the bias becomes part of the norm's mean.
 
     Args:
-        state: for which :func:`is_torchvision_vgg` holds.
-        model: with batch norms if the weights have them, else without.
+        state: weights that satisfy :func:`is_torchvision_vgg`.
+        model: network to load them into; with batch norms if and only if the weights have them.
 
     Raises:
-        DetectorError: the number of convolutions, or what belongs to one, is another.
+        DetectorError: the numbers of convolutions differ, or a block has other tensors.
     """
     found = _blocks(state)
     found[0] = fit_input(found[0], model.preprocess)
-    ours = [block for block in backbone_blocks(model, _KINDS) if _is_vgg_s(block[1])]
+    ours = [block for block in backbone_blocks(model, _KINDS) if _is_vgg_convolution(block[1])]
     if len(found) == len(ours):
         found = [without_bias(b, module) for b, (_, module) in zip(found, ours, strict=True)]
     placed = place_blocks(found, ours, _NAMES)
@@ -75,8 +76,8 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
     return placed | place_classifier(state, model, _NAMES)
 
 
-def _is_vgg_s(module: nn.Module) -> bool:
-    """Whether it is a 3×3 convolution without dilation: SSD's conv6 and conv7 are not."""
+def _is_vgg_convolution(module: nn.Module) -> bool:
+    """Return whether a block is a 3×3 convolution without dilation, unlike SSD's conv6, conv7."""
     conv = module.conv
     assert isinstance(conv, nn.Conv2d)
     return conv.kernel_size == (3, 3) and conv.dilation == (1, 1)
@@ -110,9 +111,9 @@ def _blocks(state: Mapping[str, Tensor]) -> list[Block]:
 
 
 def _place_decimated(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
-    """fc6 and fc7 as SSD's conv6 and conv7, see :mod:`detector.weights.interop.vgg`.
+    """Return fc6 and fc7 as SSD's conv6 and conv7, see :mod:`detector.weights.interop.vgg`.
 
-    A batch norm behind them has no counterpart: it keeps what it has, but for the mean.
+    A batch norm behind them has no counterpart: only its mean changes, by the bias.
     """
     own, tensors = model.state_dict(), vgg.decimated(state)
     placed = pair(tensors, ["fc6", "fc7"], convolutions(own)[13:15], "VGG16 weights")

@@ -1,11 +1,12 @@
 """VGG16 trained on ImageNet as start weights of SSD's backbone.
 
 SSD (arXiv 1512.02325, section 2.1) turns fc6 and fc7 into convolutions and keeps every 4th of
-their units, and of fc6's 7×7 positions every 3rd: "decimation", after DeepLab (1412.7062).
+their units, and every 3rd of fc6's 7×7 positions: "decimation", after DeepLab (1412.7062).
 
-Three files are in circulation: torchvision's ``vgg16``; its ``vgg16_features``, Caffe's weights
-with a classifier that is not a number; and ``vgg16_reducedfc``, Caffe's weights with fc6 and fc7
-decimated. Caffe's take RGB minus the mean, torchvision's own take that over 255 · deviation.
+Three files are in circulation: torchvision's ``vgg16``; torchvision's ``vgg16_features``, which has
+Caffe's weights and a classifier of NaN; and ``vgg16_reducedfc``, Caffe's weights with fc6 and fc7
+decimated. Caffe's weights expect RGB minus the mean; torchvision's own expect this divided by
+255 · standard deviation.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ FC6, FC7 = "classifier.0", "classifier.3"
 KEEP_UNIT, KEEP_POSITION = 4, 3
 PARTS = ("weight", "bias")
 CAFFE = PreprocessKeys(mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))
-"""What Caffe's weights take; torchvision's own take ``IMAGENET``."""
+"""Input normalization of Caffe's weights; that of torchvision's own is ``IMAGENET``."""
 
 
 def is_vgg16(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of one of the three files."""
+    """Return whether the names are those of one of the three files."""
     features = [f"features.{i}" for i in FEATURE_INDICES]
     return _is_reduced(state) or (layers(state, "features.") == features and has_linear(state))
 
 
 def has_linear(state: Mapping[str, Tensor]) -> bool:
-    """Whether fc6 and fc7 are there."""
+    """Return whether the weights include fc6 and fc7."""
     return {f"{path}.{part}" for path in (FC6, FC7) for part in ("weight", "bias")} <= state.keys()
 
 
-def is_caffe_s(state: Mapping[str, Tensor]) -> bool:
-    """Whether they are Caffe's, of what :func:`is_vgg16` holds for."""
+def is_caffe(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights that satisfy :func:`is_vgg16` are Caffe's."""
     return _is_reduced(state) or not bool(torch.isfinite(state[f"{FC6}.weight"]).all())
 
 
 def reads_decimated(own: Mapping[str, Tensor]) -> bool:
-    """Whether a network's 14th and 15th convolutions have the shapes of decimated fc6 and fc7."""
+    """Return whether a network's 14th and 15th convolutions fit the decimated fc6 and fc7."""
     shapes = [tuple(own[f"{path}.weight"].shape) for path in convolutions(own)[13:15]]
     return shapes == [(1024, 512, 3, 3), (1024, 1024, 1, 1)]
 
@@ -55,20 +56,20 @@ def reads_decimated(own: Mapping[str, Tensor]) -> bool:
 def with_our_names(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor], preprocess: PreprocessKeys
 ) -> dict[str, Tensor]:
-    """The weights, decimated, under the names of a network's first 13 or 15 convolutions.
+    """Return the decimated weights under the names of a network's first 13 or 15 convolutions.
 
     Args:
-        state: for which :func:`is_vgg16` holds.
+        state: weights that satisfy :func:`is_vgg16`.
         own: the network's state dictionary.
-        preprocess: of the network's input.
+        preprocess: the network's input normalization.
 
     Raises:
-        DetectorError: the network has fewer convolutions, or fc6 and fc7 another shape.
+        DetectorError: the network has fewer convolutions, or fc6 or fc7 has an unexpected shape.
     """
     body, found, source = dict(state), layers(state, ""), CAFFE
     if not _is_reduced(state):
         found = [f"features.{i}" for i in FEATURE_INDICES]
-        if not is_caffe_s(state):
+        if not is_caffe(state):
             body |= decimated(state)
             found += ["fc6", "fc7"]
             source = IMAGENET
@@ -80,9 +81,9 @@ def with_our_names(
 
 
 def biases_in_norms(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Where our convolution has a norm instead of a bias, that is left to the norm's mean.
+    """Convert the biases of convolutions that have a batch norm instead to the norm's mean.
 
-    The norm keeps what it has otherwise: mean 0, before it is trained.
+    The mean becomes −bias; the norm's other values, as initialized, are not in the result.
     """
     result = dict(tensors)
     for name in tensors.keys() - own.keys():
@@ -93,10 +94,10 @@ def biases_in_norms(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) ->
 
 
 def decimated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """fc6 as a 3×3 convolution of 512 → 1024 channels, fc7 as a 1×1 one.
+    """Return fc6 as a 3×3 convolution of 512 → 1024 channels, and fc7 as a 1×1 convolution.
 
     Raises:
-        DetectorError: fc6 or fc7 has another shape than VGG16's.
+        DetectorError: fc6 or fc7 does not have VGG16's shape.
     """
     fc6, fc7 = state[f"{FC6}.weight"], state[f"{FC7}.weight"]
     if tuple(fc6.shape) != (4096, 25088) or tuple(fc7.shape) != (4096, 4096):

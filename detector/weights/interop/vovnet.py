@@ -4,8 +4,9 @@ stigma0617/VoVNet.pytorch, models_vovnet/vovnet.py: ``stem.stem_1/conv``, ``stem
 ``stage2.OSA2_1.layers.0.OSA2_1_0/conv``, ``stage2.OSA2_1.concat.OSA2_1_concat/conv``; then
 ``classifier``.
 timm, models/vovnet.py: ``stem.0.conv``, ``stem.0.bn``, ``stages.0.blocks.0.conv_mid.0.conv``,
-``conv_concat``, ``attn.fc`` (eSE); then ``head.fc``. Its ``vovnet39a`` and ``vovnet57a``, without
-eSE, leave out the identities of the paper: no name tells, thus it is the lack of eSE that does.
+``conv_concat``, ``attn.fc`` (eSE); then ``head.fc``. Its ``vovnet39a`` and ``vovnet57a`` have
+neither eSE nor the paper's identity connections. Identities do not show in tensor names, so weights
+of timm without eSE are taken to have none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from detector.layers.osa import OSAModule
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError
 from detector.weights.interop.blocks import (
-    Names,
+    NamePatterns,
     backbone_blocks,
     fit_input,
     place_blocks,
@@ -27,7 +28,7 @@ from detector.weights.interop.blocks import (
     read_blocks,
 )
 
-_ORIGINAL = Names(
+_ORIGINAL = NamePatterns(
     project="VoVNet",
     blocks=(r"stem\.stem_\d+", r"stage\d+\.OSA\d+_\d+"),
     parts=(
@@ -40,7 +41,7 @@ _ORIGINAL = Names(
     ),
     linear="classifier",
 )
-_TIMM = Names(
+_TIMM = NamePatterns(
     project="timm's VoVNet",
     blocks=(r"stem\.\d+", r"stages\.\d+\.blocks\.\d+"),
     parts=(
@@ -56,35 +57,37 @@ _FIRST_OF_TIMM = ("stem.0.conv.weight", "stages.0.blocks.0.conv_concat.conv.weig
 
 
 def is_vovnet(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of one of the two projects."""
+    """Return whether the names are those of one of the two projects."""
     return _FIRST_OF_ORIGINAL in state or all(name in state for name in _FIRST_OF_TIMM)
 
 
 def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
-    """The weights under the names of a network whose backbone is VoVNet's.
+    """Return the weights under the names of a network with a VoVNet backbone.
 
     Args:
-        state: for which :func:`is_vovnet` holds.
-        model: not deployed.
+        state: weights that satisfy :func:`is_vovnet`.
+        model: network to load them into; not deployed.
 
     Raises:
-        DetectorError: identities, the number of blocks, or a block's tensors are others.
+        DetectorError: the network is deployed, the numbers of blocks differ, a block has other
+            tensors, or only one of the two has identity connections.
     """
     if model.deployed:
         raise DetectorError(
-            "VoVNet weights have batch norms, the network is deployed: load them before it is"
+            "VoVNet weights have batch norms, the network is deployed: "
+            "load them before deploying it"
         )
-    names = _ORIGINAL if _FIRST_OF_ORIGINAL in state else _TIMM
-    found = read_blocks(state, names)
+    patterns = _ORIGINAL if _FIRST_OF_ORIGINAL in state else _TIMM
+    found = read_blocks(state, patterns)
     found[0] = fit_input(found[0], model.preprocess)
     ours = _backbone(model)
-    result = place_blocks(found, ours, names)
-    _check_identities(ours, names is _ORIGINAL or any(".attn." in name for name in state))
-    return {**result, **place_classifier(state, model, names)}
+    result = place_blocks(found, ours, patterns)
+    _check_identities(ours, patterns is _ORIGINAL or any(".attn." in name for name in state))
+    return {**result, **place_classifier(state, model, patterns)}
 
 
 def _backbone(model: Detector) -> list[tuple[str, nn.Module]]:
-    """The stem's convolutions and the OSA modules; not what follows the last of these."""
+    """Return the stem's convolutions and the OSA modules, without blocks behind the last OSA."""
     blocks = list(backbone_blocks(model, (Conv, OSAModule)))
     while blocks and not isinstance(blocks[-1][1], OSAModule):
         blocks.pop()
@@ -92,7 +95,12 @@ def _backbone(model: Detector) -> list[tuple[str, nn.Module]]:
 
 
 def _check_identities(ours: list[tuple[str, nn.Module]], expected: bool) -> None:
-    """Raise DetectorError unless a stage's modules from the second on add their input or not."""
+    """Raise DetectorError unless a stage's OSA modules after the first add their input or not.
+
+    Args:
+        ours: paths and modules of the backbone's blocks.
+        expected: whether they should have identity connections.
+    """
     for path, module in ours:
         if not isinstance(module, OSAModule) or path.endswith(".0"):
             continue

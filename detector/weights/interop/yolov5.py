@@ -1,10 +1,11 @@
 """YOLOv5 checkpoints (versions 5 to 7): the network's YAML, its class names and its weights.
 
-YOLOv7's are the same but for some names: :mod:`detector.weights.interop.yolov7`.
+YOLOv7's differ in some names only, see :mod:`detector.weights.interop.yolov7`.
 
-The checkpoint is a pickled ``models.yolo.Model``; here it is a tree of records. Weights are read
-as float32, from the averaged copy where there is one. Anchors stand in it in grid units; the
-buffers that merely cache them (``grid``, ``anchor_grid``) are left behind.
+The checkpoint is a pickled ``models.yolo.Model``, read as a tree of :class:`PickledObject`. Weights
+are read as float32, from the exponential moving average (EMA) if there is one. Anchors are stored
+in grid units and converted to pixels; the buffers ``grid`` and ``anchor_grid`` are caches and
+ignored.
 """
 
 from __future__ import annotations
@@ -26,33 +27,37 @@ from detector.utils.yaml_file import YamlFile
 from detector.weights.interop import yolov7
 from detector.weights.interop.inner_yaml import is_text, model_file_text
 from detector.weights.pickles.budget import Budget
-from detector.weights.pickles.machine import Record, StoredTensor
+from detector.weights.pickles.machine import PickledObject, StoredTensor
 from detector.weights.pickles.pickles import looks_like_checkpoint, open_checkpoint
 
 SUFFIXES = (".pt", ".pth")
+"""Usual suffixes of PyTorch checkpoints."""
 CACHES = ("anchor_grid", "grid")
+"""Buffers that are computed from the anchors, and not read."""
 ACTIVATION = ".act"
-"""How paths of activations end."""
+"""Suffix of the paths of activations."""
 SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slope")
-"""Attributes of modules that change what a network computes and that no weight tells."""
+"""Module attributes that affect the output but do not show in the weights' shapes."""
 MAX_MODULES = 100_000
+"""Maximum number of modules of a network."""
 MAX_DEPTH = 64
+"""Maximum nesting depth of modules."""
 LARGEST = 2**31 - 1
-"""Of a module's numbers, which Python could not even write out if they were very long."""
+"""Largest number that a module attribute may hold. Python refuses to print very long ones."""
 MAX_NAME = 100
-"""Characters of a module's name."""
+"""Maximum length of a module's name, in characters."""
 
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """What is taken from another project's checkpoint.
+    """Contents of another project's checkpoint that are used here.
 
     Attributes:
         path: the checkpoint.
         yaml_text: the model file inside it.
         names: class names.
         state: weights under the names of the network that is built from ``yaml_text``.
-        settings: attributes and activations by their paths, ``rows.0.bn.eps``, ``rows.0.act``.
+        settings: module attributes and activations by path, ``rows.0.bn.eps``, ``rows.0.act``.
     """
 
     path: Path
@@ -63,15 +68,15 @@ class ForeignModel:
 
 
 def is_foreign(path: str | Path) -> bool:
-    """Whether a file is a PyTorch checkpoint; the suffix alone does not decide."""
+    """Return whether a file is a PyTorch checkpoint, by its suffix or its first bytes."""
     return Path(path).suffix.lower() in SUFFIXES or looks_like_checkpoint(path)
 
 
 def read_yolov5(path: str | Path) -> ForeignModel:
-    """Read a YOLOv5 checkpoint; nothing in it runs.
+    """Read a YOLOv5 checkpoint without running any code in it.
 
     Raises:
-        DetectorError: not a whole checkpoint, or no YOLOv5 network in it.
+        DetectorError: the checkpoint is damaged, or holds no YOLOv5 network.
     """
     path = Path(path)
     with open_checkpoint(path) as content:
@@ -80,7 +85,7 @@ def read_yolov5(path: str | Path) -> ForeignModel:
         state: dict[str, Tensor] = {}
         settings: dict[str, Any] = {}
         rows = _children(network).get("model")
-        if not isinstance(rows, Record) or not isinstance(rows.state, dict):
+        if not isinstance(rows, PickledObject) or not isinstance(rows.state, dict):
             raise DetectorError("its network has no rows", file=path)
         budget = Budget(path)
         for module_path, module in _walk(rows, "rows", path):
@@ -91,10 +96,11 @@ def read_yolov5(path: str | Path) -> ForeignModel:
 
 
 def load_yolov5(path: str | Path) -> Detector:
-    """Build the network from the YAML inside a checkpoint and load every weight, in eval mode.
+    """Build the network from the YAML inside a checkpoint and load all weights, in eval mode.
 
     Raises:
-        DetectorError: as :func:`read_yolov5`, or the weights do not fit the YAML's network.
+        DetectorError: the checkpoint is damaged, holds no YOLOv5 network, or its weights do not
+            fit the YAML's network.
     """
     foreign = read_yolov5(path)
     file = YamlFile(foreign.path, foreign.yaml_text)
@@ -105,14 +111,14 @@ def load_yolov5(path: str | Path) -> Detector:
     return model.eval()
 
 
-def _find_network(content: Any, path: Path) -> Record:
-    """The averaged network, else the trained one, else the object itself."""
+def _find_network(content: Any, path: Path) -> PickledObject:
+    """Return the averaged network (EMA), else the trained one, else the object itself."""
     candidates = [content]
     if isinstance(content, dict):
         candidates = [content.get("ema"), content.get("model")]
     for candidate in candidates:
         if (
-            isinstance(candidate, Record)
+            isinstance(candidate, PickledObject)
             and isinstance(candidate.state, dict)
             and isinstance(candidate.state.get("yaml"), dict)
         ):
@@ -129,17 +135,17 @@ def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _children(module: Record) -> dict[str, Any]:
+def _children(module: PickledObject) -> dict[str, Any]:
     children = module.state.get("_modules")
     return children if isinstance(children, dict) else {}
 
 
-def _walk(root: Record, name: str, path: Path) -> Iterator[tuple[str, Record]]:
-    """All modules with their paths; a tree that holds itself ends in an error."""
-    waiting = [(name, root, 0)]
+def _walk(root: PickledObject, name: str, path: Path) -> Iterator[tuple[str, PickledObject]]:
+    """Yield all modules with their paths; raise DetectorError for a tree that contains itself."""
+    stack = [(name, root, 0)]
     seen = 0
-    while waiting:
-        module_path, module, depth = waiting.pop()
+    while stack:
+        module_path, module, depth = stack.pop()
         seen += 1
         if seen > MAX_MODULES or depth > MAX_DEPTH:
             raise DetectorError("its network is nested too deeply or too large", file=path)
@@ -147,12 +153,14 @@ def _walk(root: Record, name: str, path: Path) -> Iterator[tuple[str, Record]]:
         for child_name, child in _children(module).items():
             if not isinstance(child_name, str) or len(child_name) > MAX_NAME:
                 raise DetectorError(f"a module is called {shown(child_name)}", file=path)
-            if isinstance(child, Record) and isinstance(child.state, dict):
-                waiting.append((f"{module_path}.{child_name}", child, depth + 1))
+            if isinstance(child, PickledObject) and isinstance(child.state, dict):
+                stack.append((f"{module_path}.{child_name}", child, depth + 1))
 
 
-def _tensors(module: Record, module_path: str, budget: Budget) -> Iterator[tuple[str, Tensor]]:
-    """A module's weights, converted, under our names."""
+def _tensors(
+    module: PickledObject, module_path: str, budget: Budget
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a module's parameters and buffers under our names, anchors in pixels."""
     stride = module.state.get("stride")
     for group in ("_parameters", "_buffers"):
         tensors = module.state.get(group)
@@ -166,8 +174,8 @@ def _tensors(module: Record, module_path: str, budget: Budget) -> Iterator[tuple
                 yield f"{module_path}.{name}", tensor
 
 
-def _settings(module: Record, path: str, file: Path) -> Iterator[tuple[str, Any]]:
-    """What a module computes with besides its weights; of an activation its class too."""
+def _settings(module: PickledObject, path: str, file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield a module's attributes in ``SETTINGS`` by path, and the class of an activation."""
     if path.endswith(ACTIVATION):
         yield path, module.name.rpartition(".")[2]
     for name in SETTINGS:
@@ -179,12 +187,15 @@ def _settings(module: Record, path: str, file: Path) -> Iterator[tuple[str, Any]
 
 
 def _pair(value: Any) -> tuple[Any, ...]:
-    """A window's height and width, which torch takes as one number where they are equal."""
+    """Expand a kernel size, stride, … to (height, width); torch may store one number for both."""
     return value if isinstance(value, tuple) else (value, value)
 
 
 def _in_pixels(anchors: Tensor, strides: Tensor) -> Tensor:
-    """(levels, anchors, 2) grid units · (levels,) strides; any other shape fits nowhere."""
+    """Convert anchors (levels, n, 2) from grid units to pixels by the strides (levels,).
+
+    Anchors of another shape are returned unchanged; they fail the comparison of shapes later.
+    """
     if anchors.ndim != 3 or strides.shape != anchors.shape[:1]:
         return anchors
     return anchors * strides.view(-1, 1, 1)
@@ -192,13 +203,13 @@ def _in_pixels(anchors: Tensor, strides: Tensor) -> Tensor:
 
 def _check_fit(model: Detector, foreign: ForeignModel) -> None:
     """Raise DetectorError unless weights and settings are those of the YAML's network."""
-    problem = next(chain(_weight_problems(model, foreign), _setting_problems(model, foreign)), None)
-    if problem is not None:
-        message = f"its weights do not fit its YAML: {problem}"
+    issue = next(chain(_weight_issues(model, foreign), _setting_issues(model, foreign)), None)
+    if issue is not None:
+        message = f"its weights do not fit its YAML: {issue}"
         raise DetectorError(message, file=foreign.path)
 
 
-def _weight_problems(model: Detector, foreign: ForeignModel) -> Iterator[str]:
+def _weight_issues(model: Detector, foreign: ForeignModel) -> Iterator[str]:
     expected = model.state_dict()
     for name in expected:
         if name not in foreign.state:
@@ -213,7 +224,7 @@ def _weight_problems(model: Detector, foreign: ForeignModel) -> Iterator[str]:
             yield f"{name!r} holds numbers that are not finite"
 
 
-def _setting_problems(model: Detector, foreign: ForeignModel) -> Iterator[str]:
+def _setting_issues(model: Detector, foreign: ForeignModel) -> Iterator[str]:
     for path, module in model.named_modules():
         found, ours = foreign.settings.get(path), type(module).__name__
         if found not in (None, ours):

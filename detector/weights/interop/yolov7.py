@@ -1,9 +1,9 @@
-"""Names for what YOLOv5 does not have: the branches of YOLOv7 and of forks, IDetect's vectors.
+"""Renaming of modules that YOLOv7 and forks of YOLOv5 add: RepVGG branches, IDetect's vectors.
 
-YOLOv7's checkpoints and state dictionaries (WongKinYiu/yolov7, models/common.py, models/yolo.py)
-are otherwise YOLOv5's, and its ``yolov7.yaml`` and ``yolov7-tiny.yaml`` have the rows of
-``cfg/yolov7.yaml`` and ``cfg/yolov7_tiny.yaml`` in the same order. Forks of YOLOv5 have RepVGG's
-own block (DingXiaoH/RepVGG, repvgg.py) among the rows.
+Otherwise YOLOv7's checkpoints and state dictionaries (WongKinYiu/yolov7, models/common.py,
+models/yolo.py) are like YOLOv5's, and its ``yolov7.yaml`` and ``yolov7-tiny.yaml`` have the rows
+of ``cfg/yolov7.yaml`` and ``cfg/yolov7_tiny.yaml`` in the same order. Some forks of YOLOv5 use
+the original RepVGG block (DingXiaoH/RepVGG, repvgg.py).
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ _PARTS = {
         (r"nonlinearity", "act"),
     )
 }
-"""Of a row's block, or of one among many: numbers are YOLOv7's, words those of RepVGG's authors."""
+"""Patterns of module paths → our paths. YOLOv7 numbers the layers of a branch, RepVGG names them;
+a row is one block, or a sequence of blocks."""
 _IMPLICIT = re.compile(r"\.(ia|im)\.(\d+)$")
 _VECTORS = {"ia": "added", "im": "factor"}
-"""Before and after the convolution of a level; see :mod:`detector.heads.implicit`."""
+"""Names of IDetect's vectors before and after a level's convolution; see
+:mod:`detector.heads.implicit`."""
 
 
 def our_path(path: str) -> str:
-    """The path of a module under our names.
+    """Return a module's path under our names; a path without a counterpart is unchanged.
 
     >>> our_path("rows.102.rbr_dense.1")
     'rows.102.bn'
@@ -44,7 +46,7 @@ def our_path(path: str) -> str:
 
 
 def with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under our names; those of other networks stay as they are."""
+    """Return the weights under our names; names of other networks are unchanged."""
     return dict(_renamed(name, tensor) for name, tensor in state.items())
 
 

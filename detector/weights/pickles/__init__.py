@@ -1,1 +1,1 @@
-"""A closed reader of pickles that runs no code."""
+"""Restricted reader of pickles and PyTorch checkpoints that runs no code."""

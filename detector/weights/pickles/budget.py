@@ -1,4 +1,4 @@
-"""How much a checkpoint's tensors may unpack to."""
+"""Limit on the memory that a checkpoint's tensors may take."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from detector.utils.errors import DetectorError
 from detector.weights.pickles.machine import StoredTensor
 
 MAX_SHARING = 4
-"""The tensors may have this many times the file's bytes together."""
+"""Maximum total size of a checkpoint's tensors, as a multiple of the file's size."""
 
 
 class Budget:
-    """Tensors may share their storage, but not so that a small file fills the memory.
+    """Reader of stored tensors that stops before shared storages fill the memory.
+
+    Tensors may share a storage, and each one is read as a copy; without a limit, a small file
+    could unpack to any size.
 
     Args:
         path: the checkpoint.
@@ -25,7 +28,11 @@ class Budget:
         self._left = MAX_SHARING * path.stat().st_size
 
     def read(self, stored: StoredTensor) -> Tensor:
-        """Read a tensor, as float32 where it holds floating-point numbers."""
+        """Read a tensor, floating-point numbers as float32.
+
+        Raises:
+            DetectorError: the tensors read so far exceed the limit.
+        """
         self._left -= stored.storage.elements * stored.storage.dtype.itemsize
         if self._left < 0:
             raise DetectorError("its tensors are larger than the file", file=self._path)

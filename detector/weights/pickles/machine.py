@@ -1,10 +1,9 @@
-"""Runs a pickle's stack machine with words only.
+"""Interpreter of pickles that never imports or calls what a pickle names.
 
 A pickle is a program for a small stack machine: it names functions and classes (``GLOBAL``) and
-calls them (``REDUCE``, ``BUILD``, …). Here a name is never looked up, and a call becomes a
-:class:`Record` of what would have been called. A closed table says which calls stand for plain
-data: tensors, parameters, ordered dictionaries, sizes. So there is nothing that a file could get
-hold of.
+calls them (``REDUCE``, ``BUILD``, …). Here a name is never looked up, and a call only becomes a
+:class:`PickledObject` that records it. A fixed table lists the calls that stand for plain data:
+tensors, parameters, ordered dictionaries, sizes, bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +20,15 @@ from torch import Tensor
 from detector.utils.errors import one_line
 
 MAX_PICKLE_BYTES = 1 << 23
+"""Maximum size of one pickle; tensors' numbers are stored outside of it."""
 MAX_ELEMENTS = 1 << 31
-"""Of one tensor."""
+"""Maximum number of elements of one tensor."""
 
 MAX_DIMENSIONS = 32
+"""Maximum number of dimensions of a tensor."""
 MAX_ARGUMENTS = 10_000_000
-"""Of all calls together, and what is in them: two bytes of a pickle can have a long list copied."""
+"""Maximum number of arguments of all calls together, with the items of their lists and strings:
+two bytes of a pickle suffice to copy a long list once more."""
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -43,21 +45,21 @@ DTYPES = {
 
 
 @dataclass(frozen=True)
-class Name:
-    """What a file calls by name. Only ever a word."""
+class GlobalName:
+    """Dotted path of a global, a function or a class; it is never looked up."""
 
     path: str
 
 
 @dataclass(eq=False)
-class Record:
-    """An object that the file would have made.
+class PickledObject:
+    """Description of an object that unpickling would have created.
 
     Attributes:
-        name: of its class, or of the function that returns it.
-        args: of that call.
-        state: what it would have been given afterwards, usually its attributes by name.
-        items: what it would have been filled with; pairs, if it is a mapping.
+        name: path of its class, or of the function that returns it.
+        args: arguments of that call.
+        state: argument of ``BUILD``, usually the object's attributes by name.
+        items: items that would have been appended to it; key-value pairs for a mapping.
     """
 
     name: str
@@ -67,20 +69,27 @@ class Record:
 
 
 class Storages(Protocol):
-    """The bytes behind the tensors."""
+    """Source of the tensors' bytes."""
 
     def read(self, key: str, size: int) -> bytes:
-        """``size`` bytes of a storage."""
+        """Return the ``size`` bytes of a storage."""
         ...
 
-    def note(self, storage: Storage) -> None:
-        """Called with each storage that a pickle names."""
+    def register(self, storage: Storage) -> None:
+        """Accept a storage that the pickle refers to, before any is read."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A run of numbers in the file."""
+    """One-dimensional array of numbers in the file.
+
+    Attributes:
+        key: its name in the file.
+        dtype: type of its numbers.
+        elements: number of its numbers.
+        source: reader of its bytes.
+    """
 
     key: str
     dtype: torch.dtype
@@ -90,7 +99,14 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A tensor that is still in the file."""
+    """Tensor that is not read yet.
+
+    Attributes:
+        storage: the storage that holds its numbers.
+        offset: index of its first number in the storage.
+        size: its shape.
+        stride: step in the storage for each dimension.
+    """
 
     storage: Storage
     offset: int
@@ -98,7 +114,7 @@ class StoredTensor:
     stride: tuple[int, ...]
 
     def read(self) -> Tensor:
-        """Read it, as it is stored."""
+        """Read the tensor in the type it is stored in."""
         count = math.prod(self.size)
         if count == 0:
             return torch.empty(self.size, dtype=self.storage.dtype)
@@ -111,14 +127,21 @@ class StoredTensor:
 
 
 class PickleError(Exception):
-    """What is wrong with a pickle, in one line."""
+    """Error in a pickle, described in one line."""
 
 
 def read_pickle(file: IO[bytes], storages: Storages) -> Any:
-    """Run one pickle's stack machine with words only.
+    """Interpret one pickle without importing or calling anything that it names.
+
+    Args:
+        file: open at the pickle's first byte.
+        storages: reader of the tensors' bytes.
+
+    Returns:
+        Plain values, :class:`PickledObject` and :class:`StoredTensor`.
 
     Raises:
-        PickleError: not a whole pickle, or it does what a checkpoint has no need to do.
+        PickleError: the pickle is damaged, or uses instructions that no checkpoint needs.
     """
     machine = _Machine(storages)
     try:
@@ -132,7 +155,7 @@ def read_pickle(file: IO[bytes], storages: Storages) -> Any:
 
 
 class _Limited:
-    """A file of which at most ``MAX_PICKLE_BYTES`` are read as a pickle."""
+    """File that raises PickleError once more than ``MAX_PICKLE_BYTES`` are read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -163,13 +186,13 @@ _EMPTY: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
     "EMPTY_TUPLE": tuple,
-    "EMPTY_SET": list,  # only records come of sets, and their members need no hash
+    "EMPTY_SET": list,  # so that members, which may be PickledObjects, need no hash
     "MARK": lambda: _MARK,
 }
 
 
 class _Machine:
-    """Stack and memo of a pickle that is being read."""
+    """Stack and memo of the pickle machine."""
 
     def __init__(self, storages: Storages) -> None:
         self.storages = storages
@@ -184,7 +207,7 @@ class _Machine:
         return value
 
     def step(self, name: str, argument: Any, position: int | None) -> None:
-        """One instruction."""
+        """Execute one instruction; ``position`` is its byte, for errors."""
         if name in _LITERALS:
             self.stack.append(argument)
         elif name in _PLAIN:
@@ -200,7 +223,7 @@ class _Machine:
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
     def to_mark(self) -> list[Any]:
-        """Take everything above the last mark, and the mark."""
+        """Remove and return everything above the last mark; remove the mark, too."""
         for place in range(len(self.stack) - 1, -1, -1):
             if self.stack[place] is _MARK:
                 taken = self.stack[place + 1 :]
@@ -220,21 +243,21 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        if isinstance(target, Record):
+        if isinstance(target, PickledObject):
             target = target.items
         if not isinstance(target, list):
-            raise ValueError(f"appends to {_spelt(target)}")
+            raise ValueError(f"appends to {_described(target)}")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         pairs = list(zip(items[::2], items[1::2], strict=True))
-        if isinstance(target, Record):
+        if isinstance(target, PickledObject):
             target.items.extend(pairs)
         elif isinstance(target, dict):
             target.update(_plain_keys(pairs))
         else:
-            raise ValueError(f"sets items of {_spelt(target)}")
+            raise ValueError(f"sets items of {_described(target)}")
 
     def append(self) -> None:
         item = self.pop()
@@ -247,55 +270,55 @@ class _Machine:
     def name_from_stack(self) -> None:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise ValueError(f"names {_spelt(name)} of {_spelt(module)}, expected texts")
-        self.stack.append(Name(f"{module}.{name}"))
+            raise ValueError(f"names {_described(name)} of {_described(module)}, expected strings")
+        self.stack.append(GlobalName(f"{module}.{name}"))
 
     def call(self, keywords: bool = False) -> None:
-        """REDUCE, NEWOBJ, NEWOBJ_EX: write down what would be called."""
+        """Execute REDUCE, NEWOBJ or NEWOBJ_EX: record the call instead of making it."""
         named = self.pop() if keywords else {}
         args, function = self.pop(), self.pop()
-        if not isinstance(function, Name) or not isinstance(args, tuple):
-            raise PickleError(f"calls {_spelt(function)}, which is no name")
+        if not isinstance(function, GlobalName) or not isinstance(args, tuple):
+            raise PickleError(f"calls {_described(function)}, which is no name")
         self.count(args)
         rebuild = _DATA.get(function.path)
         if rebuild is None:
-            self.stack.append(Record(function.path, (*args, named) if keywords else args))
+            self.stack.append(PickledObject(function.path, (*args, named) if keywords else args))
         else:
             self.stack.append(rebuild(*args))
 
     def count(self, args: tuple[Any, ...]) -> None:
-        """Add up what calls are given."""
+        """Count arguments of calls, and raise PickleError above ``MAX_ARGUMENTS``."""
         sized = (argument for argument in args if isinstance(argument, (list, tuple, str)))
         self.arguments += len(args) + sum(map(len, sized))
         if self.arguments > MAX_ARGUMENTS:
             raise PickleError(f"calls with more than {MAX_ARGUMENTS} arguments")
 
     def build(self) -> None:
-        """BUILD: keep a record's state."""
+        """Execute BUILD: keep the state of an object."""
         state, target = self.pop(), self.stack[-1]
-        if isinstance(target, Record):
+        if isinstance(target, PickledObject):
             target.state = state
-        elif not isinstance(target, dict):  # an ordered dictionary's attributes are no data
-            raise PickleError(f"changes {_spelt(target)}")
+        elif not isinstance(target, dict):  # attributes of an ordered dictionary are ignored
+            raise PickleError(f"changes {_described(target)}")
 
     def persistent(self) -> None:
-        """BINPERSID: ("storage", type, key, device, number of elements, …)."""
+        """Execute BINPERSID, whose id is ("storage", type, key, device, number of elements, …)."""
         pid = self.pop()
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
-            self.stack.append(pid[1])  # a class with its source code, in old files
+            self.stack.append(pid[1])  # old files store a class together with its source code
             return
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
             raise PickleError("refers to something other than a storage")
         kind, key, elements = pid[1], pid[2], pid[4]
-        dtype = DTYPES.get(kind.path.rpartition(".")[2]) if isinstance(kind, Name) else None
+        dtype = DTYPES.get(kind.path.rpartition(".")[2]) if isinstance(kind, GlobalName) else None
         if dtype is None:
-            raise PickleError(f"numbers of a type that is not read: {_spelt(kind)}")
+            raise PickleError(f"numbers of a type that is not read: {_described(kind)}")
         if len(pid) == 6 and pid[5] is not None:
             raise PickleError("a storage that is a view of another, which is not read")
         if not isinstance(key, str) or not _is_count(elements):
             raise PickleError("damaged storage")
         storage = Storage(key, dtype, elements, self.storages)
-        self.storages.note(storage)
+        self.storages.register(storage)
         self.stack.append(storage)
 
 
@@ -317,7 +340,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "FROZENSET": lambda machine, _: machine.make_tuple(None),
     "SETITEM": lambda machine, _: machine.set_item(),
     "SETITEMS": lambda machine, _: machine.set_items(machine.to_mark()),
-    "GLOBAL": lambda machine, words: machine.stack.append(Name(words.replace(" ", ".", 1))),
+    "GLOBAL": lambda machine, words: machine.stack.append(GlobalName(words.replace(" ", ".", 1))),
     "STACK_GLOBAL": lambda machine, _: machine.name_from_stack(),
     "REDUCE": lambda machine, _: machine.call(),
     "NEWOBJ": lambda machine, _: machine.call(),
@@ -330,7 +353,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
 def _rebuild_tensor(
     storage: Any, offset: Any = 0, size: Any = (), stride: Any = (), *_: Any
 ) -> StoredTensor:
-    """A tensor whose numbers all lie in its storage."""
+    """Return the tensor after checking that all its numbers lie in the storage."""
     valid = (
         isinstance(storage, Storage)
         and _is_count(offset)
@@ -362,7 +385,7 @@ def _rebuild_size(sizes: Any = (), *_: Any) -> tuple[Any, ...]:
 
 
 def _rebuild_bytes(text: Any = "", codec: Any = "latin1", *_: Any) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Return bytes, which pickle protocol 2 stores as Latin-1 text."""
     if not isinstance(text, str) or codec != "latin1":
         raise PickleError("damaged bytes")
     return text.encode("latin-1")
@@ -377,18 +400,18 @@ _DATA: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
 }
-"""The calls that stand for data. All of these functions are ours; none is reached by name."""
+"""Calls that stand for plain data → our own functions that make it."""
 
 
 def _plain_keys(pairs: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
-    """Keys of plain values only: hashing a deeply nested one can overflow Python's stack."""
+    """Yield the pairs, and refuse nested keys, whose hash can overflow Python's stack."""
     for key, value in pairs:
         parts = key if isinstance(key, tuple) else (key,)
         if not all(
-            part is None or isinstance(part, (str, int, float, bytes, Name, Record))
+            part is None or isinstance(part, (str, int, float, bytes, GlobalName, PickledObject))
             for part in parts
         ):
-            raise PickleError(f"a dictionary with {_spelt(key)} as a key")
+            raise PickleError(f"a dictionary with {_described(key)} as a key")
         yield key, value
 
 
@@ -396,8 +419,8 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
 
 
-def _spelt(value: Any) -> str:
-    if isinstance(value, (Name, Record)):
-        text = repr(value.path if isinstance(value, Name) else value.name)
+def _described(value: Any) -> str:
+    if isinstance(value, (GlobalName, PickledObject)):
+        text = repr(value.path if isinstance(value, GlobalName) else value.name)
         return text if len(text) <= 80 else f"{text[:77]}..."
     return f"a {type(value).__name__}"

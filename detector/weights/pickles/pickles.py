@@ -1,7 +1,7 @@
-"""Reads a PyTorch checkpoint, a zip archive or the older form, without running anything in it.
+"""Reader of PyTorch checkpoints, zip archives and the legacy format, that runs no code in them.
 
-The pickle inside goes through :mod:`detector.weights.pickles.machine`; the numbers
-are read as bytes.
+The pickle inside is interpreted by :mod:`detector.weights.pickles.machine`; tensors are read as
+bytes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ PROGRAM = "data.pkl"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 START_BYTES = 32
-"""Enough to recognise a file by."""
+"""Number of bytes by which a file's format is recognized."""
 
 
 @contextmanager
 def open_checkpoint(path: str | Path) -> Iterator[Any]:
-    """Give a checkpoint's objects: plain values, :class:`Record` and :class:`StoredTensor`.
+    """Open a checkpoint: plain values, :class:`PickledObject` and :class:`StoredTensor`.
 
-    Tensors are read when they are asked for, so inside the block.
+    Tensors are read on demand and only inside the ``with`` block.
 
     Raises:
-        DetectorError: missing, damaged, too large, or not a checkpoint of PyTorch.
+        DetectorError: the file is missing, damaged, too large, or not a PyTorch checkpoint.
     """
     path = Path(path)
     try:
@@ -59,7 +59,7 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
 
 
 def looks_like_checkpoint(path: str | Path) -> bool:
-    """Whether a file begins as PyTorch's checkpoints do."""
+    """Return whether a file's first bytes, or its archive members, are those of a checkpoint."""
     try:
         with Path(path).open("rb") as file:
             start = file.read(START_BYTES)
@@ -72,25 +72,25 @@ def looks_like_checkpoint(path: str | Path) -> bool:
 
 
 def _is_legacy(start: bytes) -> bool:
-    """Before version 1.6 a file began with a pickled number."""
+    """Return whether a file starts with the pickled number that torch wrote before version 1.6."""
     return start.startswith(b"\x80") and LEGACY_MAGIC.to_bytes(10, "little") in start
 
 
 class _ZipStorages:
-    """Storages that are members of an archive."""
+    """Storages in a zip archive, one member each."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
     def read(self, key: str, size: int) -> bytes:
-        """``size`` bytes of a storage."""
+        """Return the ``size`` bytes of a storage."""
         data = self._archive.read(f"data/{key}")
         if len(data) != size:
             raise PickleError(f"storage {key!r} has {len(data)} bytes, expected {size}")
         return data
 
-    def note(self, storage: Storage) -> None:
-        """Each storage is a member by itself."""
+    def register(self, storage: Storage) -> None:
+        """Accept a storage; members are found by name, so nothing needs to be kept."""
 
 
 def _read_zip(path: Path, archive: Archive) -> Any:
@@ -103,19 +103,19 @@ def _read_zip(path: Path, archive: Archive) -> Any:
 
 
 class _LegacyStorages:
-    """Storages one after the other: a count of 8 bytes, then the numbers."""
+    """Storages of the legacy format, one after the other: a count of 8 bytes, then the numbers."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._used: dict[str, Storage] = {}
         self._file = file
         self._offsets: dict[str, int] = {}
 
-    def note(self, storage: Storage) -> None:
-        """Remember a storage's size until it is located."""
+    def register(self, storage: Storage) -> None:
+        """Keep a storage's size until it is located."""
         self._used[storage.key] = storage
 
     def locate(self, keys: Any) -> None:
-        """Find each storage behind the pickles, in the order of ``keys``."""
+        """Find the offset of each storage behind the pickles, in the order of ``keys``."""
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise PickleError("the list of storages is missing")
         file_size = os.fstat(self._file.fileno()).st_size
@@ -139,7 +139,12 @@ class _LegacyStorages:
 
 
 def _read_legacy(path: Path, file: IO[bytes]) -> Any:
-    """Five pickles (magic, protocol, system, objects, keys), then numbers."""
+    """Read the legacy format: five pickles (magic, protocol, system, objects, keys), then numbers.
+
+    Raises:
+        PickleError: a pickle or a storage is damaged, or the numbers are big-endian.
+        DetectorError: the magic number or the protocol is not that of PyTorch.
+    """
     storages = _LegacyStorages(file)
     magic, protocol, system = (read_pickle(file, storages) for _ in range(3))
     if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):

@@ -144,7 +144,7 @@ splits:
             1,
             "name: expected 'shapes', found 'shape'",
         ),
-        ("train: x\ntrain: y\nnames: [a]\n", 2, "key 'train' stands twice"),
+        ("train: x\ntrain: y\nnames: [a]\n", 2, "key 'train' appears twice"),
         ("names: !!python/object/apply:os.system [ls]\ntrain: x\n", 1, None),
     ],
 )

@@ -50,7 +50,7 @@ HEAD = "model.9"
 
 @pytest.fixture(scope="session")
 def network() -> Detector:
-    """What the checkpoint stands for: half precision holds its weights exactly."""
+    """Network stored in the checkpoint; half precision holds its weights exactly."""
     model = build_model_file(check_model_file(YamlFile(Path("tiny.yaml"), TINY)))
     randomise_batch_norms(model)
     return model.half().float().eval()
@@ -88,7 +88,7 @@ def write_yolov5(network: Detector, tmp_path: Path) -> Callable[..., Path]:
 
 
 def foreign_twin(network: Detector, module: types.ModuleType) -> nn.Module:
-    """The same weights in a tree of other classes, under YOLOv5's names."""
+    """Return a tree of other classes with the same weights under YOLOv5's names."""
     model: nn.Module = module.Model()
     modules: dict[str, nn.Module] = {"": model}
     for path, own in network.named_modules():

@@ -14,23 +14,25 @@ from detector.structures.preprocess import Preprocess
 from detector.utils.yaml_file import YamlFile
 from detector.weights.interop.blocks import (
     Block,
-    Names,
+    NamePatterns,
     add,
     backbone_blocks,
     fit_input,
     read_blocks,
 )
 
-NAMES = Names("X", ("stem", r"stages\.\d+"), ((r"\.c", "conv"), (r"\.(\w)", r"n.\1")), "fc")
+PATTERNS = NamePatterns(
+    "X", ("stem", r"stages\.\d+"), ((r"\.c", "conv"), (r"\.(\w)", r"n.\1")), "fc"
+)
 SSD_INPUT = Preprocess(size_hw=(64, 64), mean_rgb=(123, 117, 104), scale_rgb=(1, 1, 1))
 
 
 def test_blocks_are_read_in_the_order_of_the_patterns_and_of_numbers():
     names = ("stages.10.c.weight", "stages.9.c.weight", "stem.c.weight", "stem.b.bias", "fc.bias")
-    blocks = read_blocks({name: torch.tensor(i) for i, name in enumerate(names)}, NAMES)
+    blocks = read_blocks({name: torch.tensor(i) for i, name in enumerate(names)}, PATTERNS)
     assert [block.path for block in blocks] == ["stem", "stages.9", "stages.10"]
     assert blocks[0].tensors == {"conv.weight": 2, "n.b.bias": 3}
-    assert read_blocks({}, NAMES) == []
+    assert read_blocks({}, PATTERNS) == []
 
 
 def test_our_blocks_are_the_backbone_s_alone_or_in_a_row_of_many():

@@ -31,7 +31,7 @@ head:
   - [-1, 1, Detect, [nc, anchors]]
 """
 NORMED = ", activation: ReLU, eps: 1.0e-5"
-"""What makes a Conv the same as a ConvNormAct but for the bias."""
+"""Arguments with which a Conv equals a ConvNormAct except for the bias."""
 
 
 def network(text: str, first: str, second: str, args: str = "") -> Detector:

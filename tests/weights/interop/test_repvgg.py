@@ -95,8 +95,8 @@ def logits(model: Detector) -> dict[str, Tensor]:
 
 def taken_whole(model: Detector, state: dict[str, Tensor]) -> None:
     report = transfer(model, state)
-    assert (report.left, report.missing) == ({}, ())
-    assert len(report.taken) == len(state)
+    assert (report.skipped, report.missing) == ({}, ())
+    assert len(report.loaded) == len(state)
 
 
 @pytest.mark.parametrize("variant", ["A0", "B1g4"])
@@ -214,32 +214,32 @@ def test_a_file_starts_a_network_of_other_classes(a0: dict[str, Tensor], tmp_pat
     path = tmp_path / "RepVGG-A0-train.pth"
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in a0.items()}}, path)
     report = start_from(build("repvgg", 5, "A0"), path)
-    assert report.left == {
+    assert report.skipped == {
         "rows.6.layers.2.weight": "is 1000×1280, expected 5×1280",
         "rows.6.layers.2.bias": "is 1000, expected 5",
     }
-    assert (len(report.taken), report.missing) == (349, ())
+    assert (len(report.loaded), report.missing) == (349, ())
     # As a backbone's the file has no head at all.
     report = start_backbone_from(build("repvgg", 1000, "A0"), path)
-    assert report.left == {}
+    assert report.skipped == {}
     assert report.missing == ("rows.6.layers.2.weight", "rows.6.layers.2.bias")
 
 
 def test_the_backbone_of_a_detector(a0: dict[str, Tensor], tmp_path):
-    """Its rows are single blocks; its input is RGB minus a mean, not divided by a deviation."""
+    """Rows are single blocks; the input is RGB minus a mean, not divided by a deviation."""
     path = tmp_path / "RepVGG-A0-train.pth"
     torch.save(a0, path)
     model = build("ssd300_repvgg_a0", 3)
     report = start_backbone_from(model, path)
     own = model.state_dict()
-    assert report.left == dict.fromkeys(
+    assert report.skipped == dict.fromkeys(
         ("linear.weight", "linear.bias"), "has no place in this network"
     )
-    assert len(report.taken) == 349
+    assert len(report.loaded) == 349
     assert set(report.missing) == {
-        name for name in own if int(name.split(".")[1]) >= 8 or name not in report.taken
+        name for name in own if int(name.split(".")[1]) >= 8 or name not in report.loaded
     }
-    assert report.lines()[0] == "start weights: 349 of 351 tensors taken"
+    assert report.lines()[0] == "start weights: 349 of 351 tensors loaded"
     # Rows 0, 1, 2, 3, 4 (of 3), 5, 6 (of 13), 7.
     for ours, theirs in (
         *(("1", "stage1.0"), ("2", "stage1.1"), ("3", "stage2.0"), ("4.0", "stage2.1")),
@@ -264,8 +264,8 @@ def test_shapes_that_differ_are_left():
         for norm in ("bn", "pointwise_bn")
         for part in ("weight", "bias", "running_mean", "running_var")
     }
-    assert set(report.left) == last | {"head.fc.weight", "head.fc.bias"}
-    assert report.left["rows.7.conv.weight"] == "is 1280×256×3×3, expected 512×256×3×3"
+    assert set(report.skipped) == last | {"head.fc.weight", "head.fc.bias"}
+    assert report.skipped["rows.7.conv.weight"] == "is 1280×256×3×3, expected 512×256×3×3"
     with pytest.raises(DetectorError) as caught:
         transfer(model, a0)
     assert str(caught.value) == (
@@ -329,7 +329,7 @@ def test_counters_may_be_missing(a0: dict[str, Tensor]):
     with torch.device("meta"):
         model = build("repvgg", variant="A0")
     report = transfer(model, state)
-    assert report.left == {}
+    assert report.skipped == {}
     assert all(name.endswith("num_batches_tracked") for name in report.missing)
 
 
@@ -339,7 +339,7 @@ def test_weights_with_branches_do_not_fit_a_deployed_network(a0: dict[str, Tenso
     with pytest.raises(DetectorError) as caught:
         with_our_names(a0, model)
     assert str(caught.value) == (
-        "RepVGG weights have branches, the network is deployed: load them before it is"
+        "RepVGG weights have branches, the network is deployed: load them before deploying it"
     )
 
 

@@ -105,7 +105,7 @@ def test_torchvision_s_raw_maps(outputs: tuple[dict[str, Tensor], Tensor, list[T
 def test_torchvision_s_detections(
     pair: Pair, outputs: tuple[dict[str, Tensor], Tensor, list[Tensor]]
 ):
-    """On the same maps. torchvision cuts boxes off at the image's border before suppression."""
+    """On the same raw outputs. torchvision clips boxes to the image before NMS."""
     _, raw, maps = outputs
     expected = pair.theirs.postprocess_detections(
         {"bbox_regression": raw[..., :4], "cls_logits": raw[..., 4:]},
@@ -141,7 +141,7 @@ VGG = {
 
 
 def as_ssd_pytorch(model: Detector) -> dict[str, Tensor]:
-    """The same tensors under ssd.pytorch's names, in an order that says nothing."""
+    """Return a network's tensors under ssd.pytorch's names, in arbitrary order."""
     own = model.state_dict()
     levels = len(model.head.offsets)
     extras = 8 if levels == 6 else 10  # rows 12 to 19, or to 21; then the norm, then the head

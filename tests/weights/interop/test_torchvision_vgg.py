@@ -43,7 +43,7 @@ def test_all_four(name: str, variant: str, difference, build_changed):
     theirs = torchvision_s(name)
     model = build_changed("vgg", SMALL_HEAD, 10, variant).eval()
     report = transfer(model, theirs.state_dict())
-    assert (report.left, report.missing) == ({}, ())
+    assert (report.skipped, report.missing) == ({}, ())
     images = torch.rand(2, 3, 64, 96) * 4 - 2
     assert difference(model(images)["logits"], theirs(images)) < 1e-5
 
@@ -60,21 +60,21 @@ def test_shapes(name: str, variant: str):
 
 @torch.no_grad()
 def test_the_backbone_of_a_detector_without_biases(difference, tmp_path):
-    """Its convolutions have none: theirs go into the norms. Its input is RGB / 255.
+    """Biases go into the norms of convolutions that have none, for an input of RGB / 255.
 
-    A pixel p is 255 · x here, and (p − mean) / deviation there. Behind the border zeros are black
-    here and of the mean colour there: the maps agree inside.
+    A pixel p is 255 · x here, and (p − mean) / deviation there. Zero padding is black
+    here and the mean colour there, so the features agree inside only.
     """
     theirs = torchvision_s("vgg16_bn")
     path = tmp_path / "vgg16_bn.pth"
     torch.save(theirs.state_dict(), path)
     model = build("yolov5_vgg16bn", 3).eval()
     report = start_backbone_from(model, path)
-    assert set(report.left) == {
+    assert set(report.skipped) == {
         f"classifier.{i}.{part}" for i in (0, 3, 6) for part in ("weight", "bias")
     }
     # 13 convolutions, each with a norm's 5 tensors.
-    assert len(report.taken) == 13 * 6
+    assert len(report.loaded) == 13 * 6
     mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
     deviation = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
     pixels = torch.rand(1, 3, 64, 64) * 255
@@ -92,7 +92,7 @@ def test_a_file_starts_a_network_of_other_classes(build_changed, tmp_path):
     path = tmp_path / "vgg16.pth"
     torch.save(torchvision_s("vgg16").state_dict(), path)
     report = start_from(build_changed("vgg", SMALL_HEAD, 4, "16"), path)
-    assert report.left == {
+    assert report.skipped == {
         "rows.10.layers.8.weight": "is 10×24, expected 4×24",
         "rows.10.layers.8.bias": "is 10, expected 4",
     }
@@ -178,9 +178,9 @@ def test_ssd_with_batch_norms_decimates(difference):
         state[f"classifier.{i}.bias"] = torch.rand(4096) - 0.5
     model = build("ssd300_vgg16bn", 3).eval()
     report = transfer(model, state)
-    assert report.left == {}
+    assert report.skipped == {}
     # 13 convolutions, each with a norm's 5 tensors; two with the norm's mean.
-    assert len(report.taken) == 13 * 6 + 2 * 2
+    assert len(report.loaded) == 13 * 6 + 2 * 2
     body, maps = decimated(state), torch.rand(1, 512, 12, 12)
     conv6 = conv2d(maps, body["fc6.weight"], body["fc6.bias"], padding=6, dilation=6).relu()
     conv7 = conv2d(conv6, body["fc7.weight"], body["fc7.bias"]).relu()

@@ -40,7 +40,7 @@ def vgg16() -> dict[str, Tensor]:
 
 
 def small(fc6: tuple[int, ...], fc7: tuple[int, ...]) -> dict[str, Tensor]:
-    """The same names, other shapes."""
+    """Return VGG16's names with small tensors."""
     weights = {f"features.{i}": torch.ones(1, 1, 3, 3) for i in FEATURES}
     weights |= {"classifier.0": torch.ones(fc6), "classifier.3": torch.ones(fc7)}
     state = {f"{path}.weight": tensor for path, tensor in weights.items()}
@@ -123,7 +123,7 @@ PLAIN = PreprocessKeys(mean_rgb=(0, 0, 0), scale_rgb=(255, 255, 255))
 
 
 def first_output(weight: Tensor, bias: Tensor, preprocess: PreprocessKeys) -> Tensor:
-    """Of the same pixels, whatever a network takes; without padding."""
+    """Return the first convolution's output without padding, for pixels of any normalization."""
     pixels = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)).double()
     mean, scale = (
         torch.tensor(rgb, dtype=torch.float64).view(3, 1, 1)
@@ -212,13 +212,13 @@ def test_start_of_a_backbone(ssd300: Detector, monkeypatch: pytest.MonkeyPatch):
     assert own["rows.11.conv.bias"][:3].tolist() == [3, 7, 11]
     # 13 + 2 convolutions, weight and bias. Not in them: 8 extra ones, the factors of conv4_3's
     # norm, and the head's two for each of 6 levels: 16 + 1 + 24.
-    rest = [name for name in own if name not in report.taken]
-    assert len(report.taken) == 30
+    rest = [name for name in own if name not in report.loaded]
+    assert len(report.loaded) == 30
     assert len(rest) == 41
     assert report.missing == tuple(rest)
     assert all(torch.equal(own[name], before[name]) for name in rest)
     assert report.lines() == [
-        "start weights: 30 of 30 tensors taken",
+        "start weights: 30 of 30 tensors loaded",
         *(
             f"  not in the start weights: rows.{row}.conv.{part}"
             for row in (12, 13, 14)

@@ -55,8 +55,8 @@ def modules(state: dict[str, Tensor], stage: int) -> int:
 
 def taken_whole(model: Detector, state: dict[str, Tensor]) -> None:
     report = transfer(model, state)
-    assert (report.left, report.missing) == ({}, ())
-    assert len(report.taken) == len(state)
+    assert (report.skipped, report.missing) == ({}, ())
+    assert len(report.loaded) == len(state)
 
 
 def without_modules(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -120,14 +120,14 @@ def test_the_backbone_of_a_detector(cfg: str, slim: dict[str, Tensor], tmp_path)
     torch.save(slim, path)
     model = build(cfg, 3)
     report = start_backbone_from(model, path)
-    assert report.left == dict.fromkeys(
+    assert report.skipped == dict.fromkeys(
         ("classifier.weight", "classifier.bias"), "has no place in this network"
     )
     # 3 + 4 · 6 convolutions, each with a norm's 5 tensors
-    assert len(report.taken) == 27 * 6
+    assert len(report.loaded) == 27 * 6
     own = model.state_dict()
-    assert {n for n in own if int(n.split(".")[1]) < 10} == set(report.taken)
-    assert set(report.missing) == own.keys() - set(report.taken)
+    assert {n for n in own if int(n.split(".")[1]) < 10} == set(report.loaded)
+    assert set(report.missing) == own.keys() - set(report.loaded)
     for ours, theirs in (
         ("rows.2.bn.running_var", "stem.stem_3/norm.running_var"),
         ("rows.5.0.convs.3.conv.weight", "stage3.OSA3_1.layers.3.OSA3_1_3/conv.weight"),
@@ -212,5 +212,5 @@ def test_a_deployed_network(slim: dict[str, Tensor]):
     with pytest.raises(DetectorError) as caught:
         with_our_names(slim, model)
     assert str(caught.value) == (
-        "VoVNet weights have batch norms, the network is deployed: load them before it is"
+        "VoVNet weights have batch norms, the network is deployed: load them before deploying it"
     )

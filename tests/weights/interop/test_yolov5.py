@@ -163,7 +163,10 @@ ROWS = {"backbone": [[-1, 1, "Conv", [8]]], "head": [[-1, 1, "Detect", ["nc", "a
         ({"names": ["a", 2, "c"]}, "has no list of class names"),
         ({"names": ["a", "\ud800", "c"]}, "has no list of class names"),
         ({"yaml": None}, "no YOLOv5 network with its YAML in this checkpoint"),
-        ({"yaml": {"nc": Path("x")}}, "the YAML inside holds a Record, expected plain values"),
+        (
+            {"yaml": {"nc": Path("x")}},
+            "the YAML inside holds a PickledObject, expected plain values",
+        ),
         ({"yaml": {**ROWS, "nc": 1 << 20_000}}, "the YAML inside holds a number of 20001 bits"),
         ({"yaml": {**ROWS, "nc": ["x" * 600_000] * 2}}, "the YAML inside is too large"),
         ({"yaml": {**ROWS, "wings": 2}}, "unknown key 'wings'"),

@@ -80,7 +80,7 @@ def test_outputs(
     model = small()
     torch.save(state, tmp_path / "a.pt")
     report = start_from(model, tmp_path / "a.pt")
-    assert (report.left, report.missing) == ({}, ("rows.2.anchors_wh",))
+    assert (report.skipped, report.missing) == ({}, ("rows.2.anchors_wh",))
 
     x = images = torch.rand(1, 3, 32, 32)
     for row, widths in (("model.0", (3, 8)), ("model.1", (8, 8))):
@@ -176,7 +176,7 @@ class Branches(nn.Module):
 def test_a_fork_with_repvgg_s_block(
     write_yolov5: Callable[..., Path], difference: Callable[..., float]
 ) -> None:
-    """Its batch norms have YOLOv5's ε, RepVGG's have another; one row has two blocks."""
+    """Batch norms have YOLOv5's ε instead of RepVGG's; one row has two blocks."""
     rows = nn.Sequential(Branches(8, 16, 2), nn.Sequential(*(Branches(16, 16, 1) for _ in "ab")))
     randomise_batch_norms(rows)
     rows.half().float().eval()
@@ -199,7 +199,7 @@ def test_a_fork_with_repvgg_s_block(
     # A dictionary of its weights has the same names.
     torch.save({f"model.{name}": t for name, t in with_model_names(rows).items()}, path)
     other = build_model_file(check_model_file(YamlFile(Path("a.yaml"), model.definition.text)))
-    assert len(start_from(other, path).taken) == len(rows.state_dict())
+    assert len(start_from(other, path).loaded) == len(rows.state_dict())
     assert difference(other.eval().rows[4](other.rows[3](x)), rows(x)) < 1e-5
 
 

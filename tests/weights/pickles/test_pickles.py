@@ -14,7 +14,7 @@ from torch import nn
 
 from detector.utils.errors import DetectorError
 from detector.weights.pickles import machine
-from detector.weights.pickles.machine import Name, Record, StoredTensor
+from detector.weights.pickles.machine import GlobalName, PickledObject, StoredTensor
 from detector.weights.pickles.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 
 LEGACY = {"_use_new_zipfile_serialization": False}
@@ -85,11 +85,11 @@ def test_objects_become_records(tmp_path: Path):
     # Path → a call with its parts; an array → a call, then its state; a class → its name.
     content = {"path": Path("a/b"), "array": np.ones(2), "class": nn.Conv2d, "set": {1, 2}}
     found = read(save(tmp_path / "a.pt", content))
-    assert isinstance(found["path"], Record)
+    assert isinstance(found["path"], PickledObject)
     assert found["path"].args == ("a", "b")
-    assert isinstance(found["array"], Record)
+    assert isinstance(found["array"], PickledObject)
     assert found["array"].name.endswith("multiarray._reconstruct")
-    assert found["class"] == Name("torch.nn.modules.conv.Conv2d")
+    assert found["class"] == GlobalName("torch.nn.modules.conv.Conv2d")
     assert found["set"].args == ([1, 2],)
 
 
@@ -111,7 +111,7 @@ def test_calls_are_written_down_not_made(
     target = tmp_path / "target"
     path = save(tmp_path / "a.pt", [attack(str(target))], pickle_protocol=protocol, **options)
     found = read(path)
-    assert isinstance(found[0], Record)
+    assert isinstance(found[0], PickledObject)
     assert not target.exists()
 
 
@@ -127,7 +127,7 @@ def test_a_state_is_kept_not_set(tmp_path: Path):
     instance = WithSetState()
     instance.target = str(tmp_path / "target")
     found = read(save(tmp_path / "a.pt", instance))
-    assert isinstance(found, Record)
+    assert isinstance(found, PickledObject)
     assert found.name.endswith("WithSetState")
     assert found.state == {"target": str(tmp_path / "target")}
     assert not (tmp_path / "target").exists()
@@ -186,7 +186,7 @@ def test_deep_nesting_is_read_and_freed(tmp_path: Path):
         (found,) = found
     assert found == ()
     call = read(write_program(tmp_path / "b.pt", b"\x80\x02cx\ny\n)" + b"\x85" * depth + b"R."))
-    assert isinstance(call, Record)
+    assert isinstance(call, PickledObject)
 
 
 def test_a_list_that_holds_itself(tmp_path: Path):
@@ -313,7 +313,7 @@ def test_a_torchscript_program(tmp_path: Path):
 @pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
 def test_damage_ends_in_one_line(tmp_path: Path, options: dict, rng: np.random.Generator):
     """Any truncation and any flipped byte gives data or one line, never another exception."""
-    content = {"a": torch.ones(20), "b": Record("x"), "c": [Calls(os.getpid)]}
+    content = {"a": torch.ones(20), "b": PickledObject("x"), "c": [Calls(os.getpid)]}
     path = save(tmp_path / "a.pt", content, **options)
     whole = path.read_bytes()
     messages = []
