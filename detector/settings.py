@@ -162,8 +162,8 @@ class YoloLossSettings(LossSettings, AnchorMatchSettings):
 
     assigner: Literal["ratio", "simota", "aligned"] = Field(
         "ratio",
-        description="how targets are matched with predictions: by anchor shape (ratio), cost (simota) or "
-        "alignment (aligned)",
+        description="how targets are matched with predictions: by anchor shape (ratio), cost "
+        "(simota) or alignment (aligned)",
     )
     box_loss: Literal["ciou", "siou", "diou", "giou"] = Field(
         "ciou", description="overlap measure; the box loss is 1 − overlap"
@@ -333,8 +333,8 @@ class EvaluationSettings(DataSettings, RuntimeSettings):
     )
     iou: Fraction | None = Field(
         None,
-        description="IoU above which NMS removes the box with the lower score; default: the model's, 0.6 "
-        "for YOLO's",
+        description="IoU above which NMS removes the box with the lower score; default: the "
+        "model's, 0.6 for YOLO's",
     )
     max_detections: Count | None = Field(
         None, description="boxes per image; default: the model's, 300 for YOLO's"
@@ -347,7 +347,7 @@ class EvaluationSettings(DataSettings, RuntimeSettings):
     )
     sigma: Positive | None = Field(
         None,
-        description="σ of soft-gaussian; larger values lower scores less; default: the model's, 0.5",
+        description="σ of soft-gaussian; larger: lowers scores less; default: the model's, 0.5",
     )
     multi_label: bool | None = Field(
         None, description="a box may carry several classes; default: the model's, yes for YOLO's"
@@ -377,8 +377,8 @@ class ValSettings(EvaluationSettings, ToolSettings):
     )
     predictions: Path | None = Field(
         None,
-        description="score outputs computed elsewhere from --dump-inputs: a folder of .npz, one .npz, or COCO "
-        "JSON",
+        description="score outputs computed elsewhere from --dump-inputs: a folder of .npz, one "
+        ".npz, or COCO JSON",
     )
 
 

@@ -90,8 +90,8 @@ class Accumulation:
         """Add the gradients of one batch and return its losses."""
         share = share.to(self.accelerator.device)
         with self.accelerator.autocast():
-            maps = self.state.model(self.state.raw_model.normalize(share.images))
-        losses = self.criterion(maps, share.targets)
+            raw_outputs = self.state.model(self.state.raw_model.normalize(share.images))
+        losses = self.criterion(raw_outputs, share.targets)
         agreed = self._agreed(losses)
         # The shares' losses add up to the batch's, where torch takes the mean of the gradients.
         weight = images / self.images_per_step * self.accelerator.num_processes

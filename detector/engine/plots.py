@@ -15,13 +15,13 @@ MAX_NAMED_CLASSES = 20
 
 
 def plot_results(
-    history: Sequence[Mapping[str, float]], figures: Sequence[str], path: Path
+    history: Sequence[Mapping[str, float]], metrics: Sequence[str], path: Path
 ) -> None:
     """Plot losses (left) and validation metrics (right) over the epochs into a PNG file.
 
     Args:
         history: one record an epoch.
-        figures: names of the figures in the records of validated epochs.
+        metrics: names of the metrics in the records of validated epochs.
         path: the file.
     """
     picture = new_figure(10, 4)
@@ -29,8 +29,8 @@ def plot_results(
     epochs = [record["epoch"] for record in history]
     for name in [key for key in history[0] if key.startswith("loss")]:
         left.plot(epochs, [record[name] for record in history], label=name.removeprefix("loss_"))
-    measured = [record for record in history if figures[0] in record]
-    for name in figures:
+    measured = [record for record in history if metrics[0] in record]
+    for name in metrics:
         right.plot(
             [record["epoch"] for record in measured],
             [record[name] for record in measured],
@@ -39,7 +39,7 @@ def plot_results(
         )
     for axes, title in (
         (left, "training losses"),
-        (right, f"{', '.join(figures)} on the validation split"),
+        (right, f"{', '.join(metrics)} on the validation split"),
     ):
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)

@@ -129,11 +129,11 @@ def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
     if chosen.get("weights") is None:
         return None
     weights = Path(chosen["weights"])
-    card = trainable_metadata(weights)
-    if card is None:
+    metadata = trainable_metadata(weights)
+    if metadata is None:
         return type(load(weights).head)
-    file = YamlFile(Path(card.model_path), card.model)
-    return row_contracts(check_model_file(file, card.variant))[-1].module
+    file = YamlFile(Path(metadata.model_path), metadata.model)
+    return row_contracts(check_model_file(file, metadata.variant))[-1].module
 
 
 # ------------------------------------------------------------------------- all of them together

@@ -272,8 +272,8 @@ class Trainer:
             metric = metrics.summary[self.monitor]
             if metric > progress.best or metric == progress.best == 0:
                 progress.best, progress.best_epoch = metric, progress.epoch
-                card = training | {"metrics": metrics.to_dict()}
-                self.run.save_weights(self.run.best, model, card)
+                record = training | {"metrics": metrics.to_dict()}
+                self.run.save_weights(self.run.best, model, record)
         self.run.save_weights(self.run.last, model, training)
 
     def save_if_due(self) -> None:
@@ -341,7 +341,7 @@ class Trainer:
             step=self.progress.step,
         )
 
-    def not_finite(self, problem: str, keys: StepKeys) -> DetectorError:
+    def not_finite(self, issue: str, keys: StepKeys) -> DetectorError:
         """Return an error that names the images of a step."""
         examples = [key for batch in keys for key in batch]
         sources = [path for key in examples for path in self.loader.dataset.sources(key)]
@@ -349,7 +349,7 @@ class Trainer:
         more = len(paths) - MAX_NAMED_IMAGES
         images = ", ".join(paths[:MAX_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
         return DetectorError(
-            f"{problem}, in epoch {self.progress.epoch + 1}; a lower --learning-rate may help, "
+            f"{issue}, in epoch {self.progress.epoch + 1}; a lower --learning-rate may help, "
             f"--skip-nonfinite skips such steps; {self.run.resume_hint()}; "
             f"images of the step: {images}"
         )

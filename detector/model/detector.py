@@ -259,9 +259,9 @@ def _class_names(model_file: ModelFile, classes: int | Sequence[str] | None) -> 
         raise DetectorError(f"expected class names or their number, found {shown(classes)}")
     if len(classes) > MAX_CLASSES:
         raise DetectorError(f"expected 1 to {MAX_CLASSES} classes, found {len(classes)}")
-    problem = class_name_issue(classes)
-    if problem:
-        raise DetectorError(f"class {problem[0]}: {problem[1]}")
+    issue = class_name_issue(classes)
+    if issue:
+        raise DetectorError(f"class {issue[0]}: {issue[1]}")
     return tuple(classes)
 
 

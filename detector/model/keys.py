@@ -89,9 +89,9 @@ def _check_names(file: YamlFile, keys: ModelKeys) -> None:
     names = keys.names or ()
     if names and "nc" in keys.model_fields_set and len(names) != keys.nc:
         raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "names")
-    problem = class_name_issue(names)
-    if problem:
-        index, what = problem
+    issue = class_name_issue(names)
+    if issue:
+        index, what = issue
         raise file.error(f"names: {what}", "names", index)
 
 
