@@ -121,7 +121,7 @@ def test_list_models():
         ),
         (
             lambda: detector.train("yolov5n", lr0=0.1),
-            "unknown key 'lr0'; use learning_rate",
+            "unknown key 'lr0': use learning_rate",
         ),
         (lambda: detector.train("yolov5n", epochs=0), "epochs: expected at least 1, found 0"),
         (
