@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.engine.callbacks import Callback
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.training import TrainingResult, run_training
 from detector.evaluation.evaluation_set import open_evaluation_set
 from detector.evaluation.run import Metrics

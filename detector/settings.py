@@ -225,7 +225,7 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
-    # detector.engine.recipe.settings_class puts both together.
+    # detector.engine.head_settings.settings_class puts both together.
 
     of_head: ClassVar[str] = ""
     """Name of the head whose settings are among these."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from detector.cli import run_tool
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms

@@ -17,8 +17,8 @@ from tabulate import tabulate
 
 from detector.benchmarks.settings import TrainBenchmarkSettings
 from detector.benchmarks.timing import interleaved, spread
+from detector.engine.head_settings import train_settings
 from detector.engine.optim import make_average
-from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.engine.tasks import task_of
 from detector.engine.trainer import Trainer

@@ -7,7 +7,7 @@ from typing import Any
 
 from detector.cli.flags import parse_known
 from detector.engine.callbacks import shown_metrics
-from detector.engine.recipe import class_for
+from detector.engine.head_settings import class_for
 from detector.engine.training import run_training
 from detector.settings import TrainSettings
 

@@ -312,7 +312,10 @@ class Trainer:
             DetectorError: it is no such state, or the images have changed since.
         """
         try:
-            if state["settings"] != settings_digest(self.settings):
+            # States of earlier versions have no digest.
+            if state.get("settings", settings_digest(self.settings)) != settings_digest(
+                self.settings
+            ):
                 raise DetectorError(
                     f"is the state of another run than {self.run.settings.name} beside it: their "
                     "settings differ",

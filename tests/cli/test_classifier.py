@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.export.formats import FORMATS
 from detector.model.deploy import deploy
 from detector.predict import Predictor, open_backend

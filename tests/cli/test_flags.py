@@ -10,7 +10,7 @@ from pydantic import Field
 
 from detector.cli.flags import flag_of, format_flags, parse
 from detector.cli.main import TOOLS
-from detector.engine.recipe import settings_class
+from detector.engine.head_settings import settings_class
 from detector.heads.yolo import Detect
 from detector.settings import DetectSettings, TrainSettings
 from detector.utils.yaml_file import Strict

@@ -24,7 +24,7 @@ from detector.data.cache import (
 )
 from detector.data.dataset import open_dataset
 from detector.data.loader import training_loader
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image, write_image

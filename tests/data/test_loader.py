@@ -19,7 +19,7 @@ from detector.data.loader import (
     default_workers,
     training_loader,
 )
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.settings import AugmentSettings, TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample

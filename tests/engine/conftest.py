@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from detector.engine.callbacks import Callback, Epoch, Start, Step
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.run import Record
 from detector.engine.setup import prepare
 from detector.engine.trainer import Trainer

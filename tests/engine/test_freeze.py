@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from detector.engine.head_settings import train_settings
 from detector.engine.optim import freeze, hold_frozen
-from detector.engine.recipe import train_settings
 from detector.engine.setup import prepare
 from detector.model.detector import build
 from detector.utils.errors import DetectorError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 
 EPOCHS, SETTLED = 200, 10

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.engine.recipe import resolve, train_settings
+from detector.engine.head_settings import train_settings
+from detector.engine.recipe import resolve
 from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.utils.files import packaged_files

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.run import Run, settings_digest
 from detector.engine.trainer import Trainer
 from detector.settings import TrainSettings

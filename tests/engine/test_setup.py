@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.engine.recipe import resolve, train_settings
+from detector.engine.head_settings import train_settings
+from detector.engine.recipe import resolve
 from detector.engine.setup import NO_NORMS, prepare
 from detector.model.detector import build
 from detector.structures.samples import Targets

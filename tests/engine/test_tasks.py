@@ -16,7 +16,7 @@ from detector import registry
 from detector.cli import run_tool
 from detector.data.loader import training_loader
 from detector.engine import tasks
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 from detector.engine.tasks import Task, register_task, task_of
 from detector.evaluation.coco import CocoEvaluator

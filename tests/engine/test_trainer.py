@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector.cli import run_tool
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 from detector.model.detector import build
 from detector.settings import TrainSettings

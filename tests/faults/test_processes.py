@@ -16,7 +16,7 @@ import torch
 
 from detector.cli import run_tool
 from detector.engine.accumulation import check_all_used
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load_training_state

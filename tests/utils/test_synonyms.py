@@ -6,7 +6,7 @@ import pytest
 
 from detector.cli.flags import flag_of, parse
 from detector.cli.main import SCRIPTS, TOOLS
-from detector.engine.recipe import any_settings_class
+from detector.engine.head_settings import any_settings_class
 from detector.predict import Predictor
 from detector.settings import ToolSettings
 from detector.utils.synonyms import (

@@ -13,7 +13,7 @@ from detector.data.augment.class_transforms import ClassAugment
 from detector.data.augment.transforms import Example
 from detector.data.dataset import open_dataset
 from detector.data.loader import TrainingSet, training_loader
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.settings import AugmentSettings
 from detector.structures.preprocess import Preprocess
 

@@ -9,7 +9,7 @@ import pytest
 from detector.data.formats.definition import load_definition
 from detector.data.formats.shapes import CLASSES
 from detector.data.formats.splits import Split
-from detector.engine.recipe import train_settings
+from detector.engine.head_settings import train_settings
 from detector.utils.errors import DetectorError
 
 SHIPPED = ["bccd", "coco", "coco128", "shapes", "voc"]
