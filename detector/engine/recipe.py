@@ -87,7 +87,7 @@ def _quickstart(
         shown = ", ".join(f"{key} {value}" for key, value in taken.items())
         notes.append(f"quick-start settings of {data} (flags override them): {shown}")
     if left_out:
-        notes.append(f"left out of them, since this model has no such: {', '.join(left_out)}")
+        notes.append(f"quick-start settings that this model does not have: {', '.join(left_out)}")
     return taken, notes
 
 

@@ -141,8 +141,8 @@ def test_a_quick_start_for_another_head(ssd_cfg: Path):
     settings, notes = resolve(train_settings(cfg=str(ssd_cfg)))
     assert (settings.epochs, settings.imgsz, settings.variant) == (32, None, None)
     assert notes[-1] == (
-        "left out of them, since this model has no such: close_mixing, box_gain, objectness_gain, "
-        "class_gain, variant, imgsz"
+        "quick-start settings that this model does not have: close_mixing, box_gain, "
+        "objectness_gain, class_gain, variant, imgsz"
     )
 
 
