@@ -20,13 +20,13 @@ from detector.engine.training import TrainingResult, run_training
 from detector.evaluation.evaluation_set import open_evaluation_set
 from detector.evaluation.run import Metrics
 from detector.model.builder import row_contracts
-from detector.model.detector import Detector
+from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches
 from detector.settings import EvaluationSettings, TaskName
-from detector.utils.errors import DetectorError, shown
-from detector.utils.files import packaged_files
-from detector.weights.checkpoint import save_weights
+from detector.utils.errors import DetectorError
+from detector.utils.files import as_path, packaged_files
+from detector.weights.checkpoint import SUFFIX, save_weights
 
 
 def train(
@@ -96,11 +96,14 @@ def save(model: Detector, path: str | Path) -> None:
     """Write a network as a ``.safetensors`` file that :func:`detector.load` reads.
 
     Raises:
-        DetectorError: it is no network, or the file cannot be written; what was there stays.
+        DetectorError: it is no network, the name has another suffix, or the file cannot be
+            written; what was there stays.
     """
-    if not isinstance(model, Detector):
-        raise DetectorError(f"expected a network of detector.build or load, found {shown(model)}")
-    save_weights(path, model)
+    check_detector(model)
+    target = as_path(path, "path")
+    if target.suffix != SUFFIX:
+        raise DetectorError(f"expected a name that ends in {SUFFIX}", file=target)
+    save_weights(target, model)
 
 
 @dataclass(frozen=True)

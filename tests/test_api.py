@@ -146,6 +146,21 @@ def test_list_models():
             lambda: detector.save(3, "a.safetensors"),
             "expected a network of detector.build or load, found 3",
         ),
+        (
+            lambda: detector.save(detector.build("yolov5n"), "a.onnx"),
+            "a.onnx: expected a name that ends in .safetensors",
+        ),
+        (lambda: detector.deploy(3), "expected a network of detector.build or load, found 3"),
+        (lambda: detector.build("yolov5n", variant=3), "variant: expected a name, found 3"),
+        (lambda: detector.export(3), "model: expected a path, found 3"),
+        (
+            lambda: detector.train("yolov5n", callbacks=3),
+            "callbacks: expected a list, found 3",
+        ),
+        (
+            lambda: detector.train("yolov5n", callbacks=["x"]),
+            "callbacks: expected instances of detector.Callback, found 'x'",
+        ),
     ],
 )
 def test_errors_are_one_line(call: Any, message: str):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from detector.engine.callbacks import Callback
 from detector.engine.isolation import process_state_restored
@@ -13,6 +14,7 @@ from detector.engine.run import Record
 from detector.engine.setup import prepare
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
+from detector.utils.errors import DetectorError, shown
 from detector.weights.checkpoint import load
 
 
@@ -46,6 +48,18 @@ class TrainingResult:
         return load(self.best)
 
 
+def _checked(callbacks: Any) -> Sequence[Callback]:
+    """Return the callbacks of a program, or raise DetectorError for what is none."""
+    if not isinstance(callbacks, (list, tuple)):
+        raise DetectorError(f"callbacks: expected a list, found {shown(callbacks)}")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise DetectorError(
+                f"callbacks: expected instances of detector.Callback, found {shown(callback)}"
+            )
+    return callbacks
+
+
 def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) -> TrainingResult:
     """Train, or resume a run, and leave the process as it was.
 
@@ -57,6 +71,7 @@ def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) ->
         DetectorError: something does not fit together, or a number is not finite.
         Interrupted: Ctrl-C or SIGTERM; the message says how to resume.
     """
+    callbacks = _checked(callbacks)
     with process_state_restored():
         trainer = prepare(settings)
         trainer.callbacks += callbacks

@@ -21,6 +21,7 @@ from detector.runtime.sources import open_source
 from detector.settings import ExportedFileSettings, FormatName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
+from detector.utils.files import as_path
 from detector.utils.opencv import Image
 from detector.weights.checkpoint import load
 
@@ -53,7 +54,7 @@ def export(
         if output is None:
             raise DetectorError("output: a network in memory has no file to write beside; give one")
         return export_as(model, asked, Path(output))
-    path = Path(model)
+    path = as_path(model, "model")
     return export_as(load(path), asked, Path(output or path.with_suffix("")))
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.head import hook
-from detector.model.detector import Detector
+from detector.model.detector import Detector, check_detector
 from detector.utils.errors import DetectorError
 from detector.utils.keywords import refuses_unknown_keywords
 
@@ -84,6 +84,7 @@ def deploy(
         DetectorError: the outputs differ by more than the tolerance (the message names the worst
             block), or a batch has no image.
     """
+    check_detector(model)
     if not all(map(len, images or ())):
         raise DetectorError("a batch to compare the fused network on has no image")
     reference = copy.deepcopy(model).eval()

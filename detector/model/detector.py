@@ -205,6 +205,12 @@ def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
         return module([tensor.float() for tensor in inputs])
 
 
+def check_detector(model: object) -> None:
+    """Raise DetectorError unless the object is a network of ours, as a program passes it."""
+    if not isinstance(model, Detector):
+        raise DetectorError(f"expected a network of detector.build or load, found {shown(model)}")
+
+
 @refuses_unknown_keywords
 def build(
     cfg: str | Path, classes: int | Sequence[str] | None = None, variant: str | None = None

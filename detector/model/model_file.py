@@ -171,6 +171,8 @@ def _scope(file: YamlFile, keys: ModelKeys, name: str | None) -> Scope:
 
 
 def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str | None:
+    if variant is not None and not isinstance(variant, str):
+        raise DetectorError(f"variant: expected a name, found {shown(variant)}")
     name = variant or keys.variant
     if name is not None and name not in keys.variants:
         at = "variants" if variant else "variant"
