@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.coco_images import folder_of_images
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files, read_lines
+from detector.data.formats.split_words import split_name
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.utils.errors import DetectorError
 
-SPLIT_FOLDER = re.compile(r"(train|val|valid|validation|test)[-_]?\d*", re.IGNORECASE)
 GUESSED_SPLITS = ("train", "val", "test")
 TRAIN_PART = 0.8
 """Fraction of the images that becomes the train split where no lists exist."""
@@ -44,7 +44,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
             file=source,
         )
     names, note = found_names(root, splits, Path(source))
-    notes = [f"{source}: {split}: {places[0].format}" for split, places in splits.items()]
+    notes = [f"{source}: {split}: {_described(places)}" for split, places in splits.items()]
     if any(place.part != (0.0, 1.0) for places in splits.values() for place in places):
         notes.append(
             f"no lists: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
@@ -53,6 +53,14 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     return DatasetDefinition(
         source=source, root=root, names=names, splits=splits, notes=(*notes, note)
     )
+
+
+def _described(places: Sequence[Split]) -> str:
+    """Return the format of a split's places; for a JSON file also the folder it was paired with."""
+    place = places[0]
+    if place.format == "COCO JSON":
+        return f"{place.format}, {place.annotations} with the images in {place.images}"
+    return place.format
 
 
 def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -64,31 +72,28 @@ def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     files = [file for file in files if file.stem.startswith("instances_")] or files
     splits: dict[str, tuple[Split, ...]] = {}
     for file in files:
+        content = _read_coco(file)
+        if content is None:
+            continue
         stem = file.stem.removeprefix("instances_")
-        words = (stem, stem.split("_")[0], file.parent.name)
-        name = next((name for word in words if (name := _split_name(word))), stem)
-        images = _folder_of_images(root, file)
+        words = (stem, *stem.split("_"), file.parent.name)
+        name = next((name for word in words if (name := split_name(word))), stem)
+        images = folder_of_images(root, content, words)
         if images is not None:
             place = Split(annotations=_relative(file, root), images=_relative(images, root))
             splits[stem if name in splits else name] = (place,)
     if len(splits) == 1:
         ((name, (place,)),) = splits.items()
-        return splits if _split_name(name) else _seeded_split(place)
+        return splits if split_name(name) else _seeded_split(place)
     return splits
 
 
-def _folder_of_images(root: Path, file: Path) -> Path | None:
-    """Return the folder that holds the first image of an annotation file, or None."""
+def _read_coco(file: Path) -> coco.CocoFile | None:
+    """Return an annotation file, or None for captions, keypoints or another kind of JSON file."""
     try:
-        content = coco.read_file(file)
+        return coco.read_file(file)
     except DetectorError:
-        return None  # captions, keypoints, or another kind of JSON file
-    if not content.images:
         return None
-    first = content.images[0]["file_name"]
-    folders = [file.parent, root, *sorted(p for p in visible(root, "*") if p.is_dir())]
-    folders += sorted(path for path in visible(root, "*/*") if path.is_dir())
-    return next((folder for folder in folders if (folder / first).is_file()), None)
 
 
 def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -140,7 +145,7 @@ def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     names = classes.folder_names(root)
     if len(names) < MIN_CLASSES or not classes.is_folder(root):
         return {}
-    if all(_split_name(name) for name in names):  # split folders of images without labels
+    if all(split_name(name) for name in names):  # split folders of images without labels
         return {}
     return _seeded_split(Split(class_folders="."))
 
@@ -149,7 +154,7 @@ def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split
     """Return the folders that are named after splits and hold images, in the usual order."""
     found: dict[str, tuple[Split, ...]] = {}
     for folder in sorted(folders):
-        name = _split_name(folder.name)
+        name = split_name(folder.name)
         if name and folder.is_dir() and has_image(folder):
             found.setdefault(name, (Split(images=_relative(folder, root)),))
     return {name: found[name] for name in GUESSED_SPLITS if name in found}
@@ -160,15 +165,6 @@ def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
     parts = {"train": (0.0, TRAIN_PART), "val": (TRAIN_PART, 1.0)}
     update = {"seed": GUESS_SEED}
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
-
-
-def _split_name(word: str) -> str | None:
-    """Return the split that a folder or file name means (``valid``, ``val2017``: val), or None."""
-    match = SPLIT_FOLDER.fullmatch(word)
-    if match is None:
-        return None
-    name = match[1].lower()
-    return "val" if name.startswith("val") else name
 
 
 def _has_annotation(folder: Path) -> bool:

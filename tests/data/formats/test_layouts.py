@@ -279,3 +279,69 @@ def test_class_folders_without_splits(tmp_path: Path, make_image) -> None:
     assert "no lists: 80% of the images, shuffled with seed 0, are train, the others val" in (
         definition.notes
     )
+
+
+# ------------------------------------------------------------- JSON files and the images of which
+
+
+def coco_file(path: Path, *images: str) -> None:
+    """Write an annotation file with one class and no boxes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "images": [{"id": n, "file_name": image} for n, image in enumerate(images)],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("files", "images", "expected"),
+    [
+        # the frames of a video tool have the same names in each split
+        ("instances_train instances_val", "images/train images/val", "images/train images/val"),
+        ("instances_train instances_val", "val/images train/images", "train/images val/images"),
+        ("clip_train clip_valid", "images/train images/validation", None),
+        # equal names before equal splits
+        ("instances_train2017 instances_val", "train2014 train2017 val", "train2017 val"),
+        # a folder that means no split before one that means another split
+        ("instances_train instances_val", "images/train frames", "images/train frames"),
+        # not a mask that has its image's name
+        ("train val", "masks images", "images images"),
+    ],
+)
+def test_a_json_file_is_paired_with_the_folder_of_its_split(
+    tmp_path: Path, make_image, files: str, images: str, expected: str | None
+) -> None:
+    for folder in images.split():
+        make_image(f"{folder}/0.png")
+    for name in files.split():
+        coco_file(tmp_path / f"annotations/{name}.json", "0.png")
+    definition = load_definition(tmp_path)
+    folders = [definition.splits[split][0].images for split in ("train", "val")]
+    assert folders == (expected or images).split()
+    first = files.split(maxsplit=1)[0]
+    assert definition.notes[0] == (
+        f"{tmp_path}: train: COCO JSON, annotations/{first}.json with the images in {folders[0]}"
+    )
+
+
+def test_a_json_file_whose_images_may_be_in_two_folders(tmp_path: Path, make_image) -> None:
+    for folder in ("left", "right"):
+        make_image(f"{folder}/0.png")
+    coco_file(tmp_path / "annotations/train.json", "0.png", "1.png")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'annotations/train.json'}: its images may be those of left or of right; a "
+        "data.yaml says which: SPLIT: {annotations: annotations/train.json, images: left}"
+    )
+    make_image("right/1.png")  # which then holds all images, left only one
+    assert load_definition(tmp_path).splits["train"][0].images == "right"
+
+
+def test_two_ways_to_the_same_images_are_one(tmp_path: Path, make_image) -> None:
+    make_image("left/0.png")
+    (tmp_path / "link").symlink_to("left")
+    coco_file(tmp_path / "annotations/train.json", "0.png")
+    assert load_definition(tmp_path).splits["train"][0].images == "left"
