@@ -16,6 +16,7 @@ from detector.data.formats import classes, coco, voc, yolo
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.names import describe, match_names
+from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.settings import TaskName
@@ -212,6 +213,10 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundIm
         result.images += found.images
         result.issues += found.issues
         result.counts += found.counts
+    pairs = [(image.path, image.label_file) for image in result.images]
+    shared = shared_files((image, file) for image, file in pairs if file is not None)
+    result.issues += shared.values()
+    result.images = [image for image in result.images if image.path not in shared]
     # Each place has numbered its images from 1 or by its file: renumber them all.
     result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
     return result

@@ -384,6 +384,42 @@ def test_labels_that_may_be_of_two_images(tmp_path: Path, make_image) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["yolo", "voc", "list"])
+def test_labels_that_may_be_of_images_of_two_places(tmp_path: Path, make_image, kind: str) -> None:
+    """Images without objects in a folder of their own, one with the name of another image."""
+    for name in ("images/0.jpg", "images/1.jpg", "empty/0.jpg", "empty/2.jpg"):
+        make_image(name)
+    (tmp_path / "labels").mkdir()
+    for number in range(2):
+        (tmp_path / f"labels/{number}.txt").write_text("0 .5 .5 .1 .1\n")
+        (tmp_path / f"labels/{number}.xml").write_text(voc_xml("cat 1 2 30 20"))
+    (tmp_path / "labels/2.xml").write_text(voc_xml())
+    (tmp_path / "list.txt").write_text("empty/0.jpg\nempty/2.jpg\n")
+    places = {
+        "yolo": "[images, empty]",
+        "voc": "[{images: images, annotations: labels}, {images: empty, annotations: labels}]",
+        "list": "[images, list.txt]",
+    }
+    definition = tmp_path / "set.yaml"
+    definition.write_text(f"names: [cat]\ntrain: {places[kind]}\nval: [images, images]\n")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(definition, "train")
+    file = tmp_path / f"labels/0.{'xml' if kind == 'voc' else 'txt'}"
+    image, namesake = tmp_path / "images/0.jpg", tmp_path / "empty/0.jpg"
+    assert str(caught.value).splitlines() == [
+        f"2 fatal issues in split 'train' of {definition} (--skip-bad leaves them out):",
+        f"  {image}: {file} may be its labels or those of {namesake}, expected a file for each",
+        f"  {namesake}: {file} may be its labels or those of {image}, expected a file for each",
+    ]
+    dataset = open_dataset(definition, "train", skip_bad=True)
+    assert [(s.path.name, len(s.class_ids)) for s in dataset.samples] == [
+        ("1.jpg", 1),
+        ("2.jpg", 0),
+    ]
+    # one image named twice is no doubt
+    assert len(open_dataset(definition, "val")) == 4
+
+
 def test_linked_and_hidden_folders(yolo_folder, make_image, tmp_path: Path) -> None:
     path = yolo_folder({"a": "0 .5 .5 .1 .1"})
     make_image("store/b.png")

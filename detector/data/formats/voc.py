@@ -86,7 +86,7 @@ def annotated_images(
             issues.append(Issue(image, message, drops_image=True))
         else:
             read = partial(read_labels, match.file or own, class_ids=class_ids)
-            annotated.append(AnnotatedImage(image, number, read))
+            annotated.append(AnnotatedImage(image, number, read, match.file or own))
     return annotated, issues
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from detector.data.formats.issues import Issue
 from detector.data.formats.names import class_number
+from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
     AnnotatedImage,
     LabelRow,
@@ -57,7 +58,7 @@ def annotated_images(
             file=folder or images[0].parent,
         )
     return [
-        AnnotatedImage(image, number, partial(read_labels, file, class_count=class_count))
+        AnnotatedImage(image, number, partial(read_labels, file, class_count=class_count), file)
         for number, (image, file) in enumerate(zip(images, files, strict=True), 1)
     ]
 
@@ -67,20 +68,8 @@ def images_sharing_labels(
 ) -> dict[Path, Issue]:
     """Return an issue for each image that shares its label file with one of another folder."""
     stems = Counter(image.stem for image in images)
-    by_file: dict[Path, list[Path]] = {}
-    for image in (image for image in images if stems[image.stem] > 1):
-        by_file.setdefault(label_path(image, folder, labels), []).append(image)
-    issues: dict[Path, Issue] = {}
-    for file, group in by_file.items():
-        if len(group) == 1 or not file.is_file():
-            continue
-        places = {image: os.path.realpath(image.parent) for image in group}
-        for image in group:
-            other = next((one for one in group if places[one] != places[image]), None)
-            if other is not None:
-                message = f"{file} may be its labels or those of {other}, expected a file for each"
-                issues[image] = Issue(image, message, drops_image=True)
-    return issues
+    namesakes = [image for image in images if stems[image.stem] > 1]
+    return shared_files((image, label_path(image, folder, labels)) for image in namesakes)
 
 
 def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Path) -> int:
