@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from detector.data.formats import classes, coco, voc, yolo
@@ -13,12 +14,16 @@ from detector.data.formats.rows import has_image, image_files, read_lines
 from detector.data.formats.split_words import split_name
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.utils.errors import DetectorError
+from detector.utils.opencv import IMAGE_SUFFIXES
 
 GUESSED_SPLITS = ("train", "val", "test")
 TRAIN_PART = 0.8
 """Fraction of the images that becomes the train split where no lists exist."""
 
 GUESS_SEED = 0
+MAX_LEFT_OUT = 5
+"""Largest number of unused folders that are named; the rest are counted."""
+
 MIN_CLASSES = 2
 """Smallest number of image folders that are taken for classes in the absence of split folders."""
 
@@ -51,16 +56,41 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
             "train, the others val"
         )
     return DatasetDefinition(
-        source=source, root=root, names=names, splits=splits, notes=(*notes, note)
+        source=source,
+        root=root,
+        names=names,
+        splits=splits,
+        notes=(*notes, *_left_out(root, splits), note),
     )
 
 
 def _described(places: Sequence[Split]) -> str:
-    """Return the format of a split's places; for a JSON file also the folder it was paired with."""
-    place = places[0]
-    if place.format == "COCO JSON":
-        return f"{place.format}, {place.annotations} with the images in {place.images}"
-    return place.format
+    """Return the format of a split's places; of JSON files and of several places also the paths."""
+    text: str = places[0].format
+    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_coco(p)]
+    if pairs or len(places) > 1:
+        text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
+    return text
+
+
+def _is_coco(place: Split) -> bool:
+    return place.format == "COCO JSON"
+
+
+def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
+    """Return a line that names the folders whose images belong to no split, if there are any."""
+    places = [place for group in splits.values() for place in group]
+    if any(place.list_file is not None for place in places):
+        return []  # the author of a list has chosen
+    used = {(root / str(place.images or place.class_folders or ".")).resolve() for place in places}
+    folders = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
+    resolved = {folder: folder.resolve() for folder in folders}
+    others = [one for one, path in resolved.items() if used.isdisjoint((path, *path.parents))]
+    names = sorted(_relative(folder, root) for folder in others)
+    if not names:
+        return []
+    more = f" and {len(names) - MAX_LEFT_OUT} more" if len(names) > MAX_LEFT_OUT else ""
+    return [f"images of no split, left out: {', '.join(names[:MAX_LEFT_OUT])}{more}"]
 
 
 def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -104,10 +134,10 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     if lists["train"].is_file():
         return {n: (Split(list_file=p.name),) for n, p in lists.items() if p.is_file()}
     folders = [*visible(root, "images/*"), *(path.parent for path in visible(root, "*/images"))]
-    splits = _named_folders(root, folders)
-    for name, (place,) in splits.items():
-        if (root / str(place.images) / "images").is_dir():
-            splits[name] = (Split(images=f"{place.images}/images"),)
+    splits = {
+        name: tuple(Split(images=_relative(_inner_images(folder), root)) for folder in group)
+        for name, group in _named_folders(folders).items()
+    }
     if splits or not (root / "images").is_dir():
         return splits
     return _seeded_split(Split(images="images"))
@@ -129,19 +159,22 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     if splits:
         return splits
     with_xml = [path for path in visible(root, "*") if _has_annotation(path)]
-    named = _named_folders(root, with_xml)
-    if named:
-        for name, (place,) in named.items():
-            named[name] = (place.model_copy(update={"annotations": place.images}),)
-        return named
+    for name, group in _named_folders(with_xml).items():
+        paths = [_relative(folder, root) for folder in group]
+        splits[name] = tuple(Split(images=path, annotations=path) for path in paths)
+    if splits:
+        return splits
     return _seeded_split(Split(images=images, annotations=annotations))
 
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find folders of classes in each split's folder; else divide the folders of classes."""
-    splits = _named_folders(root, [path for path in visible(root, "*") if classes.is_folder(path)])
-    if splits:
-        return {n: (Split(class_folders=place.images),) for n, (place,) in splits.items()}
+    named = _named_folders([path for path in visible(root, "*") if classes.is_folder(path)])
+    if named:
+        return {
+            name: tuple(Split(class_folders=_relative(folder, root)) for folder in group)
+            for name, group in named.items()
+        }
     names = classes.folder_names(root)
     if len(names) < MIN_CLASSES or not classes.is_folder(root):
         return {}
@@ -150,14 +183,22 @@ def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     return _seeded_split(Split(class_folders="."))
 
 
-def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split, ...]]:
-    """Return the folders that are named after splits and hold images, in the usual order."""
-    found: dict[str, tuple[Split, ...]] = {}
-    for folder in sorted(folders):
+def _named_folders(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return the folders that hold images and are named after a split, by split, sorted.
+
+    Several may mean one split, such as ``train1`` and ``train2``; of links, the folder counts.
+    """
+    found: dict[str, dict[str, Path]] = {name: {} for name in GUESSED_SPLITS}
+    for folder in sorted(folders, key=lambda path: (path.is_symlink(), path)):
         name = split_name(folder.name)
         if name and folder.is_dir() and has_image(folder):
-            found.setdefault(name, (Split(images=_relative(folder, root)),))
-    return {name: found[name] for name in GUESSED_SPLITS if name in found}
+            found[name].setdefault(os.path.realpath(folder), folder)
+    return {name: sorted(group.values()) for name, group in found.items() if group}
+
+
+def _inner_images(folder: Path) -> Path:
+    """Return the folder ``images`` of a split's folder, or the folder itself."""
+    return folder / "images" if (folder / "images").is_dir() else folder
 
 
 def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:

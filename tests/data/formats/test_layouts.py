@@ -28,6 +28,7 @@ def test_yolo_folder_with_splits_below_images(tmp_path: Path, make_image) -> Non
     assert definition.notes == (
         f"{tmp_path}: train: YOLO txt",
         f"{tmp_path}: val: YOLO txt",
+        "images of no split, left out: images/other",
         "no class names found (classes.txt): classes are named by their numbers",
     )
     (tmp_path / "classes.txt").write_text("cat\ndog\n\n")
@@ -345,3 +346,70 @@ def test_two_ways_to_the_same_images_are_one(tmp_path: Path, make_image) -> None
     (tmp_path / "link").symlink_to("left")
     coco_file(tmp_path / "annotations/train.json", "0.png")
     assert load_definition(tmp_path).splits["train"][0].images == "left"
+
+
+# ------------------------------------------------------------------- several folders for one split
+
+
+@pytest.mark.parametrize(
+    ("folders", "train", "val"),
+    [
+        ("images/train1 images/train2 images/val", "images/train1 images/train2", "images/val"),
+        ("train_1/images train_2/images val/images", "train_1/images train_2/images", "val/images"),
+        ("images/train val/images images/valid", "images/train", "images/valid val/images"),
+    ],
+)
+def test_all_folders_of_a_split_are_used(
+    tmp_path: Path, make_image, folders: str, train: str, val: str
+) -> None:
+    for number, folder in enumerate(folders.split()):
+        make_image(f"{folder}/{number}.png")
+        labels = tmp_path / folder.replace("images", "labels")
+        labels.mkdir(parents=True)
+        (labels / f"{number}.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "images").mkdir(exist_ok=True)
+    (tmp_path / "images/train_copy").symlink_to(tmp_path / folders.split(maxsplit=1)[0])
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": tuple(Split(images=folder) for folder in train.split()),
+        "val": tuple(Split(images=folder) for folder in val.split()),
+    }
+    joined = " and ".join(train.split())
+    assert definition.notes[0] == f"{tmp_path}: train: YOLO txt" + (
+        f", {joined}" if " " in train else ""
+    )
+    assert len(open_dataset(tmp_path, "train")) == len(train.split())
+
+
+def test_all_folders_of_a_split_are_used_in_other_formats(tmp_path: Path, make_image) -> None:
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    for split in ("train1", "train2", "val"):
+        make_image(f"voc/{split}/{split}.jpg").with_suffix(".xml").write_text(text)
+        make_image(f"classes/{split}/cat/a.jpg")
+        make_image(f"coco/images/{split}/{split}.jpg")
+        coco_file(tmp_path / f"coco/annotations/instances_{split}.json", f"{split}.jpg")
+    # a JSON file of its own is a split of its own, which a line names
+    assert load_definition(tmp_path / "coco").notes[:3] == tuple(
+        f"{tmp_path / 'coco'}: {split}: COCO JSON, annotations/instances_{name}.json with the "
+        f"images in images/{name}"
+        for split, name in (("train", "train1"), ("train2", "train2"), ("val", "val"))
+    )
+    assert load_definition(tmp_path / "voc").splits["train"] == (
+        Split(images="train1", annotations="train1"),
+        Split(images="train2", annotations="train2"),
+    )
+    assert load_definition(tmp_path / "classes").splits["train"] == (
+        Split(class_folders="train1"),
+        Split(class_folders="train2"),
+    )
+
+
+def test_folders_that_no_split_uses_are_named(tmp_path: Path, make_image) -> None:
+    make_image("train/images/a.png")
+    (tmp_path / "train/labels").mkdir()
+    (tmp_path / "train/labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    for number in range(7):
+        make_image(f"more{number}/a.png")
+    assert load_definition(tmp_path).notes[1] == (
+        "images of no split, left out: more0, more1, more2, more3, more4 and 2 more"
+    )
