@@ -121,8 +121,10 @@ def open_dataset(
     split: str,
     data_root: Path | None = None,
     names: Sequence[str] | None = None,
+    *,
     skip_bad: bool = False,
     limit: int | None = None,
+    max_unlabeled: float = 0.1,
 ) -> DetectionDataset:
     """Read and check one split.
 
@@ -133,14 +135,16 @@ def open_dataset(
         names: class names of a model, to which the data set's classes are matched by name.
         skip_bad: drop and count unusable label rows and images instead of raising.
         limit: number of images to read, the first ones of the split; None reads all.
+        max_unlabeled: largest share of the images of Pascal VOC places that may have no XML file.
+            They are taken as without objects, which few annotation tools mean by a missing file.
 
     Raises:
-        DetectorError: no such data or split; fatal issues of images and labels, all of them listed;
-            no class in common with ``names``.
+        DetectorError: no such data or split; too many images without an XML file; fatal issues of
+            images and labels, all of them listed; no class in common with ``names``.
     """
     if not isinstance(data, DatasetDefinition):
         data = load_definition(data, data_root)
-    return _open(data, split, names, skip_bad, limit)
+    return _open(data, split, names, skip_bad, limit, max_unlabeled)
 
 
 def _open(
@@ -149,11 +153,13 @@ def _open(
     names: Sequence[str] | None,
     skip_bad: bool,
     limit: int | None,
+    max_unlabeled: float,
 ) -> DetectionDataset:
     places = definition.places(split)
     root = definition.prepared_root()
     try:
         found = _find(places, root, definition.names)
+        voc.check_unlabeled(found.images, max_unlabeled)
     except DetectorError as error:
         message = f"split {split!r}: {error.message}"
         raise error if error.file else DetectorError(message, file=definition.source) from error

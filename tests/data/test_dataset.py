@@ -161,6 +161,31 @@ def test_a_broken_xml_file_drops_its_image(voc_folder) -> None:
     assert sample.path.stem == "b"
 
 
+@pytest.mark.parametrize(
+    ("images", "missing", "flag"),
+    [(10, 1, None), (20, 2, None), (10, 2, "0.2"), (6, 5, "0.84"), (25, 7, "0.28")],
+)
+def test_images_without_an_xml_file(
+    voc_folder, images: int, missing: int, flag: str | None
+) -> None:
+    """A tenth may lack its file. 5/6 = 0.8333, rounded up to 0.84; 7/25 = 0.28."""
+    path = voc_folder({f"{n:02}": voc_xml("cat 1 2 30 20") for n in range(images)})
+    for number in range(missing):
+        (path.parent / f"Annotations/{number:02}.xml").unlink()
+    if flag is not None:
+        with pytest.raises(DetectorError) as caught:
+            open_dataset(path, "train", skip_bad=True)
+        assert str(caught.value) == (
+            f"{path}: split 'train': {missing} of {images} images have no XML file, the first is "
+            f"{path.parent / 'JPEGImages/00.jpg'}; "
+            f"--max-unlabeled {flag} takes them as images without objects"
+        )
+    dataset = open_dataset(path, "train", max_unlabeled=float(flag or 0.1))
+    assert len(dataset) == images
+    line = f"images without a label file, taken as without objects: {missing}"
+    assert line in dataset.report
+
+
 def annotation(number: int, image: int, category: int, **more: object) -> dict[str, object]:
     return {
         "id": number,
