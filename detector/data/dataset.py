@@ -257,9 +257,9 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     labels = None if place.labels is None else root / place.labels
     folder: Path | None = None
-    counts: Counter[str] = Counter()
+    issues: list[Issue] = []
     if place.list_file is not None:
-        paths = yolo.listed_images(root / place.list_file, root)
+        paths, issues, counts = yolo.listed_images(root / place.list_file, root)
     else:
         folder = root / str(place.images)
         paths = image_files(folder)
@@ -267,17 +267,16 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         counts = Counter({"label files without an image": stray})
     images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
     ambiguous = yolo.images_sharing_labels(paths, folder, labels)
-    issues = [ambiguous[image.path] for image in images if image.path in ambiguous]
+    issues += [ambiguous[image.path] for image in images if image.path in ambiguous]
     return _FoundImages([image for image in images if image.path not in ambiguous], issues, counts)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     if place.class_list is not None:
-        images, issues = classes.images_in_list(
-            root / place.class_list, root / (place.images or ""), names
-        )
-    else:
-        images, issues = classes.images_in_folders(root / str(place.class_folders), names)
+        folder = root / (place.images or "")
+        images, issues, counts = classes.images_in_list(root / place.class_list, folder, names)
+        return _FoundImages(_part(images, place), issues, counts)
+    images, issues = classes.images_in_folders(root / str(place.class_folders), names)
     return _FoundImages(_part(images, place), issues)
 
 

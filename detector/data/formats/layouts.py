@@ -269,5 +269,5 @@ def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], 
 
 def _yolo_images(root: Path, place: Split) -> list[Path]:
     if place.list_file is not None:
-        return yolo.listed_images(root / place.list_file, root)
+        return yolo.listed_images(root / place.list_file, root)[0]
     return image_files(root / str(place.images))

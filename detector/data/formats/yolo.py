@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from detector.data.formats.issues import Issue
+from detector.data.formats.lists import find_listed
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
@@ -20,7 +21,6 @@ from detector.data.formats.rows import (
     LabelRow,
     Labels,
     SizeHW,
-    listed_path,
     read_lines,
 )
 from detector.utils.errors import MAX_SHOWN, DetectorError, MissingFileError, shown
@@ -80,9 +80,29 @@ def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Pa
     return sum(file.name != "classes.txt" for file in found - wanted)
 
 
-def listed_images(list_file: Path, root: Path) -> list[Path]:
-    """Return the images of a list file: absolute, or relative to the list file or to ``root``."""
-    return [listed_path(line, list_file.parent, root) for _, line in read_lines(list_file)]
+def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue], Counter[str]]:
+    """Return the images of a list file, an issue for each line without one, and amended paths.
+
+    Raises:
+        DetectorError: none of the images exists.
+    """
+    lines = read_lines(list_file)
+    listed = find_listed([text for _, text in lines], list_file, root)
+    images = [path for path in listed.paths if path.exists()]
+    if not images:
+        line, text = lines[0]
+        raise DetectorError(
+            f"none of {len(lines)} listed images exists; the first, {shown(text)}, was looked for "
+            f"at {listed.paths[0]}",
+            file=list_file,
+            line=line,
+        )
+    issues = [
+        Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
+        for (line, text), path in zip(lines, listed.paths, strict=True)
+        if not path.exists()
+    ]
+    return images, issues, listed.counts
 
 
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:
