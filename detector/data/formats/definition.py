@@ -143,10 +143,18 @@ def _bare_place(path: str, root: Path) -> Split:
 
 
 def _has_yolo_labels(folder: Path) -> bool:
-    """Return True if the first image's label folder has a label of any image below ``folder``."""
-    images = image_files(folder)
-    stems = {image.stem for image in images}
-    return any(text.stem in stems for text in yolo.label_path(images[0]).parent.glob("*.txt"))
+    """Return True if any image below ``folder`` has a YOLO label file.
+
+    Images without objects, in a folder of their own, may come first and have none.
+    """
+    by_folder: dict[Path, list[Path]] = {}
+    for image in image_files(folder):
+        by_folder.setdefault(image.parent, []).append(image)
+    for images in by_folder.values():
+        texts = {text.stem for text in yolo.label_path(images[0]).parent.glob("*.txt")}
+        if any(image.stem in texts for image in images):
+            return True
+    return False
 
 
 def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
