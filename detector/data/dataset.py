@@ -157,6 +157,8 @@ def _open(
 ) -> DetectionDataset:
     places = definition.places(split)
     root = definition.prepared_root()
+    if definition.generate is None:
+        definition.check_paths(split)
     try:
         found = _find(places, root, definition.names)
         voc.check_unlabeled(found.images, max_unlabeled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detector.data.formats.split_words import split_name
@@ -18,8 +18,8 @@ def path_parts(text: str) -> list[str]:
     return [part for part in re.split(r"[/\\]", text) if part not in ("", ".")]
 
 
-def existing_end(text: str, folders: Sequence[Path]) -> str | None:
-    """Return the longest end of a path that exists below one of the folders, or None.
+def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
+    """Yield the ends of a path that exist below one of the folders, the longest one first.
 
     A part that means a split is never dropped: ``x/val/images`` does not become ``images``, which
     may hold other splits.
@@ -28,7 +28,11 @@ def existing_end(text: str, folders: Sequence[Path]) -> str | None:
     for start, part in enumerate(parts):
         end = parts[start:]
         if ".." not in end and any(folder.joinpath(*end).exists() for folder in folders):
-            return "/".join(end)
+            yield "/".join(end)
         if split_name(part):
-            return None
-    return None
+            return
+
+
+def existing_end(text: str, folders: Sequence[Path]) -> str | None:
+    """Return the longest of :func:`existing_ends`, or None."""
+    return next(existing_ends(text, folders), None)

@@ -176,7 +176,7 @@ def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         definition.prepared_root()
     assert str(caught.value) == (
-        f"{path}: the folder {tmp_path / 'inner'} does not exist; "
+        f"{path}:1: the folder {tmp_path / 'inner'} does not exist; {tmp_path} holds set.yaml; "
         "--data-root DIR sets the data's folder"
     )
 
