@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats import classes, yolo
+from detector.data.formats.folders import visible
 from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import image_files, read_lines
@@ -24,7 +25,11 @@ CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"im
 """Keys for images with one class each, and the other keys that each may be combined with."""
 
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
-"""Names under which a folder's definition file is looked for."""
+"""Names under which a folder's definition file is looked for first."""
+
+YAML_SUFFIXES = (".yaml", ".yml")
+CERTAIN_KEYS = ("train", "val", "test", "splits")
+"""Keys of which a YAML file under another name has at least one if it is a definition."""
 
 
 def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetDefinition:
@@ -41,10 +46,38 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     folder = Path(data)
     if not folder.is_dir():
         return _from_file(read_yaml(find_file(data, "datasets")), data_root)
+    file = _file_in(folder)
+    if file is not None:
+        return _from_file(read_yaml(file), data_root)
+    return guess_definition(data_root or folder, str(data))
+
+
+def _file_in(folder: Path) -> Path | None:
+    """Return the definition file in a folder, under whatever name, or None.
+
+    Raises:
+        DetectorError: there are several; names two of them.
+    """
     for name in DEFINITION_NAMES:
         if (folder / name).is_file():
-            return _from_file(read_yaml(folder / name), data_root)
-    return guess_definition(data_root or folder, str(data))
+            return folder / name
+    files = sorted(path for suffix in YAML_SUFFIXES for path in visible(folder, f"*{suffix}"))
+    found = [file for file in files if _defines_splits(file)]
+    if len(found) > 1:
+        raise DetectorError(
+            f"{found[0].name} and {found[1].name} both define splits; --data {found[0]} names one",
+            file=folder,
+        )
+    return next(iter(found), None)
+
+
+def _defines_splits(file: Path) -> bool:
+    """Return True if a YAML file has splits, which settings and model files do not have."""
+    try:
+        content = read_yaml(file).value
+    except DetectorError:
+        return False
+    return isinstance(content, dict) and not content.keys().isdisjoint(CERTAIN_KEYS)
 
 
 # --------------------------------------------------------------------------------- definition file

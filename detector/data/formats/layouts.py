@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.class_files import read_class_file
 from detector.data.formats.coco_images import folder_of_images
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
-from detector.data.formats.rows import has_image, image_files, read_lines
+from detector.data.formats.rows import has_image, image_files
 from detector.data.formats.split_words import split_name
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.utils.errors import DetectorError
@@ -255,19 +256,23 @@ def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
 
 
 def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:
-    for name in ("classes.txt", "obj.names", "labels/classes.txt"):
-        if (root / name).is_file():
-            lines = read_lines(root / name, "one class name a line")
-            return [line for _, line in lines], f"class names are from {name}"
-    largest = -1
-    for place in places:
-        files = [yolo.label_path(image) for image in _yolo_images(root, place)]
-        largest = max(largest, yolo.largest_class(files))
+    files = {image: file for place in places for image, file in _yolo_labels(root, place)}
+    folders = {path.parent for pair in files.items() for path in pair}
+    found = read_class_file(root, folders)
+    if found is not None:
+        names, file = found
+        return names, f"class names are from {os.path.relpath(file, root)}"
+    largest = yolo.largest_class(list(files.values()))
     note = "no class names found (classes.txt): classes are named by their numbers"
     return [str(number) for number in range(largest + 1)], note
 
 
-def _yolo_images(root: Path, place: Split) -> list[Path]:
-    if place.list_file is not None:
-        return yolo.listed_images(root / place.list_file, root)[0]
-    return image_files(root / str(place.images))
+def _yolo_labels(root: Path, place: Split) -> list[tuple[Path, Path]]:
+    """Return the images of a place with the paths of their label files."""
+    folder = None if place.list_file is not None else root / str(place.images)
+    labels = None if place.labels is None else root / place.labels
+    if folder is None:
+        images = yolo.listed_images(root / str(place.list_file), root)[0]
+    else:
+        images = image_files(folder)
+    return [(image, yolo.label_path(image, folder, labels)) for image in images]
