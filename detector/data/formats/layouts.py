@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
 from detector.data.formats.coco_images import folder_of_images
+from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
@@ -42,7 +44,8 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     splits = _coco_layout(root)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
-    splits = splits or _yolo_layout(root) or _voc_layout(root) or _class_layout(root)
+    splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
+    splits = splits or _beside_layout(root) or _class_layout(root)
     if not splits:
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
@@ -51,11 +54,15 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         )
     names, note = found_names(root, splits, Path(source))
     notes = [f"{source}: {split}: {_described(places)}" for split, places in splits.items()]
-    if any(place.part != (0.0, 1.0) for places in splits.values() for place in places):
+    divided = [p for places in splits.values() for p in places if p.part != (0.0, 1.0)]
+    if divided:
+        missing = "no lists" if divided[0].list_file is None else "no list for val"
         notes.append(
-            f"no lists: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
+            f"{missing}: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
             "train, the others val"
         )
+    if len(splits) > 1 and splits.get("train") == splits.get("val"):
+        notes.append(f"train and val are the same list, {splits['val'][0].list_file}")
     return DatasetDefinition(
         source=source,
         root=root,
@@ -142,6 +149,35 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     if splits or not (root / "images").is_dir():
         return splits
     return _seeded_split(Split(images="images"))
+
+
+def _darknet_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find the lists of an ``obj.data``; divide the train list where there is no other."""
+    splits = darknet_splits(root)
+    return _seeded_split(splits["train"][0]) if list(splits) == ["train"] else splits
+
+
+def _beside_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find YOLO txt files beside images, in a folder per split; else divide all of them."""
+    folders = folders_of_pairs(root)
+    if not folders:
+        return {}
+    above = {one for folder in folders for one in _split_folder_above(root, folder)}
+    named = {
+        name: tuple(_beside(_relative(folder, root)) for folder in group)
+        for name, group in _named_folders(above).items()
+    }
+    return named or _seeded_split(_beside(_relative(common_folder(folders), root)))
+
+
+def _split_folder_above(root: Path, folder: Path) -> list[Path]:
+    """Return the outermost folder between root and ``folder`` that is named after a split."""
+    between = [one for one in (folder, *folder.parents) if one.is_relative_to(root) and one != root]
+    return [one for one in between if split_name(one.name)][-1:]
+
+
+def _beside(folder: str) -> Split:
+    return Split(images=folder, labels=folder)
 
 
 def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
