@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detector.data.formats.coco import CocoFile
@@ -48,6 +48,37 @@ def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path
     return next(iter(best), None)
 
 
+def check_owner(
+    file: CocoFile,
+    root: Path,
+    folder: str,
+    split: str | None,
+    owners: dict[Path, tuple[str | None, Path]],
+) -> None:
+    """Raise DetectorError if a file of another split has claimed one of the images before.
+
+    Where the folder is named after one of the two splits, the images of the other are missing, and
+    its boxes would be paired with these. Folders of no split may hold the images of both.
+
+    Args:
+        file: the annotation file.
+        root: the data set's folder.
+        folder: folder of its images, relative to the root.
+        split: split that the file's name means.
+        owners: split and annotation file of each image claimed so far, which grows.
+    """
+    meant = _splits_meant(Path(folder).parts)
+    for image in file.images:
+        path = root / folder / image["file_name"]
+        other, other_file = owners.setdefault(path, (split, file.path))
+        if split and other and split != other and meant & {split, other}:
+            raise DetectorError(
+                f"its image {path} is in {other_file}, which is of split {other!r}, too; expected "
+                "images of its own",
+                file=file.path,
+            )
+
+
 def _folders(root: Path, file: Path) -> Iterator[Path]:
     yield file.parent
     yield root
@@ -63,7 +94,7 @@ def _rank(root: Path, image: Path, words: tuple[str, ...]) -> tuple[int, bool]:
     """
     folders = Path(os.path.relpath(image.parent, root)).parts
     split = next((name for word in words if (name := split_name(word))), None)
-    meant = {name for folder in folders if (name := split_name(folder))}
+    meant = _splits_meant(folders)
     if words[0] in folders:
         fit = 3
     elif split in meant:
@@ -71,6 +102,10 @@ def _rank(root: Path, image: Path, words: tuple[str, ...]) -> tuple[int, bool]:
     else:
         fit = 0 if meant and split else 1
     return fit, any("images" in folder.lower() for folder in folders)
+
+
+def _splits_meant(folders: Iterable[str]) -> set[str]:
+    return {name for folder in folders if (name := split_name(folder))}
 
 
 def _holds_all(folder: Path, file: CocoFile) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from detector.data.formats import classes, coco, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
-from detector.data.formats.coco_images import folder_of_images
+from detector.data.formats.coco_images import check_owner, folder_of_images
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
@@ -109,6 +109,7 @@ def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
     files = [file for file in files if file.stem.startswith("instances_")] or files
     splits: dict[str, tuple[Split, ...]] = {}
+    owners: dict[Path, tuple[str | None, Path]] = {}
     for file in files:
         content = _read_coco(file)
         if content is None:
@@ -118,6 +119,7 @@ def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
         name = next((name for word in words if (name := split_name(word))), stem)
         images = folder_of_images(root, content, words)
         if images is not None:
+            check_owner(content, root, _relative(images, root), split_name(name), owners)
             place = Split(annotations=_relative(file, root), images=_relative(images, root))
             splits[stem if name in splits else name] = (place,)
     if len(splits) == 1:

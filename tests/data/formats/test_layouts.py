@@ -341,6 +341,26 @@ def test_a_json_file_whose_images_may_be_in_two_folders(tmp_path: Path, make_ima
     assert load_definition(tmp_path).splits["train"][0].images == "right"
 
 
+def test_json_files_of_two_splits_do_not_share_images(tmp_path: Path, make_image) -> None:
+    """The folder of val is missing, and that of train has images of the same names."""
+    make_image("images/train/0.png")
+    make_image("images/train/1.png")
+    train, val = (tmp_path / f"annotations/instances_{split}.json" for split in ("train", "val"))
+    coco_file(train, "0.png")
+    coco_file(val, "0.png")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{val}: its image {tmp_path / 'images/train/0.png'} is in {train}, which is of split "
+        "'train', too; expected images of its own"
+    )
+    coco_file(val, "1.png")  # one folder for the images of both
+    assert load_definition(tmp_path).splits["val"][0].images == "images/train"
+    # two files of one split, of which one is a part of the other
+    coco_file(val.with_name("instances_val_small.json"), "1.png")
+    assert list(load_definition(tmp_path).splits) == ["train", "val", "val_small"]
+
+
 def test_two_ways_to_the_same_images_are_one(tmp_path: Path, make_image) -> None:
     make_image("left/0.png")
     (tmp_path / "link").symlink_to("left")
