@@ -27,6 +27,7 @@ def anchors(settings: AnchorSettings) -> dict[str, Any]:
         settings.split,
         data_root=settings.data_root,
         skip_bad=settings.skip_bad,
+        max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
     print(*dataset.report, sep="\n")

@@ -16,6 +16,7 @@ from detector.data.formats import classes, coco, voc, yolo
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.names import describe, match_names
+from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.settings import TaskName
@@ -120,8 +121,10 @@ def open_dataset(
     split: str,
     data_root: Path | None = None,
     names: Sequence[str] | None = None,
+    *,
     skip_bad: bool = False,
     limit: int | None = None,
+    max_unlabeled: float = 0.1,
 ) -> DetectionDataset:
     """Read and check one split.
 
@@ -132,14 +135,16 @@ def open_dataset(
         names: class names of a model, to which the data set's classes are matched by name.
         skip_bad: drop and count unusable label rows and images instead of raising.
         limit: number of images to read, the first ones of the split; None reads all.
+        max_unlabeled: largest share of the images of Pascal VOC places that may have no XML file.
+            They are taken as without objects, which few annotation tools mean by a missing file.
 
     Raises:
-        DetectorError: no such data or split; fatal issues of images and labels, all of them listed;
-            no class in common with ``names``.
+        DetectorError: no such data or split; too many images without an XML file; fatal issues of
+            images and labels, all of them listed; no class in common with ``names``.
     """
     if not isinstance(data, DatasetDefinition):
         data = load_definition(data, data_root)
-    return _open(data, split, names, skip_bad, limit)
+    return _open(data, split, names, skip_bad, limit, max_unlabeled)
 
 
 def _open(
@@ -148,11 +153,15 @@ def _open(
     names: Sequence[str] | None,
     skip_bad: bool,
     limit: int | None,
+    max_unlabeled: float,
 ) -> DetectionDataset:
     places = definition.places(split)
     root = definition.prepared_root()
+    if definition.generate is None:
+        definition.check_paths(split)
     try:
         found = _find(places, root, definition.names)
+        voc.check_unlabeled(found.images, max_unlabeled)
     except DetectorError as error:
         message = f"split {split!r}: {error.message}"
         raise error if error.file else DetectorError(message, file=definition.source) from error
@@ -212,6 +221,10 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundIm
         result.images += found.images
         result.issues += found.issues
         result.counts += found.counts
+    pairs = [(image.path, image.label_file) for image in result.images]
+    shared = shared_files((image, file) for image, file in pairs if file is not None)
+    result.issues += shared.values()
+    result.images = [image for image in result.images if image.path not in shared]
     # Each place has numbered its images from 1 or by its file: renumber them all.
     result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
     return result
@@ -246,9 +259,9 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     labels = None if place.labels is None else root / place.labels
     folder: Path | None = None
-    counts: Counter[str] = Counter()
+    issues: list[Issue] = []
     if place.list_file is not None:
-        paths = yolo.listed_images(root / place.list_file, root)
+        paths, issues, counts = yolo.listed_images(root / place.list_file, root)
     else:
         folder = root / str(place.images)
         paths = image_files(folder)
@@ -256,17 +269,16 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         counts = Counter({"label files without an image": stray})
     images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
     ambiguous = yolo.images_sharing_labels(paths, folder, labels)
-    issues = [ambiguous[image.path] for image in images if image.path in ambiguous]
+    issues += [ambiguous[image.path] for image in images if image.path in ambiguous]
     return _FoundImages([image for image in images if image.path not in ambiguous], issues, counts)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     if place.class_list is not None:
-        images, issues = classes.images_in_list(
-            root / place.class_list, root / (place.images or ""), names
-        )
-    else:
-        images, issues = classes.images_in_folders(root / str(place.class_folders), names)
+        folder = root / (place.images or "")
+        images, issues, counts = classes.images_in_list(root / place.class_list, folder, names)
+        return _FoundImages(_part(images, place), issues, counts)
+    images, issues = classes.images_in_folders(root / str(place.class_folders), names)
     return _FoundImages(_part(images, place), issues)
 
 

@@ -162,6 +162,7 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
         settings.train_split,
         data_root=settings.data_root,
         skip_bad=settings.skip_bad,
+        max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
     val_set = open_dataset(
@@ -170,6 +171,7 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
         data_root=settings.data_root,
         names=train_set.names,
         skip_bad=settings.skip_bad,
+        max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
     _say([*train_set.report, *val_set.report])

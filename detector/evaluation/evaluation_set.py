@@ -83,6 +83,7 @@ def open_evaluation_set(
         data_root=settings.data_root,
         names=network.names,
         skip_bad=settings.skip_bad,
+        max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
     for line in dataset.report:

@@ -161,6 +161,31 @@ def test_a_broken_xml_file_drops_its_image(voc_folder) -> None:
     assert sample.path.stem == "b"
 
 
+@pytest.mark.parametrize(
+    ("images", "missing", "flag"),
+    [(10, 1, None), (20, 2, None), (10, 2, "0.2"), (6, 5, "0.84"), (25, 7, "0.28")],
+)
+def test_images_without_an_xml_file(
+    voc_folder, images: int, missing: int, flag: str | None
+) -> None:
+    """A tenth may lack its file. 5/6 = 0.8333, rounded up to 0.84; 7/25 = 0.28."""
+    path = voc_folder({f"{n:02}": voc_xml("cat 1 2 30 20") for n in range(images)})
+    for number in range(missing):
+        (path.parent / f"Annotations/{number:02}.xml").unlink()
+    if flag is not None:
+        with pytest.raises(DetectorError) as caught:
+            open_dataset(path, "train", skip_bad=True)
+        assert str(caught.value) == (
+            f"{path}: split 'train': {missing} of {images} images have no XML file, the first is "
+            f"{path.parent / 'JPEGImages/00.jpg'}; "
+            f"--max-unlabeled {flag} takes them as images without objects"
+        )
+    dataset = open_dataset(path, "train", max_unlabeled=float(flag or 0.1))
+    assert len(dataset) == images
+    line = f"images without a label file, taken as without objects: {missing}"
+    assert line in dataset.report
+
+
 def annotation(number: int, image: int, category: int, **more: object) -> dict[str, object]:
     return {
         "id": number,
@@ -382,6 +407,42 @@ def test_labels_that_may_be_of_two_images(tmp_path: Path, make_image) -> None:
         0,
         0,
     ]
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc", "list"])
+def test_labels_that_may_be_of_images_of_two_places(tmp_path: Path, make_image, kind: str) -> None:
+    """Images without objects in a folder of their own, one with the name of another image."""
+    for name in ("images/0.jpg", "images/1.jpg", "empty/0.jpg", "empty/2.jpg"):
+        make_image(name)
+    (tmp_path / "labels").mkdir()
+    for number in range(2):
+        (tmp_path / f"labels/{number}.txt").write_text("0 .5 .5 .1 .1\n")
+        (tmp_path / f"labels/{number}.xml").write_text(voc_xml("cat 1 2 30 20"))
+    (tmp_path / "labels/2.xml").write_text(voc_xml())
+    (tmp_path / "list.txt").write_text("empty/0.jpg\nempty/2.jpg\n")
+    places = {
+        "yolo": "[images, empty]",
+        "voc": "[{images: images, annotations: labels}, {images: empty, annotations: labels}]",
+        "list": "[images, list.txt]",
+    }
+    definition = tmp_path / "set.yaml"
+    definition.write_text(f"names: [cat]\ntrain: {places[kind]}\nval: [images, images]\n")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(definition, "train")
+    file = tmp_path / f"labels/0.{'xml' if kind == 'voc' else 'txt'}"
+    image, namesake = tmp_path / "images/0.jpg", tmp_path / "empty/0.jpg"
+    assert str(caught.value).splitlines() == [
+        f"2 fatal issues in split 'train' of {definition} (--skip-bad leaves them out):",
+        f"  {image}: {file} may be its labels or those of {namesake}, expected a file for each",
+        f"  {namesake}: {file} may be its labels or those of {image}, expected a file for each",
+    ]
+    dataset = open_dataset(definition, "train", skip_bad=True)
+    assert [(s.path.name, len(s.class_ids)) for s in dataset.samples] == [
+        ("1.jpg", 1),
+        ("2.jpg", 0),
+    ]
+    # one image named twice is no doubt
+    assert len(open_dataset(definition, "val")) == 4
 
 
 def test_linked_and_hidden_folders(yolo_folder, make_image, tmp_path: Path) -> None:

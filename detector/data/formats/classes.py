@@ -6,6 +6,7 @@ with boxes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.issues import Issue
+from detector.data.formats.lists import find_listed
 from detector.data.formats.names import class_number
 from detector.data.formats.rows import (
     AnnotatedImage,
@@ -21,7 +23,6 @@ from detector.data.formats.rows import (
     SizeHW,
     has_image,
     image_files,
-    listed_path,
     read_lines,
 )
 from detector.utils.errors import nearest, shown
@@ -59,8 +60,10 @@ def images_in_folders(folder: Path, names: Sequence[str]) -> ImagesAndIssues:
     return images, issues
 
 
-def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> ImagesAndIssues:
-    """Return the images of a list file, with an issue for each line without a valid class.
+def images_in_list(
+    list_file: Path, folder: Path, names: Sequence[str]
+) -> tuple[list[AnnotatedImage], list[Issue], Counter[str]]:
+    """Return a list's images, an issue for each line without a valid class, and amended paths.
 
     Args:
         list_file: ``path label`` per line; a label is a class name or number, and follows a tab if
@@ -68,7 +71,7 @@ def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Image
         folder: folder of images that are not beside the list.
         names: class names.
     """
-    images: list[AnnotatedImage] = []
+    rows: list[tuple[int, str, int]] = []
     issues: list[Issue] = []
     for line, text, label in _rows(list_file):
         class_id = _class_number(label, names)
@@ -79,10 +82,16 @@ def images_in_list(list_file: Path, folder: Path, names: Sequence[str]) -> Image
                 else "no class after a path"
             )
             issues.append(Issue(list_file, message, line, drops_image=True))
-            continue
-        path = listed_path(text, list_file.parent, folder)
-        images.append(_annotated_image(path, len(images) + 1, list_file, class_id, line))
-    return images, issues
+        else:
+            rows.append((line, text, class_id))
+    listed = find_listed([text for _, text, _ in rows], list_file, folder)
+    images = [
+        _annotated_image(path, number, list_file, class_id, line)
+        for number, (path, (line, _, class_id)) in enumerate(
+            zip(listed.paths, rows, strict=True), 1
+        )
+    ]
+    return images, issues, listed.counts
 
 
 def folder_names(folder: Path) -> list[str]:

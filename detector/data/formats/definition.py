@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats import classes, yolo
+from detector.data.formats.folders import visible
 from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
 from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
 from detector.utils.files import find_file
 from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
@@ -23,7 +25,11 @@ CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"im
 """Keys for images with one class each, and the other keys that each may be combined with."""
 
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
-"""Names under which a folder's definition file is looked for."""
+"""Names under which a folder's definition file is looked for first."""
+
+YAML_SUFFIXES = (".yaml", ".yml")
+CERTAIN_KEYS = ("train", "val", "test", "splits")
+"""Keys of which a YAML file under another name has at least one if it is a definition."""
 
 
 def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetDefinition:
@@ -40,10 +46,38 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     folder = Path(data)
     if not folder.is_dir():
         return _from_file(read_yaml(find_file(data, "datasets")), data_root)
+    file = _file_in(folder)
+    if file is not None:
+        return _from_file(read_yaml(file), data_root)
+    return guess_definition(data_root or folder, str(data))
+
+
+def _file_in(folder: Path) -> Path | None:
+    """Return the definition file in a folder, under whatever name, or None.
+
+    Raises:
+        DetectorError: there are several; names two of them.
+    """
     for name in DEFINITION_NAMES:
         if (folder / name).is_file():
-            return _from_file(read_yaml(folder / name), data_root)
-    return guess_definition(data_root or folder, str(data))
+            return folder / name
+    files = sorted(path for suffix in YAML_SUFFIXES for path in visible(folder, f"*{suffix}"))
+    found = [file for file in files if _defines_splits(file)]
+    if len(found) > 1:
+        raise DetectorError(
+            f"{found[0].name} and {found[1].name} both define splits; --data {found[0]} names one",
+            file=folder,
+        )
+    return next(iter(found), None)
+
+
+def _defines_splits(file: Path) -> bool:
+    """Return True if a YAML file has splits, which settings and model files do not have."""
+    try:
+        content = read_yaml(file).value
+    except DetectorError:
+        return False
+    return isinstance(content, dict) and not content.keys().isdisjoint(CERTAIN_KEYS)
 
 
 # --------------------------------------------------------------------------------- definition file
@@ -69,14 +103,16 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
     others = {key: value for key, value in content.items() if key not in tops}
     keys = validate(_File, file, others if content else None)
     generate = _generated(file, keys)
-    root = _root(file.path, keys, data_root)
+    root, moved = _root(file.path, keys, data_root, tops)
+    paths = WrittenPaths(file, root)
     splits = _generated_splits(generate)
-    splits |= {key: _places(file, value, root, "splits", key) for key, value in keys.splits.items()}
-    splits |= {key: _places(file, value, root, key) for key, value in tops.items()}
+    splits |= {key: _places(paths, value, "splits", key) for key, value in keys.splits.items()}
+    splits |= {key: _places(paths, value, key) for key, value in tops.items()}
     splits = {key: places for key, places in splits.items() if places}
     if not splits:
         raise file.error("no split, expected train, val or others")
     notes = ["'download' is ignored: nothing is fetched"] if keys.download else []
+    notes += [*moved, *paths.notes]
     names = _file_names(file, keys, root) or (None if generate is None else CLASSES)
     if names is None:
         names, note = found_names(root, splits, file.path)
@@ -89,15 +125,21 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
         quickstart=keys.quickstart,
         generate=generate,
         notes=tuple(notes),
+        lines={key: file.line(*(() if key in content else ("splits",)), key) for key in splits},
+        path_line=file.line("path") if keys.path and data_root is None else None,
     )
 
 
-def _root(file: Path, keys: _File, data_root: Path | None) -> Path:
+def _root(
+    file: Path, keys: _File, data_root: Path | None, tops: dict[str, Any]
+) -> tuple[Path, list[str]]:
+    """Return the data set's folder, and a line if it is another one than the file says."""
     if data_root is not None:
-        return data_root
+        return data_root, []
     if keys.generate is not None:
-        return CACHE_FOLDER if keys.path is None else file.parent / keys.path
-    return file.parent / (keys.path or "")
+        return (CACHE_FOLDER if keys.path is None else file.parent / keys.path), []
+    root, note = find_root(file, keys.path or "", [keys.splits, tops])
+    return root, [] if note is None else [note]
 
 
 def _generated(file: YamlFile, keys: _File) -> ShapesSettings | None:
@@ -113,19 +155,19 @@ def _generated_splits(generate: ShapesSettings | None) -> dict[str, tuple[Split,
     return {name: (Split(images=f"images/{name}"),) for name in names}
 
 
-def _places(file: YamlFile, value: Any, root: Path, *keys: str) -> tuple[Split, ...]:
+def _places(paths: WrittenPaths, value: Any, *keys: str) -> tuple[Split, ...]:
     """Parse the places of one split: a path, a mapping, or a list of those; or nothing."""
     if value is None or value == "":
         return ()  # many files have an empty "test:"
     if isinstance(value, list):
-        return tuple(_place(file, item, root, *keys, i) for i, item in enumerate(value))
-    return (_place(file, value, root, *keys),)
+        return tuple(_place(paths, item, *keys, i) for i, item in enumerate(value))
+    return (_place(paths, value, *keys),)
 
 
-def _place(file: YamlFile, value: Any, root: Path, *keys: str | int) -> Split:
+def _place(paths: WrittenPaths, value: Any, *keys: str | int) -> Split:
     if isinstance(value, str):
-        path = _existing(value, root)
-        return _bare_place(path, root)
+        return _bare_place(paths.find(value, *keys), paths.root)
+    file = paths.file
     place = validate(Split, file, value, keys)
     if place.part[0] >= place.part[1]:
         raise file.error(f"part: expected from < to, found {list(place.part)}", *keys, "part")
@@ -143,10 +185,18 @@ def _bare_place(path: str, root: Path) -> Split:
 
 
 def _has_yolo_labels(folder: Path) -> bool:
-    """Return True if the first image's label folder has a label of any image below ``folder``."""
-    images = image_files(folder)
-    stems = {image.stem for image in images}
-    return any(text.stem in stems for text in yolo.label_path(images[0]).parent.glob("*.txt"))
+    """Return True if any image below ``folder`` has a YOLO label file.
+
+    Images without objects, in a folder of their own, may come first and have none.
+    """
+    by_folder: dict[Path, list[Path]] = {}
+    for image in image_files(folder):
+        by_folder.setdefault(image.parent, []).append(image)
+    for images in by_folder.values():
+        texts = {text.stem for text in yolo.label_path(images[0]).parent.glob("*.txt")}
+        if any(image.stem in texts for image in images):
+            return True
+    return False
 
 
 def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
@@ -165,13 +215,6 @@ def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
         )
     if place.images is None and (place.list_file is None and place.annotations is None):
         raise file.error("expected images, list_file or annotations", *keys)
-
-
-def _existing(value: str, root: Path) -> str:
-    """Strip the ``../`` that Roboflow writes before folders that are beside the file."""
-    if value.startswith("../") and not (root / value).exists() and (root / value[3:]).exists():
-        return value[3:]
-    return value
 
 
 def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | None:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.beside import common_folder, folders_of_pairs
+from detector.data.formats.class_files import read_class_file
+from detector.data.formats.coco_images import check_owner, folder_of_images
+from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
-from detector.data.formats.rows import has_image, image_files, read_lines
+from detector.data.formats.rows import has_image, image_files
+from detector.data.formats.split_words import split_name
 from detector.data.formats.splits import DatasetDefinition, Split
 from detector.utils.errors import DetectorError
+from detector.utils.opencv import IMAGE_SUFFIXES
 
-SPLIT_FOLDER = re.compile(r"(train|val|valid|validation|test)[-_]?\d*", re.IGNORECASE)
 GUESSED_SPLITS = ("train", "val", "test")
 TRAIN_PART = 0.8
 """Fraction of the images that becomes the train split where no lists exist."""
 
 GUESS_SEED = 0
+MAX_LEFT_OUT = 5
+"""Largest number of unused folders that are named; the rest are counted."""
+
 MIN_CLASSES = 2
 """Smallest number of image folders that are taken for classes in the absence of split folders."""
 
@@ -36,7 +44,8 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     splits = _coco_layout(root)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
-    splits = splits or _yolo_layout(root) or _voc_layout(root) or _class_layout(root)
+    splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
+    splits = splits or _beside_layout(root) or _class_layout(root)
     if not splits:
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
@@ -44,15 +53,52 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
             file=source,
         )
     names, note = found_names(root, splits, Path(source))
-    notes = [f"{source}: {split}: {places[0].format}" for split, places in splits.items()]
-    if any(place.part != (0.0, 1.0) for places in splits.values() for place in places):
+    notes = [f"{source}: {split}: {_described(places)}" for split, places in splits.items()]
+    divided = [p for places in splits.values() for p in places if p.part != (0.0, 1.0)]
+    if divided:
+        missing = "no lists" if divided[0].list_file is None else "no list for val"
         notes.append(
-            f"no lists: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
+            f"{missing}: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
             "train, the others val"
         )
+    if len(splits) > 1 and splits.get("train") == splits.get("val"):
+        notes.append(f"train and val are the same list, {splits['val'][0].list_file}")
     return DatasetDefinition(
-        source=source, root=root, names=names, splits=splits, notes=(*notes, note)
+        source=source,
+        root=root,
+        names=names,
+        splits=splits,
+        notes=(*notes, *_left_out(root, splits), note),
     )
+
+
+def _described(places: Sequence[Split]) -> str:
+    """Return the format of a split's places; of JSON files and of several places also the paths."""
+    text: str = places[0].format
+    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_coco(p)]
+    if pairs or len(places) > 1:
+        text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
+    return text
+
+
+def _is_coco(place: Split) -> bool:
+    return place.format == "COCO JSON"
+
+
+def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
+    """Return a line that names the folders whose images belong to no split, if there are any."""
+    places = [place for group in splits.values() for place in group]
+    if any(place.list_file is not None for place in places):
+        return []  # the author of a list has chosen
+    used = {(root / str(place.images or place.class_folders or ".")).resolve() for place in places}
+    folders = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
+    resolved = {folder: folder.resolve() for folder in folders}
+    others = [one for one, path in resolved.items() if used.isdisjoint((path, *path.parents))]
+    names = sorted(_relative(folder, root) for folder in others)
+    if not names:
+        return []
+    more = f" and {len(names) - MAX_LEFT_OUT} more" if len(names) > MAX_LEFT_OUT else ""
+    return [f"images of no split, left out: {', '.join(names[:MAX_LEFT_OUT])}{more}"]
 
 
 def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -63,32 +109,31 @@ def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
     files = [file for file in files if file.stem.startswith("instances_")] or files
     splits: dict[str, tuple[Split, ...]] = {}
+    owners: dict[Path, tuple[str | None, Path]] = {}
     for file in files:
+        content = _read_coco(file)
+        if content is None:
+            continue
         stem = file.stem.removeprefix("instances_")
-        words = (stem, stem.split("_")[0], file.parent.name)
-        name = next((name for word in words if (name := _split_name(word))), stem)
-        images = _folder_of_images(root, file)
+        words = (stem, *stem.split("_"), file.parent.name)
+        name = next((name for word in words if (name := split_name(word))), stem)
+        images = folder_of_images(root, content, words)
         if images is not None:
+            check_owner(content, root, _relative(images, root), split_name(name), owners)
             place = Split(annotations=_relative(file, root), images=_relative(images, root))
             splits[stem if name in splits else name] = (place,)
     if len(splits) == 1:
         ((name, (place,)),) = splits.items()
-        return splits if _split_name(name) else _seeded_split(place)
+        return splits if split_name(name) else _seeded_split(place)
     return splits
 
 
-def _folder_of_images(root: Path, file: Path) -> Path | None:
-    """Return the folder that holds the first image of an annotation file, or None."""
+def _read_coco(file: Path) -> coco.CocoFile | None:
+    """Return an annotation file, or None for captions, keypoints or another kind of JSON file."""
     try:
-        content = coco.read_file(file)
+        return coco.read_file(file)
     except DetectorError:
-        return None  # captions, keypoints, or another kind of JSON file
-    if not content.images:
         return None
-    first = content.images[0]["file_name"]
-    folders = [file.parent, root, *sorted(p for p in visible(root, "*") if p.is_dir())]
-    folders += sorted(path for path in visible(root, "*/*") if path.is_dir())
-    return next((folder for folder in folders if (folder / first).is_file()), None)
 
 
 def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -99,13 +144,42 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     if lists["train"].is_file():
         return {n: (Split(list_file=p.name),) for n, p in lists.items() if p.is_file()}
     folders = [*visible(root, "images/*"), *(path.parent for path in visible(root, "*/images"))]
-    splits = _named_folders(root, folders)
-    for name, (place,) in splits.items():
-        if (root / str(place.images) / "images").is_dir():
-            splits[name] = (Split(images=f"{place.images}/images"),)
+    splits = {
+        name: tuple(Split(images=_relative(_inner_images(folder), root)) for folder in group)
+        for name, group in _named_folders(folders).items()
+    }
     if splits or not (root / "images").is_dir():
         return splits
     return _seeded_split(Split(images="images"))
+
+
+def _darknet_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find the lists of an ``obj.data``; divide the train list where there is no other."""
+    splits = darknet_splits(root)
+    return _seeded_split(splits["train"][0]) if list(splits) == ["train"] else splits
+
+
+def _beside_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find YOLO txt files beside images, in a folder per split; else divide all of them."""
+    folders = folders_of_pairs(root)
+    if not folders:
+        return {}
+    above = {one for folder in folders for one in _split_folder_above(root, folder)}
+    named = {
+        name: tuple(_beside(_relative(folder, root)) for folder in group)
+        for name, group in _named_folders(above).items()
+    }
+    return named or _seeded_split(_beside(_relative(common_folder(folders), root)))
+
+
+def _split_folder_above(root: Path, folder: Path) -> list[Path]:
+    """Return the outermost folder between root and ``folder`` that is named after a split."""
+    between = [one for one in (folder, *folder.parents) if one.is_relative_to(root) and one != root]
+    return [one for one in between if split_name(one.name)][-1:]
+
+
+def _beside(folder: str) -> Split:
+    return Split(images=folder, labels=folder)
 
 
 def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -124,35 +198,46 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     if splits:
         return splits
     with_xml = [path for path in visible(root, "*") if _has_annotation(path)]
-    named = _named_folders(root, with_xml)
-    if named:
-        for name, (place,) in named.items():
-            named[name] = (place.model_copy(update={"annotations": place.images}),)
-        return named
+    for name, group in _named_folders(with_xml).items():
+        paths = [_relative(folder, root) for folder in group]
+        splits[name] = tuple(Split(images=path, annotations=path) for path in paths)
+    if splits:
+        return splits
     return _seeded_split(Split(images=images, annotations=annotations))
 
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find folders of classes in each split's folder; else divide the folders of classes."""
-    splits = _named_folders(root, [path for path in visible(root, "*") if classes.is_folder(path)])
-    if splits:
-        return {n: (Split(class_folders=place.images),) for n, (place,) in splits.items()}
+    named = _named_folders([path for path in visible(root, "*") if classes.is_folder(path)])
+    if named:
+        return {
+            name: tuple(Split(class_folders=_relative(folder, root)) for folder in group)
+            for name, group in named.items()
+        }
     names = classes.folder_names(root)
     if len(names) < MIN_CLASSES or not classes.is_folder(root):
         return {}
-    if all(_split_name(name) for name in names):  # split folders of images without labels
+    if all(split_name(name) for name in names):  # split folders of images without labels
         return {}
     return _seeded_split(Split(class_folders="."))
 
 
-def _named_folders(root: Path, folders: Sequence[Path]) -> dict[str, tuple[Split, ...]]:
-    """Return the folders that are named after splits and hold images, in the usual order."""
-    found: dict[str, tuple[Split, ...]] = {}
-    for folder in sorted(folders):
-        name = _split_name(folder.name)
+def _named_folders(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return the folders that hold images and are named after a split, by split, sorted.
+
+    Several may mean one split, such as ``train1`` and ``train2``; of links, the folder counts.
+    """
+    found: dict[str, dict[str, Path]] = {name: {} for name in GUESSED_SPLITS}
+    for folder in sorted(folders, key=lambda path: (path.is_symlink(), path)):
+        name = split_name(folder.name)
         if name and folder.is_dir() and has_image(folder):
-            found.setdefault(name, (Split(images=_relative(folder, root)),))
-    return {name: found[name] for name in GUESSED_SPLITS if name in found}
+            found[name].setdefault(os.path.realpath(folder), folder)
+    return {name: sorted(group.values()) for name, group in found.items() if group}
+
+
+def _inner_images(folder: Path) -> Path:
+    """Return the folder ``images`` of a split's folder, or the folder itself."""
+    return folder / "images" if (folder / "images").is_dir() else folder
 
 
 def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
@@ -160,15 +245,6 @@ def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
     parts = {"train": (0.0, TRAIN_PART), "val": (TRAIN_PART, 1.0)}
     update = {"seed": GUESS_SEED}
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
-
-
-def _split_name(word: str) -> str | None:
-    """Return the split that a folder or file name means (``valid``, ``val2017``: val), or None."""
-    match = SPLIT_FOLDER.fullmatch(word)
-    if match is None:
-        return None
-    name = match[1].lower()
-    return "val" if name.startswith("val") else name
 
 
 def _has_annotation(folder: Path) -> bool:
@@ -218,19 +294,23 @@ def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
 
 
 def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:
-    for name in ("classes.txt", "obj.names", "labels/classes.txt"):
-        if (root / name).is_file():
-            lines = read_lines(root / name, "one class name a line")
-            return [line for _, line in lines], f"class names are from {name}"
-    largest = -1
-    for place in places:
-        files = [yolo.label_path(image) for image in _yolo_images(root, place)]
-        largest = max(largest, yolo.largest_class(files))
+    files = {image: file for place in places for image, file in _yolo_labels(root, place)}
+    folders = {path.parent for pair in files.items() for path in pair}
+    found = read_class_file(root, folders)
+    if found is not None:
+        names, file = found
+        return names, f"class names are from {os.path.relpath(file, root)}"
+    largest = yolo.largest_class(list(files.values()))
     note = "no class names found (classes.txt): classes are named by their numbers"
     return [str(number) for number in range(largest + 1)], note
 
 
-def _yolo_images(root: Path, place: Split) -> list[Path]:
-    if place.list_file is not None:
-        return yolo.listed_images(root / place.list_file, root)
-    return image_files(root / str(place.images))
+def _yolo_labels(root: Path, place: Split) -> list[tuple[Path, Path]]:
+    """Return the images of a place with the paths of their label files."""
+    folder = None if place.list_file is not None else root / str(place.images)
+    labels = None if place.labels is None else root / place.labels
+    if folder is None:
+        images = yolo.listed_images(root / str(place.list_file), root)[0]
+    else:
+        images = image_files(folder)
+    return [(image, yolo.label_path(image, folder, labels)) for image in images]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from detector.data.formats.issues import Issue
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,28 @@ class Pairing:
         files = self._files.get(_name(path), [])
         rivals = [other for other in self._paths.get(_name(path), []) if other != path]
         return Match(tuple(files), tuple(rivals))
+
+
+def shared_files(pairs: Iterable[tuple[Path, Path]]) -> dict[Path, Issue]:
+    """Return an issue for each image whose label file is that of an image of another folder, too.
+
+    Args:
+        pairs: images with their label files, which need not exist.
+    """
+    by_file: dict[Path, list[Path]] = {}
+    for image, file in pairs:
+        by_file.setdefault(file, []).append(image)
+    issues: dict[Path, Issue] = {}
+    for file, group in by_file.items():
+        if len(group) == 1 or not file.is_file():
+            continue
+        places = {image: os.path.realpath(image.parent) for image in group}
+        for image in group:
+            other = next((one for one in group if places[one] != places[image]), None)
+            if other is not None:
+                message = f"{file} may be its labels or those of {other}, expected a file for each"
+                issues[image] = Issue(image, message, drops_image=True)
+    return issues
 
 
 def path_below(folder: Path, file: Path) -> str:

@@ -55,11 +55,16 @@ class Labels:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """An image file, and the function that reads its labels given the image's size."""
+    """An image file, and the function that reads its labels given the image's size.
+
+    ``label_file`` is the file that was chosen by the image's path or name, which the labels of a
+    COCO file or a folder of classes are not.
+    """
 
     path: Path
     image_id: int
     read_labels: Callable[[SizeHW], Labels]
+    label_file: Path | None = None
 
 
 def image_files(folder: Path) -> list[Path]:

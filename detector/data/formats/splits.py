@@ -9,11 +9,23 @@ from pydantic import Field
 
 from detector.data.formats import shapes
 from detector.data.formats.shapes import ShapesSettings
+from detector.data.formats.written_paths import contents
 from detector.settings import TaskName
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
 Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
+PATH_KEYS = (
+    "images",
+    "labels",
+    "annotations",
+    "image_set",
+    "list_file",
+    "class_folders",
+    "class_list",
+)
+"""Keys of a place that are paths."""
+
 PartBound = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -65,6 +77,8 @@ class DatasetDefinition(Strict):
         quickstart: training settings that suit the data set, validated when training starts.
         generate: parameters of the generated data set, which has no files of its own.
         notes: lines to print that say how the definition was interpreted.
+        lines: line of each split in the source, if that is a file.
+        path_line: line of ``path`` in the source, if it determines the root.
     """
 
     source: str
@@ -74,6 +88,8 @@ class DatasetDefinition(Strict):
     quickstart: dict[str, Any] = {}
     generate: ShapesSettings | None = None
     notes: tuple[str, ...] = ()
+    lines: dict[str, int] = {}
+    path_line: int | None = None
 
     def places(self, split: str) -> tuple[Split, ...]:
         """Return the places of a split.
@@ -95,8 +111,24 @@ class DatasetDefinition(Strict):
         if self.generate is not None:
             return shapes.draw_set(self.generate, self.root)
         if not self.root.is_dir():
+            beside = "" if self.path_line is None else f"{contents(Path(self.source).parent)}; "
             raise DetectorError(
-                f"the folder {self.root} does not exist; --data-root DIR sets the data's folder",
+                f"the folder {self.root} does not exist; {beside}"
+                "--data-root DIR sets the data's folder",
                 file=self.source,
+                line=self.path_line,
             )
         return self.root
+
+    def check_paths(self, split: str) -> None:
+        """Raise DetectorError unless the folders and files of a split exist."""
+        for place in self.places(split):
+            for key in PATH_KEYS:
+                value = getattr(place, key)
+                if value is not None and not (self.root / value).exists():
+                    raise DetectorError(
+                        f"split {split!r}: {self.root / value} does not exist; "
+                        f"{contents(self.root)}",
+                        file=self.source,
+                        line=self.lines.get(split),
+                    )

@@ -86,8 +86,28 @@ def annotated_images(
             issues.append(Issue(image, message, drops_image=True))
         else:
             read = partial(read_labels, match.file or own, class_ids=class_ids)
-            annotated.append(AnnotatedImage(image, number, read))
+            annotated.append(AnnotatedImage(image, number, read, match.file or own))
     return annotated, issues
+
+
+def check_unlabeled(images: Sequence[AnnotatedImage], max_share: float) -> None:
+    """Raise DetectorError if too large a share of images lack their XML file.
+
+    Args:
+        images: images of any format; only those whose labels are XML files count.
+        max_share: largest share without a file.
+    """
+    pairs = [(image.path, image.label_file) for image in images]
+    is_file = {
+        path: file.is_file() for path, file in pairs if file and file.suffix.lower() in SUFFIXES
+    }
+    missing = [path for path, exists in is_file.items() if not exists]
+    if len(missing) > max_share * len(is_file):
+        percent = -(-100 * len(missing) // len(is_file))  # rounded up, so that the flag suffices
+        raise DetectorError(
+            f"{len(missing)} of {len(is_file)} images have no XML file, the first is {missing[0]}; "
+            f"--max-unlabeled {percent / 100:g} takes them as images without objects"
+        )
 
 
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:

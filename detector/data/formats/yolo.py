@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from detector.data.formats.issues import Issue
+from detector.data.formats.lists import find_listed
 from detector.data.formats.names import class_number
+from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
     AnnotatedImage,
     LabelRow,
     Labels,
     SizeHW,
-    listed_path,
     read_lines,
 )
 from detector.utils.errors import MAX_SHOWN, DetectorError, MissingFileError, shown
@@ -57,7 +58,7 @@ def annotated_images(
             file=folder or images[0].parent,
         )
     return [
-        AnnotatedImage(image, number, partial(read_labels, file, class_count=class_count))
+        AnnotatedImage(image, number, partial(read_labels, file, class_count=class_count), file)
         for number, (image, file) in enumerate(zip(images, files, strict=True), 1)
     ]
 
@@ -67,20 +68,8 @@ def images_sharing_labels(
 ) -> dict[Path, Issue]:
     """Return an issue for each image that shares its label file with one of another folder."""
     stems = Counter(image.stem for image in images)
-    by_file: dict[Path, list[Path]] = {}
-    for image in (image for image in images if stems[image.stem] > 1):
-        by_file.setdefault(label_path(image, folder, labels), []).append(image)
-    issues: dict[Path, Issue] = {}
-    for file, group in by_file.items():
-        if len(group) == 1 or not file.is_file():
-            continue
-        places = {image: os.path.realpath(image.parent) for image in group}
-        for image in group:
-            other = next((one for one in group if places[one] != places[image]), None)
-            if other is not None:
-                message = f"{file} may be its labels or those of {other}, expected a file for each"
-                issues[image] = Issue(image, message, drops_image=True)
-    return issues
+    namesakes = [image for image in images if stems[image.stem] > 1]
+    return shared_files((image, label_path(image, folder, labels)) for image in namesakes)
 
 
 def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Path) -> int:
@@ -91,9 +80,29 @@ def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Pa
     return sum(file.name != "classes.txt" for file in found - wanted)
 
 
-def listed_images(list_file: Path, root: Path) -> list[Path]:
-    """Return the images of a list file: absolute, or relative to the list file or to ``root``."""
-    return [listed_path(line, list_file.parent, root) for _, line in read_lines(list_file)]
+def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue], Counter[str]]:
+    """Return the images of a list file, an issue for each line without one, and amended paths.
+
+    Raises:
+        DetectorError: none of the images exists.
+    """
+    lines = read_lines(list_file)
+    listed = find_listed([text for _, text in lines], list_file, root)
+    images = [path for path in listed.paths if path.exists()]
+    if not images:
+        line, text = lines[0]
+        raise DetectorError(
+            f"none of {len(lines)} listed images exists; the first, {shown(text)}, was looked for "
+            f"at {listed.paths[0]}",
+            file=list_file,
+            line=line,
+        )
+    issues = [
+        Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
+        for (line, text), path in zip(lines, listed.paths, strict=True)
+        if not path.exists()
+    ]
+    return images, issues, listed.counts
 
 
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:

@@ -85,7 +85,7 @@ def test_lists(tmp_path: Path, make_image) -> None:
     make_image("a.png")
     text = "a.png 1\npictures/b c.png cat\n# none\n\nd.JPEG\tdog\n"
     path = write_list(tmp_path, text)
-    images, issues = images_in_list(path, tmp_path / "elsewhere", NAMES)
+    images, issues, _ = images_in_list(path, tmp_path / "elsewhere", NAMES)
     assert kinds(images) == {"a.png": 1, "b c.png": 0, "d.JPEG": 1}
     assert [image.path for image in images] == [
         tmp_path / "a.png",
@@ -95,14 +95,31 @@ def test_lists(tmp_path: Path, make_image) -> None:
     assert issues == []
 
 
+def test_a_list_of_another_machine(tmp_path: Path, make_image) -> None:
+    make_image("pictures/b.png")
+    path = write_list(tmp_path, "/content/pictures/b.png cat\n/content/c.png dog\n")
+    images, _, counts = images_in_list(path, tmp_path, NAMES)
+    assert [image.path for image in images] == [
+        tmp_path / "pictures/b.png",
+        Path("/content/c.png"),  # which the check of the images reports
+    ]
+    assert list(counts.items()) == [
+        (
+            "listed images found by the ends of their paths, such as pictures/b.png for "
+            "/content/pictures/b.png",
+            1,
+        )
+    ]
+
+
 def test_a_name_before_a_number(tmp_path: Path) -> None:
-    images, _ = images_in_list(write_list(tmp_path, "a.png 1\nb.png 0\n"), tmp_path, ("1", "2"))
+    images, _, _ = images_in_list(write_list(tmp_path, "a.png 1\nb.png 0\n"), tmp_path, ("1", "2"))
     assert kinds(images) == {"a.png": 0, "b.png": 0}
 
 
 def test_a_name_with_a_space_after_a_tab(tmp_path: Path) -> None:
     names = ("dog", "great white shark")
-    images, _ = images_in_list(write_list(tmp_path, f"a b.png\t{names[1]}\n"), tmp_path, names)
+    images, _, _ = images_in_list(write_list(tmp_path, f"a b.png\t{names[1]}\n"), tmp_path, names)
     assert kinds(images) == {"a b.png": 1}
 
 
@@ -118,7 +135,7 @@ def test_a_name_with_a_space_after_a_tab(tmp_path: Path) -> None:
 )
 def test_rows_without_a_class(tmp_path: Path, row: str, message: str) -> None:
     path = write_list(tmp_path, f"b.png cat\n{row}\n")
-    images, issues = images_in_list(path, tmp_path, NAMES)
+    images, issues, _ = images_in_list(path, tmp_path, NAMES)
     assert kinds(images) == {"b.png": 0}
     assert [str(issue) for issue in issues] == [f"{path}:2: {message}"]
 
@@ -178,5 +195,5 @@ def test_numbers_of_any_length(tmp_path: Path) -> None:
         list_names(file)
     found = f"class '{'9' * 56}..."
     assert str(caught.value) == f"{file}:2: {found} without a name, expected 0 to 65535"
-    _, (issue,) = images_in_list(file, tmp_path, ["x", "y"])
+    _, (issue,), _ = images_in_list(file, tmp_path, ["x", "y"])
     assert str(issue) == f"{file}:2: {found}; expected a name or 0 to 1"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.data.dataset import open_dataset
 from detector.data.formats.definition import load_definition
 from detector.data.formats.shapes import CLASSES
 from detector.data.formats.splits import Split
@@ -175,7 +176,7 @@ def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         definition.prepared_root()
     assert str(caught.value) == (
-        f"{path}: the folder {tmp_path / 'inner'} does not exist; "
+        f"{path}:1: the folder {tmp_path / 'inner'} does not exist; {tmp_path} holds set.yaml; "
         "--data-root DIR sets the data's folder"
     )
 
@@ -222,6 +223,26 @@ def test_images_with_labels_beside_them_stay_yolo(tmp_path: Path, make_image) ->
     (tmp_path / "labels/train/street/a.txt").write_text("0 0.5 0.5 1 1\n")
     path = define(tmp_path, "names: [a]\ntrain: images/train\n")
     assert load_definition(path).splits == {"train": (Split(images="images/train"),)}
+
+
+@pytest.mark.parametrize("negatives", ["background", "zebra"])
+@pytest.mark.parametrize("names", ["names: [a]\n", ""])
+@pytest.mark.parametrize("labels", ["labels/train/street", "images/train/street"])
+def test_a_folder_of_negatives_keeps_a_set_yolo(
+    tmp_path: Path, make_image, negatives: str, names: str, labels: str
+) -> None:
+    make_image("images/train/street/a.png")
+    make_image(f"images/train/{negatives}/b.png")
+    (tmp_path / labels).mkdir(parents=True, exist_ok=True)
+    (tmp_path / labels / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    path = define(tmp_path, f"{names}train: images/train\n")
+    dataset = open_dataset(path, "train")
+    assert dataset.task == "detect"
+    boxes = {sample.path.stem: len(sample.class_ids) for sample in dataset.samples}
+    assert boxes == {"a": 1, "b": 0}
+    # without any label these are folders of classes
+    (tmp_path / labels / "a.txt").unlink()
+    assert open_dataset(define(tmp_path, "train: images/train\n"), "train").task == "classify"
 
 
 @pytest.mark.parametrize(

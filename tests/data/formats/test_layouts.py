@@ -28,6 +28,7 @@ def test_yolo_folder_with_splits_below_images(tmp_path: Path, make_image) -> Non
     assert definition.notes == (
         f"{tmp_path}: train: YOLO txt",
         f"{tmp_path}: val: YOLO txt",
+        "images of no split, left out: images/other",
         "no class names found (classes.txt): classes are named by their numbers",
     )
     (tmp_path / "classes.txt").write_text("cat\ndog\n\n")
@@ -278,4 +279,157 @@ def test_class_folders_without_splits(tmp_path: Path, make_image) -> None:
     }
     assert "no lists: 80% of the images, shuffled with seed 0, are train, the others val" in (
         definition.notes
+    )
+
+
+# ------------------------------------------------------------- JSON files and the images of which
+
+
+def coco_file(path: Path, *images: str) -> None:
+    """Write an annotation file with one class and no boxes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "images": [{"id": n, "file_name": image} for n, image in enumerate(images)],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("files", "images", "expected"),
+    [
+        # the frames of a video tool have the same names in each split
+        ("instances_train instances_val", "images/train images/val", "images/train images/val"),
+        ("instances_train instances_val", "val/images train/images", "train/images val/images"),
+        ("clip_train clip_valid", "images/train images/validation", None),
+        # equal names before equal splits
+        ("instances_train2017 instances_val", "train2014 train2017 val", "train2017 val"),
+        # a folder that means no split before one that means another split
+        ("instances_train instances_val", "images/train frames", "images/train frames"),
+        # not a mask that has its image's name
+        ("train val", "masks images", "images images"),
+    ],
+)
+def test_a_json_file_is_paired_with_the_folder_of_its_split(
+    tmp_path: Path, make_image, files: str, images: str, expected: str | None
+) -> None:
+    for folder in images.split():
+        make_image(f"{folder}/0.png")
+    for name in files.split():
+        coco_file(tmp_path / f"annotations/{name}.json", "0.png")
+    definition = load_definition(tmp_path)
+    folders = [definition.splits[split][0].images for split in ("train", "val")]
+    assert folders == (expected or images).split()
+    first = files.split(maxsplit=1)[0]
+    assert definition.notes[0] == (
+        f"{tmp_path}: train: COCO JSON, annotations/{first}.json with the images in {folders[0]}"
+    )
+
+
+def test_a_json_file_whose_images_may_be_in_two_folders(tmp_path: Path, make_image) -> None:
+    for folder in ("left", "right"):
+        make_image(f"{folder}/0.png")
+    coco_file(tmp_path / "annotations/train.json", "0.png", "1.png")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'annotations/train.json'}: its images may be those of left or of right; a "
+        "data.yaml says which: SPLIT: {annotations: annotations/train.json, images: left}"
+    )
+    make_image("right/1.png")  # which then holds all images, left only one
+    assert load_definition(tmp_path).splits["train"][0].images == "right"
+
+
+def test_json_files_of_two_splits_do_not_share_images(tmp_path: Path, make_image) -> None:
+    """The folder of val is missing, and that of train has images of the same names."""
+    make_image("images/train/0.png")
+    make_image("images/train/1.png")
+    train, val = (tmp_path / f"annotations/instances_{split}.json" for split in ("train", "val"))
+    coco_file(train, "0.png")
+    coco_file(val, "0.png")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{val}: its image {tmp_path / 'images/train/0.png'} is in {train}, which is of split "
+        "'train', too; expected images of its own"
+    )
+    coco_file(val, "1.png")  # one folder for the images of both
+    assert load_definition(tmp_path).splits["val"][0].images == "images/train"
+    # two files of one split, of which one is a part of the other
+    coco_file(val.with_name("instances_val_small.json"), "1.png")
+    assert list(load_definition(tmp_path).splits) == ["train", "val", "val_small"]
+
+
+def test_two_ways_to_the_same_images_are_one(tmp_path: Path, make_image) -> None:
+    make_image("left/0.png")
+    (tmp_path / "link").symlink_to("left")
+    coco_file(tmp_path / "annotations/train.json", "0.png")
+    assert load_definition(tmp_path).splits["train"][0].images == "left"
+
+
+# ------------------------------------------------------------------- several folders for one split
+
+
+@pytest.mark.parametrize(
+    ("folders", "train", "val"),
+    [
+        ("images/train1 images/train2 images/val", "images/train1 images/train2", "images/val"),
+        ("train_1/images train_2/images val/images", "train_1/images train_2/images", "val/images"),
+        ("images/train val/images images/valid", "images/train", "images/valid val/images"),
+    ],
+)
+def test_all_folders_of_a_split_are_used(
+    tmp_path: Path, make_image, folders: str, train: str, val: str
+) -> None:
+    for number, folder in enumerate(folders.split()):
+        make_image(f"{folder}/{number}.png")
+        labels = tmp_path / folder.replace("images", "labels")
+        labels.mkdir(parents=True)
+        (labels / f"{number}.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "images").mkdir(exist_ok=True)
+    (tmp_path / "images/train_copy").symlink_to(tmp_path / folders.split(maxsplit=1)[0])
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        "train": tuple(Split(images=folder) for folder in train.split()),
+        "val": tuple(Split(images=folder) for folder in val.split()),
+    }
+    joined = " and ".join(train.split())
+    assert definition.notes[0] == f"{tmp_path}: train: YOLO txt" + (
+        f", {joined}" if " " in train else ""
+    )
+    assert len(open_dataset(tmp_path, "train")) == len(train.split())
+
+
+def test_all_folders_of_a_split_are_used_in_other_formats(tmp_path: Path, make_image) -> None:
+    text = "<annotation><object><name>cow</name></object></annotation>"
+    for split in ("train1", "train2", "val"):
+        make_image(f"voc/{split}/{split}.jpg").with_suffix(".xml").write_text(text)
+        make_image(f"classes/{split}/cat/a.jpg")
+        make_image(f"coco/images/{split}/{split}.jpg")
+        coco_file(tmp_path / f"coco/annotations/instances_{split}.json", f"{split}.jpg")
+    # a JSON file of its own is a split of its own, which a line names
+    assert load_definition(tmp_path / "coco").notes[:3] == tuple(
+        f"{tmp_path / 'coco'}: {split}: COCO JSON, annotations/instances_{name}.json with the "
+        f"images in images/{name}"
+        for split, name in (("train", "train1"), ("train2", "train2"), ("val", "val"))
+    )
+    assert load_definition(tmp_path / "voc").splits["train"] == (
+        Split(images="train1", annotations="train1"),
+        Split(images="train2", annotations="train2"),
+    )
+    assert load_definition(tmp_path / "classes").splits["train"] == (
+        Split(class_folders="train1"),
+        Split(class_folders="train2"),
+    )
+
+
+def test_folders_that_no_split_uses_are_named(tmp_path: Path, make_image) -> None:
+    make_image("train/images/a.png")
+    (tmp_path / "train/labels").mkdir()
+    (tmp_path / "train/labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    for number in range(7):
+        make_image(f"more{number}/a.png")
+    assert load_definition(tmp_path).notes[1] == (
+        "images of no split, left out: more0, more1, more2, more3, more4 and 2 more"
     )

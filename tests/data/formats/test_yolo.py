@@ -173,15 +173,66 @@ def test_listed_images(tmp_path: Path) -> None:
     (tmp_path / "lists/images/a.jpg").touch()
     file = tmp_path / "lists/train.txt"
     file.write_text(f"# comment\n./images/a.jpg\n\nimages/b.jpg\n{tmp_path}/c.jpg\n")
-    assert listed_images(file, tmp_path) == [
+    (tmp_path / "c.jpg").touch()
+    images, issues, counts = listed_images(file, tmp_path)
+    assert images == [
         tmp_path / "lists/images/a.jpg",  # found beside the list
-        tmp_path / "images/b.jpg",  # not found: below the root
         tmp_path / "c.jpg",
     ]
+    assert [str(issue) for issue in issues] == [
+        f"{file}:4: no image 'images/b.jpg', looked for at {tmp_path / 'images/b.jpg'}"
+    ]
+    assert issues[0].drops_image
+    assert not counts
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/b.jpg").touch()  # below the root
+    assert listed_images(file, tmp_path)[0][1] == tmp_path / "images/b.jpg"
     file.write_text("\n# nothing\n")
     with pytest.raises(DetectorError) as caught:
         listed_images(file, tmp_path)
     assert str(caught.value) == f"{file}: is empty, expected one image a line"
+
+
+@pytest.mark.parametrize(
+    "form", ["data/images/{}.jpg", "/content/set/images/{}.jpg", r"C:\set\images\{}.jpg"]
+)
+def test_listed_paths_of_another_machine(tmp_path: Path, form: str) -> None:
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        (tmp_path / f"images/{name}.jpg").touch()
+    file = tmp_path / "train.txt"
+    file.write_text("".join(f"{form.format(name)}\n" for name in "ab"))
+    images, issues, counts = listed_images(file, tmp_path)
+    assert images == [tmp_path / "images/a.jpg", tmp_path / "images/b.jpg"]
+    assert not issues
+    name = (
+        "listed images found by the ends of their paths, such as images/a.jpg for "
+        f"{form.format('a')}"
+    )
+    assert counts == {name: 2}
+    # one beginning is dropped, not another one for each line
+    file.write_text(f"{form.format('a')}\nelsewhere/images/b.jpg\n")
+    images, issues, _ = listed_images(file, tmp_path)
+    assert images == [tmp_path / "images/a.jpg"]
+    assert str(issues[0]) == (
+        f"{file}:2: no image 'elsewhere/images/b.jpg', looked for at "
+        f"{tmp_path}/elsewhere/images/b.jpg"
+    )
+
+
+@pytest.mark.parametrize("line", ["data/b.jpg", "old/val/images/a.jpg", "'images/a.jpg'"])
+def test_a_list_of_missing_images(tmp_path: Path, line: str) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.jpg").touch()
+    file = tmp_path / "lists/val.txt"
+    file.parent.mkdir()
+    file.write_text(f"# two\n{line}\nx.jpg\n")
+    with pytest.raises(DetectorError) as caught:
+        listed_images(file, tmp_path)
+    assert str(caught.value) == (
+        f"{file}:2: none of 2 listed images exists; the first, {line!r}, was looked for at "
+        f"{tmp_path / line}"
+    )
 
 
 def test_not_one_label_file(tmp_path: Path) -> None:
