@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from typing import Any
 
 from detector.runtime.shards import Shard
 from detector.structures.images import ImageLike, to_rgb
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, is_url, nearest, public_url
 from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, cv2, read_image
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
@@ -122,9 +123,12 @@ def _find(source: str, path: Path, on_bad: OnBad | None, shard: Shard) -> Source
     if source.startswith(STREAM_PREFIXES) or path.is_file() or source.isdecimal():
         if shard.count > 1:
             raise DetectorError(
-                f"--shard {shard}: expected a folder, glob or list of files, found {source!r}"
+                f"--shard {shard}: expected a folder, glob or list of files, "
+                f"found {public_url(source)!r}"
             )
         return _single(source, path)
+    if is_url(source):
+        raise DetectorError(f"expected one of {', '.join(STREAM_PREFIXES)}", file=source)
     if glob.has_magic(source):
         return _files(_matching(source), on_bad, shard)
     raise missing(path)
@@ -297,9 +301,9 @@ def _count_frames(path: Path) -> int | None:
 
 
 def _stream_name(url: str) -> str:
-    """Return a file name for a stream's results, without user, password and address."""
-    stem = Path(url.split("?", maxsplit=1)[0]).stem
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem) or "stream"
+    """Return a file name for a stream's results, without user, password, address and token."""
+    place = re.split(r"[?#;=]", public_url(url))[0].partition("://")[2].partition("/")[2]
+    return re.sub(r"[^\w-]", "_", Path(place).stem) or "stream"
 
 
 def frames_of(images: Iterable[ImageLike], *, bgr: bool = False) -> Iterator[Frame]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from detector.runtime import sources
+from detector.runtime.shards import Shard
 from detector.runtime.sources import Frame, frames_of, open_source
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, write_image
@@ -241,6 +242,34 @@ def test_a_stream_is_opened_when_it_is_read_and_its_name_tells_no_password(monke
     frames = list(source)
     assert opened == [url]
     assert [(frame.name, frame.path, frame.fps) for frame in frames] == [("door", None, 30.0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("rtsp://me:secret@10.0.0.7/live/door.sdp?token=1", "door"),
+        ("rtsp://me:secret@10.0.0.7", "stream"),
+        ("rtsp://me:secret@10.0.0.7?token=secret", "stream"),
+        ("rtsp://10.0.0.7/user=me_password=secret_channel=1.sdp", "user"),
+        ("http://me:sec/ret@10.0.0.7/front door.mjpg", "front_door"),
+    ],
+)
+def test_a_stream_is_named_after_the_end_of_its_path(url, name):
+    assert sources._stream_name(url) == name
+
+
+def test_errors_about_streams_show_the_url_without_its_secrets():
+    assert fails("rtsp://me:secret@127.0.0.1:9/door?token=secret") == (
+        "rtsp://***@127.0.0.1:9/door?***: is not a video that OpenCV can read"
+    )
+    assert fails("rtsps://me:secret@127.0.0.1:9/door") == (
+        "rtsps://***@127.0.0.1:9/door: expected one of rtsp://, rtmp://, http://, https://"
+    )
+    with pytest.raises(DetectorError) as caught:
+        open_source("rtsp://me:secret@127.0.0.1:9/door", shard=Shard(1, 2))
+    assert str(caught.value) == (
+        "--shard 1/2: expected a folder, glob or list of files, found 'rtsp://***@127.0.0.1:9/door'"
+    )
 
 
 def test_one_image_in_memory_at_a_time(tmp_path):
