@@ -41,6 +41,7 @@ class ResultNames:
     def __init__(self, earlier: Iterable[str] = ()) -> None:
         self._numbers: dict[str, int] = {}
         self._origin: tuple[Path | None, str] | None = None
+        self._index = 0
         self._stem = ""
         for file in earlier:
             self._unused(Path(file).stem)
@@ -53,9 +54,9 @@ class ResultNames:
     def for_file(self, frame: Frame) -> str:
         """Return the name of a file's results; the same for all frames of one video."""
         origin = (frame.path, frame.name)
-        if frame.index == 0 or origin != self._origin:
+        if frame.index <= self._index or origin != self._origin:
             self._stem = self._unused(frame.name)
-            self._origin = origin
+        self._origin, self._index = origin, frame.index
         return self._stem
 
     def _unused(self, stem: str) -> str:

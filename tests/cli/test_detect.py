@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from detector.cli import run_tool
-from detector.utils.opencv import read_image
+from detector.runtime.sources import open_source
+from detector.utils.opencv import cv2, read_image
 
 RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
 """σ(20 − 80 · 30/255) · σ(20 · 170/255) and σ(20 − 80 · 50/255) · σ(20 · 140/255)."""
@@ -56,6 +57,7 @@ def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path
     assert ran.metrics == {
         "images": 5,
         "skipped": 0,
+        "incomplete": 0,
         "counts": {"red": 3, "green": 2},
         "output": str(tmp_path / "out"),
     }
@@ -332,3 +334,29 @@ def test_nothing_to_detect_in(fails: Run, finder: Path, finder_images: Path, tmp
     assert fails("detect", *where, tmp_path / "*.jpg") == (
         f"{tmp_path / '*.jpg'}: matches no image or video"
     )
+
+
+def test_an_incomplete_video(run: Run, finder: Path, tmp_path: Path):
+    """The results of its frames are kept; the exit code says that some are missing."""
+    video = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 64))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        writer.write(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    writer.release()
+    words = ("--weights", finder, "--source", video, "--output", tmp_path / "out", "--jsonl")
+    assert run("detect", *words).code == 0
+    data = video.read_bytes()
+    video.write_bytes(data[: len(data) // 2])
+    ran = run("detect", *words)
+    lines = records(tmp_path / "out" / "detections.jsonl")
+    assert 1 <= len(lines) < 10
+    message = f"{video}: {len(lines)} of 10 frames could be read: it is cut short or damaged"
+    assert ran.code == 2
+    assert ran.err == f"error: {message}; --skip-bad accepts that\n"
+    assert open_source(tmp_path / "out" / "a.mp4").total == len(lines)
+    ran = run("detect", *words, "--skip-bad")
+    assert ran.code == 0
+    assert ran.err == f"warning: {message}\n"
+    assert ran.out.splitlines()[1] == "1 incomplete videos"
+    assert (ran.metrics["images"], ran.metrics["incomplete"]) == (len(lines), 1)

@@ -207,7 +207,7 @@ def test_a_number_is_a_camera_unless_there_is_such_a_file(image_folder, monkeypa
         def release(self):
             opened.append("released")
 
-    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
     assert fails("7") == "no camera with number 7"
     assert opened == [7, "released"]
     (image_folder / "7").mkdir()
@@ -235,7 +235,7 @@ def test_a_stream_is_opened_when_it_is_read_and_its_name_tells_no_password(monke
         def release(self):
             pass
 
-    monkeypatch.setattr(sources.cv2, "VideoCapture", Stream)
+    monkeypatch.setattr(cv2, "VideoCapture", Stream)
     url = "rtsp://user:secret@10.0.0.7/live/door.sdp?token=1"
     source = open_source(url)
     assert opened == []
