@@ -181,3 +181,15 @@ def count_frames(path: Path) -> int | None:
     with _opened(str(path)) as capture:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     return count if count > 0 else None
+
+
+def count_readable_frames(path: Path) -> int:
+    """Return the number of frames of a video that OpenCV can decode; 0 if it is not a video."""
+    frames = 0
+    try:
+        with _opened(str(path)) as capture:
+            while capture.grab():
+                frames += 1
+    except DetectorError:
+        return 0
+    return frames

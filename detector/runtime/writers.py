@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
+from detector.runtime.video import count_readable_frames
 from detector.utils.errors import DetectorError
 from detector.utils.files import atomic, write_text
 from detector.utils.opencv import cv2, write_image
@@ -23,6 +24,9 @@ KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".w
 """Suffixes of images that are written in the format of their source; others become ``.jpg``."""
 
 VIDEO_CODEC = "mp4v"
+
+PROBE_BYTES = 4096
+"""Number of bytes that must fit on the disk before a video is begun."""
 
 WriterT = TypeVar("WriterT", bound="Writer")
 
@@ -275,7 +279,9 @@ class _Video:
         self.path = path
         self._shape = first.image_rgb.shape
         height, width = self._shape[:2]
+        self._frames = 0
         self._pending = _Pending(path)
+        self._check_writable()
         self._encoder: Any = cv2.VideoWriter(
             str(self._pending.temporary),
             cv2.VideoWriter.fourcc(*VIDEO_CODEC),
@@ -289,6 +295,15 @@ class _Video:
                 file=path,
             )
 
+    def _check_writable(self) -> None:
+        """Write some bytes: OpenCV's encoder would not say why it cannot."""
+        try:
+            self._pending.temporary.write_bytes(bytes(PROBE_BYTES))
+        except OSError as error:
+            self._pending.finish(failed=True)
+            message = f"cannot be written: {error.strerror or error}"
+            raise DetectorError(message, file=self.path) from error
+
     def write(self, image_rgb: Any) -> None:
         if image_rgb.shape != self._shape:
             raise DetectorError(
@@ -297,7 +312,16 @@ class _Video:
                 file=self.path,
             )
         self._encoder.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+        self._frames += 1
 
     def finish(self, failed: bool) -> None:
+        """Close the file and rename it, if it is whole: OpenCV reports no error of a full disk."""
         self._encoder.release()
-        self._pending.finish(failed)
+        found = 0 if failed else count_readable_frames(self._pending.temporary)
+        self._pending.finish(failed or found != self._frames)
+        if not failed and found != self._frames:
+            raise DetectorError(
+                f"cannot be written: {found} of {self._frames} frames can be read from it; "
+                "the disk may be full",
+                file=self.path,
+            )
