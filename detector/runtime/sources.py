@@ -7,7 +7,8 @@
 ``images/**/*.jpg``     a glob pattern: the images and videos that match, sorted by name
 ``list.txt``            one path a line, relative to the list's own folder
 ``0``                   a camera by number, unless a file of that name exists
-``rtsp://…``            a stream, also rtmp, http and https: the only sources that open a socket
+``https://…/bus.jpg``   one image at a URL, http or https
+``rtsp://…``            a stream, also rtmp, http and https; only URLs open a socket
 ======================  ==========================================================================
 
 Images are decoded one at a time, when they are asked for.
@@ -35,7 +36,7 @@ from detector.runtime.video import (
 )
 from detector.structures.images import ImageLike, to_rgb
 from detector.utils.errors import DetectorError, is_url, nearest, public_url
-from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, read_image
+from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, decode_image, read_image
 
 MAX_LINE_BYTES = 1 << 15
 """Maximum length of a line in a list file; operating systems limit paths to 4096 bytes."""
@@ -138,7 +139,7 @@ def _single(source: str, path: Path, on_bad: OnBad | None) -> Source:
     """Return the source of one image, video, camera or stream."""
     total = None
     if source.startswith(STREAM_PREFIXES):
-        frames = partial(_video, source, _stream_name(source), None)
+        frames = partial(_at_url, source, _stream_name(source))
     elif path.is_file():
         frames = partial(_frames, path)
         total = count_frames(path) if is_video(path) else 1
@@ -271,6 +272,19 @@ def _video(target: str | int, name: str, path: Path | None) -> Iterator[Frame]:
         yield Frame(name, path, number, image_rgb, fps)
 
 
+def _at_url(url: str, name: str) -> Iterator[Frame]:
+    """Yield the image at a URL, or the frames of the video or stream there."""
+    data = None
+    if url.startswith(("http://", "https://")):
+        from detector.runtime.download import download_image  # its modules are needed only here
+
+        data = download_image(url)
+    if data is None:
+        yield from _video(url, name, None)
+    else:
+        yield Frame(name, None, 0, decode_image(data, url))
+
+
 def _stream_name(url: str) -> str:
     """Return a file name for a stream's results, without user, password, address and token."""
     place = re.split(r"[?#;=]", public_url(url))[0].partition("://")[2].partition("/")[2]
@@ -306,6 +320,9 @@ def frame_of(image: ImageLike, name: str = "image", *, bgr: bool = False) -> Fra
     if not isinstance(image, (str, Path)):
         return Frame(name, None, 0, to_rgb(image, bgr=bgr))
     path = Path(image)
+    if is_url(str(image)):
+        message = "is a URL, expected an image; loop over predictor(source) for URLs"
+        raise DetectorError(message, file=image)
     if not path.exists():
         raise missing(path)
     if path.is_dir() or is_video(path):
