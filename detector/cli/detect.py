@@ -85,7 +85,8 @@ def _report(
         print(f"{incomplete} incomplete videos")
     milliseconds = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases.items())
     wall = timing.wall_ms_per_image()
-    print(f"ms per image: {milliseconds}; {wall:.1f} in total, since phases overlap")
+    overlap = ", since phases overlap" if wall < sum(phases.values()) else ""
+    print(f"ms per image: {milliseconds}; {wall:.1f} in total{overlap}")
     if settings.draw or settings.txt or settings.jsonl:
         print(f"results: {settings.output}")
     return {

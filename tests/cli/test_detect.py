@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 from detector.cli import run_tool
+from detector.cli.detect import _report
+from detector.runtime.pipeline import Timing
 from detector.runtime.sources import open_source
+from detector.settings import DetectSettings
 from detector.utils.opencv import cv2, read_image
 
 RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
@@ -360,3 +364,20 @@ def test_an_incomplete_video(run: Run, finder: Path, tmp_path: Path):
     assert ran.err == f"warning: {message}\n"
     assert ran.out.splitlines()[1] == "1 incomplete videos"
     assert (ran.metrics["images"], ran.metrics["incomplete"]) == (len(lines), 1)
+
+
+@pytest.mark.parametrize(
+    ("wall_seconds", "end"),
+    [
+        # Four phases of 10 ms each are 40 ms; the rest of a longer time is drawing and writing.
+        (0.039, "; 39.0 in total, since phases overlap"),
+        (0.0401, "; 40.1 in total"),
+    ],
+)
+def test_phases_overlap_where_the_total_is_less_than_their_sum(wall_seconds, end, capsys):
+    timing = Timing(1, dict.fromkeys(Timing().seconds, 0.01), wall_seconds)
+    settings = DetectSettings(weights=Path("a.onnx"), source="a.jpg", draw=False)
+    _report(settings, timing, Counter(), [], None)
+    line = capsys.readouterr().out.splitlines()[1]
+    phases = "decode 10.0, preprocess 10.0, network 10.0, nms 10.0"
+    assert line == f"ms per image: {phases}{end}"
