@@ -26,6 +26,7 @@ from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
+from detector.runtime.patterns import matching
 from detector.runtime.shards import Shard
 from detector.runtime.video import (
     STREAM_PREFIXES,
@@ -233,8 +234,7 @@ def _in_folder(folder: Path) -> list[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-    found = glob.iglob(pattern, recursive=True)
-    names = sorted(name for name in found if _is_media(name) and Path(name).is_file())
+    names = sorted(name for name in matching(pattern) if _is_media(name) and Path(name).is_file())
     if not names:
         raise DetectorError("matches no image or video", file=pattern)
     return names
