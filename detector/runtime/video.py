@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from detector.utils.errors import DetectorError, public_url
+from detector.utils.files import utf8_path
 from detector.utils.opencv import MAX_IMAGE_PIXELS, Image, cv2
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
@@ -26,6 +28,9 @@ COUNTED_SUFFIXES = frozenset((".avi", ".m4v", ".mov", ".mp4"))
 DURATION_TOLERANCE_SECONDS = 1.0
 """Largest difference between the stated duration and the time of the last frame; the sound may last
 longer."""
+
+URL_CHARACTERS = "".join(map(chr, range(128)))
+"""Characters of a URL that are passed on as typed; others are escaped."""
 
 MAX_BAD_FRAMES = 1000
 """Maximum number of frames in a row that cannot be read before the rest of a video is given up."""
@@ -151,16 +156,29 @@ class _Progress:
 @contextmanager
 def _opened(target: str | int) -> Iterator[Any]:
     """Open a cv2.VideoCapture and release it at the end; refuse pipes, which may never end."""
-    is_stream = isinstance(target, int) or target.startswith(STREAM_PREFIXES)
-    if not (is_stream or Path(str(target)).is_file()):
-        raise DetectorError("no such regular file, expected a video", file=str(target))
+    if isinstance(target, int):
+        with _captured(target, f"no camera with number {target}", None) as capture:
+            yield capture
+        return
+    if target.startswith(STREAM_PREFIXES):
+        name: AbstractContextManager[str] = nullcontext(
+            quote(target, URL_CHARACTERS, errors="surrogateescape")
+        )
+    elif Path(target).is_file():
+        name = utf8_path(Path(target))
+    else:
+        raise DetectorError("no such regular file, expected a video", file=target)
+    with name as text, _captured(text, "is not a video that OpenCV can read", target) as capture:
+        _check_frame_size(capture, target)
+        yield capture
+
+
+@contextmanager
+def _captured(target: str | int, message: str, file: str | None) -> Iterator[Any]:
     capture = cv2.VideoCapture(target)
     try:
         if not capture.isOpened():
-            if isinstance(target, int):
-                raise DetectorError(f"no camera with number {target}")
-            raise DetectorError("is not a video that OpenCV can read", file=target)
-        _check_frame_size(capture, str(target))
+            raise DetectorError(message, file=file)
         yield capture
     finally:
         capture.release()

@@ -17,13 +17,17 @@ from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
 from detector.runtime.video import count_readable_frames
 from detector.utils.errors import DetectorError
-from detector.utils.files import atomic, write_text
+from detector.utils.files import atomic, utf8_path, write_text
 from detector.utils.opencv import cv2, write_image
 
 KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Suffixes of images that are written in the format of their source; others become ``.jpg``."""
 
 VIDEO_CODEC = "mp4v"
+
+NOT_UTF8 = "backslashreplace"
+r"""How bytes of file names that are not UTF-8 are written, which is JSON's own form: ``\udce9`` for
+the byte E9. Python's ``json.loads`` and ``os.fsencode`` return the name."""
 
 PROBE_BYTES = 4096
 """Number of bytes that must fit on the disk before a video is begun."""
@@ -213,7 +217,9 @@ class JsonLinesWriter(Writer):
     def __enter__(self) -> JsonLinesWriter:
         self._pending = _Pending(self.path)
         try:
-            self._file = self._pending.temporary.open("w", encoding="utf-8", newline="\n")
+            self._file = self._pending.temporary.open(
+                "w", encoding="utf-8", errors=NOT_UTF8, newline="\n"
+            )
         except OSError as error:
             raise self._error(error) from error
         return self
@@ -229,12 +235,14 @@ class JsonLinesWriter(Writer):
             record["frame"] = frame.index
         record |= result.prediction.to_dict()
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        except OSError as error:
-            raise self._error(error) from error
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # JSON has no NaN and no infinity
             message = f"{frame.name}: a result is not a finite number"
             raise DetectorError(message, file=self.path) from error
+        try:
+            self._file.write(f"{line}\n")
+        except OSError as error:
+            raise self._error(error) from error
 
     def _finish(self, failed: bool) -> None:
         try:
@@ -282,17 +290,18 @@ class _Video:
         self._frames = 0
         self._pending = _Pending(path)
         self._check_writable()
-        self._encoder: Any = cv2.VideoWriter(
-            str(self._pending.temporary),
-            cv2.VideoWriter.fourcc(*VIDEO_CODEC),
-            first.frame.fps or 30.0,
-            (width, height),
-        )
+        self._open_encoder(first.frame.fps or 30.0, (width, height))
+
+    def _open_encoder(self, fps: float, size_wh: tuple[int, int]) -> None:
+        with utf8_path(self._pending.temporary) as name:
+            codec = cv2.VideoWriter.fourcc(*VIDEO_CODEC)
+            self._encoder: Any = cv2.VideoWriter(name, codec, fps, size_wh)
         if not self._encoder.isOpened():
             self._pending.finish(failed=True)
             raise DetectorError(
-                f"cannot be written: OpenCV has no {VIDEO_CODEC} encoder for {width}×{height}",
-                file=path,
+                f"cannot be written: OpenCV has no {VIDEO_CODEC} encoder for "
+                f"{size_wh[0]}×{size_wh[1]}",
+                file=self.path,
             )
 
     def _check_writable(self) -> None:

@@ -178,7 +178,8 @@ def write_image(path: str | Path, image_rgb: Image) -> None:
         DetectorError: the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    if not cv2.haveImageWriter(path.name):
+    # OpenCV 5 crashes on text that is not UTF-8.
+    if not path.suffix.isascii() or not cv2.haveImageWriter(f"image{path.suffix}"):
         raise DetectorError(f"no image format has the suffix {path.suffix!r}", file=path)
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
     if not done:

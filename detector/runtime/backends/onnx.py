@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.seal import check_seal
 from detector.utils.errors import DetectorError, one_line
+from detector.utils.files import utf8_path
 from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
@@ -80,8 +82,12 @@ def open_session(
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0
     provider = _provider(device, onnxruntime.get_available_providers())
+    opened: AbstractContextManager[str | bytes] = (
+        utf8_path(model) if isinstance(model, Path) else nullcontext(model)
+    )
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        with opened as content:
+            session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:
         message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
         raise DetectorError(message, file=path) from error
