@@ -87,7 +87,7 @@ def _report(
     wall = timing.wall_ms_per_image()
     overlap = ", since phases overlap" if wall < sum(phases.values()) else ""
     print(f"ms per image: {milliseconds}; {wall:.1f} in total{overlap}")
-    if settings.draw or settings.txt or settings.jsonl:
+    if settings.draw or settings.txt or settings.txt_scores or settings.jsonl:
         print(f"results: {settings.output}")
     return {
         "images": timing.images,
@@ -135,8 +135,9 @@ def _writers(
     writers: list[Writer] = []
     if settings.draw:
         writers.append(MediaWriter(settings.output, names=ResultNames(source.earlier)))
-    if settings.txt and task == "detect":
-        writers.append(YoloTxtWriter(settings.output / "labels", ResultNames(source.earlier)))
+    if (settings.txt or settings.txt_scores) and task == "detect":
+        names, folder = ResultNames(source.earlier), settings.output / "labels"
+        writers.append(YoloTxtWriter(folder, names, scores=settings.txt_scores))
     if settings.jsonl:
         lines = _jsonl_path(settings)
         if shard is not None:

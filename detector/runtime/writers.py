@@ -184,21 +184,25 @@ class MediaWriter(Writer):
 
 
 class YoloTxtWriter(Writer):
-    """Writer of a txt file for each image: ``class cx cy width height score``, as fractions.
+    """Writer of a txt file for each image: ``class cx cy width height [score]``, as fractions.
 
     Args:
         folder: created if missing; files of the same name are replaced.
         names: names of the results.
+        scores: end each line with the score; label files have none.
     """
 
-    def __init__(self, folder: str | Path, names: ResultNames | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, names: ResultNames | None = None, scores: bool = True
+    ) -> None:
         super().__init__()
         self.folder = _folder(folder)
+        self._scores = scores
         self._names = names or ResultNames()
 
     def _write(self, result: Result) -> None:
         height, width = result.image_rgb.shape[:2]
-        text = result.detections.to_yolo((height, width), with_scores=True)
+        text = result.detections.to_yolo((height, width), with_scores=self._scores)
         write_text(self.folder / f"{self._names.for_frame(result.frame)}.txt", text)
 
 

@@ -75,7 +75,7 @@ def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path
 
 def test_pictures_and_txt_files(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
     words = ("--weights", finder, "--source", finder_images, "--output", tmp_path)
-    assert run("detect", *words, "--txt").code == 0
+    assert run("detect", *words, "--txt-scores").code == 0
     drawn = sorted(path.name for path in tmp_path.glob("*.png"))
     assert drawn == [f"{name}.png" for name in FOUND]
     for name, objects in FOUND.items():
@@ -381,3 +381,28 @@ def test_phases_overlap_where_the_total_is_less_than_their_sum(wall_seconds, end
     line = capsys.readouterr().out.splitlines()[1]
     phases = "decode 10.0, preprocess 10.0, network 10.0, nms 10.0"
     assert line == f"ms per image: {phases}{end}"
+
+
+def test_txt_files_are_labels(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    """Five columns, which are read as labels; six, which are named for what they are."""
+    shutil.copytree(finder_images, tmp_path / "images")
+    words = ("--weights", finder, "--source", finder_images, "--output", tmp_path, "--no-draw")
+    assert run("detect", *words, "--txt").code == 0
+    # d is 128 wide and 64 high: centre 48 and 16, sides of 32.
+    row = f"0 {48 / 128:.6f} {16 / 64:.6f} {32 / 128:.6f} {32 / 64:.6f}"
+    label = tmp_path / "labels" / "d.txt"
+    assert label.read_text() == f"{row}\n"
+    (tmp_path / "set.yaml").write_text(
+        "names: [red, green]\nsplits: {train: images, val: images}\n"
+    )
+    score = ("--weights", finder, "--data", tmp_path / "set.yaml")
+    assert run("val", *score).metrics["AP"] == pytest.approx(1)
+    for flags in (["--txt-scores"], ["--txt", "--txt-scores"]):
+        assert run("detect", *words, *flags).code == 0
+        assert label.read_text() == f"{row} {RED_SCORE}\n"
+    ran = run("val", *score)
+    assert ran.code == 2
+    assert (
+        f"{tmp_path / 'labels' / 'a.txt'}:1: 6 columns, as predictions with scores have, "
+        "expected 5 (class, centre x, centre y, width, height); detect --txt writes boxes without scores"
+    ) in ran.err
