@@ -400,7 +400,10 @@ class DetectSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
     )
     output: Path = Field(Path("runs/detect"), description="folder of the results")
     draw: bool = Field(True, description="write images, or the video, with boxes drawn")
-    txt: bool = Field(False, description="write YOLO txt files")
+    txt: bool = Field(False, description="write YOLO txt files, which can be used as labels")
+    txt_scores: bool = Field(
+        False, description="write YOLO txt files whose lines end with the score"
+    )
     jsonl: bool = Field(False, description="write one JSON line an image")
 
     def nms(self, names: tuple[str, ...]) -> NmsSettings:

@@ -15,6 +15,7 @@ from detector.predict import Predictor
 from detector.runtime.pipeline import Timing
 from detector.runtime.shards import Shard
 from detector.runtime.sources import OnBad, Source, open_source
+from detector.runtime.video import IncompleteVideoError
 from detector.runtime.writers import (
     JsonLinesWriter,
     MediaWriter,
@@ -30,7 +31,8 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     """Detect or classify, and write results; print and return counts and times by phase.
 
     Raises:
-        DetectorError: weights or source cannot be read, or a flag has no effect on this network.
+        DetectorError: weights or source cannot be read, a flag has no effect on this network, or
+            a video is incomplete; its results are written all the same.
     """
     shard = Shard.parse(settings.shard) if settings.shard else Shard.from_environment()
     predictor = Predictor(
@@ -44,8 +46,8 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         mode=settings.mode,
     )
     check_effect(settings, predictor.backend, settings.nms(predictor.names))
-    bad: list[str] = []
-    source = open_source(settings.source, _warn_about(bad) if settings.skip_bad else None, shard)
+    bad: list[DetectorError] = []
+    source = open_source(settings.source, _warn_about(bad, settings.skip_bad), shard)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         writers = [
@@ -59,26 +61,38 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
                 writer.write(result)
     if shard is not None and settings.jsonl:
         shard.merge(_jsonl_path(settings))
-    return _report(settings, predictor.timing, counts, len(bad), shard)
+    report = _report(settings, predictor.timing, counts, bad, shard)
+    if not settings.skip_bad:
+        _check_complete(bad)
+    return report
 
 
 def _report(
-    settings: DetectSettings, timing: Timing, counts: Counter[str], bad: int, shard: Shard | None
+    settings: DetectSettings,
+    timing: Timing,
+    counts: Counter[str],
+    bad: list[DetectorError],
+    shard: Shard | None,
 ) -> dict[str, Any]:
     """Print and return counts of objects or classes, and times."""
     phases = timing.ms_per_image()
     found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
     print(f"{f'shard {shard}: ' if shard else ''}{timing.images} images: {found}")
-    if bad:
-        print(f"{bad} unreadable images skipped")
+    incomplete = sum(isinstance(error, IncompleteVideoError) for error in bad)
+    if skipped := len(bad) - incomplete:
+        print(f"{skipped} unreadable images skipped")
+    if incomplete:
+        print(f"{incomplete} incomplete videos")
     milliseconds = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases.items())
     wall = timing.wall_ms_per_image()
-    print(f"ms per image: {milliseconds}; {wall:.1f} in total, since phases overlap")
-    if settings.draw or settings.txt or settings.jsonl:
+    overlap = ", since phases overlap" if wall < sum(phases.values()) else ""
+    print(f"ms per image: {milliseconds}; {wall:.1f} in total{overlap}")
+    if settings.draw or settings.txt or settings.txt_scores or settings.jsonl:
         print(f"results: {settings.output}")
     return {
         "images": timing.images,
-        "skipped": bad,
+        "skipped": skipped,
+        "incomplete": incomplete,
         "counts": dict(counts),
         "ms_per_image": phases,
         "wall_ms_per_image": timing.wall_ms_per_image(),
@@ -86,14 +100,29 @@ def _report(
     }
 
 
-def _warn_about(bad: list[str]) -> OnBad:
-    """Return a function that prints the error of an unreadable image and adds it to ``bad``."""
+def _warn_about(bad: list[DetectorError], skip_bad: bool) -> OnBad:
+    """Return a function that prints the error of a bad file and adds it to ``bad``.
+
+    Without ``skip_bad`` it raises the error of an unreadable file. An incomplete video does not end
+    the run: the results of the frames before are kept.
+    """
 
     def note(error: DetectorError) -> None:
-        bad.append(str(error))
-        print(f"warning: {error}", file=sys.stderr)
+        if not skip_bad and not isinstance(error, IncompleteVideoError):
+            raise error
+        bad.append(error)
+        if skip_bad:
+            print(f"warning: {error}", file=sys.stderr)
 
     return note
+
+
+def _check_complete(incomplete: list[DetectorError]) -> None:
+    """Raise the error about incomplete videos, after all results are written."""
+    if incomplete:
+        others = len(incomplete) - 1
+        also = f"; {others} other videos, too" if others else ""
+        raise DetectorError(f"{incomplete[0]}{also}; --skip-bad accepts that")
 
 
 def _jsonl_path(settings: DetectSettings) -> Path:
@@ -106,8 +135,9 @@ def _writers(
     writers: list[Writer] = []
     if settings.draw:
         writers.append(MediaWriter(settings.output, names=ResultNames(source.earlier)))
-    if settings.txt and task == "detect":
-        writers.append(YoloTxtWriter(settings.output / "labels", ResultNames(source.earlier)))
+    if (settings.txt or settings.txt_scores) and task == "detect":
+        names, folder = ResultNames(source.earlier), settings.output / "labels"
+        writers.append(YoloTxtWriter(folder, names, scores=settings.txt_scores))
     if settings.jsonl:
         lines = _jsonl_path(settings)
         if shard is not None:

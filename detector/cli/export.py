@@ -9,6 +9,7 @@ from detector.cli.flags import format_flags
 from detector.cli.refused import refuse
 from detector.export.request import export_as
 from detector.settings import BasicNmsSettings, ExportSettings
+from detector.utils.errors import public_url
 from detector.weights.checkpoint import load
 
 
@@ -29,10 +30,10 @@ def export(settings: ExportSettings) -> dict[str, Any]:
 
 
 def _without_folders(settings: ExportSettings) -> ExportSettings:
-    """Reduce paths to file names, since the command is stored in a file that may be shared."""
+    """Reduce paths and URLs to file names, since the command is stored in a shared file."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     paths = {
-        name: type(value)(Path(value).name)
+        name: type(value)(Path(public_url(str(value))).name)
         for name, value in given.items()
         if isinstance(value, Path) or (isinstance(value, str) and Path(value).name != value)
     }

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 import pydantic
 from pydantic.fields import FieldInfo
 
-from detector.utils.errors import DetectorError, nearest
+from detector.utils.errors import DetectorError, nearest, public_url
 from detector.utils.yaml_file import Strict, Suggest, explain
 
 SettingsT = TypeVar("SettingsT", bound=Strict)
@@ -67,7 +67,10 @@ def flag_of(settings: type[Strict], name: str) -> str:
 
 
 def format_flags(settings: Strict) -> str:
-    """Return the given flags with their values as a shell command would have them."""
+    """Return the given flags with their values as a shell command would have them.
+
+    Passwords and tokens of URLs are hidden.
+    """
     kind, words = type(settings), []
     for name in chain.from_iterable(names for _, names in _by_class(kind)):
         if name in settings.model_fields_set:
@@ -75,7 +78,7 @@ def format_flags(settings: Strict) -> str:
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             else:
-                words += [flag, _format_value(value)]
+                words += [flag, public_url(_format_value(value))]
     return shlex.join(words)
 
 

@@ -10,7 +10,7 @@ from detector.runtime.backends.exported import ExportedBackend
 from detector.settings import NmsSettings, ToolSettings
 from detector.utils.errors import DetectorError
 
-BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt"}
+BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt", "txt_scores"}
 """Settings that affect boxes only."""
 
 

@@ -24,7 +24,7 @@ from detector import __version__
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
 from detector.utils import system
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, public_url
 from detector.utils.files import remove_temporaries, write_text
 from detector.utils.system import installed_versions
 from detector.weights.checkpoint import (
@@ -251,7 +251,7 @@ def provenance(settings: TrainSettings, data: Mapping[str, Any]) -> dict[str, An
         data: a fingerprint by split.
     """
     return {
-        "commands": [shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])],
+        "commands": [shlex.join(map(public_url, [os.path.basename(sys.argv[0]), *sys.argv[1:]]))],
         "versions": {
             "detector": __version__,
             "python": platform.python_version(),

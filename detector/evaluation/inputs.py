@@ -12,12 +12,15 @@ from detector.runtime.backends.backend import OUTPUTS, Backend
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.structures.preprocess import Preprocess, PreprocessKeys
 from detector.structures.samples import Sample
-from detector.utils.errors import DetectorError
-from detector.utils.files import atomic, write_text
+from detector.utils.errors import DetectorError, MissingFileError
+from detector.utils.files import atomic, read_limited, write_text
 from detector.utils.opencv import read_image
 from detector.utils.yaml_file import Strict, explain
 
 LIST_NAME = "inputs.json"
+
+MAX_PREDICTION_BYTES = 1 << 32
+"""Maximum size of a JSON file of inputs or predictions: 4 GiB, some 40 million boxes."""
 
 
 class ListedImage(Strict):
@@ -66,11 +69,11 @@ class InputList(Strict):
         """
         path = folder / LIST_NAME
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
+            content = read_limited(path, MAX_PREDICTION_BYTES, "a list of inputs")
+            return cls.model_validate_json(content)
+        except MissingFileError as error:
             raise DetectorError(
-                f"cannot be read: {error.strerror}; outputs are scored beside the list that "
-                "--dump-inputs wrote",
+                f"{error.message}; outputs are scored beside the list that --dump-inputs wrote",
                 file=path,
             ) from error
         except pydantic.ValidationError as error:

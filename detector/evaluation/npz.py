@@ -58,6 +58,8 @@ def stored_arrays(path: Path) -> Iterator[dict[str, StoredArray]]:
     Raises:
         DetectorError: no such file, damaged, compressed, encrypted, or not plain arrays.
     """
+    if path.exists() and not path.is_file():  # a pipe would block
+        raise DetectorError("is not a regular file, expected an .npz file", file=path)
     with _explained(path):
         opened = zipfile.ZipFile(path)
     with opened:

@@ -15,7 +15,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from detector.evaluation.inputs import LIST_NAME, InputList
+from detector.evaluation.inputs import LIST_NAME, MAX_PREDICTION_BYTES, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
 from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays, Backend, KeptBoxes
 from detector.runtime.backends.exported import filter_after_nms
@@ -25,6 +25,7 @@ from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
+from detector.utils.files import read_limited
 from detector.utils.yaml_file import explain
 
 
@@ -145,9 +146,8 @@ def read_results(
     """
     kind: Any = BoxResult if backend.task == "detect" else ClassResult
     try:
-        results = pydantic.TypeAdapter(list[kind]).validate_json(path.read_bytes())
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+        content = read_limited(path, MAX_PREDICTION_BYTES, "a list of results")
+        results = pydantic.TypeAdapter(list[kind]).validate_json(content)
     except pydantic.ValidationError as error:
         issue = explain(kind, error.errors()[0])
         raise DetectorError(f"not a list of results: {issue}", file=path) from error

@@ -12,8 +12,13 @@ import pydantic
 from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.certificate import Certificate, Sha256
 from detector.runtime.backends.exported import ExportedBackend
-from detector.utils.errors import DetectorError
+from detector.runtime.backends.seal import MAX_EXPORTED_BYTES
+from detector.utils.errors import DetectorError, MissingFileError
+from detector.utils.files import read_limited
 from detector.utils.yaml_file import Strict, explain
+
+MAX_CERTIFICATE_BYTES = 1 << 24
+"""Maximum size of a certificate file; those written here have about 2 KB and the class names."""
 
 Suffix = Annotated[str, pydantic.Field(pattern=r"^\.[a-z0-9]{1,10}$")]
 
@@ -78,16 +83,14 @@ def check_certificate(backend: ExportedBackend) -> Certificate:
 
 def _read(path: Path) -> CertificateFile:
     try:
-        return CertificateFile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DetectorError(f"no certificate: {error.strerror}", file=path) from error
+        content = read_limited(path, MAX_CERTIFICATE_BYTES, "a certificate")
+        return CertificateFile.model_validate_json(content)
+    except MissingFileError as error:
+        raise DetectorError("no certificate: No such file or directory", file=path) from error
     except pydantic.ValidationError as error:
         issue = explain(CertificateFile, error.errors()[0])
         raise DetectorError(f"not a certificate: {issue}", file=path) from error
 
 
 def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    return hashlib.sha256(read_limited(path, MAX_EXPORTED_BYTES, "an exported file")).hexdigest()

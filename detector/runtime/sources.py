@@ -7,7 +7,8 @@
 ``images/**/*.jpg``     a glob pattern: the images and videos that match, sorted by name
 ``list.txt``            one path a line, relative to the list's own folder
 ``0``                   a camera by number, unless a file of that name exists
-``rtsp://…``            a stream, also rtmp, http and https: the only sources that open a socket
+``https://…/bus.jpg``   one image at a URL, http or https
+``rtsp://…``            a stream, also rtmp, http and https; only URLs open a socket
 ======================  ==========================================================================
 
 Images are decoded one at a time, when they are asked for.
@@ -17,25 +18,26 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
+from detector.runtime.patterns import matching
 from detector.runtime.shards import Shard
-from detector.structures.images import ImageLike, to_rgb
-from detector.utils.errors import DetectorError, nearest
-from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, cv2, read_image
-
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised, not printed
-
-VIDEO_SUFFIXES = frozenset(
-    (".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts")
-    + (".webm", ".wmv")
+from detector.runtime.video import (
+    STREAM_PREFIXES,
+    IncompleteVideoError,
+    count_frames,
+    is_video,
+    read_video,
 )
-STREAM_PREFIXES = ("rtsp://", "rtmp://", "http://", "https://")
+from detector.structures.images import ImageLike, to_rgb
+from detector.utils.errors import DetectorError, is_url, nearest, public_url
+from detector.utils.opencv import IMAGE_SUFFIXES, Image, check_image, decode_image, read_image
 
 MAX_LINE_BYTES = 1 << 15
 """Maximum length of a line in a list file; operating systems limit paths to 4096 bytes."""
@@ -98,7 +100,8 @@ def open_source(
     Args:
         source: one of the forms listed at the top of this module.
         on_bad: called with the error of each unreadable file of a folder, glob or list, which is
-            then skipped; without it the error is raised.
+            then skipped, and with the ``IncompleteVideoError`` of each video and camera; without it
+            the error is raised.
         shard: this process's share of the files; default: all of them.
 
     Raises:
@@ -122,21 +125,33 @@ def _find(source: str, path: Path, on_bad: OnBad | None, shard: Shard) -> Source
     if source.startswith(STREAM_PREFIXES) or path.is_file() or source.isdecimal():
         if shard.count > 1:
             raise DetectorError(
-                f"--shard {shard}: expected a folder, glob or list of files, found {source!r}"
+                f"--shard {shard}: expected a folder, glob or list of files, "
+                f"found {public_url(source)!r}"
             )
-        return _single(source, path)
+        return _single(source, path, on_bad)
+    if is_url(source):
+        raise DetectorError(f"expected one of {', '.join(STREAM_PREFIXES)}", file=source)
     if glob.has_magic(source):
         return _files(_matching(source), on_bad, shard)
     raise missing(path)
 
 
-def _single(source: str, path: Path) -> Source:
+def _single(source: str, path: Path, on_bad: OnBad | None) -> Source:
     """Return the source of one image, video, camera or stream."""
+    total = None
     if source.startswith(STREAM_PREFIXES):
-        return Source(lambda: _capture(source, _stream_name(source), None), None)
-    if path.is_file():
-        return Source(lambda: _frames(path), _count_frames(path) if _is_video(path) else 1)
-    return Source(lambda: _capture(int(source), f"camera{source}", None), None)
+        frames = partial(_at_url, source, _stream_name(source))
+    elif path.is_file():
+        frames = partial(_frames, path)
+        total = count_frames(path) if is_video(path) else 1
+    else:
+        frames = partial(_video, int(source), f"camera{source}", None)
+
+    def read() -> Iterator[Frame]:
+        with _skip_bad(on_bad, IncompleteVideoError):
+            yield from frames()
+
+    return Source(read, total)
 
 
 def _files(names: list[str], on_bad: OnBad | None, shard: Shard) -> Source:
@@ -149,7 +164,7 @@ def _files(names: list[str], on_bad: OnBad | None, shard: Shard) -> Source:
             with _skip_bad(on_bad):
                 yield from _frames(Path(name))
 
-    total = None if any(map(_is_video, own)) else len(own)
+    total = None if any(map(is_video, own)) else len(own)
     return Source(read, total, names[: part.start])
 
 
@@ -165,9 +180,9 @@ def _list_file(path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
                 try:
                     yield from _frames(path.parent / name)
                 except DetectorError as error:
-                    raise DetectorError(str(error), file=path, line=number) from error
+                    raise type(error)(str(error), file=path, line=number) from error
 
-    any_video = any(_is_video(names[index]) for index in part)
+    any_video = any(is_video(names[index]) for index in part)
     return Source(read, None if any_video else len(part), names[: part.start])
 
 
@@ -194,11 +209,11 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 
 
 @contextmanager
-def _skip_bad(on_bad: OnBad | None) -> Iterator[None]:
+def _skip_bad(on_bad: OnBad | None, kind: type[DetectorError] = DetectorError) -> Iterator[None]:
     """Pass the error of one file to ``on_bad``, or raise it where there is no such function."""
     try:
         yield
-    except DetectorError as error:
+    except kind as error:
         if on_bad is None:
             raise
         on_bad(error)
@@ -219,8 +234,7 @@ def _in_folder(folder: Path) -> list[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-    found = glob.iglob(pattern, recursive=True)
-    names = sorted(name for name in found if _is_media(name) and Path(name).is_file())
+    names = sorted(name for name in matching(pattern) if _is_media(name) and Path(name).is_file())
     if not names:
         raise DetectorError("matches no image or video", file=pattern)
     return names
@@ -240,66 +254,41 @@ def missing(path: Path) -> DetectorError:
     return DetectorError("is neither a file nor a folder", file=path)
 
 
-def _is_video(path: str | Path) -> bool:
-    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
-
-
 def _is_media(path: str) -> bool:
-    return _is_video(path) or os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+    return is_video(path) or os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
 
 
 def _frames(path: Path) -> Iterator[Frame]:
     """Yield the image of an image file, or all frames of a video."""
-    if _is_video(path):
-        yield from _capture(str(path), path.stem, path)
+    if is_video(path):
+        yield from _video(str(path), path.stem, path)
     else:
         yield Frame(path.stem, path, 0, read_image(path))
 
 
-def _capture(target: str | int, name: str, path: Path | None) -> Iterator[Frame]:
+def _video(target: str | int, name: str, path: Path | None) -> Iterator[Frame]:
     """Yield the frames of a video file, camera or stream."""
-    with _opened(target) as capture:
-        fps = float(capture.get(cv2.CAP_PROP_FPS))
-        index = 0
-        while True:
-            done, image_bgr = capture.read()
-            if not done:
-                break
-            image_rgb: Any = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
-            yield Frame(name, path, index, image_rgb, fps if 0 < fps <= 1000 else 30.0)
-            index += 1
-    if index == 0:
-        raise DetectorError("has no frame that OpenCV can decode", file=str(target))
+    for number, image_rgb, fps in read_video(target):
+        yield Frame(name, path, number, image_rgb, fps)
 
 
-@contextmanager
-def _opened(target: str | int) -> Iterator[Any]:
-    """Open a cv2.VideoCapture and release it at the end; refuse pipes, which may never end."""
-    is_stream = isinstance(target, int) or target.startswith(STREAM_PREFIXES)
-    if not (is_stream or Path(str(target)).is_file()):
-        raise DetectorError("no such regular file, expected a video", file=str(target))
-    capture = cv2.VideoCapture(target)
-    try:
-        if not capture.isOpened():
-            if isinstance(target, int):
-                raise DetectorError(f"no camera with number {target}")
-            raise DetectorError("is not a video that OpenCV can read", file=target)
-        yield capture
-    finally:
-        capture.release()
+def _at_url(url: str, name: str) -> Iterator[Frame]:
+    """Yield the image at a URL, or the frames of the video or stream there."""
+    data = None
+    if url.startswith(("http://", "https://")):
+        from detector.runtime.download import download_image  # its modules are needed only here
 
-
-def _count_frames(path: Path) -> int | None:
-    """Return the number of frames in the video's header, None if it has none."""
-    with _opened(str(path)) as capture:
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return count if count > 0 else None
+        data = download_image(url)
+    if data is None:
+        yield from _video(url, name, None)
+    else:
+        yield Frame(name, None, 0, decode_image(data, url))
 
 
 def _stream_name(url: str) -> str:
-    """Return a file name for a stream's results, without user, password and address."""
-    stem = Path(url.split("?", maxsplit=1)[0]).stem
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem) or "stream"
+    """Return a file name for a stream's results, without user, password, address and token."""
+    place = re.split(r"[?#;=]", public_url(url))[0].partition("://")[2].partition("/")[2]
+    return re.sub(r"[^\w-]", "_", Path(place).stem) or "stream"
 
 
 def frames_of(images: Iterable[ImageLike], *, bgr: bool = False) -> Iterator[Frame]:
@@ -331,9 +320,12 @@ def frame_of(image: ImageLike, name: str = "image", *, bgr: bool = False) -> Fra
     if not isinstance(image, (str, Path)):
         return Frame(name, None, 0, to_rgb(image, bgr=bgr))
     path = Path(image)
+    if is_url(str(image)):
+        message = "is a URL, expected an image; loop over predictor(source) for URLs"
+        raise DetectorError(message, file=image)
     if not path.exists():
         raise missing(path)
-    if path.is_dir() or _is_video(path):
+    if path.is_dir() or is_video(path):
         kind = "folder" if path.is_dir() else "video"
         raise DetectorError(
             f"is a {kind}, expected an image; loop over predictor(source) for folders and videos",

@@ -15,14 +15,22 @@ from typing import Any, TypeVar
 
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
+from detector.runtime.video import count_readable_frames
 from detector.utils.errors import DetectorError
-from detector.utils.files import atomic, write_text
+from detector.utils.files import atomic, utf8_path, write_text
 from detector.utils.opencv import cv2, write_image
 
 KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Suffixes of images that are written in the format of their source; others become ``.jpg``."""
 
 VIDEO_CODEC = "mp4v"
+
+NOT_UTF8 = "backslashreplace"
+r"""How bytes of file names that are not UTF-8 are written, which is JSON's own form: ``\udce9`` for
+the byte E9. Python's ``json.loads`` and ``os.fsencode`` return the name."""
+
+PROBE_BYTES = 4096
+"""Number of bytes that must fit on the disk before a video is begun."""
 
 WriterT = TypeVar("WriterT", bound="Writer")
 
@@ -41,6 +49,7 @@ class ResultNames:
     def __init__(self, earlier: Iterable[str] = ()) -> None:
         self._numbers: dict[str, int] = {}
         self._origin: tuple[Path | None, str] | None = None
+        self._index = 0
         self._stem = ""
         for file in earlier:
             self._unused(Path(file).stem)
@@ -53,9 +62,9 @@ class ResultNames:
     def for_file(self, frame: Frame) -> str:
         """Return the name of a file's results; the same for all frames of one video."""
         origin = (frame.path, frame.name)
-        if frame.index == 0 or origin != self._origin:
+        if frame.index <= self._index or origin != self._origin:
             self._stem = self._unused(frame.name)
-            self._origin = origin
+        self._origin, self._index = origin, frame.index
         return self._stem
 
     def _unused(self, stem: str) -> str:
@@ -175,21 +184,25 @@ class MediaWriter(Writer):
 
 
 class YoloTxtWriter(Writer):
-    """Writer of a txt file for each image: ``class cx cy width height score``, as fractions.
+    """Writer of a txt file for each image: ``class cx cy width height [score]``, as fractions.
 
     Args:
         folder: created if missing; files of the same name are replaced.
         names: names of the results.
+        scores: end each line with the score; label files have none.
     """
 
-    def __init__(self, folder: str | Path, names: ResultNames | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, names: ResultNames | None = None, scores: bool = True
+    ) -> None:
         super().__init__()
         self.folder = _folder(folder)
+        self._scores = scores
         self._names = names or ResultNames()
 
     def _write(self, result: Result) -> None:
         height, width = result.image_rgb.shape[:2]
-        text = result.detections.to_yolo((height, width), with_scores=True)
+        text = result.detections.to_yolo((height, width), with_scores=self._scores)
         write_text(self.folder / f"{self._names.for_frame(result.frame)}.txt", text)
 
 
@@ -208,7 +221,9 @@ class JsonLinesWriter(Writer):
     def __enter__(self) -> JsonLinesWriter:
         self._pending = _Pending(self.path)
         try:
-            self._file = self._pending.temporary.open("w", encoding="utf-8", newline="\n")
+            self._file = self._pending.temporary.open(
+                "w", encoding="utf-8", errors=NOT_UTF8, newline="\n"
+            )
         except OSError as error:
             raise self._error(error) from error
         return self
@@ -224,12 +239,14 @@ class JsonLinesWriter(Writer):
             record["frame"] = frame.index
         record |= result.prediction.to_dict()
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        except OSError as error:
-            raise self._error(error) from error
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # JSON has no NaN and no infinity
             message = f"{frame.name}: a result is not a finite number"
             raise DetectorError(message, file=self.path) from error
+        try:
+            self._file.write(f"{line}\n")
+        except OSError as error:
+            raise self._error(error) from error
 
     def _finish(self, failed: bool) -> None:
         try:
@@ -274,19 +291,31 @@ class _Video:
         self.path = path
         self._shape = first.image_rgb.shape
         height, width = self._shape[:2]
+        self._frames = 0
         self._pending = _Pending(path)
-        self._encoder: Any = cv2.VideoWriter(
-            str(self._pending.temporary),
-            cv2.VideoWriter.fourcc(*VIDEO_CODEC),
-            first.frame.fps or 30.0,
-            (width, height),
-        )
+        self._check_writable()
+        self._open_encoder(first.frame.fps or 30.0, (width, height))
+
+    def _open_encoder(self, fps: float, size_wh: tuple[int, int]) -> None:
+        with utf8_path(self._pending.temporary) as name:
+            codec = cv2.VideoWriter.fourcc(*VIDEO_CODEC)
+            self._encoder: Any = cv2.VideoWriter(name, codec, fps, size_wh)
         if not self._encoder.isOpened():
             self._pending.finish(failed=True)
             raise DetectorError(
-                f"cannot be written: OpenCV has no {VIDEO_CODEC} encoder for {width}×{height}",
-                file=path,
+                f"cannot be written: OpenCV has no {VIDEO_CODEC} encoder for "
+                f"{size_wh[0]}×{size_wh[1]}",
+                file=self.path,
             )
+
+    def _check_writable(self) -> None:
+        """Write some bytes: OpenCV's encoder would not say why it cannot."""
+        try:
+            self._pending.temporary.write_bytes(bytes(PROBE_BYTES))
+        except OSError as error:
+            self._pending.finish(failed=True)
+            message = f"cannot be written: {error.strerror or error}"
+            raise DetectorError(message, file=self.path) from error
 
     def write(self, image_rgb: Any) -> None:
         if image_rgb.shape != self._shape:
@@ -296,7 +325,16 @@ class _Video:
                 file=self.path,
             )
         self._encoder.write(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+        self._frames += 1
 
     def finish(self, failed: bool) -> None:
+        """Close the file and rename it, if it is whole: OpenCV reports no error of a full disk."""
         self._encoder.release()
-        self._pending.finish(failed)
+        found = 0 if failed else count_readable_frames(self._pending.temporary)
+        self._pending.finish(failed or found != self._frames)
+        if not failed and found != self._frames:
+            raise DetectorError(
+                f"cannot be written: {found} of {self._frames} frames can be read from it; "
+                "the disk may be full",
+                file=self.path,
+            )

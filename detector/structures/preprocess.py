@@ -92,6 +92,16 @@ class Preprocess(PreprocessKeys):
     size_hw: tuple[Side, Side]
     rectangle: Annotated[int, pydantic.Field(ge=1)] | None = None
 
+    @pydantic.model_validator(mode="after")
+    def _rectangle_within_input(self) -> Preprocess:
+        """Reject a stride larger than the input: padding to it would have no limit."""
+        if self.rectangle is not None and self.rectangle > max(self.size_hw):
+            height, width = self.size_hw
+            raise ValueError(
+                f"rectangle {self.rectangle} is larger than the input, {height}×{width}"
+            )
+        return self
+
     def with_size(self, size_hw: tuple[int, int]) -> Preprocess:
         """Return the same specification for another input size."""
         return Preprocess(**{**self.model_dump(), "size_hw": size_hw})
@@ -106,7 +116,7 @@ class Preprocess(PreprocessKeys):
             raise DetectorError(
                 f"letterbox rectangle: the model preprocesses by {self.mode!r}, to one size"
             )
-        return self.model_copy(update={"rectangle": stride})
+        return Preprocess(**{**self.model_dump(), "rectangle": stride})
 
     def input_size(self, image_size_hw: tuple[int, int]) -> tuple[int, int]:
         """Return height and width of the input for an image, pixels.

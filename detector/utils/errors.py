@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,30 +13,70 @@ MAX_SHOWN = 60
 MAX_LINE = 300
 """Maximum length of a quoted message of another library, in characters."""
 
+HIDDEN = "***"
+"""Text that replaces user names, passwords and tokens of URLs."""
+
+_URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")
+_URL = re.compile(_URL_START.pattern + r"""(?:\S*@)?(?:[^\s'"]|['"](?=\w))*""")
+"""Pattern of a URL in a text; a path made of a URL has one slash after the colon, not two."""
+
+
+def hide_secrets(text: str) -> str:
+    """Replace the secrets of all URLs in a text; see :func:`public_url`.
+
+    >>> hide_secrets("found 'rtsp://me:secret@host/door?token=1', expected a file")
+    "found 'rtsp://***@host/door?***', expected a file"
+    """
+    return _URL.sub(lambda match: public_url(match[0]), text)
+
+
+def public_url(url: str) -> str:
+    """Return a URL without user, password, and what follows the first of ``? # ; =``.
+
+    Which parameter holds a token is not known, so that none is shown. A password may contain any
+    character, so that it is taken to end at the last ``@``.
+
+    >>> public_url("http://10.0.0.7:80/user=admin_password=secret_channel=1")
+    'http://10.0.0.7:80/user=***'
+    """
+    start = _URL_START.match(url)
+    if start is None:
+        return url
+    user, at, place = url[start.end() :].rpartition("@")
+    shown_place = re.sub(r"([?#;=]).+", rf"\1{HIDDEN}", place, count=1, flags=re.DOTALL)
+    return start[0] + (HIDDEN if user else "") + at + shown_place
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text begins as URLs do, with a scheme and slashes."""
+    return _URL_START.match(text) is not None
+
 
 class DetectorError(Exception):
     """Error that a user can correct.
 
-    Tools print it as one line (``file:line: message``) and exit with code 2.
+    Tools print it as one line (``file:line: message``) and exit with code 2. Passwords and tokens
+    of URLs are hidden.
 
     Args:
         message: what was found, what was expected, and the nearest valid name.
-        file: the file that the error is about, if any.
+        file: the file or URL that the error is about, if any.
         line: 1-based line in that file, if known.
     """
 
     def __init__(
         self, message: str, *, file: str | Path | None = None, line: int | None = None
     ) -> None:
-        self.message = message
+        self.message = hide_secrets(message)
         self.file = None if file is None else Path(file)
         self.line = line
-        super().__init__(message)
+        self._place = public_url(str(file)) if is_url(str(file)) else str(self.file)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         if self.file is None:
             return self.message
-        place = " ".join(str(self.file).splitlines())  # a name may hold line breaks
+        place = " ".join(self._place.splitlines())  # a name may hold line breaks
         if self.line is not None:
             place += f":{self.line}"
         return f"{place}: {self.message}"
@@ -77,7 +118,7 @@ def shown(value: object) -> str:
     >>> shown("é" * 100)[-9:]
     "éééééé..."
     """
-    text = repr(value)
+    text = hide_secrets(repr(value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
@@ -93,7 +134,8 @@ def one_line(error: BaseException | str) -> str:
     >>> one_line(KeyError("width"))
     "KeyError: 'width'"
     """
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    text = hide_secrets(str(error))
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     announces = len(lines) > 1 and lines[0].endswith(":")
     text = " ".join(lines[: 2 if announces else 1])
     if isinstance(error, LookupError) or (isinstance(error, BaseException) and not text):

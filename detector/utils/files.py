@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,13 @@ from detector.utils.errors import DetectorError, MissingFileError, nearest, show
 
 TEMPORARY = ".*.tmp*"
 """Pattern of the temporary files that :func:`atomic` writes; a killed process leaves them."""
+
+MAX_TEMPORARY_BYTES = 143
+"""Maximum length of the name of a temporary file: the least limit of common file systems. Most
+allow 255 bytes, so that the file itself may have a longer name."""
+
+MAX_SUFFIX_BYTES = 20
+"""Maximum length of a suffix that a temporary file shares with the file."""
 
 
 @contextmanager
@@ -31,7 +40,7 @@ def atomic(
         DetectorError: the disk is full or the folder is not writable; ``path`` is not changed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -47,6 +56,16 @@ def atomic(
     finally:
         with suppress(OSError):  # it was renamed or never written, or its folder is not a folder
             temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """Return a temporary path beside a file, with its suffix; a long name becomes a digest."""
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_BYTES else ""
+    name = f".{path.stem}.{os.getpid()}.tmp{suffix}"
+    if len(os.fsencode(name)) > MAX_TEMPORARY_BYTES:
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        name = f".{digest}.{os.getpid()}.tmp{suffix}"
+    return path.with_name(name)
 
 
 def _sync(path: Path) -> None:
@@ -126,6 +145,24 @@ def read_text(path: str | Path, limit_bytes: int, expected: str) -> str:
 def _open_nonblocking(path: str, flags: int) -> int:
     """Open a file without waiting for the writer of a pipe, so that a pipe can be refused."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[str]:
+    """Yield a path for libraries that take only UTF-8: the path itself, or a link to the file.
+
+    The file need not exist. The link lies in a temporary folder, which is removed at the end.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        suffix = path.suffix if path.suffix.isascii() else ""
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, f"file{suffix}")
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
 
 
 def as_path(value: str | Path, name: str) -> Path:

@@ -31,6 +31,32 @@ def stated_pixels(data: bytes) -> int | None:
     return None if size is None else size[0] * size[1]
 
 
+def has_image_header(data: bytes) -> bool:
+    """Return whether bytes begin as an image file of a known format does."""
+    if data.startswith(b"RIFF"):  # WebP, or sound or video
+        return data[8:12] == b"WEBP"
+    return data.startswith(tuple(_READERS))
+
+
+_AVIF_TURN = re.compile(rb"\0\0\0\x09(irot|imir)(.)", re.DOTALL)
+
+
+def avif_turns(data: bytes) -> dict[str, int] | None:
+    """Return the values of the boxes ``irot`` and ``imir`` of an AVIF image, None if they differ.
+
+    OpenCV ignores them. ``irot`` is a number of quarter turns against the clock; ``imir``, applied
+    after it, is 0 for top and bottom exchanged, 1 for left and right.
+    """
+    if data[4:12] not in (b"ftypavif", b"ftypavis"):
+        return {}
+    found: dict[str, int] = {}
+    header = data[: data.find(b"mdat") % (len(data) + 1)]  # all of it if there is no such box
+    for name, value in _AVIF_TURN.findall(header):
+        if found.setdefault(name.decode(), value[0] & 3) != value[0] & 3:
+            return None
+    return found
+
+
 # FF and a byte that is neither padding nor a marker without a body (restarts and TEM).
 _JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detector.utils.errors import DetectorError, one_line
 from detector.utils.files import atomic, read_limited
-from detector.utils.image_header import stated_pixels
+from detector.utils.image_header import avif_turns, stated_pixels
 
 MAX_IMAGE_PIXELS = 2**27
 """Largest image that is decoded, in pixels: 134 megapixels, which take 400 MB."""
@@ -113,7 +113,19 @@ def decode_image(data: bytes, name: str) -> Image:
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
     if image is None:
         raise DetectorError(_decoding_failure(data), file=name)
-    return np.asarray(image, np.uint8)
+    return _turned(np.asarray(image, np.uint8), data, name)
+
+
+def _turned(image_rgb: Image, data: bytes, name: str) -> Image:
+    """Turn and mirror an AVIF image as its header says; OpenCV does so for all other formats."""
+    turns = avif_turns(data)
+    if turns is None:
+        raise DetectorError("is an AVIF file of images that are turned differently", file=name)
+    if turns.get("irot"):
+        image_rgb = np.rot90(image_rgb, turns["irot"])
+    if "imir" in turns:
+        image_rgb = np.flip(image_rgb, turns["imir"])
+    return np.ascontiguousarray(image_rgb)
 
 
 def _check_pixels(data: bytes, name: str) -> None:
@@ -166,7 +178,8 @@ def write_image(path: str | Path, image_rgb: Image) -> None:
         DetectorError: the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    if not cv2.haveImageWriter(path.name):
+    # OpenCV 5 crashes on text that is not UTF-8.
+    if not path.suffix.isascii() or not cv2.haveImageWriter(f"image{path.suffix}"):
         raise DetectorError(f"no image format has the suffix {path.suffix!r}", file=path)
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
     if not done:

@@ -191,7 +191,7 @@ _VAL: dict[str, Answer] = {
         "*": "the weights determine the task; --split selects the images",
     },
     "save-json": "--save-predictions",
-    "save-txt save-hybrid save-conf": "detector detect --txt writes boxes with scores",
+    "save-txt save-hybrid save-conf": "detector detect --txt-scores writes boxes with scores",
     "plots": "curves are drawn by detector train --pictures",
     "project name exist-ok work-dir output": "no folder is written; --json FILE writes the metrics",
 }
@@ -202,7 +202,7 @@ _DETECT: dict[str, Answer] = {
     "save": "--draw",
     "nosave no-save no-save-vis": "--no-draw",
     "save-txt": "--txt",
-    "save-conf": "each line of the files that --txt writes ends with the score",
+    "save-conf": "--txt-scores",
     "save-json": "--jsonl",
     "save-csv": "there is no CSV output; --jsonl writes one JSON line per image",
     "save-crop": "crops are available from Python: detections.crops(image)",

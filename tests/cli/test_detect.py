@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 
 from detector.cli import run_tool
-from detector.utils.opencv import read_image
+from detector.cli.detect import _report
+from detector.runtime.pipeline import Timing
+from detector.runtime.sources import open_source
+from detector.settings import DetectSettings
+from detector.utils.opencv import cv2, read_image
 
 RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
 """σ(20 − 80 · 30/255) · σ(20 · 170/255) and σ(20 − 80 · 50/255) · σ(20 · 140/255)."""
@@ -56,6 +61,7 @@ def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path
     assert ran.metrics == {
         "images": 5,
         "skipped": 0,
+        "incomplete": 0,
         "counts": {"red": 3, "green": 2},
         "output": str(tmp_path / "out"),
     }
@@ -69,7 +75,7 @@ def test_all_writers(run: Run, finder: Path, finder_images: Path, tmp_path: Path
 
 def test_pictures_and_txt_files(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
     words = ("--weights", finder, "--source", finder_images, "--output", tmp_path)
-    assert run("detect", *words, "--txt").code == 0
+    assert run("detect", *words, "--txt-scores").code == 0
     drawn = sorted(path.name for path in tmp_path.glob("*.png"))
     assert drawn == [f"{name}.png" for name in FOUND]
     for name, objects in FOUND.items():
@@ -332,3 +338,71 @@ def test_nothing_to_detect_in(fails: Run, finder: Path, finder_images: Path, tmp
     assert fails("detect", *where, tmp_path / "*.jpg") == (
         f"{tmp_path / '*.jpg'}: matches no image or video"
     )
+
+
+def test_an_incomplete_video(run: Run, finder: Path, tmp_path: Path):
+    """The results of its frames are kept; the exit code says that some are missing."""
+    video = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 64))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        writer.write(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    writer.release()
+    words = ("--weights", finder, "--source", video, "--output", tmp_path / "out", "--jsonl")
+    assert run("detect", *words).code == 0
+    data = video.read_bytes()
+    video.write_bytes(data[: len(data) // 2])
+    ran = run("detect", *words)
+    lines = records(tmp_path / "out" / "detections.jsonl")
+    assert 1 <= len(lines) < 10
+    message = f"{video}: {len(lines)} of 10 frames could be read: it is cut short or damaged"
+    assert ran.code == 2
+    assert ran.err == f"error: {message}; --skip-bad accepts that\n"
+    assert open_source(tmp_path / "out" / "a.mp4").total == len(lines)
+    ran = run("detect", *words, "--skip-bad")
+    assert ran.code == 0
+    assert ran.err == f"warning: {message}\n"
+    assert ran.out.splitlines()[1] == "1 incomplete videos"
+    assert (ran.metrics["images"], ran.metrics["incomplete"]) == (len(lines), 1)
+
+
+@pytest.mark.parametrize(
+    ("wall_seconds", "end"),
+    [
+        # Four phases of 10 ms each are 40 ms; the rest of a longer time is drawing and writing.
+        (0.039, "; 39.0 in total, since phases overlap"),
+        (0.0401, "; 40.1 in total"),
+    ],
+)
+def test_phases_overlap_where_the_total_is_less_than_their_sum(wall_seconds, end, capsys):
+    timing = Timing(1, dict.fromkeys(Timing().seconds, 0.01), wall_seconds)
+    settings = DetectSettings(weights=Path("a.onnx"), source="a.jpg", draw=False)
+    _report(settings, timing, Counter(), [], None)
+    line = capsys.readouterr().out.splitlines()[1]
+    phases = "decode 10.0, preprocess 10.0, network 10.0, nms 10.0"
+    assert line == f"ms per image: {phases}{end}"
+
+
+def test_txt_files_are_labels(run: Run, finder: Path, finder_images: Path, tmp_path: Path):
+    """Five columns, which are read as labels; six, which are named for what they are."""
+    shutil.copytree(finder_images, tmp_path / "images")
+    words = ("--weights", finder, "--source", finder_images, "--output", tmp_path, "--no-draw")
+    assert run("detect", *words, "--txt").code == 0
+    # d is 128 wide and 64 high: centre 48 and 16, sides of 32.
+    row = f"0 {48 / 128:.6f} {16 / 64:.6f} {32 / 128:.6f} {32 / 64:.6f}"
+    label = tmp_path / "labels" / "d.txt"
+    assert label.read_text() == f"{row}\n"
+    (tmp_path / "set.yaml").write_text(
+        "names: [red, green]\nsplits: {train: images, val: images}\n"
+    )
+    score = ("--weights", finder, "--data", tmp_path / "set.yaml")
+    assert run("val", *score).metrics["AP"] == pytest.approx(1)
+    for flags in (["--txt-scores"], ["--txt", "--txt-scores"]):
+        assert run("detect", *words, *flags).code == 0
+        assert label.read_text() == f"{row} {RED_SCORE}\n"
+    ran = run("val", *score)
+    assert ran.code == 2
+    assert (
+        f"{tmp_path / 'labels' / 'a.txt'}:1: 6 columns, as predictions with scores have, "
+        "expected 5 (class, centre x, centre y, width, height); detect --txt writes boxes without scores"
+    ) in ran.err

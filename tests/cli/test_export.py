@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from detector.cli.export import _without_folders
+from detector.cli.flags import format_flags
 from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.backends.onnx import OnnxBackend
+from detector.settings import DetectSettings, ExportSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
 
@@ -188,3 +191,13 @@ def test_sources_that_are_none(fails: Run, finder: Path, finder_images: Path, tm
     broken.write_bytes((finder_images / "b.png").read_bytes()[:60])
     assert fails("export", *words, broken) == (f"{broken}: is not an image that OpenCV can decode")
     assert not (tmp_path / "m.pt2").exists()
+
+
+def test_the_recorded_command_holds_no_password_and_no_token():
+    url = "rtsp://me:sec/ret@10.0.0.7/live/door.sdp?token=secret"
+    settings = ExportSettings(weights=Path("runs/best.safetensors"), source=url)
+    recorded = "--weights best.safetensors --source 'door.sdp?***'"
+    assert format_flags(_without_folders(settings)) == recorded
+    assert format_flags(DetectSettings(weights=Path("best.onnx"), source=url)) == (
+        "--weights best.onnx --source 'rtsp://***@10.0.0.7/live/door.sdp?***'"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -90,3 +91,12 @@ def test_other_forms(tmp_path: Path):
         content[content.index(sign) + place] |= 1  # encrypted
     path.write_bytes(content)
     assert fails(path) == PLAIN
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_does_not_block(tmp_path):
+    path = tmp_path / "a.npz"
+    os.mkfifo(path)
+    with pytest.raises(DetectorError) as caught, stored_arrays(path):
+        pass
+    assert str(caught.value) == f"{path}: is not a regular file, expected an .npz file"

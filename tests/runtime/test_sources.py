@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from detector.runtime import sources
+from detector.runtime.shards import Shard
 from detector.runtime.sources import Frame, frames_of, open_source
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, write_image
@@ -206,7 +207,7 @@ def test_a_number_is_a_camera_unless_there_is_such_a_file(image_folder, monkeypa
         def release(self):
             opened.append("released")
 
-    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
     assert fails("7") == "no camera with number 7"
     assert opened == [7, "released"]
     (image_folder / "7").mkdir()
@@ -234,13 +235,41 @@ def test_a_stream_is_opened_when_it_is_read_and_its_name_tells_no_password(monke
         def release(self):
             pass
 
-    monkeypatch.setattr(sources.cv2, "VideoCapture", Stream)
+    monkeypatch.setattr(cv2, "VideoCapture", Stream)
     url = "rtsp://user:secret@10.0.0.7/live/door.sdp?token=1"
     source = open_source(url)
     assert opened == []
     frames = list(source)
     assert opened == [url]
     assert [(frame.name, frame.path, frame.fps) for frame in frames] == [("door", None, 30.0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("rtsp://me:secret@10.0.0.7/live/door.sdp?token=1", "door"),
+        ("rtsp://me:secret@10.0.0.7", "stream"),
+        ("rtsp://me:secret@10.0.0.7?token=secret", "stream"),
+        ("rtsp://10.0.0.7/user=me_password=secret_channel=1.sdp", "user"),
+        ("http://me:sec/ret@10.0.0.7/front door.mjpg", "front_door"),
+    ],
+)
+def test_a_stream_is_named_after_the_end_of_its_path(url, name):
+    assert sources._stream_name(url) == name
+
+
+def test_errors_about_streams_show_the_url_without_its_secrets():
+    assert fails("rtsp://me:secret@127.0.0.1:9/door?token=secret") == (
+        "rtsp://***@127.0.0.1:9/door?***: is not a video that OpenCV can read"
+    )
+    assert fails("rtsps://me:secret@127.0.0.1:9/door") == (
+        "rtsps://***@127.0.0.1:9/door: expected one of rtsp://, rtmp://, http://, https://"
+    )
+    with pytest.raises(DetectorError) as caught:
+        open_source("rtsp://me:secret@127.0.0.1:9/door", shard=Shard(1, 2))
+    assert str(caught.value) == (
+        "--shard 1/2: expected a folder, glob or list of files, found 'rtsp://***@127.0.0.1:9/door'"
+    )
 
 
 def test_one_image_in_memory_at_a_time(tmp_path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +244,46 @@ def test_a_classification_as_caption_and_json_line(tmp_path):
         "probabilities": [0.75, 0.25],
         "class_ids": [1, 0],
     }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
+@pytest.mark.parametrize(
+    ("limit_bytes", "reason"),
+    [
+        (0, "File too large"),
+        (30_000, r"\d+ of 20 frames can be read from it; the disk may be full"),
+    ],
+)
+def test_a_full_disk_does_not_replace_a_good_video(tmp_path, limit_bytes, reason):
+    """OpenCV's writer reports no error; a limit of the size of files fails as a full disk does."""
+    path = tmp_path / "clip.mp4"
+    path.write_text("the video of an earlier run")
+    program = f"""
+import resource, numpy as np
+from tests.runtime.test_writers import result
+from detector.runtime.pipeline import Result
+from detector.runtime.sources import Frame
+from detector.runtime.writers import VideoWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))
+rng = np.random.default_rng(0)
+with VideoWriter({str(tmp_path)!r}, drawn=False) as writer:
+    for index in range(20):
+        image_rgb = rng.integers(0, 256, (100, 200, 3)).astype(np.uint8)
+        frame = Frame("clip", None, index, image_rgb, 25.0)
+        writer.write(Result(frame, result().prediction))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    message = rf"DetectorError: {re.escape(str(path))}: cannot be written: {reason}\n$"
+    assert re.search(message, ran.stderr), ran.stderr
+    assert files(tmp_path) == ["clip.mp4"]
+    assert path.read_text() == "the video of an earlier run"
+
+
+@pytest.mark.parametrize("size_hw", [(2, 2), (17, 31), (64, 64), (240, 321)])
+def test_videos_of_odd_sizes_are_whole(tmp_path, size_hw):
+    with VideoWriter(tmp_path) as writer:
+        for index in range(3):
+            writer.write(result("clip.mp4", index, 10.0, size_hw=size_hw))
+    assert len(list(open_source(tmp_path / "clip.mp4"))) == 3

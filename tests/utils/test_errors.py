@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from detector.utils.errors import MAX_LINE, MAX_SHOWN, DetectorError, nearest, one_line, shown
+from detector.utils.errors import (
+    MAX_LINE,
+    MAX_SHOWN,
+    DetectorError,
+    hide_secrets,
+    nearest,
+    one_line,
+    public_url,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +77,35 @@ def test_shown_is_one_short_line() -> None:
 )
 def test_what_another_library_says_on_one_line(error: BaseException | str, expected: str) -> None:
     assert one_line(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("rtsp://10.0.0.7:554/live/door.sdp", "rtsp://10.0.0.7:554/live/door.sdp"),
+        ("rtsp://me:secret@10.0.0.7/door", "rtsp://***@10.0.0.7/door"),
+        ("rtsp://me:se@cr/et:?#@10.0.0.7/door", "rtsp://***@10.0.0.7/door"),
+        ("https://secret@host/a.jpg", "https://***@host/a.jpg"),
+        ("https://host/a.jpg?size=3&token=secret", "https://host/a.jpg?***"),
+        ("https://host/a.jpg#token=secret", "https://host/a.jpg#***"),
+        ("rtsp://host/user=me_password=secret_channel=1", "rtsp://host/user=***"),
+        ("https:/me:secret@host/a.jpg", "https:/***@host/a.jpg"),
+        ("C:/photos/a=b.jpg", "C:/photos/a=b.jpg"),
+        ("photos/me@home?.jpg", "photos/me@home?.jpg"),
+    ],
+)
+def test_a_url_without_its_secrets(url: str, expected: str) -> None:
+    assert public_url(url) == expected
+    assert hide_secrets(f"found {url!r}, expected a file") == f"found {expected!r}, expected a file"
+    assert str(DetectorError("is wrong", file=url, line=3)) == f"{expected}:3: is wrong"
+    assert str(DetectorError(f"{url} is wrong")) == f"{expected} is wrong"
+    assert one_line(RuntimeError(f"open {url} failed")) == f"open {expected} failed"
+
+
+def test_a_password_with_a_space() -> None:
+    error = DetectorError("is wrong", file="rtsp://me:my secret@host/door")
+    assert str(error) == "rtsp://***@host/door: is wrong"
+
+
+def test_a_long_url_is_cut_only_after_its_password_is_hidden() -> None:
+    assert shown("rtsp://me:" + "secret" * 20 + "@host/door") == "'rtsp://***@host/door'"

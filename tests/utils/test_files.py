@@ -9,6 +9,7 @@ import pytest
 
 from detector.utils.errors import DetectorError, MissingFileError
 from detector.utils.files import (
+    TEMPORARY,
     atomic,
     find_file,
     packaged_files,
@@ -154,3 +155,30 @@ def test_packaged_files_are_named_without_suffix() -> None:
     files = packaged_files("cfg")
     assert {"yolov5n", "yolov5_repvgg", "yolov5_vovnet39"} <= set(files)
     assert all(file.is_file() for file in files.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "suffix"),
+    [
+        ("a.png", ".a.", ".png"),
+        ("a", ".a.", ""),
+        ("画" * 81 + ".png", ".", ".png"),
+        ("a." + "b" * 250, ".", ""),
+    ],
+    ids=["short", "no suffix", "long", "long suffix"],
+)
+def test_a_temporary_name_fits_where_the_name_does(tmp_path, name, start, suffix):
+    with atomic(tmp_path / name) as temporary:
+        temporary.write_text("new")
+        assert len(os.fsencode(temporary.name)) <= 143
+        assert temporary.name.startswith(start)
+        assert temporary.name.endswith(f".{os.getpid()}.tmp{suffix}")
+        assert [*tmp_path.glob(TEMPORARY)] == [temporary]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_long_names_of_one_beginning_have_temporaries_of_their_own(tmp_path):
+    with atomic(tmp_path / ("a" * 200 + "1")) as one, atomic(tmp_path / ("a" * 200 + "2")) as other:
+        assert one != other
+        one.touch()
+        other.touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -10,9 +11,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
+from PIL import features
 
 from detector.utils.errors import DetectorError
+from detector.utils.image_header import avif_turns
 from detector.utils.opencv import (
     IMAGE_SUFFIXES,
     MAX_IMAGE_PIXELS,
@@ -298,3 +302,32 @@ def test_missing_libgl_is_one_line_that_names_the_mend() -> None:
         "OpenCV does not load (libGL.so.1: cannot open shared object); on a machine without a "
         "screen run: pip install --force-reinstall --no-deps opencv-python-headless\n"
     )
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_turned_as_jpeg_is(orientation: int) -> None:
+    """Pillow stores an EXIF orientation as AVIF's own boxes, which OpenCV ignores."""
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:16, :16], pixels[16:, :16] = 255, 120
+    exif = PIL.Image.Exif()
+    exif[0x112] = orientation
+    jpeg, avif = (encoded_by_pillow(pixels, form, exif) for form in ("JPEG", "AVIF"))
+    expected, found = decode_image(jpeg, "a").astype(int), decode_image(avif, "a").astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 8  # both are lossy; a wrong corner differs by 100
+
+
+def encoded_by_pillow(pixels: Image, form: str, exif: PIL.Image.Exif) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, form, exif=exif.tobytes(), quality=95)
+    return file.getvalue()
+
+
+def test_avif_of_images_that_are_turned_differently() -> None:
+    turns = b"\0\0\0\x09irot\1"
+    start = b"\0\0\0\x1cftypavif"
+    assert avif_turns(start + turns + turns) == {"irot": 1}
+    assert avif_turns(start + turns + b"\0\0\0\x09irot\2") is None
+    assert avif_turns(start + b"mdat" + turns) == {}
+    assert avif_turns(turns) == {}

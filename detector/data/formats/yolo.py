@@ -31,6 +31,7 @@ MAX_FRACTION = 2.0
 """Largest absolute coordinate that is accepted; larger ones are pixels or noise."""
 
 BOX_COLUMNS = 5
+PREDICTION_COLUMNS = 6
 MIN_POLYGON_COLUMNS = 7
 
 
@@ -162,6 +163,11 @@ def parse_row(
     """
     columns = line.split()
     count = len(columns)
+    if count == PREDICTION_COLUMNS:
+        raise ValueError(
+            "6 columns, as predictions with scores have, expected 5 (class, centre x, centre y, "
+            "width, height); detect --txt writes boxes without scores"
+        )
     if count != BOX_COLUMNS and (count < MIN_POLYGON_COLUMNS or count % 2 == 0):
         raise ValueError(
             f"{count} columns, expected 5 (class, centre x, centre y, width, height) "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
-from detector.runtime.backends.seal import check_seal
+from detector.runtime.backends.onnx_fields import has_external_data
+from detector.runtime.backends.seal import MAX_EXPORTED_BYTES, check_seal
 from detector.utils.errors import DetectorError, one_line
+from detector.utils.files import read_limited, utf8_path
 from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
 _FLOAT32 = "tensor(float)"
-_EXTERNAL = re.compile(rb"(?:\n|\x8a\x80*\0)(?:\x08|\x88\x80*\0)location")
-"""Pattern of a tensor stored in another file: the protobuf key "location", field 1, 8 bytes long.
-
-Each of the two numbers may be encoded in more bytes than it needs.
-"""
 
 
 class OnnxBackend(ExportedBackend):
@@ -42,8 +39,7 @@ class OnnxBackend(ExportedBackend):
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)
-        if _EXTERNAL.search(path.read_bytes()):
-            raise DetectorError("has weights in other files, which no seal covers", file=path)
+        _check_external_data(path)
         self._session = open_session(path, path, threads, device)
         properties = self._session.get_modelmeta().custom_metadata_map
         metadata = ModelMetadata.from_properties(properties, path)
@@ -59,6 +55,16 @@ class OnnxBackend(ExportedBackend):
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise self.error(f"ONNX Runtime: {_reason(error, self.path)}") from error
         return tuple(outputs)
+
+
+def _check_external_data(path: Path) -> None:
+    """Raise where weights are in other files, which no seal covers, or that cannot be told."""
+    try:
+        is_external = has_external_data(read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file"))
+    except ValueError as error:
+        raise DetectorError(str(error), file=path) from error
+    if is_external:
+        raise DetectorError("has weights in other files, which no seal covers", file=path)
 
 
 def open_session(
@@ -80,8 +86,12 @@ def open_session(
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0
     provider = _provider(device, onnxruntime.get_available_providers())
+    opened: AbstractContextManager[str | bytes] = (
+        utf8_path(model) if isinstance(model, Path) else nullcontext(model)
+    )
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        with opened as content:
+            session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:
         message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
         raise DetectorError(message, file=path) from error

@@ -11,12 +11,16 @@ import hashlib
 from pathlib import Path
 
 from detector.utils.errors import DetectorError
+from detector.utils.files import read_limited
 
 SEAL_KEY = "seal"
 """Key of the seal among a file's properties."""
 
 _MARK = b"repdet-sha256:"
 _ZEROS = b"0" * 64
+
+MAX_EXPORTED_BYTES = 1 << 34
+"""Maximum size of an exported file that is read: 16 GiB; ONNX itself allows 2 GiB."""
 
 UNSEALED = (_MARK + _ZEROS).decode()
 """Placeholder that a format writes into its metadata; :func:`seal` replaces its zeros."""
@@ -50,7 +54,7 @@ def check_seal(path: Path, *beside: Path) -> None:
     Raises:
         DetectorError: the file has no seal, or its seal does not match its content.
     """
-    content = path.read_bytes()
+    content = read_limited(path, MAX_EXPORTED_BYTES, "an exported file")
     start = content.rfind(_MARK) + len(_MARK)  # most formats store metadata at their end
     if start < len(_MARK):
         raise DetectorError(
@@ -68,5 +72,5 @@ def _digest(content: bytes, start: int, beside: tuple[Path, ...]) -> bytes:
     found.update(_ZEROS)
     found.update(view[start + len(_ZEROS) :])
     for path in beside:
-        found.update(path.read_bytes())
+        found.update(read_limited(path, MAX_EXPORTED_BYTES, "weights of an exported file"))
     return found.hexdigest().encode()

@@ -44,6 +44,10 @@ def test_rows(line: str, class_id: int, box: tuple[float, ...]) -> None:
     assert found_box == pytest.approx(box)
 
 
+PREDICTION = (
+    "6 columns, as predictions with scores have, expected 5 (class, centre x, centre y, width, "
+    "height); detect --txt writes boxes without scores"
+)
 COLUMNS = "expected 5 (class, centre x, centre y, width, height) or a class and at least 3 points"
 
 
@@ -51,7 +55,7 @@ COLUMNS = "expected 5 (class, centre x, centre y, width, height) or a class and 
     ("line", "message"),
     [
         ("0 0.5 0.5 0.2", f"4 columns, {COLUMNS}"),
-        ("0 0.5 0.5 0.2 0.2 0.9", f"6 columns, {COLUMNS}"),
+        ("0 0.5 0.5 0.2 0.2 0.9", PREDICTION),
         ("0 .1 .1 .2 .2 .3 .3 .4", f"8 columns, {COLUMNS}"),
         ("0 0.5 nan 0.2 0.2", "'nan' is not a finite number"),
         ("0 0.5 0.5 inf 0.2", "'inf' is not a finite number"),
