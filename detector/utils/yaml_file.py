@@ -35,6 +35,7 @@ MAX_YAML_NUMBER = 100
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
+_NUMBERS = frozenset(_TAG + kind for kind in ("int", "float", "timestamp"))
 
 YamlKey = str | int
 """Key of a mapping, or index of a list."""
@@ -141,6 +142,7 @@ class YamlFile:
         self.path = path
         self.text = text
         self._lines: dict[tuple[YamlKey, ...], int] = {}
+        self._numbers: dict[tuple[YamlKey, ...], str] = {}
         self._nodes = 0
         self._scalars = yaml.constructor.SafeConstructor()
         try:
@@ -155,6 +157,13 @@ class YamlFile:
             if keys[:length] in self._lines:
                 return self._lines[keys[:length]]
         return 1
+
+    def as_written(self, value: Any, *keys: YamlKey) -> Any:
+        """Return the text of the number or date at ``keys``, or else its ``value`` unchanged.
+
+        YAML 1.1 reads 010 as 8, 1:30 as 90, and 2024-01-01 as a date; a name is none of these.
+        """
+        return self._numbers.get(keys, value)
 
     def error(self, message: str, *keys: YamlKey) -> DetectorError:
         """Return an error about the value at ``keys``, with file and line."""
@@ -196,6 +205,8 @@ class YamlFile:
         if len(node.value) > MAX_YAML_NUMBER and node.tag != _TAG + "str":
             limit = f"{len(node.value)} characters, at most {MAX_YAML_NUMBER} are read"
             raise self.error(f"unreadable value {shown(node.value)}: {limit}", *keys)
+        if node.tag in _NUMBERS:
+            self._numbers[keys] = node.value
         try:
             return self._scalars.construct_object(node)
         except (ValueError, TypeError, LookupError, AttributeError) as error:

@@ -85,6 +85,18 @@ def test_scalars(text: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
+def test_numbers_and_dates_as_written() -> None:
+    file = yaml_file("a: [010, x]\nb: {c: 1:30, d: 2024-01-01, e: no}\n")
+    values = file.value["a"], file.value["b"]
+    assert values[0] == [8, "x"]  # 0·64 + 1·8 + 0
+    assert values[1]["c"] == 90  # 1·60 + 30
+    assert file.as_written(8, "a", 0) == "010"
+    assert file.as_written("x", "a", 1) == "x"
+    assert file.as_written(90, "b", "c") == "1:30"
+    assert file.as_written(None, "b", "d") == "2024-01-01"
+    assert file.as_written(False, "b", "e") is False  # "no" may be meant as either
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

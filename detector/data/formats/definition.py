@@ -181,11 +181,13 @@ def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | No
     values = keys.names
     if isinstance(values, str):
         values = [name for _, name in read_lines(root / values, "one class name a line")]
+    elif isinstance(values, list):
+        values = [file.as_written(name, "names", i) for i, name in enumerate(values)]
     if isinstance(values, dict):
         missing = next((i for i in range(len(values)) if i not in values), None)
         if missing is not None:
             raise file.error(f"names: number {missing} is missing, expected 0, 1, 2, …", "names")
-        values = [values[i] for i in range(len(values))]
+        values = [file.as_written(values[i], "names", i) for i in range(len(values))]
     if not isinstance(values, list):
         raise file.error(f"names: expected a list or a mapping, found {values!r}", "names")
     try:

@@ -55,6 +55,24 @@ def test_a_data_root_takes_the_place_of_the_path(tmp_path: Path) -> None:
     assert load_definition(without).root == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        ("[a, b]", ("a", "b")),
+        ("[0, 1]", ("0", "1")),
+        # in YAML 1.1: 7, 8, "09", 90, 31, 10, 5, two floats and a date
+        ("[007, 010, 09, 1:30]", ("007", "010", "09", "1:30")),
+        ("[0x1F, 1_0, +5]", ("0x1F", "1_0", "+5")),
+        ("[1.0, 1e3, 2024-01-01]", ("1.0", "1e3", "2024-01-01")),
+        ("{1: 010, 0: 8}", ("8", "010")),
+        ("['010', \"1:30\", 1]", ("010", "1:30", "1")),
+    ],
+)
+def test_names_are_the_text_as_written(tmp_path: Path, names: str, texts: tuple[str, ...]) -> None:
+    path = define(tmp_path, f"train: x\nnames: {names}\n")
+    assert load_definition(path).names == texts
+
+
 def test_all_forms_of_a_split(tmp_path: Path) -> None:
     path = define(
         tmp_path,
