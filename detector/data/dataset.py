@@ -168,6 +168,7 @@ def _open(
         *definition.notes,
         *generated,
         _summary(where, places, checked.samples),
+        *found.notes,
         *_repairs(found.counts + checked.counts, issues),
     ]
     if json is not None and any(reason in checked.counts for reason in DROPPED):
@@ -200,6 +201,7 @@ class _FoundImages:
     images: list[AnnotatedImage]
     issues: list[Issue] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     json: coco.CocoFile | None = None
 
 
@@ -212,6 +214,7 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundIm
         result.images += found.images
         result.issues += found.issues
         result.counts += found.counts
+        result.notes += found.notes
     # Each place has numbered its images from 1 or by its file: renumber them all.
     result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
     return result
@@ -254,10 +257,15 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         paths = image_files(folder)
         stray = yolo.labels_without_image(paths, labels, folder)
         counts = Counter({"label files without an image": stray})
-    images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
+    chosen = _part(paths, place)
+    keypoint_columns, notes = yolo.judge_rows(
+        chosen, folder, labels, place.kpt_shape, place.polygons
+    )
+    images = yolo.annotated_images(chosen, len(names), folder, labels, keypoint_columns)
     ambiguous = yolo.images_sharing_labels(paths, folder, labels)
     issues = [ambiguous[image.path] for image in images if image.path in ambiguous]
-    return _FoundImages([image for image in images if image.path not in ambiguous], issues, counts)
+    images = [image for image in images if image.path not in ambiguous]
+    return _FoundImages(images, issues, counts, notes)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:

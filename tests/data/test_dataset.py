@@ -52,6 +52,32 @@ def test_yolo(yolo_folder) -> None:
     }
 
 
+FACE = "0 .5 .5 .2 .4 .45 .45 .55 .45 .5 .5 .46 .55 .54 .55\n"
+
+
+@pytest.mark.parametrize("key", ["", "kpt_shape: [5, 2]\n"])
+def test_boxes_with_keypoints(yolo_folder, key: str) -> None:
+    path = yolo_folder({"a": FACE, "b": f"1 .5 .5 .1 .1\n{FACE}"})
+    path.write_text(path.read_text() + key)
+    dataset = open_dataset(path, "train")
+    # 40 · (0.5 ± 0.1) = 16, 24; 20 · (0.5 ± 0.2) = 6, 14
+    assert dataset.samples[0].boxes_xyxy == pytest.approx(np.array([[16, 6, 24, 14]]))
+    assert dataset.report[1] == (
+        "label rows: 1 boxes, 0 polygons (read as the box around each), "
+        "2 boxes with keypoints (the keypoints are ignored)"
+    )
+
+
+def test_polygons_if_the_definition_says_so(yolo_folder) -> None:
+    path = yolo_folder({"a": "0 .4 .4 .5 .4 .45 .3\n"})
+    with pytest.raises(DetectorError, match="7 columns may be a polygon or a box with keypoints"):
+        open_dataset(path, "train")
+    path.write_text(f"{path.read_text()}polygons: true\n")
+    (sample,) = open_dataset(path, "train").samples
+    # 40 · 0.4 and 40 · 0.5; 20 · 0.3 and 20 · 0.4
+    assert sample.boxes_xyxy == pytest.approx(np.array([[16, 6, 20, 8]]))
+
+
 def test_all_fatal_issues_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
     path = yolo_folder({"a": "7 .5 .5 .1 .1\n0 nan .5 .1 .1\n0 .5 .5\n", "b": "0 .5 .5 .1 .1\n"})
     (tmp_path / "images/train/c.jpg").write_bytes(b"no image")

@@ -203,6 +203,60 @@ def test_a_download_key_is_not_acted_upon(tmp_path: Path) -> None:
     assert load_definition(path).notes == ("'download' is ignored: nothing is fetched",)
 
 
+def test_keys_of_other_projects(tmp_path: Path) -> None:
+    text = (
+        "names: [a]\nnc: 1\ntrain: x\nval: {annotations: a.json, images: x}\nchannels: 3\n"
+        "roboflow: {license: MIT}\nkpt_shape: [5, 3]\nflip_idx: [1, 0, 2, 4, 3]\n"
+        "splits: {test: {images: x, polygons: true}}\n"
+    )
+    definition = load_definition(define(tmp_path, text))
+    assert definition.notes == ()
+    assert definition.splits == {
+        "test": (Split(images="x", polygons=True),),
+        "train": (Split(images="x", kpt_shape=(5, 3)),),
+        "val": (Split(annotations="a.json", images="x"),),
+    }
+    path = define(tmp_path, "names: [a]\ntrain: x\nchannels: 1\npolygons: true\n")
+    definition = load_definition(path)
+    assert definition.notes == ("'channels: 1' is ignored: images are read as RGB",)
+    assert definition.splits == {"train": (Split(images="x", polygons=True),)}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("kpt_shape: [17]", "key 'kpt_shape.1' is missing"),
+        ("kpt_shape: [5, 4]", "kpt_shape.1: expected 2 or 3, found 4"),
+        ("kpt_shape: [0, 2]", "kpt_shape.0: expected at least 1, found 0"),
+        ("kpt_shape: [5, 2]\npolygons: true", "polygons does not go with kpt_shape"),
+    ],
+)
+def test_bad_keypoint_keys(tmp_path: Path, keys: str, message: str) -> None:
+    path = define(tmp_path, f"names: [a]\ntrain: x\n{keys}\n")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(path)
+    assert caught.value.message == message
+
+
+def test_a_number_of_classes_without_names(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("1 .5 .5 .1 .1\n")
+    assert load_definition(define(tmp_path, "train: images/train\nnc: 3\n")).names == (
+        "0",
+        "1",
+        "2",
+    )
+    with pytest.raises(DetectorError) as caught:
+        load_definition(define(tmp_path, "train: images/train\nnc: 1\n"))
+    assert caught.value.message == "nc is 1, but the labels have 2 classes"
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert load_definition(define(tmp_path, "train: images/train\nnc: 2\n")).names == ("cat", "dog")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(define(tmp_path, "train: images/train\nnc: 3\n"))
+    assert caught.value.message == "nc is 3, but the labels have 2 classes"
+
+
 # ---------------------------------------------------------------------------------- one class each
 
 
