@@ -100,7 +100,8 @@ def report(metrics: Metrics, images: int) -> str:
         ["class", metrics.per_class_title],
         disable_numparse=True,
     )
-    return f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
+    text = f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
+    return f"{text}\n{metrics.note}" if metrics.note else text
 
 
 def _format_metric(value: float) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from detector.cli.val import report
+from detector.evaluation.coco import CocoMetrics
 from detector.heads.yolo import Detect
 from detector.settings import EVAL_NMS, BasicNmsSettings, NmsSettings, ValSettings
 
@@ -373,3 +375,11 @@ def test_a_file_that_was_changed(
     assert fails(tool, "--weights", file, *words) == (
         f"{file}: damaged or changed: its seal does not match its content"
     )
+
+
+def test_the_report_says_what_coco_leaves_out() -> None:
+    lines = report(CocoMetrics({"AP": 0.5}, {"cup": 0.5}, left_out=3), 2).splitlines()
+    assert lines[-1] == (
+        "COCO AP counts the 100 best boxes of a class in an image: 3 others are left out"
+    )
+    assert "COCO" not in report(CocoMetrics({"AP": 0.5}, {"cup": 0.5}), 2).splitlines()[-1]
