@@ -45,7 +45,10 @@ def test_predictions_as_coco_json(run: Run, finder: Path, finder_data: Path, tmp
     boxes = {1: [(0, 0, 16, 16)], 2: [(32, 16, 16, 16)], 4: [(32, 0, 32, 32)]}
     boxes[3] = [(48, 48, 16, 16), (0, 32, 16, 16)]
     found = json.loads(file.read_text())
-    assert all(result.keys() == {"image_id", "category_id", "bbox", "score"} for result in found)
+    keys = {"image_id", "category_id", "bbox", "score", "file_name"}
+    assert all(result.keys() == keys for result in found)
+    names = {result["image_id"]: result["file_name"] for result in found}
+    assert names == {1: "a.png", 2: "b.png", 3: "c.png", 4: "d.png"}
     assert [(r["image_id"], r["category_id"]) for r in found] == [
         *((1, 1), (2, 2), (3, 1), (3, 2), (4, 1))
     ]

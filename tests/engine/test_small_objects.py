@@ -35,7 +35,7 @@ def dataset(*sizes_wh: tuple[float, float], crowd: bool = False) -> DetectionDat
         largest_category_id=1,
         annotation_file=None,
         report=(),
-        original=GroundTruth(("cup",), samples),
+        original=GroundTruth(("cup",), samples, (1,)),
     )
 
 
