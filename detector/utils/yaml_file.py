@@ -37,6 +37,9 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
 _NUMBERS = frozenset(_TAG + kind for kind in ("int", "float", "timestamp"))
 
+_AMBIGUOUS = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+(\.[0-9_]*)?)")
+"""Numbers in octal or to the base 60, of which only YAML 1.1 knows."""
+
 YamlKey = str | int
 """Key of a mapping, or index of a list."""
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
@@ -165,6 +168,17 @@ class YamlFile:
         """
         return self._numbers.get(keys, value)
 
+    def check_numbers(self, *keys: YamlKey) -> None:
+        """Raise DetectorError for a number at or below ``keys`` that other readers read otherwise.
+
+        In YAML 1.1, 010 is 8 and 1:30 is 90; in YAML 1.2 they are 10 and a text.
+        """
+        for place, text in self._numbers.items():
+            if place[: len(keys)] == keys and _AMBIGUOUS.fullmatch(text):
+                name = ".".join(map(str, place))
+                message = f"{name}: {text} has several meanings in YAML, expected a plain number"
+                raise self.error(message, *place)
+
     def error(self, message: str, *keys: YamlKey) -> DetectorError:
         """Return an error about the value at ``keys``, with file and line."""
         return DetectorError(message, file=self.path, line=self.line(*keys))
@@ -275,6 +289,10 @@ def validate(
     if not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
         raise file.error(f"expected a mapping of settings, found {found}", *at)
+    for key in content:
+        field = model.model_fields.get(key)
+        if field is not None and field.annotation is not Any:
+            file.check_numbers(*at, key)
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
