@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,23 @@ def _val(settings: ValSettings) -> dict[str, Any]:
         return {"images": images}
     metrics = _measure(settings, evaluation_set, backend)
     if settings.save_predictions is not None and system.is_main():
-        write_text(settings.save_predictions, json.dumps(evaluation_set.evaluator.results))
+        write_text(settings.save_predictions, json.dumps(_predictions(evaluation_set)))
     print(report(metrics, images))
     if certificate is not None and expected is not None:
         _compare(metrics, expected, tolerance_of(certificate.precision).metric)
     return metrics.to_dict()
+
+
+def _predictions(evaluation_set: EvaluationSet) -> list[dict[str, Any]]:
+    """Return the predictions, with the file name of each one's image.
+
+    It is the path below the folder that holds all images of the split.
+    """
+    paths = {s.image_id: os.path.abspath(s.path) for s in evaluation_set.dataset.samples}
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
+    names = {number: Path(path).relative_to(folder).as_posix() for number, path in paths.items()}
+    results = evaluation_set.evaluator.results
+    return [{**result, "file_name": names[result["image_id"]]} for result in results]
 
 
 def _check_flags(settings: ValSettings) -> None:
@@ -100,7 +113,8 @@ def report(metrics: Metrics, images: int) -> str:
         ["class", metrics.per_class_title],
         disable_numparse=True,
     )
-    return f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
+    text = f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
+    return f"{text}\n{metrics.note}" if metrics.note else text
 
 
 def _format_metric(value: float) -> str:

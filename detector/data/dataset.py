@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,16 +24,26 @@ from detector.settings import TaskName
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
 
+MAX_IDS = 5
+"""Largest number of ids that the line on a repeated image file shows."""
+
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Samples numbered by the data set's own classes, for evaluation."""
+    """Samples numbered by the data set's own classes, for evaluation.
+
+    Attributes:
+        names: class names of the data set.
+        samples: the images, with class ids that index ``names``.
+        category_ids: category id of each class.
+    """
 
     names: tuple[str, ...]
     samples: tuple[Sample, ...]
+    category_ids: tuple[int, ...]
 
     def to_coco(self) -> dict[str, Any]:
-        """Return a COCO annotation dictionary: category ids 1, 2, …; boxes keep ``difficult``."""
+        """Return a COCO annotation dictionary, whose boxes keep ``difficult``."""
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for sample in self.samples:
@@ -50,14 +61,15 @@ class GroundTruth:
                     {
                         "id": len(annotations) + 1,
                         "image_id": sample.image_id,
-                        "category_id": int(sample.class_ids[i]) + 1,
+                        "category_id": self.category_ids[sample.class_ids[i]],
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
                         "area": float(sample.areas[i]),
                         "iscrowd": int(sample.crowd[i]),
                         "difficult": int(sample.difficult[i]),
                     }
                 )
-        categories = [{"id": number, "name": name} for number, name in enumerate(self.names, 1)]
+        pairs = zip(self.category_ids, self.names, strict=True)
+        categories = [{"id": number, "name": name} for number, name in pairs]
         return {"images": images, "annotations": annotations, "categories": categories}
 
 
@@ -165,8 +177,10 @@ def _open(
     except DetectorError as error:
         message = f"split {split!r}: {error.message}"
         raise error if error.file else DetectorError(message, file=definition.source) from error
-    checked = check_images(found.images[:limit], split)
-    issues, json = found.issues + checked.issues, found.json
+    chosen = found.images[:limit]
+    checked = check_images(chosen, split)
+    issues = found.issues + checked.issues
+    json = found.json_files[0] if len(found.json_files) == len(places) == 1 else None
     where = f"split {split!r} of {definition.source}"
     if issues and not skip_bad:
         raise issues_error(issues, where)
@@ -177,20 +191,23 @@ def _open(
         *definition.notes,
         *generated,
         _summary(where, places, checked.samples),
+        *found.notes,
+        *_repeated_files(chosen),
         *_repairs(found.counts + checked.counts, issues),
     ]
     if json is not None and any(reason in checked.counts for reason in DROPPED):
         report.append("boxes dropped from training stay in the ground truth for AP")
-    own_ids = range(1, len(definition.names) + 1)
+    category_ids = _category_ids(found.json_files, len(places), definition.names)
+    largest = max((file.largest_category_id for file in found.json_files), default=0)
     dataset = DetectionDataset(
         names=definition.names,
         samples=tuple(checked.samples),
         split=split,
-        category_ids=tuple(own_ids) if json is None else coco.category_ids(json, definition.names),
-        largest_category_id=len(own_ids) if json is None else json.largest_category_id,
+        category_ids=category_ids,
+        largest_category_id=max(largest, *category_ids),
         annotation_file=None if json is None else json.path,
         report=tuple(report),
-        original=GroundTruth(definition.names, tuple(checked.samples)),
+        original=GroundTruth(definition.names, tuple(checked.samples), category_ids),
         task=_task(places),
     )
     if names is None:
@@ -203,13 +220,19 @@ def _open(
 class _FoundImages:
     """Images of a split with the readers of their labels, before the check.
 
-    ``json`` is the annotation file if the split consists of exactly one.
+    Attributes:
+        images: the images.
+        issues: issues that belong to no single image.
+        counts: how often each repair was made.
+        notes: lines of the report.
+        json_files: COCO annotation files, one for each place that has one.
     """
 
     images: list[AnnotatedImage]
     issues: list[Issue] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    json: coco.CocoFile | None = None
+    notes: list[str] = field(default_factory=list)
+    json_files: list[coco.CocoFile] = field(default_factory=list)
 
 
 def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundImages:
@@ -221,13 +244,52 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundIm
         result.images += found.images
         result.issues += found.issues
         result.counts += found.counts
+        result.notes += found.notes
+        result.json_files += found.json_files
     pairs = [(image.path, image.label_file) for image in result.images]
     shared = shared_files((image, file) for image, file in pairs if file is not None)
     result.issues += shared.values()
     result.images = [image for image in result.images if image.path not in shared]
-    # Each place has numbered its images from 1 or by its file: renumber them all.
-    result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
+    if len({image.image_id for image in result.images}) < len(result.images):
+        result.images = [replace(image, image_id=n) for n, image in enumerate(result.images, 1)]
+        if result.json_files:
+            result.notes.append(
+                "image ids are not unique in the split's annotation files: images are numbered "
+                f"1 to {len(result.images)}"
+            )
+    category_ids = _category_ids(result.json_files, len(places), names)
+    if any(coco.category_ids(file, names) != category_ids for file in result.json_files):
+        result.notes.append(
+            "category ids are not those of each annotation file: classes are numbered "
+            f"1 to {len(names)}"
+        )
     return result
+
+
+def _category_ids(
+    files: Sequence[coco.CocoFile], places: int, names: Sequence[str]
+) -> tuple[int, ...]:
+    """Return the category id of each name: that of all annotation files, or else 1, 2 and so on."""
+    found = {coco.category_ids(file, names) for file in files}
+    if len(files) == places and len(found) == 1:
+        return next(iter(found))
+    return tuple(range(1, len(names) + 1))
+
+
+def _repeated_files(images: Sequence[AnnotatedImage]) -> list[str]:
+    """Return a line on image files that a split has several times, or nothing."""
+    by_file: dict[str, list[int]] = {}
+    for image in images:
+        by_file.setdefault(os.path.normpath(image.path), []).append(image.image_id)
+    repeated = {file: ids for file, ids in by_file.items() if len(ids) > 1}
+    if not repeated:
+        return []
+    file, ids = next(iter(repeated.items()))
+    numbers = ", ".join(map(str, ids[:MAX_IDS])) + (", …" if len(ids) > MAX_IDS else "")
+    return [
+        f"image files that the split has several times, each with its own labels: "
+        f"{len(repeated)}; the first is {file}, with the ids {numbers}"
+    ]
 
 
 def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -241,7 +303,7 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     file = coco.read_file(root / str(place.annotations))
     images, issues = coco.annotated_images(file, root / (place.images or ""), names)
-    return _FoundImages(_part(images, place), issues, json=file)
+    return _FoundImages(_part(images, place), issues, json_files=[file])
 
 
 def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -267,10 +329,15 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         paths = image_files(folder)
         stray = yolo.labels_without_image(paths, labels, folder)
         counts = Counter({"label files without an image": stray})
-    images = yolo.annotated_images(_part(paths, place), len(names), folder, labels)
+    chosen = _part(paths, place)
+    keypoint_columns, notes = yolo.judge_rows(
+        chosen, folder, labels, place.kpt_shape, place.polygons
+    )
+    images = yolo.annotated_images(chosen, len(names), folder, labels, keypoint_columns)
     ambiguous = yolo.images_sharing_labels(paths, folder, labels)
     issues += [ambiguous[image.path] for image in images if image.path in ambiguous]
-    return _FoundImages([image for image in images if image.path not in ambiguous], issues, counts)
+    images = [image for image in images if image.path not in ambiguous]
+    return _FoundImages(images, issues, counts, notes)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:

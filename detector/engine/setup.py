@@ -19,6 +19,7 @@ from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.engine.recipe import given_values, read_run_settings, resolve
 from detector.engine.run import FROM_NOW_ON, THIS_TIME, Run
+from detector.engine.small_objects import small_objects
 from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
@@ -58,6 +59,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     val_set.check_task(model.task)
     settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
+    _say(small_objects(model, train_set) if model.task == "detect" else [])
     _check_boxes(train_set, val_set)
     run = from_main(lambda: Run.create(settings))
     from_main(run.claim)

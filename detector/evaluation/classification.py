@@ -27,6 +27,7 @@ class ClassificationMetrics:
 
     title = "accuracy"
     per_class_title = "top1"
+    note = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,8 @@ from detector.structures.detections import Detections
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 RECALL_NAMES = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+MAX_DETECTIONS = 100
+"""Number of boxes of a class in an image that COCO's AP counts, the best ones."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,25 @@ class CocoMetrics:
     Attributes:
         summary: metrics by name: AP, AP50, …, ARl.
         per_class: AP by class name.
+        left_out: number of boxes beyond the best ones that COCO counts.
     """
 
     summary: dict[str, float]
     per_class: dict[str, float]
+    left_out: int = 0
 
     title = "COCO AP (pycocotools)"
     per_class_title = "AP"
+
+    @property
+    def note(self) -> str:
+        """Line that says how many boxes COCO's limit has left out, or nothing."""
+        if not self.left_out:
+            return ""
+        return (
+            f"COCO AP counts the {MAX_DETECTIONS} best boxes of a class in an image: "
+            f"{self.left_out} others are left out"
+        )
 
     @property
     def ap(self) -> float:
@@ -95,10 +110,15 @@ class CocoEvaluator:
             valid = precision[:, :, k][precision[:, :, k] > -1]
             name = self.category_name(category_id)
             per_class[name] = float(valid.mean()) if valid.size else -1.0
-        return CocoMetrics(dict(zip(METRIC_NAMES + RECALL_NAMES, stats, strict=True)), per_class)
+        summary = dict(zip(METRIC_NAMES + RECALL_NAMES, stats, strict=True))
+        return CocoMetrics(summary, per_class, self._left_out())
 
     def evaluation(
-        self, by_class: bool = True, iou: float | None = None, confidence: float = 0.0
+        self,
+        by_class: bool = True,
+        iou: float | None = None,
+        confidence: float = 0.0,
+        all_boxes: bool = False,
     ) -> COCOeval:
         """Match all boxes with the ground truth by pycocotools, and accumulate the results.
 
@@ -106,6 +126,7 @@ class CocoEvaluator:
             by_class: match boxes and objects of the same class only.
             iou: the only IoU threshold; default: COCO's ten thresholds.
             confidence: minimum score of a box.
+            all_boxes: match all boxes of an image; default: those that COCO counts.
         """
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._ground_truth, self._found(confidence), "bbox")
@@ -113,9 +134,16 @@ class CocoEvaluator:
             evaluation.params.useCats = int(by_class)
             if iou is not None:
                 evaluation.params.iouThrs = np.array([iou])
+            if all_boxes:
+                evaluation.params.maxDets = [1, 10, max(MAX_DETECTIONS, len(self.results))]
             evaluation.evaluate()
             evaluation.accumulate()
         return evaluation
+
+    def _left_out(self) -> int:
+        """Return the number of boxes beyond COCO's limit for a class in an image."""
+        counts = Counter((box["image_id"], box["category_id"]) for box in self.results)
+        return sum(max(count - MAX_DETECTIONS, 0) for count in counts.values())
 
     def _found(self, confidence: float) -> COCO:
         """Return the boxes with at least this score in pycocotools' format."""

@@ -29,14 +29,16 @@ def precision_by_recall(evaluator: CocoEvaluator) -> dict[str, NDArray[np.float6
 def confusion(evaluator: CocoEvaluator) -> tuple[list[str], NDArray[np.int64]]:
     """Return the confusion matrix.
 
-    Boxes are matched to objects by IoU alone, in the order of scores; crowds are left out.
+    All boxes are matched to objects by IoU alone, in the order of scores; crowds are left out.
 
     Returns:
         The names of the k classes of the data, and (k + 1, k + 1) counts: a row for each true
         class, the last one for boxes without an object; a column for each predicted class, the
         last one for missed objects.
     """
-    evaluation = evaluator.evaluation(by_class=False, iou=IOU, confidence=CONFIDENCE)
+    evaluation = evaluator.evaluation(
+        by_class=False, iou=IOU, confidence=CONFIDENCE, all_boxes=True
+    )
     numbers = sorted(evaluation.cocoGt.cats)
     row: dict[int | None, int] = {number: index for index, number in enumerate(numbers)}
     row[None] = len(numbers)

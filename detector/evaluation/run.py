@@ -43,6 +43,11 @@ class Metrics(Protocol):
         """Name of the metric in ``per_class``."""
         ...
 
+    @property
+    def note(self) -> str:
+        """Line on what the metrics leave out, or an empty text."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         ...

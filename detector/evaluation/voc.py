@@ -37,6 +37,7 @@ class VocMetrics:
     title: str
 
     per_class_title = "AP"
+    note = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""

@@ -54,6 +54,18 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of image files in folders, lower case; a file given by name may have any suffix."""
 
+_WIDE_FORMATS = (
+    *(b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"P5", b"P6"),
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+)
+"""First bytes of PNG, TIFF, PNM and JPEG 2000 files, whose 16-bit values OpenCV divides by 256."""
+
+MAX_FLAT = 16
+"""Largest range of brightness, of 255, at which a divided image counts as flat."""
+
+MAX_DARK = 64
+"""Largest maximum, of 255, at which it counts as dark: cameras write 10 to 14 bits into 16."""
+
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TRAILER_BYTES = 64 * 1024
 
@@ -113,6 +125,7 @@ def decode_image(data: bytes, name: str) -> Image:
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
     if image is None:
         raise DetectorError(_decoding_failure(data), file=name)
+    _check_contrast(data, image, name)
     return _turned(np.asarray(image, np.uint8), data, name)
 
 
@@ -126,6 +139,26 @@ def _turned(image_rgb: Image, data: bytes, name: str) -> Image:
     if "imir" in turns:
         image_rgb = np.flip(image_rgb, turns["imir"])
     return np.ascontiguousarray(image_rgb)
+
+
+def _check_contrast(data: bytes, image: Image, name: str) -> None:
+    """Reject a 16-bit image that was made dark or flat by dividing its values by 256."""
+    low, high = int(image.min()), int(image.max())
+    if not data.startswith(_WIDE_FORMATS) or (high > MAX_DARK and high - low > MAX_FLAT):
+        return
+    values: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16:
+        return
+    color = values.reshape(*values.shape[:2], -1)[..., :3]  # without alpha
+    low, high = int(color.min()), int(color.max())
+    if low == high:
+        return  # one color has no contrast to lose
+    levels = (high >> 8) - (low >> 8) + 1
+    raise DetectorError(
+        f"is a 16-bit image with values of {low} to {high} only, of which 8 bits would keep "
+        f"{levels} levels of 256; convert the whole set to 8 bits by one range",
+        file=name,
+    )
 
 
 def _check_pixels(data: bytes, name: str) -> None:

@@ -35,6 +35,10 @@ MAX_YAML_NUMBER = 100
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")
+_NUMBERS = frozenset(_TAG + kind for kind in ("int", "float", "timestamp"))
+
+_AMBIGUOUS = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+(\.[0-9_]*)?)")
+"""Numbers in octal or to the base 60, of which only YAML 1.1 knows."""
 
 YamlKey = str | int
 """Key of a mapping, or index of a list."""
@@ -141,6 +145,7 @@ class YamlFile:
         self.path = path
         self.text = text
         self._lines: dict[tuple[YamlKey, ...], int] = {}
+        self._numbers: dict[tuple[YamlKey, ...], str] = {}
         self._nodes = 0
         self._scalars = yaml.constructor.SafeConstructor()
         try:
@@ -155,6 +160,24 @@ class YamlFile:
             if keys[:length] in self._lines:
                 return self._lines[keys[:length]]
         return 1
+
+    def as_written(self, value: Any, *keys: YamlKey) -> Any:
+        """Return the text of the number or date at ``keys``, or else its ``value`` unchanged.
+
+        YAML 1.1 reads 010 as 8, 1:30 as 90, and 2024-01-01 as a date; a name is none of these.
+        """
+        return self._numbers.get(keys, value)
+
+    def check_numbers(self, *keys: YamlKey) -> None:
+        """Raise DetectorError for a number at or below ``keys`` that other readers read otherwise.
+
+        In YAML 1.1, 010 is 8 and 1:30 is 90; in YAML 1.2 they are 10 and a text.
+        """
+        for place, text in self._numbers.items():
+            if place[: len(keys)] == keys and _AMBIGUOUS.fullmatch(text):
+                name = ".".join(map(str, place))
+                message = f"{name}: {text} has several meanings in YAML, expected a plain number"
+                raise self.error(message, *place)
 
     def error(self, message: str, *keys: YamlKey) -> DetectorError:
         """Return an error about the value at ``keys``, with file and line."""
@@ -196,6 +219,8 @@ class YamlFile:
         if len(node.value) > MAX_YAML_NUMBER and node.tag != _TAG + "str":
             limit = f"{len(node.value)} characters, at most {MAX_YAML_NUMBER} are read"
             raise self.error(f"unreadable value {shown(node.value)}: {limit}", *keys)
+        if node.tag in _NUMBERS:
+            self._numbers[keys] = node.value
         try:
             return self._scalars.construct_object(node)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
@@ -264,6 +289,10 @@ def validate(
     if not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
         raise file.error(f"expected a mapping of settings, found {found}", *at)
+    for key in content:
+        field = model.model_fields.get(key)
+        if field is not None and field.annotation is not Any:
+            file.check_numbers(*at, key)
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:

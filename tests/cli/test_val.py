@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from detector.cli.val import report
+from detector.evaluation.coco import CocoMetrics
 from detector.heads.yolo import Detect
 from detector.settings import EVAL_NMS, BasicNmsSettings, NmsSettings, ValSettings
 
@@ -43,7 +45,10 @@ def test_predictions_as_coco_json(run: Run, finder: Path, finder_data: Path, tmp
     boxes = {1: [(0, 0, 16, 16)], 2: [(32, 16, 16, 16)], 4: [(32, 0, 32, 32)]}
     boxes[3] = [(48, 48, 16, 16), (0, 32, 16, 16)]
     found = json.loads(file.read_text())
-    assert all(result.keys() == {"image_id", "category_id", "bbox", "score"} for result in found)
+    keys = {"image_id", "category_id", "bbox", "score", "file_name"}
+    assert all(result.keys() == keys for result in found)
+    names = {result["image_id"]: result["file_name"] for result in found}
+    assert names == {1: "a.png", 2: "b.png", 3: "c.png", 4: "d.png"}
     assert [(r["image_id"], r["category_id"]) for r in found] == [
         *((1, 1), (2, 2), (3, 1), (3, 2), (4, 1))
     ]
@@ -373,3 +378,11 @@ def test_a_file_that_was_changed(
     assert fails(tool, "--weights", file, *words) == (
         f"{file}: damaged or changed: its seal does not match its content"
     )
+
+
+def test_the_report_says_what_coco_leaves_out() -> None:
+    lines = report(CocoMetrics({"AP": 0.5}, {"cup": 0.5}, left_out=3), 2).splitlines()
+    assert lines[-1] == (
+        "COCO AP counts the 100 best boxes of a class in an image: 3 others are left out"
+    )
+    assert "COCO" not in report(CocoMetrics({"AP": 0.5}, {"cup": 0.5}), 2).splitlines()[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,32 @@ def test_yolo(yolo_folder) -> None:
         ],
         "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
     }
+
+
+FACE = "0 .5 .5 .2 .4 .45 .45 .55 .45 .5 .5 .46 .55 .54 .55\n"
+
+
+@pytest.mark.parametrize("key", ["", "kpt_shape: [5, 2]\n"])
+def test_boxes_with_keypoints(yolo_folder, key: str) -> None:
+    path = yolo_folder({"a": FACE, "b": f"1 .5 .5 .1 .1\n{FACE}"})
+    path.write_text(path.read_text() + key)
+    dataset = open_dataset(path, "train")
+    # 40 · (0.5 ± 0.1) = 16, 24; 20 · (0.5 ± 0.2) = 6, 14
+    assert dataset.samples[0].boxes_xyxy == pytest.approx(np.array([[16, 6, 24, 14]]))
+    assert dataset.report[1] == (
+        "label rows: 1 boxes, 0 polygons (read as the box around each), "
+        "2 boxes with keypoints (the keypoints are ignored)"
+    )
+
+
+def test_polygons_if_the_definition_says_so(yolo_folder) -> None:
+    path = yolo_folder({"a": "0 .4 .4 .5 .4 .45 .3\n"})
+    with pytest.raises(DetectorError, match="7 columns may be a polygon or a box with keypoints"):
+        open_dataset(path, "train")
+    path.write_text(f"{path.read_text()}polygons: true\n")
+    (sample,) = open_dataset(path, "train").samples
+    # 40 · 0.4 and 40 · 0.5; 20 · 0.3 and 20 · 0.4
+    assert sample.boxes_xyxy == pytest.approx(np.array([[16, 6, 20, 8]]))
 
 
 def test_all_fatal_issues_are_listed_at_once(yolo_folder, tmp_path: Path) -> None:
@@ -304,6 +331,79 @@ def test_several_places_are_one_split(tmp_path: Path, make_image) -> None:
     dataset = open_dataset(tmp_path / "set.yaml", "train")
     assert [sample.image_id for sample in dataset.samples] == [1, 2]
     assert dataset.annotation_file is None
+
+
+def write_coco(folder: Path, name: str, image: int, file: str, category: int = 7) -> None:
+    content = {
+        "images": [{"id": image, "file_name": file, "height": 20, "width": 40}],
+        "annotations": [annotation(1, image, category)],
+        "categories": [{"id": category, "name": "cat"}, {"id": 3, "name": "dog"}],
+    }
+    (folder / name).write_text(json.dumps(content))
+
+
+TWO_FILES = """names: [dog, cat]
+val: [{annotations: one.json, images: .}, {annotations: two.json, images: .}]
+"""
+
+
+def test_ids_of_two_coco_files_are_kept(tmp_path: Path, make_image) -> None:
+    make_image("a.png")
+    make_image("b.png")
+    write_coco(tmp_path, "one.json", 139, "a.png")
+    write_coco(tmp_path, "two.json", 285, "b.png")
+    (tmp_path / "set.yaml").write_text(TWO_FILES)
+    dataset = open_dataset(tmp_path / "set.yaml", "val")
+    assert [sample.image_id for sample in dataset.samples] == [139, 285]
+    assert dataset.category_ids == (3, 7)
+    assert dataset.annotation_file is None
+    truth = dataset.ground_truth()
+    assert [(a["image_id"], a["category_id"]) for a in truth["annotations"]] == [(139, 7), (285, 7)]
+    assert truth["categories"] == [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
+    assert len(dataset.report) == 2  # the summary and the classes
+    for_model = open_dataset(tmp_path / "set.yaml", "val", names=["ox", "cat"])
+    assert for_model.category_ids == (8, 7)
+
+
+def test_ids_of_two_coco_files_that_are_not_unique(tmp_path: Path, make_image) -> None:
+    make_image("a.png")
+    make_image("b.png")
+    write_coco(tmp_path, "one.json", 139, "a.png")
+    write_coco(tmp_path, "two.json", 139, "b.png", category=8)
+    (tmp_path / "set.yaml").write_text(TWO_FILES)
+    dataset = open_dataset(tmp_path / "set.yaml", "val")
+    assert [sample.image_id for sample in dataset.samples] == [1, 2]
+    assert dataset.category_ids == (1, 2)  # 7 and 8 are both cats
+    assert dataset.report[1:3] == (
+        "image ids are not unique in the split's annotation files: images are numbered 1 to 2",
+        "category ids are not those of each annotation file: classes are numbered 1 to 2",
+    )
+    categories = [a["category_id"] for a in dataset.ground_truth()["annotations"]]
+    assert categories == [2, 2]
+
+
+def test_an_image_file_under_two_ids(coco_folder) -> None:
+    path = coco_folder([annotation(1, 10, 7), annotation(2, 4, 3)])
+    truth = path.parent / "truth.json"
+    truth.write_text(truth.read_text().replace("b.png", "./a.png"))
+    dataset = open_dataset(path, "val")
+    assert len(dataset) == 2
+    assert dataset.report[2] == (
+        "image files that the split has several times, each with its own labels: 1; the first is "
+        f"{path.parent}/pictures/a.png, with the ids 10, 4"
+    )
+
+
+def test_an_image_that_is_listed_often(tmp_path: Path, make_image) -> None:
+    image = make_image("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "list.txt").write_text("images/a.png\n" * 6)
+    (tmp_path / "set.yaml").write_text("names: [x]\nsplits: {train: {list_file: list.txt}}\n")
+    assert open_dataset(tmp_path / "set.yaml", "train").report[1] == (
+        "image files that the split has several times, each with its own labels: 1; the first is "
+        f"{image}, with the ids 1, 2, 3, 4, 5, …"
+    )
 
 
 def test_a_seeded_split_is_complete_and_disjoint(tmp_path: Path, make_image) -> None:

@@ -127,3 +127,16 @@ def test_a_crowd_region_neither_counts_nor_hurts():
     e.add(7, detections((10, 10, 50, 50, 0.9, 1)))
     e.add(9, detections((20, 20, 40, 40, 0.95, 1), (30, 30, 50, 50, 0.94, 1)))
     assert e.compute().ap == pytest.approx(1.0)
+
+
+def test_boxes_over_the_limit_of_coco_are_counted():
+    e = evaluator()
+    scores = np.linspace(0.9, 0.1, 103).tolist()
+    e.add(7, detections(*((10, 10, 50, 50, score, 1) for score in scores)))
+    e.add(9, detections(*((20, 20, 60, 60, score, 1) for score in scores[:101])))
+    metrics = e.compute()
+    assert metrics.left_out == 4  # 103 − 100 and 101 − 100
+    assert metrics.note == (
+        "COCO AP counts the 100 best boxes of a class in an image: 4 others are left out"
+    )
+    assert "left_out" not in metrics.to_dict()

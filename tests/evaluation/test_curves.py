@@ -81,3 +81,15 @@ def test_confusion():
 
 def test_confusion_of_nothing():
     assert not confusion(evaluator())[1].any()
+
+
+def test_confusion_counts_all_boxes():
+    """More than the 100 boxes of an image that COCO's AP counts."""
+    boxes = [(10 * (i % 20), 10 * (i // 20), i % 2) for i in range(150)]
+    e = evaluator(*((7, CATEGORIES[c], [x, y, 8, 8], 0) for x, y, c in boxes))
+    e.add(
+        7,
+        detections(*((x, y, x + 8, y + 8, 0.9 - i / 1000, c) for i, (x, y, c) in enumerate(boxes))),
+    )
+    assert confusion(e)[1].tolist() == [[75, 0, 0], [0, 75, 0], [0, 0, 0]]
+    assert e.compute().note == ""  # 75 of each class: COCO leaves out none

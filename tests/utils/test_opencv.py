@@ -81,6 +81,52 @@ def test_grey_alpha_and_16_bit_become_three_channels(image: Image) -> None:
     np.testing.assert_array_equal(decode_image(encoded(".png", with_alpha), "a"), image)
 
 
+RAMP = np.tile(np.linspace(0, 1, 64), (48, 1))
+
+
+def color(values: np.ndarray) -> np.ndarray:
+    return np.dstack([values] * 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm", ".jp2"])
+@pytest.mark.parametrize(
+    ("low", "high", "levels"),
+    [
+        (0, 255, 1),  # 8 bits: black
+        (0, 4095, 16),  # 12 bits: 4095 / 256 = 15.99
+        (0, 16383, 64),  # 14 bits
+        (21000, 24000, 12),  # a thermal camera: 82 to 93
+    ],
+)
+def test_16_bit_images_whose_contrast_would_be_lost(
+    suffix: str, low: int, high: int, levels: int
+) -> None:
+    values = (low + RAMP * (high - low)).round().astype(np.uint16)
+    layouts = [values] if suffix == ".pgm" else [values, color(values)]
+    for layout in layouts:
+        with pytest.raises(DetectorError) as caught:
+            decode_image(encoded(suffix, layout), "a.png")
+        assert str(caught.value) == (
+            f"a.png: is a 16-bit image with values of {low} to {high} only, of which 8 bits would "
+            f"keep {levels} levels of 256; convert the whole set to 8 bits by one range"
+        )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm", ".jp2"])
+@pytest.mark.parametrize(("low", "high"), [(0, 65535), (0, 16640), (20000, 28000), (700, 700)])
+def test_16_bit_images_with_contrast(suffix: str, low: int, high: int) -> None:
+    values = (low + RAMP * (high - low)).round().astype(np.uint16)
+    read = decode_image(encoded(suffix, values), "a")
+    np.testing.assert_array_equal(read[..., 0], values >> 8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_dark_and_flat_images_of_8_bits_are_read(suffix: str) -> None:
+    for values in (RAMP * 15, 80 + RAMP * 5, RAMP * 0):
+        read = decode_image(encoded(suffix, values.astype(np.uint8)), "a")
+        np.testing.assert_array_equal(read[..., 0], values.astype(np.uint8))
+
+
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
     """Put an EXIF segment with an orientation behind the start of a JPEG."""
     tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)

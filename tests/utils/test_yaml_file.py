@@ -88,6 +88,51 @@ def test_scalars(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("rate: 0.5\nepochs: 010", "2: epochs: 010"),
+        ("epochs: 1:30", "1: epochs: 1:30"),
+        ("sizes: [1, -07]", "1: sizes.1: -07"),
+    ],
+)
+def test_settings_that_are_numbers_in_yaml_1_1_only(text: str, message: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        validate(Numbers, yaml_file(text))
+    assert str(caught.value) == (
+        f"a.yaml:{message} has several meanings in YAML, expected a plain number"
+    )
+
+
+def test_plain_numbers_and_texts_of_settings() -> None:
+    found = validate(
+        Numbers, yaml_file("epochs: 10\nrate: 0.5\nsizes: [0, 0x10, 1_0]\nname: '010'")
+    )
+    assert found == Numbers(epochs=10, rate=0.5, sizes=(0, 16, 10), name="010")
+    assert validate(Numbers, yaml_file("name: [010]")).name == [8]  # the model's own concern
+
+
+class Numbers(Strict):
+    """Settings of each kind."""
+
+    epochs: int = 1
+    rate: float = 1.0
+    sizes: tuple[int, ...] = ()
+    name: Any = None
+
+
+def test_numbers_and_dates_as_written() -> None:
+    file = yaml_file("a: [010, x]\nb: {c: 1:30, d: 2024-01-01, e: no}\n")
+    values = file.value["a"], file.value["b"]
+    assert values[0] == [8, "x"]  # 0·64 + 1·8 + 0
+    assert values[1]["c"] == 90  # 1·60 + 30
+    assert file.as_written(8, "a", 0) == "010"
+    assert file.as_written("x", "a", 1) == "x"
+    assert file.as_written(90, "b", "c") == "1:30"
+    assert file.as_written(None, "b", "d") == "2024-01-01"
+    assert file.as_written(False, "b", "e") is False  # "no" may be meant as either
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ("a: [1", "a.yaml:1: YAML syntax: expected ',' or ']', but got '<stream end>' "
          "(while parsing a flow sequence from line 1)"),
         ("a: 1\na: 2", "a.yaml:2: key 'a' appears twice"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detector.data.formats.folders import files_below
 from detector.data.formats.rows import read_lines
-from detector.data.formats.yolo import BOX_COLUMNS
+from detector.data.formats.yolo_rows import BOX_COLUMNS
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import IMAGE_SUFFIXES
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.names import match_names
-from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW
+from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW, are_fractions
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.files import read_limited
 
@@ -169,6 +169,8 @@ def annotation_issue(annotation: dict[str, Any], category_ids: set[int]) -> str 
         return f"bbox {shown(box)}, expected 4 numbers [x, y, width, height]"
     if not all(_is_finite_number(value) for value in box):
         return f"bbox {shown(box)} has a value that is not a finite number"
+    if are_fractions(box[:2], box[2:]):
+        return f"bbox {shown(box)} has fractions of the image, expected pixels"
     if not _is_finite_number(annotation.get("area", 0)):
         return f"area {shown(annotation['area'])} is not a finite number"
     if annotation.get("iscrowd", 0) not in (0, 1):

@@ -9,10 +9,10 @@ from typing import Any
 from detector.data.formats import classes, yolo
 from detector.data.formats.folders import visible
 from detector.data.formats.layouts import found_names, guess_definition
-from detector.data.formats.names import check_names
+from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
 from detector.data.formats.rows import image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
-from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
 from detector.utils.files import find_file
@@ -23,6 +23,8 @@ SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 
 CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"images"}}
 """Keys for images with one class each, and the other keys that each may be combined with."""
+
+RGB_CHANNELS = 3
 
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
 """Names under which a folder's definition file is looked for first."""
@@ -92,9 +94,14 @@ class _File(Strict):
     splits: dict[str, Any] = {}
     quickstart: dict[str, Any] = {}
     generate: Any = None
-    # Accepted because other projects' files have them; both are ignored.
+    kpt_shape: KeypointShape | None = None
+    polygons: bool | None = None
+    channels: int | None = None
+    # Accepted because other projects' files have them, and ignored.
     download: Any = None
     roboflow: Any = None
+    flip_idx: Any = None
+    kpt_names: Any = None
 
 
 def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
@@ -111,11 +118,12 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
     splits = {key: places for key, places in splits.items() if places}
     if not splits:
         raise file.error("no split, expected train, val or others")
-    notes = ["'download' is ignored: nothing is fetched"] if keys.download else []
-    notes += [*moved, *paths.notes]
+    splits = {key: _with_row_keys(file, keys, places) for key, places in splits.items()}
+    notes = [*_ignored(keys), *moved, *paths.notes]
     names = _file_names(file, keys, root) or (None if generate is None else CLASSES)
     if names is None:
         names, note = found_names(root, splits, file.path)
+        names = _numbered(file, keys.nc, names)
         notes.append(note)
     return DatasetDefinition(
         source=str(file.path),
@@ -128,6 +136,38 @@ def _from_file(file: YamlFile, data_root: Path | None) -> DatasetDefinition:
         lines={key: file.line(*(() if key in content else ("splits",)), key) for key in splits},
         path_line=file.line("path") if keys.path and data_root is None else None,
     )
+
+
+def _ignored(keys: _File) -> list[str]:
+    """Return a line for each key that asks for something that is not done."""
+    lines = ["'download' is ignored: nothing is fetched"] if keys.download else []
+    if keys.channels not in (None, RGB_CHANNELS):
+        lines.append(f"'channels: {keys.channels}' is ignored: images are read as RGB")
+    return lines
+
+
+def _with_row_keys(file: YamlFile, keys: _File, places: tuple[Split, ...]) -> tuple[Split, ...]:
+    """Return the places of a split with the file's own statement on label rows."""
+    if keys.kpt_shape is not None and keys.polygons:
+        raise file.error("polygons does not go with kpt_shape", "polygons")
+    update = {"kpt_shape": keys.kpt_shape, "polygons": keys.polygons}
+    stated = {key: value for key, value in update.items() if value is not None}
+    return tuple(
+        place.model_copy(update=stated)
+        if place.format == "YOLO txt" and not place.model_fields_set & update.keys()
+        else place
+        for place in places
+    )
+
+
+def _numbered(file: YamlFile, nc: int | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names found in the labels, or ``nc`` numbers if these are just numbers."""
+    if nc is None or nc == len(names):
+        return names
+    numbers = tuple(map(str, range(min(nc, MAX_NUMBERED_CLASSES))))
+    if len(numbers) != nc or names != numbers[: len(names)]:
+        raise file.error(f"nc is {nc}, but the labels have {len(names)} classes", "nc")
+    return numbers
 
 
 def _root(
@@ -224,11 +264,13 @@ def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | No
     values = keys.names
     if isinstance(values, str):
         values = [name for _, name in read_lines(root / values, "one class name a line")]
+    elif isinstance(values, list):
+        values = [file.as_written(name, "names", i) for i, name in enumerate(values)]
     if isinstance(values, dict):
         missing = next((i for i in range(len(values)) if i not in values), None)
         if missing is not None:
             raise file.error(f"names: number {missing} is missing, expected 0, 1, 2, …", "names")
-        values = [values[i] for i in range(len(values))]
+        values = [file.as_written(values[i], "names", i) for i in range(len(values))]
     if not isinstance(values, list):
         raise file.error(f"names: expected a list or a mapping, found {values!r}", "names")
     try:

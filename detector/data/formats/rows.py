@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,18 @@ class AnnotatedImage:
     image_id: int
     read_labels: Callable[[SizeHW], Labels]
     label_file: Path | None = None
+
+
+def are_fractions(start_xy: Sequence[float], others: Sequence[float]) -> bool:
+    """Return True if a box that should be in pixels is one of fractions of its image.
+
+    In pixels it would be an object of one pixel at most in the corner of the image.
+
+    Args:
+        start_xy: its left and upper side.
+        others: its right and lower side, or its width and height.
+    """
+    return all(0 <= value < 1 for value in start_xy) and all(0 < value <= 1 for value in others)
 
 
 def image_files(folder: Path) -> list[Path]:

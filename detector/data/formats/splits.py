@@ -15,6 +15,8 @@ from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
 Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
+KeypointShape = tuple[Annotated[int, Field(ge=1)], Literal[2, 3]]
+
 PATH_KEYS = (
     "images",
     "labels",
@@ -44,6 +46,10 @@ class Split(Strict):
     list_file: str | None = Field(None, description="YOLO list: one image path per line")
     class_folders: str | None = Field(None, description="folder with a subfolder per class")
     class_list: str | None = Field(None, description="list: image path and class per line")
+    kpt_shape: KeypointShape | None = Field(
+        None, description="YOLO txt: number of keypoints in a row, and 2 or 3 values for each"
+    )
+    polygons: bool = Field(False, description="YOLO txt: rows of over 5 columns are polygons")
     part: tuple[PartBound, PartBound] = Field(
         (0.0, 1.0), description="start, end of the shuffled images"
     )

@@ -18,6 +18,7 @@ from detector.data.formats.rows import (
     LabelRow,
     Labels,
     SizeHW,
+    are_fractions,
     image_files,
     read_lines,
 )
@@ -284,6 +285,9 @@ def _row(element: XmlElement, class_ids: dict[str, int]) -> LabelRow:
     if box is None:
         raise ValueError(f"an object {name!r} without <bndbox>")
     x1, y1, x2, y2 = (_corner(box, corner) for corner in CORNERS)
+    if are_fractions((x1, y1), (x2, y2)):
+        corners = f"({x1:g}, {y1:g}, {x2:g}, {y2:g})"
+        raise ValueError(f"<bndbox>: {corners} has fractions of the image, expected pixels")
     difficult = element.value("difficult") not in (None, "", "0")
     return LabelRow(class_ids[name], (x1, y1, x2, y2), element.line, difficult=difficult)
 

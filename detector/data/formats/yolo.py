@@ -1,11 +1,12 @@
 """YOLO txt: one file per image, one row per object: class, center x, y, width, height as fractions.
 
-A row with a class and at least three points (segmentation) is read as the box around the points.
+A row of a polygon (segmentation) is read as the box around it, a row with keypoints as its box:
+``yolo_rows.py`` tells them apart.
 """
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -23,16 +24,11 @@ from detector.data.formats.rows import (
     SizeHW,
     read_lines,
 )
-from detector.utils.errors import MAX_SHOWN, DetectorError, MissingFileError, shown
+from detector.data.formats.yolo_rows import BOX_COLUMNS, RowJudge, parse_row
+from detector.utils.errors import DetectorError, MissingFileError, shown
 from detector.utils.files import read_text
 
 MAX_LABEL_BYTES = 16 << 20
-MAX_FRACTION = 2.0
-"""Largest absolute coordinate that is accepted; larger ones are pixels or noise."""
-
-BOX_COLUMNS = 5
-PREDICTION_COLUMNS = 6
-MIN_POLYGON_COLUMNS = 7
 
 
 def annotated_images(
@@ -40,6 +36,7 @@ def annotated_images(
     class_count: int,
     folder: Path | None = None,
     labels: Path | None = None,
+    keypoint_columns: int | None = None,
 ) -> list[AnnotatedImage]:
     """Pair images with their label files.
 
@@ -48,6 +45,8 @@ def annotated_images(
         class_count: number of classes; label files use 0 … class_count − 1.
         folder: the folder that was searched for the images; None for images of a list file.
         labels: the folder of label files; None looks for it as :func:`label_path` does.
+        keypoint_columns: number of columns of rows with keypoints; None if longer rows are
+            polygons.
 
     Raises:
         DetectorError: none of the images has a label file.
@@ -58,10 +57,42 @@ def annotated_images(
             f"none of {len(files)} images has a label file; the first was looked for at {files[0]}",
             file=folder or images[0].parent,
         )
+    read = partial(read_labels, class_count=class_count, keypoint_columns=keypoint_columns)
     return [
-        AnnotatedImage(image, number, partial(read_labels, file, class_count=class_count), file)
+        AnnotatedImage(image, number, partial(read, file), file)
         for number, (image, file) in enumerate(zip(images, files, strict=True), 1)
     ]
+
+
+def judge_rows(
+    images: Sequence[Path],
+    folder: Path | None = None,
+    labels: Path | None = None,
+    kpt_shape: tuple[int, int] | None = None,
+    polygons: bool = False,
+) -> tuple[int | None, list[str]]:
+    """Return the number of columns of rows with keypoints, and a line that counts kinds of rows.
+
+    Args:
+        images: image files.
+        folder: see :func:`annotated_images`.
+        labels: see :func:`annotated_images`.
+        kpt_shape: number of keypoints, and values of each, if the definition states them.
+        polygons: whether the definition states that longer rows are polygons.
+
+    Raises:
+        DetectorError: neither is stated, and the rows do not tell.
+    """
+    judge = RowJudge()
+    for image in images:
+        file = label_path(image, folder, labels)
+        with contextlib.suppress(DetectorError):  # the check before training reports it
+            judge.add(file, _text(file).splitlines())
+    if kpt_shape is not None:
+        columns: int | None = BOX_COLUMNS + kpt_shape[0] * kpt_shape[1]
+    else:
+        columns = None if polygons else judge.keypoint_columns()
+    return columns, judge.describe(columns)
 
 
 def images_sharing_labels(
@@ -128,7 +159,9 @@ def label_path(image: Path, folder: Path | None = None, labels: Path | None = No
     return next((place for place in places if place.parent.is_dir()), places[0])
 
 
-def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
+def read_labels(
+    file: Path, size_hw: SizeHW, class_count: int, keypoint_columns: int | None = None
+) -> Labels:
     """Read one label file; a missing file means an image without objects."""
     labels = Labels(file)
     try:
@@ -142,54 +175,12 @@ def read_labels(file: Path, size_hw: SizeHW, class_count: int) -> Labels:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                class_id, box_xyxy = parse_row(line, size_hw, class_count)
+                class_id, box_xyxy = parse_row(line, size_hw, class_count, keypoint_columns)
             except ValueError as error:
                 labels.add_issue(str(error), number)
             else:
                 labels.rows.append(LabelRow(class_id, box_xyxy, number))
     return labels
-
-
-def parse_row(
-    line: str, size_hw: SizeHW, class_count: int
-) -> tuple[int, tuple[float, float, float, float]]:
-    """Parse one row into its class and its box, xyxy in pixels.
-
-    >>> parse_row("1 0.5 0.5 0.2 0.4", (100, 200), 2)
-    (1, (80.0, 30.0, 120.0, 70.0))
-
-    Raises:
-        ValueError: wrong column count, not finite numbers, class out of range, not fractions.
-    """
-    columns = line.split()
-    count = len(columns)
-    if count == PREDICTION_COLUMNS:
-        raise ValueError(
-            "6 columns, as predictions with scores have, expected 5 (class, centre x, centre y, "
-            "width, height); detect --txt writes boxes without scores"
-        )
-    if count != BOX_COLUMNS and (count < MIN_POLYGON_COLUMNS or count % 2 == 0):
-        raise ValueError(
-            f"{count} columns, expected 5 (class, centre x, centre y, width, height) "
-            "or a class and at least 3 points"
-        )
-    numbers = [_number(column) for column in columns]
-    class_id = int(numbers[0])
-    if class_id != numbers[0] or not 0 <= class_id < class_count:
-        raise ValueError(
-            f"class {columns[0][:MAX_SHOWN]} is out of range, expected 0 to {class_count - 1}"
-        )
-    largest = max(numbers[1:], key=abs)
-    if abs(largest) > MAX_FRACTION:
-        raise ValueError(f"coordinate {largest:g}, expected fractions of the image, 0 to 1")
-    height, width = size_hw
-    if count == BOX_COLUMNS:
-        cx, cy, w, h = numbers[1:]
-        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    else:
-        xs, ys = numbers[1::2], numbers[2::2]
-        x1, y1, x2, y2 = min(xs), min(ys), max(xs), max(ys)
-    return class_id, (x1 * width, y1 * height, x2 * width, y2 * height)
 
 
 def largest_class(files: Sequence[Path]) -> int:
@@ -223,13 +214,3 @@ def _end_of_path(image: Path, labels: Path) -> Path:
 
 def _text(file: Path) -> str:
     return read_text(file, MAX_LABEL_BYTES, "labels")
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{shown(text)} is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{shown(text)} is not a finite number")
-    return value

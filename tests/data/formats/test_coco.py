@@ -65,6 +65,13 @@ def test_rows(tmp_path: Path) -> None:
     assert (second.class_id, second.crowd, second.area) == (0, True, None)
 
 
+@pytest.mark.parametrize("bbox", [[1, 1, 1, 1], [0.5, 0.5, 1.5, 1], [0, 0, 1, 0], [-0.5, 0, 1, 1]])
+def test_small_boxes_in_pixels(tmp_path: Path, bbox: list[float]) -> None:
+    annotations = [{**CONTENT["annotations"][0], "bbox": bbox}]
+    images, _ = coco.annotated_images(read(tmp_path, annotations=annotations), tmp_path, ["cat"])
+    assert not images[0].read_labels((20, 40)).issues
+
+
 def test_category_ids_follow_the_names(tmp_path: Path) -> None:
     file = read(tmp_path)
     assert coco.category_ids(file, ["dog", "cat"]) == (3, 7)
@@ -88,6 +95,11 @@ def test_category_ids_follow_the_names(tmp_path: Path) -> None:
             "bbox [1, '2', 3, 4] has a value that is not a finite number",
         ),
         ({"bbox": [1, 2, 3, 10**400]}, "bbox [1, 2, 3, 1"),
+        (
+            {"bbox": [0.5, 0.25, 0.1, 0.2]},
+            "bbox [0.5, 0.25, 0.1, 0.2] has fractions of the image, expected pixels",
+        ),
+        ({"bbox": [0, 0, 1, 1]}, "bbox [0, 0, 1, 1] has fractions of the image, expected pixels"),
         ({"area": float("inf")}, "area inf is not a finite number"),
         ({"iscrowd": None}, "iscrowd None, expected 0 or 1"),
         ({"iscrowd": "0"}, "iscrowd '0', expected 0 or 1"),

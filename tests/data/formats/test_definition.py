@@ -56,6 +56,24 @@ def test_a_data_root_takes_the_place_of_the_path(tmp_path: Path) -> None:
     assert load_definition(without).root == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        ("[a, b]", ("a", "b")),
+        ("[0, 1]", ("0", "1")),
+        # in YAML 1.1: 7, 8, "09", 90, 31, 10, 5, two floats and a date
+        ("[007, 010, 09, 1:30]", ("007", "010", "09", "1:30")),
+        ("[0x1F, 1_0, +5]", ("0x1F", "1_0", "+5")),
+        ("[1.0, 1e3, 2024-01-01]", ("1.0", "1e3", "2024-01-01")),
+        ("{1: 010, 0: 8}", ("8", "010")),
+        ("['010', \"1:30\", 1]", ("010", "1:30", "1")),
+    ],
+)
+def test_names_are_the_text_as_written(tmp_path: Path, names: str, texts: tuple[str, ...]) -> None:
+    path = define(tmp_path, f"train: x\nnames: {names}\n")
+    assert load_definition(path).names == texts
+
+
 def test_all_forms_of_a_split(tmp_path: Path) -> None:
     path = define(
         tmp_path,
@@ -184,6 +202,60 @@ def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
 def test_a_download_key_is_not_acted_upon(tmp_path: Path) -> None:
     path = define(tmp_path, "names: [a]\ntrain: x\ndownload: https://example.org/a.zip\n")
     assert load_definition(path).notes == ("'download' is ignored: nothing is fetched",)
+
+
+def test_keys_of_other_projects(tmp_path: Path) -> None:
+    text = (
+        "names: [a]\nnc: 1\ntrain: x\nval: {annotations: a.json, images: x}\nchannels: 3\n"
+        "roboflow: {license: MIT}\nkpt_shape: [5, 3]\nflip_idx: [1, 0, 2, 4, 3]\n"
+        "splits: {test: {images: x, polygons: true}}\n"
+    )
+    definition = load_definition(define(tmp_path, text))
+    assert definition.notes == ()
+    assert definition.splits == {
+        "test": (Split(images="x", polygons=True),),
+        "train": (Split(images="x", kpt_shape=(5, 3)),),
+        "val": (Split(annotations="a.json", images="x"),),
+    }
+    path = define(tmp_path, "names: [a]\ntrain: x\nchannels: 1\npolygons: true\n")
+    definition = load_definition(path)
+    assert definition.notes == ("'channels: 1' is ignored: images are read as RGB",)
+    assert definition.splits == {"train": (Split(images="x", polygons=True),)}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("kpt_shape: [17]", "key 'kpt_shape.1' is missing"),
+        ("kpt_shape: [5, 4]", "kpt_shape.1: expected 2 or 3, found 4"),
+        ("kpt_shape: [0, 2]", "kpt_shape.0: expected at least 1, found 0"),
+        ("kpt_shape: [5, 2]\npolygons: true", "polygons does not go with kpt_shape"),
+    ],
+)
+def test_bad_keypoint_keys(tmp_path: Path, keys: str, message: str) -> None:
+    path = define(tmp_path, f"names: [a]\ntrain: x\n{keys}\n")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(path)
+    assert caught.value.message == message
+
+
+def test_a_number_of_classes_without_names(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("1 .5 .5 .1 .1\n")
+    assert load_definition(define(tmp_path, "train: images/train\nnc: 3\n")).names == (
+        "0",
+        "1",
+        "2",
+    )
+    with pytest.raises(DetectorError) as caught:
+        load_definition(define(tmp_path, "train: images/train\nnc: 1\n"))
+    assert caught.value.message == "nc is 1, but the labels have 2 classes"
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert load_definition(define(tmp_path, "train: images/train\nnc: 2\n")).names == ("cat", "dog")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(define(tmp_path, "train: images/train\nnc: 3\n"))
+    assert caught.value.message == "nc is 3, but the labels have 2 classes"
 
 
 # ---------------------------------------------------------------------------------- one class each

@@ -72,6 +72,27 @@ def test_bad_objects(write, old: str, new: str, line: int, message: str) -> None
     assert (issue.message, issue.line, issue.drops_image) == (message, line, False)
 
 
+BOX = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+
+
+@pytest.mark.parametrize("corners", [(0.1, 0.25, 0.5, 0.75), (0, 0, 1, 1)])
+def test_fractions(write, corners: tuple[float, ...]) -> None:
+    box = BOX.format(*corners)
+    text = f"<annotation><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>"
+    (issue,) = read_labels(write(text), (20, 40), CLASSES).issues
+    numbers = ", ".join(map(str, corners))
+    assert issue.message == f"<bndbox>: ({numbers}) has fractions of the image, expected pixels"
+
+
+@pytest.mark.parametrize("corners", [(0, 0, 2, 1), (1, 1, 2, 2), (0, 0, 0, 1)])
+def test_small_boxes_in_pixels(write, corners: tuple[int, ...]) -> None:
+    box = BOX.format(*corners)
+    text = f"<annotation><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>"
+    labels = read_labels(write(text), (20, 40), CLASSES)
+    assert not labels.issues
+    assert labels.rows[0].box_xyxy == corners
+
+
 def test_an_object_without_box(write) -> None:
     text = "<annotation><object><name>cat</name></object></annotation>"
     (issue,) = read_labels(write(text), (20, 40), CLASSES).issues

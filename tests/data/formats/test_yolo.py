@@ -17,9 +17,9 @@ from detector.data.formats.yolo import (
     labels_without_image,
     largest_class,
     listed_images,
-    parse_row,
     read_labels,
 )
+from detector.data.formats.yolo_rows import parse_row
 from detector.utils.errors import DetectorError
 
 SIZE_HW = (100, 200)

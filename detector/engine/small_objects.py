@@ -1,0 +1,59 @@
+"""Count of the training objects that the network's input is too small to show."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.data.augment.transforms import MIN_BOX_PIXELS
+from detector.data.dataset import DetectionDataset
+from detector.model.detector import Detector
+from detector.structures.preprocess import Preprocess
+
+
+def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
+    """Return lines on objects of at most 2 pixels, and the smallest input that shows them.
+
+    Augmentation drops such objects, so that nothing is learned from them.
+    """
+    height, width = model.preprocess.size_hw
+    in_image, in_input = _shorter_sides(train_set, model.preprocess)
+    is_small = in_input <= MIN_BOX_PIXELS
+    if not is_small.any():
+        return []
+    can_grow = is_small & (in_image > MIN_BOX_PIXELS)
+    line = (
+        f"{is_small.sum()} of {len(in_input)} training objects are at most {MIN_BOX_PIXELS:g} px "
+        f"wide or high in the input of {width}×{height} px and cannot be learned"
+    )
+    hopeless = int(is_small.sum() - can_grow.sum())
+    if hopeless:
+        line += f"; {hopeless} of them are as small in the images themselves"
+    if can_grow.any() and model.fixed_size_hw is None:
+        growth = MIN_BOX_PIXELS / float(in_input[can_grow].min())
+        stride = model.max_stride
+        side = (math.floor(growth * max(height, width) / stride) + 1) * stride
+        line += f"; --imgsz {side} is the smallest size that shows the {'other ' * bool(hopeless)}"
+        line += f"{can_grow.sum()}"
+    return [line]
+
+
+def _shorter_sides(
+    dataset: DetectionDataset, preprocess: Preprocess
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shorter side of each box in its image, and in the network's input, (n,) pixels.
+
+    Crowd regions are left out, as in training.
+    """
+    in_image, in_input = [np.zeros(0)], [np.zeros(0)]
+    for sample in dataset.samples:
+        boxes_xyxy = sample.boxes_xyxy[~sample.crowd].astype(np.float64)
+        sizes_wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+        scale_wh = np.divide(preprocess.size_hw, sample.size_hw)[::-1]
+        if preprocess.mode == "letterbox":
+            scale_wh = np.full(2, scale_wh.min())
+        in_image.append(sizes_wh.min(1))
+        in_input.append((sizes_wh * scale_wh).min(1))
+    return np.concatenate(in_image), np.concatenate(in_input)
