@@ -404,5 +404,6 @@ def test_txt_files_are_labels(run: Run, finder: Path, finder_images: Path, tmp_p
     assert ran.code == 2
     assert (
         f"{tmp_path / 'labels' / 'a.txt'}:1: 6 columns, as predictions with scores have, "
-        "expected 5 (class, centre x, centre y, width, height); detect --txt writes boxes without scores"
+        "expected 5 (class, centre x, centre y, width, height); "
+        "detect --txt writes boxes without scores"
     ) in ran.err
