@@ -121,7 +121,7 @@ def _check_complete(incomplete: list[DetectorError]) -> None:
     """Raise the error about incomplete videos, after all results are written."""
     if incomplete:
         others = len(incomplete) - 1
-        also = f"; {others} other videos, too" if others else ""
+        also = f"; so are {others} more" if others else ""
         raise DetectorError(f"{incomplete[0]}{also}; --skip-bad accepts that")
 
 

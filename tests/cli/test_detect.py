@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from detector.cli import run_tool
-from detector.cli.detect import _report
+from detector.cli.detect import _check_complete, _report
 from detector.runtime.pipeline import Timing
 from detector.runtime.sources import open_source
 from detector.settings import DetectSettings
+from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, read_image
 
 RED_SCORE, GREEN_SCORE = 0.999973, 0.986776
@@ -404,6 +405,14 @@ def test_txt_files_are_labels(run: Run, finder: Path, finder_images: Path, tmp_p
     assert ran.code == 2
     assert (
         f"{tmp_path / 'labels' / 'a.txt'}:1: 6 columns, as predictions with scores have, "
-        "expected 5 (class, centre x, centre y, width, height); detect --txt writes boxes without "
-        "scores"
+        "expected 5 (class, centre x, centre y, width, height); "
+        "detect --txt writes boxes without scores"
     ) in ran.err
+
+
+def test_several_incomplete_videos():
+    one = DetectorError("1 of 2 frames could be read: it is cut short or damaged", file="a.mp4")
+    _check_complete([])
+    with pytest.raises(DetectorError) as caught:
+        _check_complete([one, one, one])
+    assert str(caught.value) == f"{one}; so are 2 more; --skip-bad accepts that"
