@@ -200,7 +200,7 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     definition = start.definition
     model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
     model.preprocess = start.preprocess
-    _say(transfer(model, start.state_dict()).lines())
+    _say(transfer(model, start.state_dict(), names=start.names).lines())
     return model
 
 

@@ -95,6 +95,15 @@ def read_yolov5(path: str | Path) -> ForeignModel:
     return ForeignModel(path, text, names, yolov7.with_our_names(state), settings)
 
 
+def find_yolov5_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a YOLOv5 checkpoint; empty for other checkpoints."""
+    try:
+        with open_checkpoint(path) as content:
+            return _names(_find_network(content, path).state, path)
+    except DetectorError:
+        return ()
+
+
 def load_yolov5(path: str | Path) -> Detector:
     """Build the network from the YAML inside a checkpoint and load all weights, in eval mode.
 
