@@ -13,6 +13,8 @@ from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_se
 from detector.evaluation.inputs import dump_inputs
 from detector.evaluation.returned import ReturnedOutputs, read_results
 from detector.evaluation.run import Metrics
+from detector.model.lint import log_warnings
+from detector.model.torch_backend import TorchBackend
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Certificate, Measured
@@ -49,6 +51,8 @@ def val(settings: ValSettings) -> dict[str, Any]:
 def _val(settings: ValSettings) -> dict[str, Any]:
     _check_flags(settings)
     backend = open_backend(settings.weights, settings)
+    if isinstance(backend, TorchBackend):
+        log_warnings(backend.model)
     check_effect(settings, backend, settings.nms(backend.eval_nms))
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
