@@ -77,7 +77,7 @@ def _val(settings: ValSettings) -> dict[str, Any]:
 
 
 def _check_flags(settings: ValSettings) -> None:
-    """Raise DetectorError if two given flags exclude each other."""
+    """Raise DetectorError if two given flags exclude each other, or if there are no data."""
     for name, others in EXCLUDED.items():
         both = [*given(settings, [name]), *given(settings, others)]
         if getattr(settings, name) is not None and len(both) > 1:
@@ -90,6 +90,8 @@ def _check_flags(settings: ValSettings) -> None:
             raise DetectorError(
                 f"{ignored[0]} does not go with a .json of --predictions, which is scored unchanged"
             )
+    if not settings.certificate:
+        settings.named_data("measure on")
 
 
 def report(metrics: Metrics, images: int) -> str:
