@@ -51,6 +51,19 @@ def test_anchors_become_pixels_and_caches_stay_behind(write_yolov5: Write):
     )
 
 
+def test_caches_that_are_expanded_views(write_yolov5: Write, network: Detector):
+    """YOLOv5 computes them as views when it predicts, and a float32 checkpoint keeps the views."""
+
+    def expanded(model: nn.Module) -> dict[str, nn.Module]:
+        model.float().get_submodule("model.9").anchor_grid = torch.ones(1, 3, 1, 1, 2).expand(
+            1, 3, 80, 80, 2
+        )
+        return {"model": model}
+
+    model = load_yolov5(write_yolov5(wrap=expanded))
+    assert torch.equal(model.rows[0].conv.weight, network.rows[0].conv.weight)
+
+
 def test_the_yaml_inside_is_a_model_file(write_yolov5: Write):
     text = read_yolov5(write_yolov5()).yaml_text
     assert "nc: 3\n" in text
