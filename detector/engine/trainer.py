@@ -326,7 +326,9 @@ class Trainer:
                 check_unchanged(state["data"][dataset.split], dataset)
             self.state.load_state_dict(state)
             self.provenance["commands"][:0] = [str(command) for command in state["commands"]]
-        except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        except DetectorError:
+            raise
+        except Exception as error:  # a state that was made by hand may fail in any way
             message = f"is not a state of this run: {one_line(error)}"
             raise DetectorError(message, file=self.run.resumed_from) from error
 
