@@ -27,7 +27,7 @@ from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line
-from detector.utils.files import as_path, atomic
+from detector.utils.files import as_path, atomic, check_start, is_file
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
 from detector.weights.interop.ssd import class_names, count_classes, is_ssd, load_ssd
@@ -256,8 +256,9 @@ def _check_kind(path: Path) -> None:
         raise DetectorError(
             "an exported file, for detect and val only; expected .safetensors or .pt", file=path
         )
-    if not path.is_file():
+    if not is_file(path):
         raise DetectorError("no such file; expected weights", file=path)
+    check_start(path, "weights")
     if path.name.endswith(STATE_SUFFIX):
         raise DetectorError(
             "the state of a training run; its weights are in the .safetensors file beside it",
