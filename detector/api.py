@@ -73,7 +73,7 @@ def validate(
     Args:
         model: a network, or a file: ``.safetensors``, ``.onnx``, ``.xml``, ``.pt2``, a foreign
             ``.pt``. A network stays in its mode and on its device.
-        data: folder of images and labels, or a definition; without it the built-in drawn set.
+        data: folder of images and labels, or a definition.
         settings: those of ``detector val``: ``split``, ``metric``, ``batch``, ``confidence``, …
 
     Returns:

@@ -30,6 +30,7 @@ from detector.structures.images import ImageLike
 from detector.structures.preprocess import square_size
 from detector.utils import system
 from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.files import is_file
 from detector.utils.keywords import check_keywords
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None
             raise DetectorError(f"weights: expected a file or a built Detector, found {found}")
         return _torch_backend(weights, runtime)
     path = Path(weights)
-    if not path.is_file():
+    if not is_file(path):
         raise _missing(path)
     if path.suffix.lower() in (".onnx", ".xml"):
         return _fitted(_torch_free(path, runtime), runtime)

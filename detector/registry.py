@@ -206,7 +206,19 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
     try:
         return pydantic.TypeAdapter(annotation, config=_CHECKS).validate_python(value)
     except pydantic.ValidationError:
+        if name in SIDES and _is_equal_pair(value):
+            return _checked(name, value[0], annotation)
         raise ValueError(message) from None
+
+
+def _is_equal_pair(value: Any) -> bool:
+    """Return whether a value is height and width in one number, such as a kernel of ``[3, 3]``."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int for side in value)
+        and value[0] == value[1]
+    )
 
 
 _CHECKS = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -243,6 +255,9 @@ def _limits(metadata: Sequence[Any]) -> Iterator[str]:
                 if hasattr(limit, name):
                     yield f" {word} {getattr(limit, name)}"
 
+
+SIDES = ("kernel", "stride", "padding", "dilation")
+"""Parameters for which torch accepts a pair, height and width; here both are one number."""
 
 _REGISTRY: dict[str, RowContract] = {}
 

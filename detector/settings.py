@@ -223,6 +223,22 @@ class DataSettings(Strict):
         None, description="use only the first images of a split, as for an overfitting check"
     )
 
+    def named_data(self, purpose: str) -> str:
+        """Return the data set.
+
+        Args:
+            purpose: what it is for, for the error.
+
+        Raises:
+            DetectorError: none is given; the message names the ways to give one.
+        """
+        if self.data is None:
+            raise DetectorError(
+                f"--data is missing, the images to {purpose}: give --data FOLDER or --data "
+                f"FILE.yaml; the built-in drawn images are --data {BUILT_IN_DATA}"
+            )
+        return self.data
+
 
 class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     """Train a detector."""

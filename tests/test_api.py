@@ -65,6 +65,13 @@ def test_going_on_with_a_run(result: detector.TrainingResult):
     assert [record["epoch"] for record in longer.history] == [1, 2, 3]
 
 
+def test_validate_without_data(finder: Path):
+    with pytest.raises(
+        detector.DetectorError, match="^--data is missing, the images to measure on: "
+    ):
+        detector.validate(finder)
+
+
 def test_validate(finder: Path, finder_onnx: Path, finder_data: Path):
     """The finder finds every square of its images: AP 1."""
     of_file = detector.validate(finder, finder_data)

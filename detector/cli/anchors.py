@@ -7,7 +7,7 @@ from typing import Any
 from detector.data.dataset import letterboxed_sizes, open_dataset
 from detector.heads.anchors import best_possible_recall, evolve_anchors, fit_anchors
 from detector.model.detector import build
-from detector.settings import BUILT_IN_DATA, AnchorSettings
+from detector.settings import AnchorSettings
 from detector.utils.errors import DetectorError
 
 
@@ -23,7 +23,7 @@ def anchors(settings: AnchorSettings) -> dict[str, Any]:
         raise DetectorError("has a head without anchors", file=settings.cfg)
     levels, per_level = current.shape[:2]
     dataset = open_dataset(
-        settings.data or BUILT_IN_DATA,
+        settings.named_data("fit anchors to"),
         settings.split,
         data_root=settings.data_root,
         skip_bad=settings.skip_bad,

@@ -31,7 +31,7 @@ def info(settings: InfoSettings) -> dict[str, Any]:
     network = _cost(_model_name(settings.cfg, settings.variant), model, settings)
     others = [_network_to_compare(text, settings) for text in settings.compare]
     found = lint(model_file, model)
-    warnings = [f"{warning.file}:{warning.line}: {warning.text}" for warning in found]
+    warnings = [str(warning) for warning in found]
     print(report(model_file, [network, *others], warnings))
     if settings.plot is not None:
         plot([network, *others], settings.plot)

@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ EXIT_ERROR = 2
 EXIT_SIGNAL = 128
 """Base of the exit code after a signal, to which its number is added, as shells do."""
 
+STDERR = 2
+"""Number of the last standard stream."""
 SIGPIPE = 13
 """Number of the signal for a pipe whose reader has closed it; Windows does not define it."""
 
@@ -102,8 +104,10 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     program = program or f"tools/{name}.py"
+    _open_closed_streams()
     _replace_unencodable_characters()
     try:
+        _check_words(words)
         code = _run(name, words, program)
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
@@ -117,7 +121,9 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
             return EXIT_SIGNAL + SIGPIPE
         if "--debug" in words:
             raise
-        return _fail(_error_line(error))
+        code = _fail(_error_line(error))
+        if not _can_print():
+            _discard_output()
     return code
 
 
@@ -146,8 +152,49 @@ def _reader_has_left() -> bool:
     output.register(sys.stdout, 0)
     if not any(event & select.POLLERR for _, event in output.poll(0)):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes the flush at exit
+    _discard_output()
     return True
+
+
+def _can_print() -> bool:
+    """Return whether stdout takes what was printed; a full disk and a closed pipe do not."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _discard_output() -> None:
+    """Let the null device take what is still to be printed, as the flush at exit does."""
+    with suppress(OSError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of a closed stdin, stdout or stderr (``>&-``).
+
+    Otherwise the next file to be opened would get its number, and with it what libraries print.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise DetectorError for a word that no system accepts in a file name or prints."""
+    for word in words:
+        try:
+            possible = b"\0" not in os.fsencode(word)
+        except UnicodeEncodeError:  # half of a surrogate pair
+            possible = False
+        if not possible:
+            raise DetectorError(f"{ascii(word)}: has a character that no file name can have")
 
 
 def _replace_unencodable_characters() -> None:
@@ -174,9 +221,15 @@ def _import_function(path: str) -> Callable[[Any], Any]:
 
 
 def _error_line(error: Exception) -> str:
-    """Describe an exception in one line; one that is not a DetectorError is called unexpected."""
+    """Describe an exception in one line.
+
+    One that is neither a DetectorError nor the system's answer about a file is called unexpected.
+    """
     if isinstance(error, DetectorError):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        names = " → ".join(str(name) for name in (error.filename, error.filename2) if name)
+        return " ".join(": ".join(filter(None, (names, error.strerror))).splitlines())
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("detector"):
         return f"{error.name} is not installed; run: pip install -r requirements.txt"
     reason = one_line(str(error))
@@ -214,5 +267,6 @@ def _overview(program: str, prefix: str = "") -> str:
 
 def _fail(message: str) -> int:
     place = "" if system.is_main() else f"process {system.rank()}: "
-    print(f"error: {place}{message}", file=sys.stderr)
+    with suppress(OSError):  # nobody reads stderr, or its disk is full: the exit code is left
+        print(f"error: {place}{message}", file=sys.stderr)
     return EXIT_ERROR

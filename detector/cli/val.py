@@ -14,6 +14,8 @@ from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_se
 from detector.evaluation.inputs import dump_inputs
 from detector.evaluation.returned import ReturnedOutputs, read_results
 from detector.evaluation.run import Metrics
+from detector.model.lint import log_warnings
+from detector.model.torch_backend import TorchBackend
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Certificate, Measured
@@ -50,6 +52,8 @@ def val(settings: ValSettings) -> dict[str, Any]:
 def _val(settings: ValSettings) -> dict[str, Any]:
     _check_flags(settings)
     backend = open_backend(settings.weights, settings)
+    if isinstance(backend, TorchBackend):
+        log_warnings(backend.model)
     check_effect(settings, backend, settings.nms(backend.eval_nms))
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
@@ -86,7 +90,7 @@ def _predictions(evaluation_set: EvaluationSet) -> list[dict[str, Any]]:
 
 
 def _check_flags(settings: ValSettings) -> None:
-    """Raise DetectorError if two given flags exclude each other."""
+    """Raise DetectorError if two given flags exclude each other, or if there are no data."""
     for name, others in EXCLUDED.items():
         both = [*given(settings, [name]), *given(settings, others)]
         if getattr(settings, name) is not None and len(both) > 1:
@@ -99,6 +103,8 @@ def _check_flags(settings: ValSettings) -> None:
             raise DetectorError(
                 f"{ignored[0]} does not go with a .json of --predictions, which is scored unchanged"
             )
+    if not settings.certificate:
+        settings.named_data("measure on")
 
 
 def report(metrics: Metrics, images: int) -> str:

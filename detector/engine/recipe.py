@@ -24,6 +24,9 @@ from detector.utils.yaml_file import YamlFile, read_yaml, validate
 
 NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")
 
+START_WEIGHTS = {"weights", "backbone_weights"}
+"""Settings that name trained weights, which nobody wants to go on with the drawn images unasked."""
+
 RUN_SETTINGS = "settings.yaml"
 """Name of the file that a run keeps its settings in; one of an earlier version holds those of every
 head."""
@@ -36,7 +39,8 @@ def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
         The settings of the run, and lines that say where they come from.
 
     Raises:
-        DetectorError: neither a model file nor weights, a bad preset, a setting of another head.
+        DetectorError: neither a model file nor weights, trained weights without data, a bad
+            preset, a setting of another head.
     """
     given = given_values(flags)
     head = head_of(given)
@@ -47,6 +51,8 @@ def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
     chosen = {**preset, **given}
     notes = []
     if chosen.get("data") is None:
+        if chosen.keys() & START_WEIGHTS:
+            flags.named_data("train on")
         chosen["data"] = BUILT_IN_DATA
         notes.append(f"no --data given: the built-in set {BUILT_IN_DATA} is used")
     data = chosen["data"]

@@ -23,7 +23,9 @@ from detector.engine.small_objects import small_objects
 from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
 from detector.engine.trainer import Trainer
-from detector.model.detector import Definition, Detector, build, rebuild
+from detector.model.detector import Definition, Detector, build_model_file, rebuild
+from detector.model.lint import check_anchor_order, find_contradictions, log_warnings
+from detector.model.model_file import read_model_file
 from detector.model.torch_backend import choose_device, fastest_precision
 from detector.settings import TrainSettings
 from detector.utils import system
@@ -183,12 +185,13 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
 def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     """Build the model for the data's classes, and copy the start weights that fit."""
     if settings.cfg is not None:
-        model = build(settings.cfg, names, settings.variant)
+        model = _built(settings.cfg, settings.variant, names)
         if settings.weights is not None:
             _say(start_from(model, settings.weights).lines())
     else:
         assert settings.weights is not None
         model = _continued(settings.weights, names)
+        log_warnings(model)
     if settings.backbone_weights is not None:
         _say(start_backbone_from(model, settings.backbone_weights).lines())
     elif settings.weights is None and not any(isinstance(m, BatchNorm2d) for m in model.modules()):
@@ -198,13 +201,23 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     return model
 
 
+def _built(cfg: str, variant: str | None, names: tuple[str, ...]) -> Detector:
+    """Build a model file's network for the data's classes, and say what is probably wrong in it."""
+    model_file = read_model_file(cfg, variant)
+    model = build_model_file(model_file, names)
+    check_anchor_order(model_file, model)
+    for warning in find_contradictions(model_file, model):
+        logger.warning(warning)
+    return model
+
+
 def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
     """Build the network of a weights file for the data's classes, and copy the weights that fit."""
     start = load(weights)
     definition = start.definition
     model = rebuild(Definition(definition.text, definition.path, definition.variant, names))
     model.preprocess = start.preprocess
-    _say(transfer(model, start.state_dict()).lines())
+    _say(transfer(model, start.state_dict(), names=start.names).lines())
     return model
 
 

@@ -21,6 +21,7 @@ from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.optim import hold_frozen
 from detector.engine.run import Run, provenance, settings_digest
+from detector.engine.single_values import TORCH_MESSAGE, explain_single_values
 from detector.engine.state import Progress, TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import task_of
@@ -134,7 +135,7 @@ class Trainer:
                         tell.on_step(step)
                         self.save_if_due()
                     tell.on_epoch(self.end_epoch())
-        except (Interrupted, RuntimeError) as error:
+        except (Interrupted, RuntimeError, ValueError) as error:
             self.explain(error)
             raise
         tell.on_end(self.progress.history)
@@ -325,7 +326,9 @@ class Trainer:
                 check_unchanged(state["data"][dataset.split], dataset)
             self.state.load_state_dict(state)
             self.provenance["commands"][:0] = [str(command) for command in state["commands"]]
-        except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        except DetectorError:
+            raise
+        except Exception as error:  # a state that was made by hand may fail in any way
             message = f"is not a state of this run: {one_line(error)}"
             raise DetectorError(message, file=self.run.resumed_from) from error
 
@@ -363,6 +366,10 @@ class Trainer:
             # Asked to stop or not: the launcher's signal to those that are left may come first.
             lost = f"another process of this run was lost ({one_line(error)})"
             raise DetectorError(f"{lost}; {self.run.resume_hint()}") from error
+        if str(error).startswith(TORCH_MESSAGE):
+            images = len(self.datasets[0])
+            message = explain_single_values(self.state.raw_model, images)
+            raise DetectorError(message) from error
         if self.stop.is_asked:  # a signal to all processes ends the loader's workers, too
             raise self.stop.interruption(f"stopped; {self.run.resume_hint()}") from None
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
-from detector.settings import BUILT_IN_DATA, DataSettings, NmsSettings, TaskName
+from detector.settings import DataSettings, NmsSettings, TaskName
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +73,12 @@ def open_evaluation_set(
         metric: name of the metric; default: the task's default metric.
 
     Raises:
-        DetectorError: see :func:`open_dataset`; the metric does not belong to the network's task.
+        DetectorError: see :func:`open_dataset`; no data set is given; the metric does not belong to
+            the network's task.
     """
     make_evaluator = choose_metric(network.task, metric)
-    data = settings.data or BUILT_IN_DATA
     dataset = open_dataset(
-        data,
+        settings.named_data("measure on"),
         split,
         data_root=settings.data_root,
         names=network.names,
@@ -91,4 +91,4 @@ def open_evaluation_set(
     dataset.check_task(network.task)
     image_ids = [sample.image_id for sample in dataset.samples]
     evaluator = make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)
-    return EvaluationSet(data, split, dataset, evaluator)
+    return EvaluationSet(str(settings.data), split, dataset, evaluator)

@@ -17,6 +17,7 @@ from detector.export.options import Options
 from detector.export.proof.proof import EvaluationImages
 from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
+from detector.model.lint import log_warnings
 from detector.runtime.sources import open_source
 from detector.settings import ExportedFileSettings, FormatName
 from detector.structures.preprocess import Preprocess
@@ -72,6 +73,7 @@ def export_as(
     Raises:
         DetectorError: as :func:`detector.export.run.export_model`.
     """
+    log_warnings(model)
     preprocess = model.preprocess
     if settings.imgsz is not None:
         preprocess = preprocess.with_size(model.square_size(settings.imgsz))

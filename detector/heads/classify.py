@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import pydantic
 import torch
 from torch import Tensor, nn
 
+from detector.heads.classes import ClassRows
 from detector.heads.head import Head
 from detector.layers.conv import Conv
 from detector.registry import Count, register
@@ -75,6 +76,18 @@ class Classify(Head):
     def inference_outputs(self, raw_outputs: dict[str, Any]) -> dict[str, Any]:
         """Return the raw outputs without those of auxiliary classifiers."""
         return {name: value for name, value in raw_outputs.items() if name != AUXILIARY}
+
+    def class_rows(self, name: str) -> ClassRows | None:
+        """Return the rows of the last linear layers, one for each class."""
+        path = name.rpartition(".")[0]
+        last = {f"layers.{len(self.layers) - 1}"}
+        last |= {f"auxiliary.{i}.{len(one) - 1}" for i, one in self._auxiliary()}
+        return ClassRows(1, 0) if path in last else None
+
+    def _auxiliary(self) -> Iterator[tuple[int, nn.Sequential]]:
+        for i, classifier in enumerate(self.auxiliary):
+            assert isinstance(classifier, nn.Sequential)
+            yield i, classifier
 
     def fuse(self) -> Classify:
         """Return a copy without auxiliary classifiers."""

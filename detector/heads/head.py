@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from detector.heads.classes import ClassRows, SharedClasses
 from detector.settings import EVAL_NMS, NmsSettings, TaskName
 
 
@@ -57,14 +58,34 @@ class Head(nn.Module):
         """Return the raw outputs without those that are used in training only."""
         return raw_outputs
 
-    def adapt(self, start: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
+    def class_rows(self, name: str) -> ClassRows | None:
+        """Return which rows of a tensor belong to which class; None for tensors without classes.
+
+        Args:
+            name: name of the tensor inside the head.
+        """
+        return None
+
+    def adapt(
+        self, start: Mapping[str, Tensor], keep_fitted: bool, classes: SharedClasses | None
+    ) -> Adapted:
         """Adapt start weights that fit in part only, as those of a head for other classes do.
 
         Args:
             start: tensors of the start weights by their names inside the head.
             keep_fitted: keep values of the model file that are fitted to the data, such as anchors.
+            classes: classes of the start weights in this head, by their names; None if the classes
+                are the same in the same order, or the names of either side are unknown.
         """
-        return Adapted()
+        if classes is None:
+            return Adapted()
+        find_rows = hook(self, "class_rows")
+        found = {
+            name: rows.mixed(start[name], own, classes)
+            for name, own in self.state_dict().items()
+            if name in start and (rows := find_rows(name)) is not None
+        }
+        return Adapted({name: mixed for name, mixed in found.items() if mixed is not None})
 
     def mark_loaded(self, names: Collection[str]) -> None:
         """Record which of the head's tensors were loaded from weights, by their names in it."""

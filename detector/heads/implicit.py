@@ -48,6 +48,8 @@ class IDetect(Detect):
     Each convolution has its own ``fuse``: a deployed head is this head with plain convolutions.
     """
 
+    output_tensors = (*Detect.output_tensors, "factor")
+
     @staticmethod
     def make_conv(c_in: int, c_out: int) -> nn.Conv2d:
         """Return the convolution of a level, with its vectors."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.anchors import decode_offsets, default_boxes, default_sizes
+from detector.heads.classes import ClassRows
 from detector.heads.head import Head
 from detector.registry import Positive, register
 from detector.settings import NmsSettings
@@ -120,6 +121,11 @@ class SSDHead(Head):
         default_xyxy = self.default_boxes(raw_outputs)
         boxes_xyxy = decode_offsets(raw[..., :4], default_xyxy, self.variances)
         return clip_boxes(boxes_xyxy, self.size_hw), raw[..., 4:].softmax(-1)[..., 1:]
+
+    def class_rows(self, name: str) -> ClassRows | None:
+        """Return the rows of the background and the classes of each default box."""
+        convolution, _, level = name.rpartition(".")[0].partition(".")
+        return ClassRows(len(self.sizes_wh[int(level)]), 1) if convolution == "classes" else None
 
     def default_boxes(self, raw_outputs: Sequence[Tensor]) -> Tensor:
         """Return (n, 4) boxes_xyxy, pixels, in the order of the raw outputs' predictions.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.anchors import decode_grid
+from detector.heads.classes import ClassRows, SharedClasses
 from detector.heads.head import Adapted, Head
 from detector.registry import register
 from detector.structures.points import grid_xy
@@ -38,6 +39,9 @@ class Detect(Head):
     """
 
     anchors_wh: Tensor
+
+    output_tensors: tuple[str, ...] = ("weight", "bias")
+    """Names of a level's tensors whose first axis is that of its raw outputs."""
 
     def __init__(
         self,
@@ -122,44 +126,34 @@ class Detect(Head):
         """Widths and heights of the anchors, (levels, anchors, 2) pixels."""
         return self.anchors_wh
 
-    def adapt(self, start: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
-        """Take the boxes and objectness of start weights that were trained for other classes.
+    def class_rows(self, name: str) -> ClassRows | None:
+        """Return the rows of x, y, w, h, objectness and classes of each anchor."""
+        of_outputs = name.startswith("m.") and name.rpartition(".")[2] in self.output_tensors
+        return ClassRows(self.anchors_wh.shape[1], 5) if of_outputs else None
 
+    def adapt(
+        self, start: Mapping[str, Tensor], keep_fitted: bool, classes: SharedClasses | None
+    ) -> Adapted:
+        """Take boxes and objectness of start weights for other classes, and the classes of both.
+
+        Boxes and objectness do not depend on the classes, so that training can start from them.
         This needs the anchors of the start weights: with others, raw outputs mean other boxes.
         """
         anchors = start.get(ANCHORS)
-        if anchors is None or anchors.shape != self.anchors_wh.shape:
-            return Adapted()
-        if keep_fitted and self.fitted and not torch.equal(anchors, self.anchors_wh):
-            return Adapted(refused={ANCHORS: "the model file has anchors of its own"})
-        others = {
-            name: self.with_boxes_of(start[name], own)
-            for name, own in self.state_dict().items()
-            if name in start and start[name].shape != own.shape
-        }
-        return Adapted({name: mixed for name, mixed in others.items() if mixed is not None})
-
-    def with_boxes_of(self, start: Tensor, own: Tensor) -> Tensor | None:
-        """Return a level's weight or bias with the values for boxes and objectness of another head.
-
-        Boxes and objectness do not depend on the classes, so that training can start from them.
-
-        Args:
-            start: (anchors · (5 + other classes), …), of a head with the same anchors.
-            own: (anchors · (5 + classes), …).
-
-        Returns:
-            Copy of ``own`` that has the values of ``start`` for boxes and objectness; None if the
-            shapes do not fit.
-        """
-        anchors = self.anchors_wh.shape[1]
-        if start.shape[1:] != own.shape[1:] or start.shape[0] % anchors:
-            return None
-        start, mixed = (rows.reshape(anchors, -1, *own.shape[1:]) for rows in (start, own.clone()))
-        if start.shape[1] <= 5:
-            return None
-        mixed[:, :5] = start[:, :5]
-        return mixed.reshape(own.shape)
+        same_places = anchors is not None and anchors.shape == self.anchors_wh.shape
+        other_anchors = keep_fitted and self.fitted and same_places
+        other_anchors = other_anchors and not torch.equal(start[ANCHORS], self.anchors_wh)
+        mixed: dict[str, Tensor] = {}
+        for name, own in self.state_dict().items():
+            rows = self.class_rows(name)
+            if name not in start or rows is None:
+                continue
+            same_shape = start[name].shape == own.shape
+            if classes is not None if same_shape else same_places and not other_anchors:
+                found = rows.mixed(start[name], own, classes)
+                mixed |= {} if found is None else {name: found}
+        refused = {ANCHORS: "the model file has anchors of its own"} if other_anchors else {}
+        return Adapted(mixed, refused)
 
     def mark_loaded(self, names: Collection[str]) -> None:
         """Record that anchors were loaded from weights, so that they need no fitting."""

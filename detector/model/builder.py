@@ -20,7 +20,7 @@ import detector.layers  # noqa: F401  (both register their modules)
 from detector.model.keys import MAX_NUMBER
 from detector.model.model_file import ModelFile, RawRow, RowSource
 from detector.registry import RowContract, contract, registered
-from detector.utils.errors import DetectorError, one_line
+from detector.utils.errors import DetectorError, one_line, shown
 
 IMAGE = -1
 """Index of the network's input among the sources of a row."""
@@ -63,7 +63,8 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
         DetectorError: a module is unknown, the last row is not a head, or there are two heads.
     """
     rows = model_file.rows
-    contracts = [_contract(raw) for raw in rows]
+    _check_modules(rows)
+    contracts = [contract(raw.module) for raw in rows]
     heads = [raw for raw, known in zip(rows, contracts, strict=True) if known.head]
     if not heads:
         names = ", ".join(name for name, known in registered().items() if known.head)
@@ -76,12 +77,21 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
     return contracts
 
 
-def _contract(raw: RawRow) -> RowContract:
-    try:
-        return contract(raw.module)
-    except DetectorError as error:
-        message = f"row {raw.index}: {error.message}"
-        raise DetectorError(message, file=raw.scope.file.path, line=raw.line) from error
+def _check_modules(rows: Sequence[RawRow]) -> None:
+    """Raise DetectorError if modules are unknown: about the first one, with the names of all."""
+    errors: dict[str, DetectorError] = {}
+    for raw in rows:
+        try:
+            contract(raw.module)
+        except DetectorError as error:
+            message = f"row {raw.index}: {error.message}"
+            located = DetectorError(message, file=raw.scope.file.path, line=raw.line)
+            errors.setdefault(raw.module, located)
+    if errors:
+        first, *others = errors
+        more = f"; unknown, too: {', '.join(map(shown, others))}" if others else ""
+        at = errors[first]
+        raise DetectorError(f"{at.message}{more}", file=at.file, line=at.line)
 
 
 class RowBuilder:

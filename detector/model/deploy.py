@@ -23,6 +23,11 @@ from detector.utils.keywords import refuses_unknown_keywords
 
 TOLERANCE_FP64, TOLERANCE_FP32 = 1e-10, 1e-4
 """Largest allowed differences, relative to the largest output."""
+SHORT_PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+"""Precisions whose rounding exceeds these."""
+OWN_ROUNDINGS = 8
+"""Largest allowed difference in fp16 and bf16, relative to the network's own rounding: that of its
+outputs in this precision from those in float64."""
 RANDOM_SIZE_STRIDES = (2, 3)
 """Height and width of the random images in multiples of the largest stride; not square."""
 
@@ -102,9 +107,13 @@ def deploy(
     difference_fp64 = _compare(reference64, fused64, batches)
     fused = copy.deepcopy(fused64).to(dtype)
     difference_fp32 = _compare(reference, fused, batches)
+    allowed_fp32 = TOLERANCE_FP32
+    if dtype in SHORT_PRECISIONS:
+        rounding = max(_compare(reference64, reference, batches), torch.finfo(dtype).eps)
+        allowed_fp32 = OWN_ROUNDINGS * rounding
     for found, allowed, precision in (
         (difference_fp64, TOLERANCE_FP64, "fp64"),
-        (difference_fp32, TOLERANCE_FP32, "fp32"),
+        (difference_fp32, allowed_fp32, SHORT_PRECISIONS.get(dtype, "fp32")),
     ):
         if not found <= allowed:
             raise DetectorError(
@@ -170,13 +179,16 @@ def _compare_blocks(
     return name, worst[name]
 
 
-def _compare(reference: Detector, fused: Detector, batches: Sequence[Tensor]) -> float:
-    dtype = next(reference.parameters()).dtype
+def _compare(reference: Detector, other: Detector, batches: Sequence[Tensor]) -> float:
+    """Return the largest difference of raw outputs, each network in its own precision."""
+    dtypes = [next(model.parameters()).dtype for model in (reference, other)]
     difference = 0.0
     for images in batches:
-        cast = images.to(dtype)
-        for expected, found in _pairs(reference.head, reference(cast), fused(cast)):
-            difference = _larger(difference, _difference(expected, found))
+        expected, found = (
+            model(images.to(dtype)) for model, dtype in zip((reference, other), dtypes, strict=True)
+        )
+        for pair in _pairs(reference.head, expected, found):
+            difference = _larger(difference, _difference(*pair))
     return difference
 
 

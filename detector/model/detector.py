@@ -27,7 +27,7 @@ from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.registry import contract
 from detector.settings import NmsSettings, TaskName
-from detector.structures.class_names import class_name_issue
+from detector.structures.class_names import class_name_issue, placeholder_names
 from detector.structures.preprocess import Preprocess, square_size
 from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.keywords import refuses_unknown_keywords
@@ -260,7 +260,7 @@ def _class_names(model_file: ModelFile, classes: int | Sequence[str] | None) -> 
             raise DetectorError(f"expected 1 to {MAX_CLASSES} classes, found {count}")
         if keys.names is not None and len(keys.names) == count:
             return keys.names
-        return tuple(f"class{i}" for i in range(count))
+        return placeholder_names(count)
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
         raise DetectorError(f"expected class names or their number, found {shown(classes)}")
     if len(classes) > MAX_CLASSES:

@@ -78,6 +78,12 @@ def read_keys(file: YamlFile) -> ModelKeys:
         DetectorError: a key is unknown, missing or has a wrong value; names file and line, what was
             found and what was expected.
     """
+    if isinstance(file.value, dict) and "scales" in file.value:
+        raise file.error(
+            "scales: a model file of YOLOv8 or later, which is not read; expected the keys of "
+            "YOLOv5's files (depth_multiple, width_multiple) or variants",
+            "scales",
+        )
     for place in _anchor_places(file.value):
         _check_anchors(file, place)
     keys = validate(ModelKeys, file)

@@ -7,15 +7,23 @@ or the levels of a head (``Detect(P3, P4, P5)``). Free text is ignored.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import torch
+
+from detector.heads.head import hook
 from detector.model.detector import Detector
-from detector.model.model_file import ModelFile, RawRow
+from detector.model.model_file import ModelFile, RawRow, check_model_file
 from detector.registry import contract
+from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
+
+logger = logging.getLogger(__name__)
 
 _BETWEEN = r"[\s(:,;|–-]"
 _INDEX = rf"(?P<index>\d{{1,6}})(?=[.,:;]?$|{_BETWEEN}*P\d|{_BETWEEN}+/\d)"  # 17, 17-P3, 17 (P3
@@ -37,6 +45,9 @@ class LintWarning:
     line: int
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
 
 def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
     """Find probable mistakes in a model file that builds.
@@ -48,14 +59,50 @@ def lint(model_file: ModelFile, model: Detector) -> list[LintWarning]:
     Returns:
         Warnings in the order of their lines, those of a named backbone's file first.
     """
-    found = [
-        *_defaults(model_file, model),
-        *_anchors(model_file, model),
-        *_connections(model_file, model),
-        *_comments(model_file, model),
-    ]
+    return _sorted([*_defaults(model_file, model), *_contradictions(model_file, model)], model_file)
+
+
+def find_contradictions(model_file: ModelFile, model: Detector) -> list[LintWarning]:
+    """Find what :func:`lint` does, without keys that are missing and have a default."""
+    return _sorted(_contradictions(model_file, model), model_file)
+
+
+def _contradictions(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
+    yield from _anchors(model_file, model)
+    yield from _connections(model_file, model)
+    yield from _comments(model_file, model)
+
+
+def _sorted(found: Iterable[LintWarning], model_file: ModelFile) -> list[LintWarning]:
     own = model_file.file.path
     return sorted(found, key=lambda warning: (warning.file == own, warning.line))
+
+
+def check_anchor_order(model_file: ModelFile, model: Detector) -> None:
+    """Raise DetectorError for anchors in the opposite order of the strides, with the right one.
+
+    Args:
+        model_file: a checked model file.
+        model: the network that was built from it, without weights.
+    """
+    lines = _anchor_lines(model_file, model)
+    if len(lines) > 1 and len(_shrinking_levels(model)) == len(lines) - 1:
+        levels = reversed(model.plan[-1].arguments["anchors"])
+        anchors = ", ".join(f"[{', '.join(f'{side:g}' for side in level)}]" for level in levels)
+        raise DetectorError(
+            f"anchors run against the strides: the first ones are for stride {model.strides[0]}; "
+            f"expected anchors: [{anchors}]",
+            file=model_file.file.path,
+            line=lines[0],
+        )
+
+
+def log_warnings(model: Detector) -> None:
+    """Log contradictions in the model file that is stored with a network's weights."""
+    definition = model.definition
+    file = YamlFile(Path(definition.path), definition.text)
+    for warning in find_contradictions(check_model_file(file, definition.variant), model):
+        logger.warning(f"{warning.file}: {warning.text}")  # whose lines may have changed since
 
 
 def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
@@ -85,23 +132,46 @@ def _connections(model_file: ModelFile, model: Detector) -> Iterator[LintWarning
 
 def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     """Warn of anchors that do not grow with the stride, or whose comment names another level."""
-    anchors, file = model_file.anchors, model_file.file
-    place: tuple[str, ...] = ("anchors",)
-    if anchors is not model_file.keys.anchors:
-        place = ("variants", str(model_file.variant), "anchors")
-    if not isinstance(anchors, list) or model.plan[-1].arguments.get("anchors") != anchors:
-        return
-    sizes = [sum(w * h for w, h in zip(a[::2], a[1::2], strict=True)) for a in anchors]
-    for i in range(1, len(sizes)):
-        if (sizes[i] - sizes[i - 1]) * (model.strides[i] - model.strides[i - 1]) < 0:
-            low, high = sorted((model.strides[i - 1], model.strides[i]))
-            text = f"anchors do not grow with the strides: larger at stride {low} than at {high}"
-            yield LintWarning(file.path, file.line(*place, i), text)
-    last_on_line = {file.line(*place, i): stride for i, stride in enumerate(model.strides)}
+    lines, file = _anchor_lines(model_file, model), model_file.file
+    for i in _shrinking_levels(model) if lines else ():
+        low, high = sorted((model.strides[i - 1], model.strides[i]))
+        text = f"anchors do not grow with the strides: larger at stride {low} than at {high}"
+        yield LintWarning(file.path, lines[i], text)
+    last_on_line = dict(zip(lines, model.strides, strict=False))
+    last_on_line.pop(model_file.rows[-1].line, None)  # whose comment is about the head
     for line, stride in last_on_line.items():
         claim = _Claim.read(file.comments.get(line, ""))
         if claim.contradicts(Fraction(stride)):
             yield LintWarning(file.path, line, f"these anchors are for {_level(stride)}, {claim}")
+
+
+def _anchor_lines(model_file: ModelFile, model: Detector) -> list[int]:
+    """Return the line of each level's anchors; empty if the file does not list them."""
+    anchors, file = model.plan[-1].arguments.get("anchors"), model_file.file
+    if not isinstance(anchors, list):
+        return []
+    if anchors != model_file.anchors:
+        return [model_file.rows[-1].line] * len(anchors)
+    place: tuple[str, ...] = ("anchors",)
+    if model_file.anchors is not model_file.keys.anchors:
+        place = ("variants", str(model_file.variant), "anchors")
+    return [file.line(*place, i) for i in range(len(anchors))]
+
+
+def _shrinking_levels(model: Detector) -> list[int]:
+    """Return the levels whose anchors are smaller than the previous level's at a larger stride.
+
+    Weights bring anchors of their own, which may be in order where those of the file are not.
+    """
+    sizes_wh = hook(model.head, "anchor_sizes_wh")
+    if sizes_wh is None:
+        sizes_wh = torch.tensor(model.plan[-1].arguments["anchors"]).unflatten(1, (-1, 2))
+    areas, strides = sizes_wh.prod(-1).sum(-1).tolist(), model.strides
+    return [
+        i
+        for i in range(1, len(areas))
+        if (areas[i] - areas[i - 1]) * (strides[i] - strides[i - 1]) < 0
+    ]
 
 
 def _comments(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:

@@ -24,6 +24,16 @@ MAX_SUFFIX_BYTES = 20
 """Maximum length of a suffix that a temporary file shares with the file."""
 
 
+START_BYTES = 64
+"""Number of bytes by which a file that stands in place of another is recognized."""
+STAND_INS = {
+    b"version https://git-lfs": "a pointer of Git LFS (`git lfs pull` fetches the file itself)",
+    b"<!doctype html": "a web page (the download did not give the file itself)",
+    b"<html": "a web page (the download did not give the file itself)",
+}
+"""Beginnings of files, in lower case, that people have in place of what they meant to download."""
+
+
 @contextmanager
 def atomic(
     path: str | Path, previous: Path | None = None, *, synced: bool = True
@@ -174,6 +184,34 @@ def as_path(value: str | Path, name: str) -> Path:
     if not isinstance(value, (str, Path)):
         raise DetectorError(f"{name}: expected a path, found {shown(value)}")
     return Path(value)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file exists.
+
+    Raises:
+        DetectorError: its name is too long or its folder may not be read, so that nobody can know.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
+    except ValueError:  # a null character, or half of a surrogate pair
+        return False
+
+
+def check_start(path: Path, expected: str) -> None:
+    """Raise DetectorError for a file that stands in place of another: a pointer or a web page.
+
+    Args:
+        path: the file; one that cannot be read is accepted here.
+        expected: what the file should be, e.g. ``"weights"``.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(START_BYTES).lstrip().lower()
+        for beginning, found in STAND_INS.items():
+            if start.startswith(beginning):
+                raise DetectorError(f"is {found}, expected {expected}", file=path)
 
 
 def find_file(

@@ -27,12 +27,17 @@ from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line
-from detector.utils.files import as_path, atomic
+from detector.utils.files import as_path, atomic, check_start, is_file
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
-from detector.weights.interop.ssd import is_ssd, load_ssd
+from detector.weights.interop.ssd import class_names, count_classes, is_ssd, load_ssd
 from detector.weights.interop.state_dict import read_state_dict
-from detector.weights.interop.yolov5 import is_foreign, load_yolov5, read_yolov5
+from detector.weights.interop.yolov5 import (
+    find_yolov5_names,
+    is_foreign,
+    load_yolov5,
+    read_yolov5,
+)
 
 SUFFIX = ".safetensors"
 EXPORTED = (".onnx", ".xml", ".pt2")
@@ -179,6 +184,24 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             raise no_network from None
 
 
+def find_class_names(path: Path, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the class names of start weights; empty if the file has none.
+
+    SSD weights of other projects have the names of VOC or COCO if their number of classes matches.
+
+    Args:
+        path: the file.
+        state: its tensors, as :func:`read_state` returns them.
+    """
+    metadata = find_metadata(path)
+    if metadata is not None:
+        return metadata.names
+    if is_ssd(state):
+        names = class_names(count_classes(state))
+        return names if isinstance(names, tuple) else ()
+    return find_yolov5_names(path) if _is_foreign(path) else ()
+
+
 def save_training_state(
     path: str | Path, state: Mapping[str, Any], previous: Path | None = None
 ) -> None:
@@ -233,8 +256,9 @@ def _check_kind(path: Path) -> None:
         raise DetectorError(
             "an exported file, for detect and val only; expected .safetensors or .pt", file=path
         )
-    if not path.is_file():
+    if not is_file(path):
         raise DetectorError("no such file; expected weights", file=path)
+    check_start(path, "weights")
     if path.name.endswith(STATE_SUFFIX):
         raise DetectorError(
             "the state of a training run; its weights are in the .safetensors file beside it",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from detector.heads.classes import SharedClasses
 from detector.heads.head import Adapted, hook
 from detector.model.detector import Detector
+from detector.structures.class_names import are_known
 from detector.utils.errors import DetectorError
-from detector.weights.checkpoint import CheckpointMetadata, find_metadata, read_state, shape_of
+from detector.weights.checkpoint import (
+    CheckpointMetadata,
+    find_class_names,
+    find_metadata,
+    read_state,
+    shape_of,
+)
 from detector.weights.interop.blocks import backbone_rows
 from detector.weights.interop.layouts import with_our_names
 from detector.weights.interop.own import fit_weights
@@ -30,15 +38,22 @@ class TransferReport:
 
     Attributes:
         loaded: names of the tensors that were copied.
-        partly_loaded: names of the head's tensors that were copied except for the classes.
+        partly_loaded: names of the head's tensors that were copied in part: without the classes,
+            or with those of the same names.
         skipped: tensors of the start weights that were not copied, each with the reason.
         missing: tensors of the network that the start weights do not have.
+        classes: classes that were matched by name; None if they are the same in the same order,
+            or if names are unknown.
+        by_number: True if classes were taken in their order, since the start weights or the
+            network have no class names.
     """
 
     loaded: tuple[str, ...]
     partly_loaded: tuple[str, ...]
     skipped: dict[str, str]
     missing: tuple[str, ...]
+    classes: SharedClasses | None = None
+    by_number: bool = False
 
     def lines(self) -> list[str]:
         """Return a short report as lines of text."""
@@ -48,8 +63,16 @@ class TransferReport:
             rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]
         total = len(self.loaded) + len(self.partly_loaded) + len(self.skipped)
         partly = len(self.partly_loaded)
-        head = f", {partly} of the head except for the classes" if partly else ""
-        return [f"start weights: {len(self.loaded)} of {total} tensors loaded{head}", *rest]
+        head = f", {partly} of the head {self._matched()}" if partly else ""
+        lines = [f"start weights: {len(self.loaded)} of {total} tensors loaded{head}"]
+        lines += ["  classes by number: there are no names to match them by"] * self.by_number
+        return [*lines, *rest]
+
+    def _matched(self) -> str:
+        classes = self.classes
+        if classes is None:
+            return "except for the classes"
+        return f"with {len(classes.own)} of {classes.count} classes matched by name"
 
 
 def start_from(model: Detector, path: Path) -> TransferReport:
@@ -63,7 +86,9 @@ def start_from(model: Detector, path: Path) -> TransferReport:
         DetectorError: the file cannot be read, or nothing in it fits.
     """
     with _file_in_errors(path):
-        return transfer(model, _read(model, path), keep_fitted=True)
+        state = _read(model, path)
+        names = find_class_names(path, state)
+        return transfer(model, state, keep_fitted=True, names=names)
 
 
 def start_backbone_from(model: Detector, path: Path) -> TransferReport:
@@ -117,14 +142,20 @@ def _file_in_errors(path: Path) -> Iterator[None]:
 
 
 def transfer(
-    model: Detector, state: Mapping[str, Tensor], keep_fitted: bool = False
+    model: Detector,
+    state: Mapping[str, Tensor],
+    keep_fitted: bool = False,
+    names: Sequence[str] | None = None,
 ) -> TransferReport:
     """Copy every tensor whose name and shape fit; of a head with other classes, what it adapts.
+
+    Classes are matched by name where both sides have names, and by number otherwise.
 
     Args:
         model: network to copy into; it is changed.
         state: tensors by name.
         keep_fitted: keep the network's values that were fitted to data, the anchors.
+        names: class names of the start weights, empty if they have none; None matches by number.
 
     Raises:
         DetectorError: no tensor fits.
@@ -132,7 +163,8 @@ def transfer(
     own = model.state_dict()
     state = with_our_names(state, model)
     loaded: list[str] = []
-    adapted = _adapted(model, state, keep_fitted)
+    classes = _shared_classes(model.names, names)
+    adapted = _adapted(model, state, keep_fitted, classes)
     skipped: dict[str, str] = {}
     for name, tensor in state.items():
         if name in adapted.partly:
@@ -157,14 +189,30 @@ def transfer(
     of_head = {name.removeprefix(prefix) for name in loaded if name.startswith(prefix)}
     hook(model.head, "mark_loaded")(of_head)
     missing = tuple(name for name in own if name not in state)
-    return TransferReport(tuple(loaded), tuple(adapted.partly), skipped, missing)
+    whole = any(map(hook(model.head, "class_rows"), of_head))
+    by_number = whole and names is not None and not (are_known(names) and are_known(model.names))
+    return TransferReport(
+        tuple(loaded), tuple(adapted.partly), skipped, missing, classes, by_number
+    )
 
 
-def _adapted(model: Detector, state: Mapping[str, Tensor], keep_fitted: bool) -> Adapted:
+def _shared_classes(own: Sequence[str], start: Sequence[str] | None) -> SharedClasses | None:
+    """Match classes by name; None if they are the same, or the names of either side are unknown."""
+    if not (are_known(own) and are_known(start)) or tuple(own) == tuple(start):
+        return None
+    return SharedClasses.find(own, start)
+
+
+def _adapted(
+    model: Detector,
+    state: Mapping[str, Tensor],
+    keep_fitted: bool,
+    classes: SharedClasses | None,
+) -> Adapted:
     """Return the start weights that the head adapts or refuses, by names of the whole network."""
     prefix = _head_prefix(model)
     start = {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}
-    adapted: Adapted = hook(model.head, "adapt")(start, keep_fitted)
+    adapted: Adapted = hook(model.head, "adapt")(start, keep_fitted, classes)
     return Adapted(
         partly={f"{prefix}{name}": tensor for name, tensor in adapted.partly.items()},
         refused={f"{prefix}{name}": reason for name, reason in adapted.refused.items()},

@@ -83,3 +83,4 @@ def test_errors(fails: Run, cfg: Path, data: Path, tmp_path: Path):
     )
     cfg.write_text(MODEL.replace("anchors: [[4, 4], [8, 8]]", "anchors: 4"))
     assert fails("anchors", "--cfg", cfg, "--data", data).startswith("8 anchors need as many boxes")
+    assert fails("anchors", "--cfg", cfg).startswith("--data is missing, the images to fit anchors")

@@ -1,6 +1,8 @@
 """From words to a tool: wrong words end in one line and exit code 2."""
 
+import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -332,3 +334,49 @@ def test_an_encoding_with_few_letters(tmp_path: Path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "rotation, ? degrees" in done.stdout
+
+
+@pytest.mark.parametrize("word", ["a\0b.pt", "a\ud800.pt"])
+def test_names_that_no_file_can_have(capsys: pytest.CaptureFixture[str], word: str):
+    assert run_tool("export", ["--weights", word]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {ascii(word)}: has a character that no file name can have\n"
+    )
+
+
+def test_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]):
+    name = "x" * 300 + ".pt"
+    assert run_tool("export", ["--weights", name]) == 2
+    assert capsys.readouterr().err == f"error: {name}: cannot be read: File name too long\n"
+
+
+def test_what_the_system_answers_about_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert run_tool("info", ["--cfg", "a.yaml"]) == 2
+    assert "unexpected" not in capsys.readouterr().err
+    assert run_tool("export", ["--weights", "a.pt"]) == 2
+    assert capsys.readouterr().err == "error: a.pt: cannot be read: Permission denied\n"
+    monkeypatch.setattr(MODULE, "_run", lambda *_: refuse(Path("b/c.txt")))
+    assert run_tool("info", []) == 2
+    assert capsys.readouterr().err == "error: b/c.txt: Permission denied\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell does")
+@pytest.mark.parametrize(
+    ("streams", "code", "message"),
+    [
+        ("2>&- >&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 2, "error: No space left on device\n"),
+        (">/dev/full 2>/dev/full", 2, ""),
+    ],
+)
+def test_closed_and_full_streams(streams: str, code: int, message: str):
+    tool = f"{shlex.quote(sys.executable)} -m detector info --cfg yolov5n {streams}"
+    done = subprocess.run(["sh", "-c", tool], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, message)

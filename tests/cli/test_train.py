@@ -85,6 +85,18 @@ def test_what_cannot_be_trained(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("flag", ["--weights", "--backbone-weights"])
+def test_trained_weights_without_data(
+    fails: Run, finder: Path, tiny_cfg: Path, tmp_path: Path, flag
+):
+    words = ("--cfg", tiny_cfg, flag, finder, "--project", tmp_path / "runs")
+    assert fails("train", *words) == (
+        "--data is missing, the images to train on: give --data FOLDER or --data FILE.yaml; the "
+        "built-in drawn images are --data datasets/shapes.yaml"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
 def test_data_that_are_none(fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     words = ("--cfg", tiny_cfg, "--project", tmp_path / "runs", *FEW, "--data")
     assert fails("train", *words, tmp_path / "x.yaml") == f"{tmp_path / 'x.yaml'}: no such file"

@@ -364,6 +364,13 @@ def test_flags_that_exclude_each_other(fails: Run, tmp_path: Path, flags: str, m
     assert fails("val", "--weights", tmp_path / "none", *flags.split()).startswith(message)
 
 
+def test_no_data(fails: Run, finder: Path):
+    assert fails("val", "--weights", finder) == (
+        "--data is missing, the images to measure on: give --data FOLDER or --data FILE.yaml; the "
+        "built-in drawn images are --data datasets/shapes.yaml"
+    )
+
+
 @pytest.mark.parametrize("exported", ["finder_onnx", "finder_pt2"])
 @pytest.mark.parametrize("tool", ["val", "detect"])
 def test_a_file_that_was_changed(

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from detector.heads.classes import SharedClasses
 from detector.heads.classify import Classify
 
 
@@ -41,3 +42,13 @@ def test_auxiliary_classifiers_exist_in_training_only():
     assert found.keys() == {"logits"}
     assert torch.equal(found["logits"], raw_outputs["logits"])
     assert len(head.auxiliary) == 2
+
+
+def test_start_weights_are_matched_by_name():
+    head, start = (Classify(2, c_in=(4, 3)) for _ in range(2))
+    state = start.state_dict()
+    adapted = head.adapt(state, True, SharedClasses.find(["cat", "dog"], ["dog", "cat"]))
+    last = {"layers.2.weight", "layers.2.bias", "auxiliary.0.3.weight", "auxiliary.0.3.bias"}
+    assert adapted.partly.keys() == last
+    assert all(torch.equal(adapted.partly[name], state[name].flip(0)) for name in last)
+    assert head.adapt(state, True, None).partly == {}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from detector.heads.classes import SharedClasses
 from detector.heads.ssd import SSDHead
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError
@@ -197,3 +198,16 @@ def test_preprocessing_is_the_paper_s():
     assert preprocess.mode == "stretch"
     image = np.full((1, 2, 2, 3), (124, 117, 100), np.uint8)
     assert preprocess.normalize(image)[0, :, 0, 0].tolist() == [1, 0, -4]
+
+
+def test_start_weights_are_matched_by_name():
+    # 4 boxes a cell: background and 3 classes in the start weights, background and 2 here.
+    start, head = (SSDHead(count, [[30, 60]], [[2]], [8], c_in=(4,)) for count in (3, 2))
+    state, own = start.state_dict(), head.state_dict()
+    classes = SharedClasses.find(["dog", "cow"], ["cat", "dog", "bird"])
+    mixed = head.adapt(state, True, classes).partly
+    assert mixed.keys() == {"classes.0.weight", "classes.0.bias"}
+    weight = mixed["classes.0.weight"].view(4, 3, 4, 3, 3)
+    theirs = state["classes.0.weight"].view(4, 4, 4, 3, 3)
+    assert torch.equal(weight[:, :2], theirs[:, [0, 2]])  # the background, the dog
+    assert torch.equal(weight[:, 2], own["classes.0.weight"].view(4, 3, 4, 3, 3)[:, 2])

@@ -50,6 +50,30 @@ def _its_own(name: str) -> Any:
     return pytest.param(name, None, marks=[pytest.mark.slow] if slow else [])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision_is_compared_in_it(dtype: torch.dtype):
+    model = small_model().to(dtype)
+    fused, report = deploy(model)
+    assert next(fused.parameters()).dtype == dtype
+    assert report.difference_fp64 <= 1e-10
+    # A number keeps 11 significant bits in float16 and 8 in bfloat16: roundings of some 2⁻¹¹, 2⁻⁸.
+    assert 1e-4 < report.difference_fp32 < 16 * torch.finfo(dtype).eps
+
+
+def test_a_half_precision_network_whose_fused_form_differs(monkeypatch: pytest.MonkeyPatch):
+    model = small_model().half()
+    to = torch.nn.Module.to
+
+    def spoilt(self: nn.Module, *args: Any, **values: Any) -> nn.Module:
+        if torch.float16 in args:  # the cast of the fused network
+            list(self.parameters())[-1].add_(1)  # a bias of the head
+        return to(self, *args, **values)
+
+    monkeypatch.setattr(torch.nn.Module, "to", spoilt)
+    with pytest.raises(DetectorError, match=r"its raw outputs differ by \S+ in fp16, allowed are "):
+        deploy(model)
+
+
 def test_a_batch_without_images():
     with pytest.raises(DetectorError) as caught:
         deploy(small_model(), [torch.zeros(0, 3, 64, 64)])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from detector.model.detector import Detector, build_model_file
-from detector.model.lint import lint
+from detector.model.lint import check_anchor_order, lint, log_warnings
 from detector.model.model_file import check_model_file, read_model_file
+from detector.utils.errors import DetectorError
 from detector.utils.files import packaged_files
 from detector.utils.yaml_file import YamlFile
 
@@ -235,3 +236,58 @@ def test_anchors_against_the_strides() -> None:
     assert len(warnings_of(without_comments)) == 1
     assert warnings_of(without_comments.replace("[[5, 3]", "[[3, 5]")) == []
     assert warnings_of(TEXT.replace(f"\n  - {small}\n  - {large}", " 3")) == []
+
+
+# ------------------------------------------------------------------------------ order of anchors
+
+SMALL, LARGE = "[10, 13, 16, 30]      # P3/8", "[30, 61, 62, 45]      # P4/16"
+REVERSED = TEXT.replace(SMALL, "X").replace(LARGE, SMALL).replace("X", LARGE)
+ONE_LINE = TEXT.replace(f"\n  - {SMALL}\n  - {LARGE}", " [[10, 13, 16, 30], [30, 61, 62, 45]]")
+INLINE = "[[30, 61, 62, 45], [10, 13, 16, 30]]"
+
+
+def check_order(text: str) -> None:
+    model_file = check_model_file(YamlFile(Path("a.yaml"), text))
+    check_anchor_order(model_file, build_model_file(model_file))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(REVERSED, 5), (TEXT.replace("[nc, anchors]", f"[nc, {INLINE}]"), 15)],
+)
+def test_reversed_anchors_are_refused_with_the_right_order(text: str, line: int) -> None:
+    with pytest.raises(DetectorError) as caught:
+        check_order(text)
+    assert str(caught.value) == (
+        f"a.yaml:{line}: anchors run against the strides: the first ones are for stride 8; "
+        "expected anchors: [[10, 13, 16, 30], [30, 61, 62, 45]]"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        ONE_LINE,
+        TEXT.replace(f"\n  - {SMALL}\n  - {LARGE}", " 3"),
+        REVERSED.replace("[[5, 3]", "[[3, 5]"),
+        TEXT.replace("[30, 61, 62, 45]", "[10, 13, 16, 30]"),  # the same on both levels
+    ],
+)
+def test_other_anchors_are_accepted(text: str) -> None:
+    check_order(text)
+
+
+def test_stored_networks_are_judged_by_the_anchors_of_their_weights(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), REVERSED)))
+    with caplog.at_level("WARNING"):
+        log_warnings(model)
+    assert caplog.messages[1] == (
+        "a.yaml: anchors do not grow with the strides: larger at stride 8 than at 16"
+    )
+    caplog.clear()
+    model.head.anchors_wh.copy_(model.head.anchors_wh.flip(0))
+    log_warnings(model)
+    assert not any("do not grow" in message for message in caplog.messages)

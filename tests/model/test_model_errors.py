@@ -354,6 +354,17 @@ ROW = [
         15, "row 3: unknown module 'RepVGBlok'; did you mean 'RepVGGBlock'?",
     ),
     Case(
+        "key of YOLOv8",
+        "depth_multiple: 0.5", "scales: {n: [0.33, 0.25, 1024]}",
+        3, "scales: a model file of YOLOv8 or later, which is not read; expected the keys of "
+        "YOLOv5's files (depth_multiple, width_multiple) or variants",
+    ),
+    Case(
+        "kernel of two sides",
+        "Conv, [32, 3, 2]", "Conv, [32, [3, 5], 2]",
+        12, "row 0 (Conv): argument 'kernel': expected a whole number of at least 1, found [3, 5]",
+    ),
+    Case(
         "module in lower case",
         C3, "[-1, 2, c3, [64]]",
         14, "row 2: unknown module 'c3'; did you mean 'C3'?",
@@ -679,3 +690,19 @@ def test_any_change_builds_or_is_one_line(changes: list[tuple[int, bool, str]]) 
 def test_table_is_large() -> None:
     assert len(YAML + KEY + ROW + ARGUMENT + GRAPH) >= 60
     assert len(BUILDS) <= 5
+
+
+def test_all_unknown_modules_are_named() -> None:
+    text = BASE.replace("RepVGGBlock, [", "RepVGBlok, [").replace("2, C3, ", "2, C3k9, ")
+    with pytest.raises(DetectorError) as caught:
+        build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)))
+    assert caught.value.line == 14
+    assert str(caught.value).startswith("a.yaml:14: row 2: unknown module 'C3k9'; ")
+    assert str(caught.value).endswith("; unknown, too: 'RepVGBlok'")
+
+
+def test_pairs_of_equal_sides_are_one_number() -> None:
+    text = BASE.replace("Conv, [32, 3, 2]", "Conv, [32, [3, 3], [2, 2]]")
+    assert text != BASE
+    model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)))
+    assert (model.plan[0].arguments["kernel"], model.plan[0].arguments["stride"]) == (3, 2)

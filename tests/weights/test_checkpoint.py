@@ -300,3 +300,25 @@ def test_a_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.Mon
         save_weights(saved, tiny())
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            "is a pointer of Git LFS (`git lfs pull` fetches the file itself), expected weights",
+        ),
+        (
+            "\n<!DOCTYPE html><html>",
+            "is a web page (the download did not give the file itself), expected weights",
+        ),
+    ],
+)
+def test_files_in_place_of_weights(tmp_path: Path, suffix: str, content: str, found: str):
+    path = tmp_path / f"a.{suffix}"
+    path.write_text(content)
+    with pytest.raises(DetectorError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: {found}"

@@ -64,6 +64,64 @@ def test_a_transfer_to_other_classes_takes_all_but_them(model: Detector):
     ]
 
 
+def test_the_same_classes_in_another_order_are_matched_by_name(model: Detector):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = tiny(NAMES[1:] + NAMES[:1])
+    report = transfer(other, state, names=NAMES)
+    own = other.state_dict()
+    # Two anchors of x, y, w, h, objectness and 3 classes; class 0 here is class 1 there, and so on.
+    for name in report.partly_loaded:
+        rows = [0, 1, 2, 3, 4, 6, 7, 5, 8, 9, 10, 11, 12, 14, 15, 13]
+        assert torch.equal(own[name], state[name][rows])
+    assert report.lines() == [
+        f"start weights: {len(state) - 4} of {len(state)} tensors loaded, 4 of the head with 3 of "
+        "3 classes matched by name"
+    ]
+
+
+def test_classes_that_both_have_are_taken_and_the_others_start_anew(model: Detector):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = tiny(("cow", NAMES[1]))
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    report = transfer(other, state, names=NAMES)
+    own = other.state_dict()
+    for name in report.partly_loaded:  # the second anchor: from row 7 here, from row 8 there
+        assert torch.equal(own[name][7:12], state[name][8:13])
+        assert torch.equal(own[name][13], state[name][14])
+        assert torch.equal(own[name][12], before[name][12])
+    assert "4 of the head with 1 of 2 classes matched by name" in report.lines()[0]
+
+
+@pytest.mark.parametrize("names", [(), ("0", "1", "2"), ("class0", "class1", "class2")])
+def test_without_names_classes_are_taken_by_number(model: Detector, names):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = tiny(("x", "y", "z"))
+    report = transfer(other, state, names=names)
+    assert report.partly_loaded == ()
+    assert report.lines() == [
+        f"start weights: {len(state)} of {len(state)} tensors loaded",
+        "  classes by number: there are no names to match them by",
+    ]
+
+
+def test_the_same_names_say_nothing(model: Detector):
+    state = model.state_dict()
+    lines = transfer(tiny(), state, names=NAMES).lines()
+    assert lines == [f"start weights: {len(state)} of {len(state)} tensors loaded"]
+
+
+def test_a_checkpoint_brings_its_names(model: Detector, tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    save_weights(path, model)
+    other = tiny(NAMES[::-1])
+    report = start_from(other, path)
+    assert report.classes is not None
+    assert (report.classes.own, report.classes.start) == ((0, 1, 2), (2, 1, 0))
+    assert torch.equal(
+        other.state_dict()["rows.4.m.0.bias"][5], model.state_dict()["rows.4.m.0.bias"][7]
+    )
+
+
 def test_rows_of_other_anchors_are_skipped(model: Detector):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     moved = tiny(("one",), anchors="[[11, 13, 16, 30], [30, 61, 62, 45]]")

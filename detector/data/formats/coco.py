@@ -149,7 +149,8 @@ def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> d
     annotations = [
         {"iscrowd": 0, "area": annotation["bbox"][2] * annotation["bbox"][3], **annotation}
         for annotation in file.annotations
-        if annotation.get("image_id") in image_ids
+        if isinstance(annotation.get("image_id"), int)  # --skip-bad keeps what cannot be hashed
+        and annotation["image_id"] in image_ids
         and not annotation_issue(annotation, category_ids)
     ]
     ids = [annotation.get("id") for annotation in annotations]

@@ -101,8 +101,7 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
     levels = len(layers(state, layout.classes))
     if levels not in CFG_OF_LEVELS:
         raise DetectorError(f"SSD weights of {levels} levels, expected 6 or 7", file=path)
-    first = layers(state, layout.classes)[0]
-    classes = state[f"{first}.weight"].shape[0] // BOXES_OF_FIRST_LEVEL - 1
+    classes = count_classes(state)
     voc = layout.norm == "L2Norm.weight" and classes == VOC_CLASSES
     try:
         model = build(CFG_OF_LEVELS[levels], class_names(classes), "voc" if voc else "coco")
@@ -112,6 +111,14 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
     except (DetectorError, RuntimeError) as error:
         raise DetectorError(f"its SSD weights do not fit: {one_line(error)}", file=path) from error
     return model.eval()
+
+
+def count_classes(state: Mapping[str, Tensor]) -> int:
+    """Return the number of classes, without the background, of weights in a known layout."""
+    layout = _layout(state)
+    assert layout is not None
+    first = layers(state, layout.classes)[0]
+    return state[f"{first}.weight"].shape[0] // BOXES_OF_FIRST_LEVEL - 1
 
 
 def class_names(classes: int) -> int | tuple[str, ...]:

@@ -34,6 +34,10 @@ SUFFIXES = (".pt", ".pth")
 """Usual suffixes of PyTorch checkpoints."""
 CACHES = ("anchor_grid", "grid")
 """Buffers that are computed from the anchors, and not read."""
+ULTRALYTICS = "ultralytics."
+"""Package of the networks of YOLOv8 and later."""
+WRAPPERS = ("DataParallel", "DistributedDataParallel")
+"""Classes of torch that hold the network as ``module``."""
 ACTIVATION = ".act"
 """Suffix of the paths of activations."""
 SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slope")
@@ -95,6 +99,15 @@ def read_yolov5(path: str | Path) -> ForeignModel:
     return ForeignModel(path, text, names, yolov7.with_our_names(state), settings)
 
 
+def find_yolov5_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a YOLOv5 checkpoint; empty for other checkpoints."""
+    try:
+        with open_checkpoint(path) as content:
+            return _names(_find_network(content, path).state, path)
+    except DetectorError:
+        return ()
+
+
 def load_yolov5(path: str | Path) -> Detector:
     """Build the network from the YAML inside a checkpoint and load all weights, in eval mode.
 
@@ -116,7 +129,13 @@ def _find_network(content: Any, path: Path) -> PickledObject:
     candidates = [content]
     if isinstance(content, dict):
         candidates = [content.get("ema"), content.get("model")]
-    for candidate in candidates:
+    for candidate in map(_unwrapped, candidates):
+        if isinstance(candidate, PickledObject) and candidate.name.startswith(ULTRALYTICS):
+            raise DetectorError(
+                f"a checkpoint of Ultralytics ({candidate.name.rpartition('.')[2]}, as of YOLOv8 "
+                "and later), whose networks are not read; expected YOLOv5, versions 5 to 7",
+                file=path,
+            )
         if (
             isinstance(candidate, PickledObject)
             and isinstance(candidate.state, dict)
@@ -124,6 +143,14 @@ def _find_network(content: Any, path: Path) -> PickledObject:
         ):
             return candidate
     raise DetectorError("no YOLOv5 network with its YAML in this checkpoint", file=path)
+
+
+def _unwrapped(candidate: Any) -> Any:
+    """Return the network inside DataParallel or DistributedDataParallel."""
+    wraps = isinstance(candidate, PickledObject) and candidate.name.endswith(WRAPPERS)
+    if not wraps or not isinstance(candidate.state, dict):
+        return candidate
+    return _children(candidate).get("module")
 
 
 def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -203,6 +230,13 @@ def _in_pixels(anchors: Tensor, strides: Tensor) -> Tensor:
 
 def _check_fit(model: Detector, foreign: ForeignModel) -> None:
     """Raise DetectorError unless weights and settings are those of the YAML's network."""
+    norms = [name for name in model.state_dict() if name.endswith(".running_mean")]
+    if norms and not any(name.endswith(".running_mean") for name in foreign.state):
+        raise DetectorError(
+            "its convolutions and batch norms are fused, which cannot be undone; use the "
+            "checkpoint as it was before fusing",
+            file=foreign.path,
+        )
     issue = next(chain(_weight_issues(model, foreign), _setting_issues(model, foreign)), None)
     if issue is not None:
         message = f"its weights do not fit its YAML: {issue}"

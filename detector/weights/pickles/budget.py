@@ -16,8 +16,8 @@ MAX_SHARING = 4
 class Budget:
     """Reader of stored tensors that stops before shared storages fill the memory.
 
-    Tensors may share a storage, and each one is read as a copy; without a limit, a small file
-    could unpack to any size.
+    Tensors may share a storage or repeat its numbers, and each one is read as a copy; without a
+    limit, a small file could unpack to any size.
 
     Args:
         path: the checkpoint.
@@ -33,7 +33,7 @@ class Budget:
         Raises:
             DetectorError: the tensors read so far exceed the limit.
         """
-        self._left -= stored.storage.elements * stored.storage.dtype.itemsize
+        self._left -= stored.bytes
         if self._left < 0:
             raise DetectorError("its tensors are larger than the file", file=self._path)
         tensor = stored.read()

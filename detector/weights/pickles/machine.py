@@ -113,10 +113,14 @@ class StoredTensor:
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def bytes(self) -> int:
+        """Memory that reading takes: that of the storage, or of an expanded view of it."""
+        return max(self.storage.elements, math.prod(self.size)) * self.storage.dtype.itemsize
+
     def read(self) -> Tensor:
         """Read the tensor in the type it is stored in."""
-        count = math.prod(self.size)
-        if count == 0:
+        if 0 in self.size:
             return torch.empty(self.size, dtype=self.storage.dtype)
         storage = self.storage
         size = storage.elements * storage.dtype.itemsize
@@ -353,7 +357,10 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
 def _rebuild_tensor(
     storage: Any, offset: Any = 0, size: Any = (), stride: Any = (), *_: Any
 ) -> StoredTensor:
-    """Return the tensor after checking that all its numbers lie in the storage."""
+    """Return the tensor after checking that all its numbers lie in the storage.
+
+    An expanded view (stride 0) has more numbers than its storage; they are counted when it is read.
+    """
     valid = (
         isinstance(storage, Storage)
         and _is_count(offset)
@@ -366,7 +373,7 @@ def _rebuild_tensor(
         raise PickleError("damaged tensor")
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if count and (last >= storage.elements or count > min(storage.elements, MAX_ELEMENTS)):
+    if count and (last >= storage.elements or count > MAX_ELEMENTS):
         raise PickleError(
             f"a tensor of {'×'.join(map(str, size)) or '1'} in a storage of "
             f"{storage.elements} numbers"

@@ -159,6 +159,11 @@ def test_ground_truth_is_the_file_itself(tmp_path: Path) -> None:
     ]
 
 
+def test_ground_truth_without_an_annotation_whose_image_is_a_list(tmp_path: Path) -> None:
+    file = read(tmp_path, annotations=[{**CONTENT["annotations"][0], "image_id": [10]}])
+    assert not coco.ground_truth(file, {10, 4}, ["dog", "cat"])["annotations"]
+
+
 def test_ground_truth_of_some_of_its_classes(tmp_path: Path) -> None:
     truth = coco.ground_truth(read(tmp_path), {10, 4}, ["cat", "ox"])
     assert truth["categories"] == [{"id": 7, "name": "cat"}]

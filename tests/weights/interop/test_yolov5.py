@@ -1,6 +1,8 @@
 """YOLOv5 checkpoints: weights and their own YAML, never caches, and nothing that runs."""
 
 import hashlib
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,53 @@ def test_anchors_become_pixels_and_caches_stay_behind(write_yolov5: Write):
         tensor.dtype == torch.float32
         for name, tensor in foreign.state.items()
         if not name.endswith("num_batches_tracked")
+    )
+
+
+def test_caches_that_are_expanded_views(write_yolov5: Write, network: Detector):
+    """YOLOv5 computes them as views when it predicts, and a float32 checkpoint keeps the views."""
+
+    def expanded(model: nn.Module) -> dict[str, nn.Module]:
+        model.float().get_submodule("model.9").anchor_grid = torch.ones(1, 3, 1, 1, 2).expand(
+            1, 3, 80, 80, 2
+        )
+        return {"model": model}
+
+    model = load_yolov5(write_yolov5(wrap=expanded))
+    assert torch.equal(model.rows[0].conv.weight, network.rows[0].conv.weight)
+
+
+def test_a_network_inside_data_parallel(write_yolov5: Write, network: Detector):
+    path = write_yolov5(wrap=lambda model: {"model": nn.DataParallel(model)})
+    assert equal(load_yolov5(path), network)
+
+
+def test_a_checkpoint_of_yolov8(write_yolov5: Write, monkeypatch: pytest.MonkeyPatch):
+    module = types.ModuleType("ultralytics.nn.tasks")
+    module.DetectionModel = type("DetectionModel", (nn.Module,), {"__module__": module.__name__})
+    for name in ("ultralytics", "ultralytics.nn", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    path = write_yolov5(wrap=lambda model: {"model": module.DetectionModel()})
+    with pytest.raises(DetectorError) as caught:
+        load_yolov5(path)
+    assert str(caught.value) == (
+        f"{path}: a checkpoint of Ultralytics (DetectionModel, as of YOLOv8 and later), whose "
+        "networks are not read; expected YOLOv5, versions 5 to 7"
+    )
+
+
+def test_a_fused_network(write_yolov5: Write):
+    def without_norms(model: nn.Module) -> None:
+        for module in model.modules():
+            if hasattr(module, "bn"):
+                del module.bn
+
+    path = write_yolov5(change=without_norms)
+    with pytest.raises(DetectorError) as caught:
+        load_yolov5(path)
+    assert str(caught.value) == (
+        f"{path}: its convolutions and batch norms are fused, which cannot be undone; use the "
+        "checkpoint as it was before fusing"
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from detector.utils.errors import DetectorError
 from detector.weights.pickles import machine
+from detector.weights.pickles.budget import Budget
 from detector.weights.pickles.machine import GlobalName, PickledObject, StoredTensor
 from detector.weights.pickles.pickles import LEGACY_MAGIC, looks_like_checkpoint, open_checkpoint
 
@@ -251,6 +252,23 @@ def test_tensors_lie_in_their_storage(tmp_path: Path):
     path = write_program(tmp_path / "a.pt", program, **{"data/0": numbers})
     with open_checkpoint(path) as tensor:
         assert tensor.read().tolist() == [1, 2, 3]
+
+
+def test_expanded_views(tmp_path: Path):
+    numbers = np.arange(4, dtype=np.float32).tobytes()
+    program = tensor_program(1, (2, 5), (1, 0))  # numbers 1 and 2, each five times
+    path = write_program(tmp_path / "a.pt", program, **{"data/0": numbers})
+    with open_checkpoint(path) as tensor:
+        assert tensor.bytes == 10 * 4  # more than the 16 of its storage
+        assert tensor.read().tolist() == [[1] * 5, [2] * 5]
+        assert Budget(path).read(tensor).shape == (2, 5)
+    program = tensor_program(0, (1 << 30,), (0,))
+    path = write_program(tmp_path / "b.pt", program, **{"data/0": numbers})
+    with (
+        pytest.raises(DetectorError, match="its tensors are larger than the file$"),
+        open_checkpoint(path) as tensor,
+    ):
+        Budget(path).read(tensor)
 
 
 @pytest.mark.parametrize(
