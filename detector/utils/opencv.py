@@ -54,6 +54,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of image files in folders, lower case; a file given by name may have any suffix."""
 
+_PNG, _SIXTEEN_BITS = b"\x89PNG", b"\x10"
+"""First bytes of PNG files, and their byte 24 where a channel has 16 bits."""
+
 _WIDE_FORMATS = (
     *(b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"P5", b"P6"),
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
@@ -143,8 +146,10 @@ def _turned(image_rgb: Image, data: bytes, name: str) -> Image:
 
 def _check_contrast(data: bytes, image: Image, name: str) -> None:
     """Reject a 16-bit image that was made dark or flat by dividing its values by 256."""
+    if not data.startswith(_WIDE_FORMATS) or (data[:4] == _PNG and data[24:25] != _SIXTEEN_BITS):
+        return
     low, high = int(image.min()), int(image.max())
-    if not data.startswith(_WIDE_FORMATS) or (high > MAX_DARK and high - low > MAX_FLAT):
+    if high > MAX_DARK and high - low > MAX_FLAT:
         return
     values: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
