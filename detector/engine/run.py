@@ -118,7 +118,7 @@ class Run:
         )
 
     def claim(self) -> None:
-        """Hold the folder for this process until it ends, or :meth:`release`.
+        """Hold the folder for this process until it ends, or :func:`release_folders`.
 
         Raises:
             DetectorError: another process trains in it.
@@ -136,12 +136,6 @@ class Run:
         except OSError as error:
             raise DetectorError(f"cannot be locked: {error.strerror}", file=self.folder) from error
         _LOCKS[self.folder] = lock
-
-    def release(self) -> None:
-        """Let other processes have the folder."""
-        lock = _LOCKS.pop(self.folder, None)
-        if lock is not None:
-            lock.release()
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Write the settings for a resumed run; main process only."""
@@ -198,6 +192,12 @@ class Run:
         for record in history:
             writer.writerow({key: _shown(value) for key, value in record.items()})
         write_text(self.results, text.getvalue())
+
+
+def release_folders() -> None:
+    """Release the folders that this process holds, so that others may train in them."""
+    while _LOCKS:
+        _LOCKS.popitem()[1].release()
 
 
 def _new_folder(project: Path, name: str | None) -> Path:

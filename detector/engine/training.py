@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from detector.engine.callbacks import Callback
 from detector.engine.isolation import process_state_restored
-from detector.engine.run import Record
+from detector.engine.run import Record, release_folders
 from detector.engine.setup import prepare
 from detector.model.detector import Detector
 from detector.settings import TrainSettings
@@ -72,13 +73,11 @@ def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) ->
         Interrupted: Ctrl-C or SIGTERM; the message says how to resume.
     """
     callbacks = _checked(callbacks)
-    with process_state_restored():
+    with process_state_restored(), ExitStack() as stack:
+        stack.callback(release_folders)  # also where the setup fails
         trainer = prepare(settings)
         trainer.callbacks += callbacks
-        try:
-            progress = trainer.fit()
-        finally:
-            trainer.run.release()
+        progress = trainer.fit()
         trainer.accelerator.end_training()  # leaves the other processes, where there are any
     run, best_epoch = trainer.run, progress.best_epoch
     best = next(record for record in progress.history if record["epoch"] == best_epoch)

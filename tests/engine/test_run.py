@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import detector
 from detector.engine.head_settings import train_settings
-from detector.engine.run import Run, settings_digest
+from detector.engine.run import Run, release_folders, settings_digest
 from detector.engine.trainer import Trainer
 from detector.settings import TrainSettings
 from detector.utils.errors import DetectorError
@@ -50,12 +51,12 @@ def test_a_folder_in_use(tmp_path: Path):
         run = Run(tmp_path)
         run.claim()
         run.claim()  # this process has it already
-        run.release()
+        release_folders()
 
 
 def test_a_released_folder_can_be_claimed_elsewhere(tmp_path: Path):
     Run(tmp_path).claim()
-    Run(tmp_path).release()
+    release_folders()
     done = subprocess.run(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
         input="\n",
@@ -100,3 +101,18 @@ def test_a_state_beside_other_settings(
         f"{tmp_path / 'run' / 'last.state.pt'}: is the state of another run than settings.yaml "
         "beside it: their settings differ"
     )
+
+
+def test_a_resume_that_fails_releases_the_folder(start: Callable[..., Trainer], tmp_path: Path):
+    start("run", epochs=1).fit()
+    release_folders()
+    with pytest.raises(DetectorError, match="does not go with --resume"):
+        detector.train(resume=str(tmp_path / "run"), learning_rate=0.5)
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run")],
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "held\n")

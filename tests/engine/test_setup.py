@@ -113,8 +113,12 @@ def test_a_setting_of_another_head(said, ssd_cfg: Path, values: dict, message: s
 
 
 def test_settings_of_the_head(said, ssd_cfg: Path, tiny_cfg: Path):
-    said(cfg=str(ssd_cfg), fliplr=0.0, label_smoothing=0.1, learning_rate=0.1)
-    said(cfg=str(tiny_cfg), mosaic=1.0, box_gain=0.1, anchor_ratio=3.0)
+    chosen = {"fliplr": 0.0, "label_smoothing": 0.1, "learning_rate": 0.1}
+    assert train_settings(cfg=str(ssd_cfg), **chosen).model_dump().items() >= chosen.items()
+    assert any(line.startswith("run ") for line in said(cfg=str(ssd_cfg), **chosen))
+    chosen = {"mosaic": 1.0, "box_gain": 0.1, "anchor_ratio": 3.0}
+    assert train_settings(cfg=str(tiny_cfg), **chosen).model_dump().items() >= chosen.items()
+    assert any(line.startswith("run ") for line in said(cfg=str(tiny_cfg), **chosen))
 
 
 def test_a_preset_with_a_setting_of_another_head(said, ssd_cfg: Path, tmp_path: Path):

@@ -8,6 +8,7 @@ import pytest
 from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 from detector.engine.single_values import explain_single_values, rows_of_single_values
+from detector.engine.state import Progress
 from detector.model.detector import build
 from detector.utils.errors import DetectorError
 
@@ -24,20 +25,20 @@ head:
 
 
 @pytest.fixture
-def trains(tmp_path: Path, tiny_data: Path) -> Callable[..., None]:
+def trains(tmp_path: Path, tiny_data: Path) -> Callable[..., Progress]:
     cfg = tmp_path / "small.yaml"
     cfg.write_text(MODEL)
 
-    def train(**values: object) -> None:
+    def train(**values: object) -> Progress:
         chosen = {"epochs": 1, "workers": 0, "device": "cpu", "pictures": False, **values}
-        prepare(
+        return prepare(
             train_settings(cfg=str(cfg), data=str(tiny_data), project=tmp_path / "runs", **chosen)
         ).fit()
 
     return train
 
 
-def test_what_to_do(trains: Callable[..., None]):
+def test_what_to_do(trains: Callable[..., Progress]):
     with pytest.raises(DetectorError) as caught:
         trains(batch=1)
     # Strides of 2 and 32: the second row makes 1×1 of 32 px, and 2×2 of 64.
@@ -51,11 +52,11 @@ def test_what_to_do(trains: Callable[..., None]):
 @pytest.mark.parametrize(
     "values", [{"batch": 2}, {"batch": 1, "imgsz": 64}, {"batch": 1, "freeze": 2}]
 )
-def test_each_of_the_ways_works(trains: Callable[..., None], values: dict[str, int]):
-    trains(**values)
+def test_each_of_the_ways_works(trains: Callable[..., Progress], values: dict[str, int]):
+    assert len(trains(**values).history) == 1
 
 
-def test_a_set_of_one_image(trains: Callable[..., None]):
+def test_a_set_of_one_image(trains: Callable[..., Progress]):
     with pytest.raises(DetectorError, match="; add images to the split, which has one, or --imgsz"):
         trains(batch=8, limit=1)
 
