@@ -137,7 +137,7 @@ class Detector(nn.Module):
             )
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalize (b, 3, h, w) uint8 images as the model's preprocessing does for prediction.
+        """Normalize (b, 3, h, w) uint8 RGB images as the model's preprocessing does for prediction.
 
         Returns:
             The network's input, channels-last, on the images' device, in the weights' dtype.
@@ -146,7 +146,8 @@ class Detector(nn.Module):
         mean = images.new_tensor(self.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
         scale = images.new_tensor(self.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
         planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
-        return planes.sub_(mean).div_(scale)
+        planes = planes.sub_(mean).div_(scale)
+        return planes if self.preprocess.channel_order == "rgb" else planes.flip(1)
 
     def forward(self, images: Tensor) -> Any:
         """Return the head's raw outputs for (b, 3, h, w) normalized images."""

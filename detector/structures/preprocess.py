@@ -74,16 +74,20 @@ class PreprocessKeys(Strict):
     mode: Literal["letterbox", "stretch", "crop"] = "letterbox"
     crop_fraction: CropFraction = 0.875
     pad_value: Level = 114
+    padding: Literal["around", "right_bottom"] = "around"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
 
 
 class Preprocess(PreprocessKeys):
-    """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale, RGB.
+    """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale.
 
-    ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``. ``stretch`` does not
-    keep the ratio. ``crop`` keeps it and takes a center crop of ``crop_fraction`` of the shorter
-    side: 0.875 is 224 of 256 pixels, the usual evaluation on ImageNet.
+    ``letterbox`` keeps the aspect ratio and pads with ``pad_value``: evenly (``around``), or only
+    after the image (``right_bottom``). ``stretch`` does not keep the ratio. ``crop`` keeps it and
+    takes a center crop of ``crop_fraction`` of the shorter side: 0.875 is 224 of 256 pixels, the
+    usual evaluation on ImageNet. ``channel_order`` is that of the network's input; mean and scale
+    are given in RGB in either case.
 
     ``rectangle`` is the network's stride, or None. If given, a letterboxed image is padded only to
     the next multiple of it in each direction, not to the full ``size_hw``.
@@ -150,7 +154,9 @@ class Preprocess(PreprocessKeys):
         if (new_h, new_w) != (height, width):
             resized = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
             image_rgb = np.asarray(resized, np.uint8)
-        top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
+        top, left = 0, 0
+        if self.padding == "around":
+            top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
         canvas = np.full((target_h, target_w, 3), self.pad_value, np.uint8)
         canvas[top : top + new_h, left : left + new_w] = image_rgb
         placement = Placement((new_w / width, new_h / height), (left, top), (height, width))
@@ -181,16 +187,17 @@ class Preprocess(PreprocessKeys):
         """Normalize (b, H, W, 3) uint8 images to (b, 3, H, W) float32 network input, contiguous.
 
         Args:
-            images: images of one size.
+            images: RGB images of one size.
             out: (b, 3, H, W) array for the result; None allocates one.
         """
         if out is None:
             out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
         mean_rgb, scale_rgb = (np.array(rgb, np.float32) for rgb in (self.mean_rgb, self.scale_rgb))
         for image, planes in zip(images, out, strict=True):
+            planes_rgb = planes if self.channel_order == "rgb" else planes[::-1]
             # Plane by plane, since numpy is slow on interleaved channels.
             for plane, pixels, mean, scale in zip(
-                planes, cv2.split(image), mean_rgb, scale_rgb, strict=True
+                planes_rgb, cv2.split(image), mean_rgb, scale_rgb, strict=True
             ):
                 centred = np.subtract(pixels, mean, out=plane) if mean else pixels
                 np.divide(centred, scale, out=plane)
