@@ -177,6 +177,33 @@ class YoloLossSettings(LossSettings, AnchorMatchSettings):
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")
 
 
+class YoloxLossSettings(LossSettings):
+    """YOLOX's loss: assignment and gains."""
+
+    assigner: Literal["simota", "aligned"] = Field(
+        "simota",
+        description="how targets are matched with predictions: by cost (simota) or alignment",
+    )
+    box_gain: NonNegative = Field(5.0, description="weight of the box loss, 1 − IoU²")
+    objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
+    class_gain: NonNegative = Field(1.0, description="weight of the class loss")
+    l1_gain: NonNegative = Field(
+        0.0, description="weight of the raw box values' L1 loss; YOLOX's last 15 epochs have 1"
+    )
+
+
+class DistributionLossSettings(LossSettings):
+    """Loss of heads that predict distributions: assignment and gains."""
+
+    assigner: Literal["aligned", "simota"] = Field(
+        "aligned",
+        description="how targets are matched with predictions: by alignment (aligned) or cost",
+    )
+    box_gain: NonNegative = Field(7.5, description="weight of the box loss, 1 − CIoU")
+    dfl_gain: NonNegative = Field(1.5, description="weight of the distribution focal loss")
+    class_gain: NonNegative = Field(0.5, description="weight of the class loss")
+
+
 class OptimizerSettings(Strict):
     """Optimizer and schedule."""
 

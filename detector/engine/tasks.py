@@ -19,19 +19,23 @@ from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import Evaluator
 from detector.heads.anchors import best_possible_recall
 from detector.heads.classify import Classify
+from detector.heads.distribution import DFLHead
 from detector.heads.head import hook
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
-from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
+from detector.heads.yolox import YOLOXHead
+from detector.losses import ClassifyLoss, DistributionLoss, MultiBoxLoss, YoloLoss, YoloxLoss
 from detector.model.detector import Detector
 from detector.registry import load_entry_points
 from detector.settings import (
     AugmentSettings,
     BasicAugmentSettings,
     ClassAugmentSettings,
+    DistributionLossSettings,
     LossSettings,
     TrainSettings,
     YoloLossSettings,
+    YoloxLossSettings,
 )
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Targets
@@ -184,6 +188,57 @@ register_task(
         settings=DetectTraining,
         resize=_multi_scale,
         hints=_anchor_recall,
+    ),
+)
+
+
+# ------------------------------------------------------------------------------------- YOLOXHead
+
+
+class YoloxTraining(AugmentSettings, YoloxLossSettings):
+    """Settings of ``YOLOXHead``."""
+
+
+def _yolox_criterion(model: Detector, settings: YoloxLossSettings) -> Criterion:
+    assert isinstance(model.head, YOLOXHead)
+    return YoloxLoss(model.head, settings)
+
+
+register_task(
+    YOLOXHead,
+    Task(
+        name="detect",
+        criterion=_yolox_criterion,
+        evaluator=CocoEvaluator,
+        loader=training_loader,
+        settings=YoloxTraining,
+        resize=_multi_scale,
+    ),
+)
+
+
+# --------------------------------------------------------------------------------------- DFLHead
+
+
+class DistributionTraining(AugmentSettings, DistributionLossSettings):
+    """Settings of ``DFLHead`` and ``GroupedDFLHead``."""
+
+
+def _distribution_criterion(model: Detector, settings: DistributionLossSettings) -> Criterion:
+    assert isinstance(model.head, DFLHead)
+    return DistributionLoss(model.head, settings)
+
+
+register_task(
+    DFLHead,
+    Task(
+        name="detect",
+        criterion=_distribution_criterion,
+        evaluator=CocoEvaluator,
+        loader=training_loader,
+        adds_up=True,
+        settings=DistributionTraining,
+        resize=_multi_scale,
     ),
 )
 

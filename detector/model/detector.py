@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from detector.heads.head import hook
+from detector.heads.head import hook, in_float32
 from detector.layers.activation import make_activation
 from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
@@ -155,8 +155,10 @@ class Detector(nn.Module):
         for row, module in zip(self.plan, self.rows, strict=True):
             features = [outputs[source] for source in row.sources]
             inputs = features if contract(row.module).reads_list else features[0]
-            run = _in_float32 if module is self.head else _call
-            outputs[row.index] = run(module, inputs)
+            if module is self.head and hook(module, "runs_in_float32"):
+                outputs[row.index] = in_float32(module, inputs)
+            else:
+                outputs[row.index] = module(inputs)
             del features, inputs
             for source in row.frees:
                 del outputs[source]
@@ -185,25 +187,6 @@ class Detector(nn.Module):
             )
         super().train(mode)
         return self
-
-
-def _call(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
-    return module(inputs)
-
-
-def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
-    """Run the head in full precision even inside an autocast region.
-
-    The side of a box grows with its raw value: the 8 significant bits of bfloat16 would round the
-    side of a large box by whole pixels.
-    """
-    device = (inputs if isinstance(inputs, Tensor) else inputs[0]).device.type
-    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return module(inputs)
-    with torch.autocast(device, enabled=False):
-        if isinstance(inputs, Tensor):
-            return module(inputs.float())
-        return module([tensor.float() for tensor in inputs])
 
 
 def check_detector(model: object) -> None:

@@ -75,6 +75,7 @@ class PreprocessKeys(Strict):
     crop_fraction: CropFraction = 0.875
     pad_value: Level = 114
     padding: Literal["around", "right_bottom"] = "around"
+    rounding: Literal["nearest", "down"] = "nearest"
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
@@ -84,7 +85,8 @@ class Preprocess(PreprocessKeys):
     """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale.
 
     ``letterbox`` keeps the aspect ratio and pads with ``pad_value``: evenly (``around``), or only
-    after the image (``right_bottom``). ``stretch`` does not keep the ratio. ``crop`` keeps it and
+    after the image (``right_bottom``); its sides are rounded to the nearest number of pixels, or
+    down, as the weights were trained. ``stretch`` does not keep the ratio. ``crop`` keeps it and
     takes a center crop of ``crop_fraction`` of the shorter side: 0.875 is 224 of 256 pixels, the
     usual evaluation on ImageNet. ``channel_order`` is that of the network's input; mean and scale
     are given in RGB in either case.
@@ -179,7 +181,8 @@ class Preprocess(PreprocessKeys):
         """Return height and width of the resized image, within ``size_hw``."""
         height, width = image_size_hw
         ratio = min(self.size_hw[0] / height, self.size_hw[1] / width)
-        return max(round(height * ratio), 1), max(round(width * ratio), 1)
+        whole = round if self.rounding == "nearest" else math.floor
+        return max(whole(height * ratio), 1), max(whole(width * ratio), 1)
 
     def normalize(
         self, images: Sequence[Image] | NDArray[np.uint8], out: NDArray[np.float32] | None = None

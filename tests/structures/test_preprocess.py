@@ -57,6 +57,15 @@ def test_padding_at_the_right_and_bottom_only() -> None:
     np.testing.assert_array_equal(placement.to_image(placement.to_input(box)), [[10, 20, 30, 33]])
 
 
+def test_sides_rounded_down() -> None:
+    """427 · 416 / 640 = 277.55."""
+    for rounding, rows in (("nearest", 278), ("down", 277)):
+        preprocess = Preprocess(size_hw=(416, 416), rounding=rounding, padding="right_bottom")
+        canvas, placement = preprocess.fit(picture(427, 640))
+        assert (canvas[:rows] == 200).all() and (canvas[rows:] == 114).all()
+        assert placement.scale_xy == (0.65, rows / 427)
+
+
 def test_blue_comes_first_where_the_network_wants_it() -> None:
     """Mean and scale stay those of red, green and blue: (30 − 10) / 1, (20 − 0) / 2, (10 − 0) / 4."""
     image = np.broadcast_to(np.array([30, 20, 10], np.uint8), (8, 8, 3))
