@@ -31,8 +31,9 @@ ZOO = {
     "repvgg": ["A0", "B1g4", "plus-L2pse"],
     "vovnet": ["27-slim", "19-v2"],
     "vgg": ["16", "19-bn"],
+    "yolox": ["nano", "tiny"],
 }
-"""Variants of the classifiers' files that together use every feature of these files."""
+"""Variants of large files that together use every feature of these files."""
 
 
 def variants(name: str) -> list[str | None]:
@@ -77,7 +78,9 @@ def test_every_model_file(name: str, variant: str | None) -> None:
         hook.remove()
     assert seen == list(range(len(model.plan)))
     tensors = (
-        [raw_outputs["logits"], *raw_outputs.get("auxiliary", ())] if name in ZOO else raw_outputs
+        [raw_outputs["logits"], *raw_outputs.get("auxiliary", ())]
+        if model.task == "classify"
+        else raw_outputs
     )
     if boxes_per_cell:
         assert model.strides == (8, 16, 32)
@@ -108,6 +111,22 @@ def test_every_model_file(name: str, variant: str | None) -> None:
 )
 def test_published_params(name: str, classes: int | None, expected: int) -> None:
     assert params(build(name, classes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "expected"),
+    [
+        ("yolox", "nano", 912_159),
+        ("yolox", "tiny", 5_055_855),
+        ("yolox", "s", 8_968_255),
+        ("yolox", "m", 25_326_495),
+        ("yolox", "l", 54_208_895),
+        ("yolox", "x", 99_071_455),
+    ],
+)
+def test_published_params_of_variants(name: str, variant: str, expected: int) -> None:
+    with torch.device("meta"):
+        assert params(build(name, variant=variant)) == expected
 
 
 def test_parts_of_yolov5_repvgg() -> None:

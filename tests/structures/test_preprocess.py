@@ -67,7 +67,7 @@ def test_sides_rounded_down() -> None:
 
 
 def test_blue_comes_first_where_the_network_wants_it() -> None:
-    """Mean and scale stay those of red, green and blue: (30 − 10) / 1, (20 − 0) / 2, (10 − 0) / 4."""
+    """Mean and scale stay those of red, green, blue: (30 − 10) / 1, (20 − 0) / 2, (10 − 0) / 4."""
     image = np.broadcast_to(np.array([30, 20, 10], np.uint8), (8, 8, 3))
     keys = {"size_hw": (8, 8), "mean_rgb": (10.0, 0.0, 0.0), "scale_rgb": (1.0, 2.0, 4.0)}
     for order, expected in (("rgb", [20, 10, 2.5]), ("bgr", [2.5, 10, 20])):
