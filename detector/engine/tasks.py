@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,13 +18,21 @@ from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import Evaluator
 from detector.heads.anchors import best_possible_recall
+from detector.heads.auxiliary import AuxiliaryHead, DualGroupedDFLHead, IAuxDetect
 from detector.heads.classify import Classify
 from detector.heads.distribution import DFLHead
 from detector.heads.head import hook
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.heads.yolox import YOLOXHead
-from detector.losses import ClassifyLoss, DistributionLoss, MultiBoxLoss, YoloLoss, YoloxLoss
+from detector.losses import (
+    AuxiliaryLoss,
+    ClassifyLoss,
+    DistributionLoss,
+    MultiBoxLoss,
+    YoloLoss,
+    YoloxLoss,
+)
 from detector.model.detector import Detector
 from detector.registry import load_entry_points
 from detector.settings import (
@@ -75,7 +83,7 @@ class Task:
 
     Attributes:
         name: stands in checkpoints and exported files.
-        criterion: model, settings → loss.
+        criterion: head, height and width of the input, settings → loss.
         evaluator: COCO truth, category ids by class, image ids → evaluator.
         loader: training images with their transforms, as batches for that preprocessing.
         metrics: those of the evaluator that are printed and drawn; the first, the higher the
@@ -89,7 +97,7 @@ class Task:
     """
 
     name: str
-    criterion: Callable[[Detector, Any], Criterion]
+    criterion: Callable[[Any, tuple[int, int], Any], Criterion]
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
     loader: Callable[[DetectionDataset, Preprocess, Any], Any]
     metrics: tuple[str, ...] = ("AP", "AP50")
@@ -141,9 +149,10 @@ class DetectTraining(AugmentSettings, YoloLossSettings):
     """Settings of YOLO's anchor-based heads, ``Detect`` and ``IDetect``."""
 
 
-def _yolo_criterion(model: Detector, settings: YoloLossSettings) -> Criterion:
-    assert isinstance(model.head, Detect)
-    return YoloLoss(model.head, settings, side=max(model.preprocess.size_hw))
+def _yolo_criterion(
+    head: Detect, size_hw: tuple[int, int], settings: YoloLossSettings
+) -> Criterion:
+    return YoloLoss(head, settings, side=max(size_hw))
 
 
 def _multi_scale(model: Detector, settings: Any) -> MultiScale:
@@ -192,6 +201,19 @@ register_task(
 )
 
 
+def with_auxiliary(task: Task) -> Task:
+    """Return the task of an AuxiliaryHead from that of its heads."""
+
+    def criterion(head: AuxiliaryHead, size_hw: tuple[int, int], settings: Any) -> Criterion:
+        main, auxiliary = (task.criterion(one, size_hw, settings) for one in head.parts.values())
+        return AuxiliaryLoss(main, auxiliary, head.auxiliary_weight)
+
+    return replace(task, criterion=criterion)
+
+
+register_task(IAuxDetect, with_auxiliary(task_of(Detect)))
+
+
 # ------------------------------------------------------------------------------------- YOLOXHead
 
 
@@ -199,9 +221,10 @@ class YoloxTraining(AugmentSettings, YoloxLossSettings):
     """Settings of ``YOLOXHead``."""
 
 
-def _yolox_criterion(model: Detector, settings: YoloxLossSettings) -> Criterion:
-    assert isinstance(model.head, YOLOXHead)
-    return YoloxLoss(model.head, settings)
+def _yolox_criterion(
+    head: YOLOXHead, size_hw: tuple[int, int], settings: YoloxLossSettings
+) -> Criterion:
+    return YoloxLoss(head, settings)
 
 
 register_task(
@@ -224,9 +247,10 @@ class DistributionTraining(AugmentSettings, DistributionLossSettings):
     """Settings of ``DFLHead`` and ``GroupedDFLHead``."""
 
 
-def _distribution_criterion(model: Detector, settings: DistributionLossSettings) -> Criterion:
-    assert isinstance(model.head, DFLHead)
-    return DistributionLoss(model.head, settings)
+def _distribution_criterion(
+    head: DFLHead, size_hw: tuple[int, int], settings: DistributionLossSettings
+) -> Criterion:
+    return DistributionLoss(head, settings)
 
 
 register_task(
@@ -243,6 +267,9 @@ register_task(
 )
 
 
+register_task(DualGroupedDFLHead, with_auxiliary(task_of(DFLHead)))
+
+
 # --------------------------------------------------------------------------------------- SSDHead
 
 
@@ -250,9 +277,10 @@ class SsdTraining(BasicAugmentSettings, LossSettings):
     """Settings of ``SSDHead``; the rest of its augmentation is the paper's."""
 
 
-def _multibox_criterion(model: Detector, settings: LossSettings) -> Criterion:
-    assert isinstance(model.head, SSDHead)
-    return MultiBoxLoss(model.head, settings)
+def _multibox_criterion(
+    head: SSDHead, size_hw: tuple[int, int], settings: LossSettings
+) -> Criterion:
+    return MultiBoxLoss(head, settings)
 
 
 register_task(
@@ -274,7 +302,9 @@ class ClassifyTraining(ClassAugmentSettings, LossSettings):
     """Settings of ``Classify``."""
 
 
-def _classify_criterion(model: Detector, settings: LossSettings) -> Criterion:
+def _classify_criterion(
+    head: Classify, size_hw: tuple[int, int], settings: LossSettings
+) -> Criterion:
     return ClassifyLoss(settings)
 
 

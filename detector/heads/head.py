@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from detector.heads.classes import ClassRows, SharedClasses
 from detector.settings import EVAL_NMS, NmsSettings, TaskName
 
+AUXILIARY = "auxiliary"
+"""Key of those raw outputs that are used in training only."""
+
 
 @dataclass(frozen=True)
 class Adapted:
@@ -62,6 +65,13 @@ class Head(nn.Module):
 
     def check_trainable(self) -> None:
         """Raise DetectorError while the head lacks something that training needs."""
+
+    def inference_sources(self, count: int) -> int:
+        """Return how many of the ``count`` features, from the first, inference needs.
+
+        Deploying drops the others, and the rows that nothing else reads.
+        """
+        return count
 
     def inference_outputs(self, raw_outputs: Any) -> Any:
         """Return the raw outputs without those that are used in training only."""

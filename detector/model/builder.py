@@ -112,7 +112,7 @@ class RowBuilder:
         self.channels = {IMAGE: 3}
         self.strides = {IMAGE: Fraction(1)}
 
-    def build(self) -> tuple[list[Row], list[nn.Module]]:
+    def build(self) -> tuple[tuple[Row, ...], list[nn.Module]]:
         """Return all rows of the file, and their modules.
 
         Raises:
@@ -122,7 +122,7 @@ class RowBuilder:
         with _Budget():
             pairs = zip(self.model_file.rows, contracts, strict=True)
             built = [self._row(raw, known) for raw, known in pairs]
-        return _with_frees([row for row, _ in built]), [module for _, module in built]
+        return with_frees([row for row, _ in built]), [module for _, module in built]
 
     def _row(self, raw: RawRow, known: RowContract) -> tuple[Row, nn.Module]:
         try:
@@ -298,11 +298,11 @@ def scale_width(width: int, multiple: float) -> int:
     return math.ceil(width * multiple / WIDTH_DIVISOR) * WIDTH_DIVISOR
 
 
-def _with_frees(rows: Sequence[Row]) -> list[Row]:
+def with_frees(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Set each row's ``frees``: outputs that it reads last, and its own if no row reads it."""
     last_reader = {row.index: row.index for row in rows[:-1]}
     last_reader |= {source: row.index for row in rows for source in row.sources}
     frees: dict[int, list[int]] = {row.index: [] for row in rows}
     for source, reader in last_reader.items():
         frees[reader].append(source)
-    return [replace(row, frees=tuple(sorted(frees[row.index]))) for row in rows]
+    return tuple(replace(row, frees=tuple(sorted(frees[row.index]))) for row in rows)

@@ -100,8 +100,10 @@ class Detector(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the features that the head reads, pixels."""
-        return tuple(int(self.plan[source].stride) for source in self.plan[-1].sources)
+        """Strides of the features that the head reads for inference, pixels."""
+        sources = self.plan[-1].sources
+        count = hook(self.head, "inference_sources")(len(sources))
+        return tuple(int(self.plan[source].stride) for source in sources[:count])
 
     @property
     def max_stride(self) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detector.heads.classify import AUXILIARY
+from detector.heads.head import AUXILIARY
 from detector.model.detector import Detector
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import PreprocessKeys
