@@ -132,7 +132,17 @@ def test_bind_refuses(args: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
-ODD = ("CrossConv", "QARepVGGBlock", "RepConv", "RepVGGBlock", "SP", "SPPF")
+ODD = (
+    "ACBlock",
+    "CrossConv",
+    "DBB",
+    "MobileOneBlock",
+    "QARepVGGBlock",
+    "RepConv",
+    "RepVGGBlock",
+    "SP",
+    "SPPF",
+)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -204,7 +214,7 @@ def test_a_class_defined_again_takes_the_older_one_s_place() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(DetectorError, match=r"^unknown module 'Cnov'; did you mean 'Conv'\?$"):
         contract("Cnov")
-    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: Bottleneck, "):
+    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: ACBlock, "):
         contract("Zzzz")
     with pytest.raises(DetectorError) as caught:
         contract("a\n" * 1000)
@@ -214,6 +224,10 @@ def test_unknown_name() -> None:
 # ------------------------------------------------------------------------- what modules declare
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    **dict.fromkeys(
+        ("ACBlock", "ACNetBlock", "DBB", "DiverseBranchBlock"),
+        [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2}, {"c_out": 8}],
+    ),
     "Bottleneck": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "BottleneckCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],
@@ -238,6 +252,12 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "GhostBottleneck": [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2}],
     "GhostConv": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "stride": 2, "groups": 2}],
     "MP": [{}, {"kernel": 3}],
+    "MobileOneBlock": [
+        {"c_out": 16},
+        {"c_out": 16, "stride": 2, "groups": 16, "branches": 3, "use_se": True},
+        {"c_out": 24, "kernel": 1, "branches": 2},
+    ],
+    "MobileOneStage": [{"c_out": 24}, {"c_out": 24, "stride": 1, "branches": 2, "attentive": 1}],
     "MaxPool2d": [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "ceil_mode": True}],
     "MixConv2d": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5, 7], "stride": 2}],
     "OSA": [

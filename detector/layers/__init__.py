@@ -1,13 +1,17 @@
 """Blocks, one architecture a file; importing the package registers them for model files."""
 
 from detector.layers import (
+    acnet,
     aliases,
+    branches,
     concat,
     conv,
     cross,
     csp,
+    dbb,
     depthwise,
     ghost,
+    mobileone,
     osa,
     pixels,
     plain,
@@ -22,13 +26,17 @@ from detector.layers import (
 )
 
 __all__ = [
+    "acnet",
     "aliases",
+    "branches",
     "concat",
     "conv",
     "cross",
     "csp",
+    "dbb",
     "depthwise",
     "ghost",
+    "mobileone",
     "osa",
     "pixels",
     "plain",
