@@ -134,6 +134,7 @@ def test_bind_refuses(args: Any, message: str) -> None:
 
 ODD = (
     "ACBlock",
+    "AlphaRepVGGBlock",
     "CrossConv",
     "DBB",
     "MobileOneBlock",
@@ -142,6 +143,8 @@ ODD = (
     "RepVGGBlock",
     "SP",
     "SPPF",
+    "SimCSPSPPF",
+    "SimSPPF",
 )
 
 
@@ -224,6 +227,17 @@ def test_unknown_name() -> None:
 # ------------------------------------------------------------------------- what modules declare
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "AlphaRepVGGBlock": [
+        {"c_out": 16},
+        {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2, "alpha": False},
+    ],
+    "BepC3": [{"c_out": 16}, {"c_out": 24, "expansion": 0.25}],
+    "BiFusion": [{"c_out": 16}],
+    "CSPPANStage": [{"c_out": 16}, {"c_out": 24, "spp": True, "alpha": True}],
+    "CSPResStage": [{"c_out": 16}, {"c_out": 24, "alpha": False}],
+    "RepBlock": [{"c_out": 16}, {"c_out": 24}],
+    "SimCSPSPPF": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "expansion": 0.25}],
+    "SimSPPF": [{"c_out": 24}, {"c_out": 24, "kernel": 3}],
     **dict.fromkeys(
         ("ACBlock", "ACNetBlock", "DBB", "DiverseBranchBlock"),
         [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2}, {"c_out": 8}],
@@ -324,6 +338,13 @@ def test_the_table_has_every_module() -> None:
     assert ours == set(ARGUMENTS)
 
 
+def shapes_for(known: RowContract, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Return shapes of features that a module may read; those of scale 1 have the given size."""
+    if known.scales:
+        return [(2, 16, int(height / scale), int(width / scale)) for scale in known.scales]
+    return [(2, channels, height, width) for channels in ((16, 8) if known.joins else (16,))]
+
+
 @pytest.mark.parametrize("repeats", [1, 2])
 @pytest.mark.parametrize(
     ("name", "args"), [(name, args) for name, rows in ARGUMENTS.items() for args in rows]
@@ -332,13 +353,14 @@ def test_declared_channels_and_stride(name: str, args: dict[str, Any], repeats: 
     known = contract(name)
     arguments = known.bind(args)
     filled = dict(arguments)
-    channels = [16, 8] if known.joins else [16]
+    shapes = shapes_for(known, 48, 24)
+    channels = [shape[1] for shape in shapes]
     if known.takes("c_in"):
         filled["c_in"] = channels if known.joins else channels[0]
     if known.takes("repeats"):
         filled["repeats"] = repeats
-    maps = [torch.rand(2, c, 48, 24) for c in channels]
-    out = known.module(**filled)(maps if known.joins else maps[0])
+    features = [torch.rand(shape) for shape in shapes]
+    out = known.module(**filled)(features if known.joins else features[0])
     stride = Fraction(known.stride(arguments))
     assert out.shape == (2, known.channels(arguments, channels), 48 / stride, 24 / stride)
 
@@ -347,12 +369,14 @@ def test_declared_channels_and_stride(name: str, args: dict[str, Any], repeats: 
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     known = contract(name)
     filled = known.bind(ARGUMENTS[name][0])
+    shapes = shapes_for(known, 8, 8)
     if known.takes("c_in"):
-        filled["c_in"] = [16, 8] if known.joins else 16
+        filled["c_in"] = [shape[1] for shape in shapes] if known.joins else 16
     torch.manual_seed(1)  # a single ReLU, as in SEBlock, may be born dead
     module = known.module(**filled)
-    x: Any = torch.rand(2, 16, 8, 8, requires_grad=True)
-    out = module([x, torch.rand(2, 8, 8, 8)] if known.joins else x)
+    x, *others = (torch.rand(shape) for shape in shapes)
+    x.requires_grad_()
+    out = module([x, *others] if known.joins else x)
     (out * torch.rand_like(out)).sum().backward()
     assert x.grad is not None
     missing = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]

@@ -15,6 +15,7 @@ from detector.layers import (
     osa,
     pixels,
     plain,
+    ppyoloe,
     qarepvgg,
     repvgg,
     repvgg_stage,
@@ -22,6 +23,7 @@ from detector.layers import (
     spp,
     transformer,
     vgg,
+    yolov6,
     yolov7,
 )
 
@@ -40,6 +42,7 @@ __all__ = [
     "osa",
     "pixels",
     "plain",
+    "ppyoloe",
     "qarepvgg",
     "repvgg",
     "repvgg_stage",
@@ -47,5 +50,6 @@ __all__ = [
     "spp",
     "transformer",
     "vgg",
+    "yolov6",
     "yolov7",
 ]

@@ -43,10 +43,10 @@ def test_fuse(name: str, c_out: int, kernel: int, stride: int, groups: int) -> N
     torch.manual_seed(0)
     block = randomised(BLOCKS[name](8, c_out, kernel, stride, groups=groups), torch.float32)
     x = torch.randn(2, 8, 9, 12)
-    assert difference(block(x), block.fuse()(x)) <= 1e-4  # type: ignore[operator]
+    assert difference(block(x), block.fuse()(x)) <= 1e-4
     block, x = block.double(), x.double()
     expected = block(x)
-    fused = block.fuse()  # type: ignore[operator]
+    fused = block.fuse()
     assert difference(expected, fused(x)) <= 1e-10
     assert difference(expected, block(x)) == 0  # the block stays as it is
     assert isinstance(fused, FusedConv)
@@ -58,7 +58,7 @@ def test_fuse(name: str, c_out: int, kernel: int, stride: int, groups: int) -> N
 @torch.no_grad()
 def test_mobileone_by_definition() -> None:
     block = randomised(MobileOneBlock(8, 8, groups=8, branches=2, activation="ReLU"))
-    first, second, scale, identity = block.branches  # type: ignore[misc, union-attr]
+    first, second, scale, identity = block.branches
     x = torch.randn(2, 8, 6, 5, dtype=torch.float64)
     expected = (
         first.bn(F.conv2d(x, first.conv.weight, padding=1, groups=8))
@@ -81,7 +81,7 @@ def test_mobileone_by_definition() -> None:
     ],
 )
 def test_branches_of_mobileone(values: dict[str, int], count: int) -> None:
-    block = MobileOneBlock(8, **{"c_out": 8, **values})  # type: ignore[arg-type]
+    block = MobileOneBlock(8, **{"c_out": 8, **values})
     assert len(block.branches) == count
     assert sum(isinstance(branch, IdentityNorm) for branch in block.branches) == (
         not values.keys() & {"stride", "c_out"}
@@ -91,7 +91,7 @@ def test_branches_of_mobileone(values: dict[str, int], count: int) -> None:
 def test_stage_of_mobileone() -> None:
     """Pairs of depthwise and 1×1 blocks; the last ``attentive`` pairs have attention."""
     stage = MobileOneStage(8, 16, 3, attentive=1)
-    convs = [block.branches[0].conv for block in stage]  # type: ignore[union-attr, index]
+    convs = [block.branches[0].conv for block in stage]
     assert [(c.in_channels, c.out_channels, c.groups, c.stride[0]) for c in convs] == [
         (8, 8, 8, 2),
         (8, 16, 1, 1),
@@ -105,7 +105,7 @@ def test_stage_of_mobileone() -> None:
 def test_dbb_by_definition() -> None:
     """The features after the 1×1 convolutions are padded with their batch norm's output for 0."""
     block = randomised(DiverseBranchBlock(4, 6, activation=False))
-    square, pointwise, deep, average = block.branches  # type: ignore[misc, union-attr]
+    square, pointwise, deep, average = block.branches
     x = torch.randn(2, 4, 5, 6, dtype=torch.float64)
     bordered = F.pad(x, [1, 1, 1, 1])
     expected = (
@@ -143,8 +143,8 @@ def test_acnet_by_hand() -> None:
 def test_a_scaled_branch() -> None:
     branch = Scaled(IdentityNorm(1))
     branch.alpha.fill_(3.0)
-    branch.branch.bn.eps = 0  # type: ignore[union-attr, assignment]
-    branch.branch.bn.bias.fill_(2.0)  # type: ignore[union-attr, operator]
+    branch.branch.bn.eps = 0
+    branch.branch.bn.bias.fill_(2.0)
     weight, bias = branch.kernel()
     assert (weight.item(), bias.item()) == (3, 6)  # 3 · (x + 2)
 
