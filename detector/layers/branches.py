@@ -141,7 +141,8 @@ class PointwiseThen(Branch):
         out = self.pointwise(x)
         bn = self.pointwise.bn
         mean, variance = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
-        shift = bn.bias - mean * bn.weight / (variance + bn.eps).sqrt()
+        # The quotient is a tensor of its own: a further forward pass may change the statistics.
+        shift = bn.bias - bn.weight * (mean / (variance + bn.eps).sqrt())
         shift = shift.to(out.dtype).view(1, -1, 1, 1)
         out = F.pad(out - shift, [self.padding] * 4) + shift
         return self.then(out)  # type: ignore[no-any-return]

@@ -117,6 +117,14 @@ def test_dbb_by_definition() -> None:
     torch.testing.assert_close(block(x), expected)
 
 
+def test_two_forward_passes_before_one_backward_pass() -> None:
+    """The second pass changes the batch norms' statistics, with which the first one padded."""
+    block = DiverseBranchBlock(4, 6)
+    x = torch.rand(2, 4, 5, 6)
+    (block(x) + block(x + 1)).sum().backward()
+    assert all(parameter.grad is not None for parameter in block.parameters())
+
+
 def test_the_deep_branch_of_dbb_begins_as_the_identity() -> None:
     block = DiverseBranchBlock(4, 6, groups=2)
     deep = block.branches[2]
