@@ -17,7 +17,8 @@ All other parameters are the row's args, in order or as a mapping. Args are chec
 annotations (``Count``, ``Size`` and ``Odd`` are integers with a range). A parameter annotated
 ``Width`` is scaled by the file's ``width_multiple``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
-``register(channels=…, stride=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
+``register(channels=…, stride=…)``, and the sizes that a module joins in ``register(scales=…)``.
+A block that can be fused has a method ``fuse() -> nn.Module``.
 
 Example:
     >>> @register()
@@ -97,6 +98,8 @@ class RowContract:
             input (½ for upsampling by 2).
         head: True for a head, which is the last row and decides the task.
         joins: True for a module that reads several rows, which must have one size.
+        scales: strides of the rows that it reads, relative to each other, for a module that joins a
+            fixed number of rows of different sizes; empty for any number of rows of one size.
     """
 
     name: str
@@ -105,6 +108,7 @@ class RowContract:
     stride: StrideRule
     head: bool
     joins: bool
+    scales: tuple[Fraction, ...] = ()
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -276,6 +280,7 @@ def register(
     stride: StrideRule = _default_stride,
     head: bool = False,
     joins: bool = False,
+    scales: Sequence[Fraction | int] = (),
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """Return a decorator that registers a class under its own name or under ``names``.
 
@@ -290,6 +295,9 @@ def register(
             input; by default ``stride``, else 1.
         head: True for a head, which is the last row and decides the task.
         joins: True for a module that reads several rows, which must have one size.
+        scales: for a module that joins rows of different sizes: the stride of each row that it
+            reads as a multiple of one common stride, of which ``stride`` gives the output's. Such a
+            module joins rows; ``joins`` need not be given.
 
     Raises:
         DetectorError: another class is registered under the name.
@@ -303,7 +311,15 @@ def register(
                     f"module name {name!r} is registered twice: by "
                     f"{known.module.__module__} and {module.__module__}"
                 )
-            _REGISTRY[name] = RowContract(name, module, channels, stride, head, joins)
+            _REGISTRY[name] = RowContract(
+                name,
+                module,
+                channels,
+                stride,
+                head,
+                joins or bool(scales),
+                tuple(map(Fraction, scales)),
+            )
         return module
 
     return decorate

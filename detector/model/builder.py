@@ -144,6 +144,8 @@ class RowBuilder:
         sources = [self._index(source) for source in raw.sources]
         if len(sources) > 1 and not known.reads_list:
             raise ValueError(f"reads one row, found 'from' {raw.source}")
+        if known.scales and len(sources) != len(known.scales):
+            raise ValueError(f"reads {len(known.scales)} rows, found 'from' {raw.source}")
         image = IMAGE - raw.index
         for source in sources:
             if not image <= source < raw.index:
@@ -212,11 +214,16 @@ class RowBuilder:
 
     def _check_strides(self, known: RowContract, sources: tuple[int, ...]) -> None:
         strides = [self.strides[source] for source in sources]
-        if known.joins and len(set(strides)) > 1:
+        scales = known.scales or (Fraction(1),) * len(sources)
+        units = {stride / scale for stride, scale in zip(strides, scales, strict=True)}
+        if known.joins and len(units) > 1:
             found = ", ".join(
                 f"{'the image' if s == IMAGE else f'row {s}'} has stride {self.strides[s]}"
                 for s in sources
             )
+            if known.scales:
+                ratio = " : ".join(map(str, scales))
+                raise ValueError(f"joins feature maps of strides {ratio}: {found}")
             raise ValueError(f"joins feature maps of different sizes: {found}")
         for source, stride in zip(sources, strides, strict=True):
             if known.head and stride.denominator != 1:
@@ -263,6 +270,8 @@ class RowBuilder:
             return self.strides[sources[0]]
         times = 1 if known.takes("repeats") else number
         stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
+        if known.scales:
+            stride /= known.scales[0]
         if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:
             raise ValueError(
                 f"the output has stride {stride}, expected 1/{MAX_STRIDE} to {MAX_STRIDE}"

@@ -28,6 +28,7 @@ def model_files() -> list[tuple[str, str | None]]:
 
 
 ZOO = {
+    "mobileone": ["s0", "s4"],
     "repvgg": ["A0", "B1g4", "plus-L2pse"],
     "vovnet": ["27-slim", "19-v2"],
     "vgg": ["16", "19-bn"],
