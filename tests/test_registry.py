@@ -204,7 +204,7 @@ def test_a_class_defined_again_takes_the_older_one_s_place() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(DetectorError, match=r"^unknown module 'Cnov'; did you mean 'Conv'\?$"):
         contract("Cnov")
-    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: Bottleneck, "):
+    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: AConv, "):
         contract("Zzzz")
     with pytest.raises(DetectorError) as caught:
         contract("a\n" * 1000)
@@ -214,6 +214,17 @@ def test_unknown_name() -> None:
 # ------------------------------------------------------------------------- what modules declare
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    **dict.fromkeys(("AConv", "ADown"), [{"c_out": 24}]),
+    **dict.fromkeys(
+        ("ELAN", "ELAN1"), [{"c_out": 24, "part": 8}, {"c_out": 24, "part": 8, "process": 12}]
+    ),
+    "RepNCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    **dict.fromkeys(
+        ("RepNCSPELAN", "RepNCSPELAN4"),
+        [{"c_out": 24, "part": 8}, {"c_out": 24, "part": 8, "process": 4, "bottlenecks": 2}],
+    ),
+    "SPPELAN": [{"c_out": 24}, {"c_out": 24, "hidden": 4}],
+    "Silence": [{}],
     "Bottleneck": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "BottleneckCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],

@@ -34,7 +34,7 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         hidden = hidden_width(c_out, expansion)
-        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv1: nn.Module = Conv(c_in, hidden, 1, activation=activation)
         self.cv2 = Conv(hidden, c_out, 3, groups=groups, activation=activation)
         self.add = shortcut and c_in == c_out
 

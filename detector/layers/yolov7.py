@@ -28,7 +28,11 @@ class SP(nn.MaxPool2d):
 
 @register()
 class RepConv(RepVGGBlock):
-    """RepVGG's block (:class:`RepVGGBlock`) with YOLO's batch-norm settings."""
+    """RepVGG's block (:class:`RepVGGBlock`) with YOLO's batch-norm settings.
+
+    Args:
+        identity: include the identity branch where it is possible; YOLOv9 does not.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class RepConv(RepVGGBlock):
         padding: Size | None = None,
         groups: Count = 1,
         activation: Activation = "SiLU",
+        identity: bool = True,
     ) -> None:
         super().__init__(
             c_in,
@@ -48,6 +53,7 @@ class RepConv(RepVGGBlock):
             padding,
             groups=groups,
             activation=activation,
+            identity=identity,
             eps=YOLO_EPS,
             momentum=YOLO_MOMENTUM,
         )

@@ -1,4 +1,4 @@
-"""Every module name of YOLOv5's and YOLOv7's files builds, trains, deploys, rejects bad args."""
+"""Every module name of published YOLO files builds, trains, deploys, rejects bad args."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ head:
 LINE = 7
 
 ROWS = [
+    ("AConv", "[24]"),
+    ("ADown", "[24]"),
     ("Bottleneck", "[16]"),
     ("BottleneckCSP", "[16]"),
     ("BottleneckCSP", "[24, False, 2, 0.5]"),
@@ -46,6 +48,8 @@ ROWS = [
     ("CrossConv", "[24, 5, 2, 4, 0.5]"),
     ("DWConv", "[16, 3, 2]"),
     ("DWConv", "[24, 3, 1, 2]"),
+    ("ELAN1", "[16, 8, 4]"),
+    ("ELAN", "[24, 8]"),
     ("Expand", "[2]"),
     ("Focus", "[16, 3]"),
     ("Focus", "[16, 3, 1, None, 4]"),
@@ -59,12 +63,17 @@ ROWS = [
     ("MixConv2d", "[16, [3, 5, 7], 1, True]"),
     ("RepConv", "[16, 3, 1]"),
     ("RepConv", "[24, 3, 2, 1, 8]"),
+    ("RepNCSP", "[24, False]"),
+    ("RepNCSPELAN4", "[24, 16, 8, 2]"),
+    ("RepNCSPELAN", "{c_out: 16, part: 8}"),
     ("SP", "[5]"),
     ("SP", "[3, 2]"),
     ("SPP", "[24, [5, 9, 13]]"),
     ("SPP", "[16]"),
     ("SPPCSPC", "[16]"),
+    ("SPPELAN", "[24, 8]"),
     ("SPPF", "[24, 5]"),
+    ("Silence", "[]"),
     ("eSE", "[]"),
     ("_OSA_module", "[8, 16, 3]"),
     ("OSA_module", "[8, 24]"),
@@ -76,6 +85,8 @@ ROWS = [
     ("nn.Upsample", "[None, 2, 'nearest']"),
     ("nn.ZeroPad2d", "[[0, 1, 0, 1]]"),
 ]
+
+WITHOUT_ACTIVATION = {"Contract", "Expand", "MP", "SP", "Silence", "eSE"}
 
 
 def model(word: str, args: str, number: int = 1, keys: str = "") -> Detector:
@@ -109,6 +120,7 @@ def test_builds_trains_and_deploys(word: str, args: str) -> None:
         ("C3Ghost", "m"),
         ("C3TR", "m.tr"),
         ("C3x", "m"),
+        ("RepNCSP", "m"),
     ],
 )
 def test_these_repeat_inside(word: str, inside: str) -> None:
@@ -129,7 +141,8 @@ def test_others_are_stacked(word: str) -> None:
     [
         (word, args)
         for word, args in ROWS
-        if word not in {"Contract", "Expand", "MP", "SP", "eSE"} and not word.startswith("nn.")
+        if word not in {"Contract", "Expand", "MP", "SP", "Silence", "eSE"}
+        and not word.startswith("nn.")
     ],
 )
 def test_the_files_activation_is_everywhere(word: str, args: str) -> None:
@@ -147,6 +160,11 @@ def test_width_multiple_scales_these() -> None:
     assert model("nn.BatchNorm2d", "[16]", keys=keys).plan[1].channels == 8
 
 
+def test_width_multiple_leaves_inner_widths_of_gelan() -> None:
+    block = model("RepNCSPELAN4", "[64, 32, 16, 1]", keys="width_multiple: 0.5").rows[1]
+    assert [m.conv.out_channels for m in (block.cv1, block.cv2[1], block.cv4)] == [32, 16, 32]
+
+
 def test_activation_as_the_last_argument() -> None:
     network = model("RepConv", "[16, 3, 1, None, 1, nn.LeakyReLU(0.1)]")
     assert isinstance(network.rows[1].act, nn.LeakyReLU)
@@ -155,6 +173,8 @@ def test_activation_as_the_last_argument() -> None:
 @pytest.mark.parametrize(
     ("word", "args", "message"),
     [
+        ("ADown", "[15]",
+         "argument 'c_out': expected an even number of channels, found 15"),
         ("BottleneckCSP", "[]",
          "argument 'c_out' is missing; expected [c_out, shortcut, groups, expansion, activation]"),
         ("BottleneckCSP", "[16, 1]", "argument 'shortcut': expected True or False, found 1"),
@@ -172,6 +192,10 @@ def test_activation_as_the_last_argument() -> None:
         ("CrossConv", "[16, 2]", "argument 'kernel': expected an odd number, found 2"),
         ("DWConv", "[16, 3, 0]",
          "argument 'stride': expected a whole number of at least 1, found 0"),
+        ("ELAN1", "[16]",
+         "argument 'part' is missing; expected [c_out, part, process, activation]"),
+        ("ELAN", "[16, 9]",
+         "argument 'part': expected an even number of channels, found 9"),
         ("Expand", "[3]", "argument 'gain': 3² does not divide 16 channels"),
         ("Focus", "{c_out: 16, kernal: 3}",
          "unknown argument 'kernal'; did you mean 'kernel'?"),
@@ -186,6 +210,8 @@ def test_activation_as_the_last_argument() -> None:
         ("RepConv", "[16, 4]", "argument 'kernel': expected an odd number, found 4"),
         ("RepConv", "[16, 3, 1, 0]",
          "argument 'padding': the branches fit only with 1 here, found 0"),
+        ("RepNCSPELAN4", "[16, 8, 8, 0]",
+         "argument 'bottlenecks': expected a whole number of at least 1, found 0"),
         ("SP", "[2]", "argument 'kernel': expected an odd number, found 2"),
         ("SPP", "[16, [5, 9.5]]",
          "argument 'kernels': expected a list of whole numbers, found [5, 9.5]"),
