@@ -2,6 +2,7 @@
 
 from detector.layers import (
     aliases,
+    c2f,
     concat,
     conv,
     cross,
@@ -12,6 +13,7 @@ from detector.layers import (
     osa,
     pixels,
     plain,
+    psa,
     qarepvgg,
     repvgg,
     repvgg_stage,
@@ -24,6 +26,7 @@ from detector.layers import (
 
 __all__ = [
     "aliases",
+    "c2f",
     "concat",
     "conv",
     "cross",
@@ -34,6 +37,7 @@ __all__ = [
     "osa",
     "pixels",
     "plain",
+    "psa",
     "qarepvgg",
     "repvgg",
     "repvgg_stage",

@@ -179,13 +179,15 @@ class RowBuilder:
                 f"argument 'nc': expected {self.classes}, the number of classes, "
                 f"found {arguments['nc']}"
             )
+        arguments |= known.by_scale.get(raw.scope.scale, {})
         activation = raw.scope.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
         multiple = raw.scope.width_multiple
         for name in known.widths:
             if name in arguments and multiple is not None:
-                arguments[name] = scale_width(arguments[name], multiple)
+                width = min(arguments[name], raw.scope.max_channels or arguments[name])
+                arguments[name] = scale_width(width, multiple)
         return arguments
 
     def _value(self, value: Any, raw: RawRow) -> Any:
