@@ -280,6 +280,9 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "ConvNormAct": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "groups": 2}],
     "L2Norm": [{}, {"scale": 5.0}],
     "SEBlock": [{}, {"ratio": 4}],
+    "DownC": [{"c_out": 24}, {"c_out": 24, "stride": 3}],
+    "ReOrg": [{}],
+    "Shortcut": [{}, {"dim": 1}],
     "SP": [{}, {"kernel": 5, "stride": 2}],
     "SPP": [{"c_out": 24}, {"c_out": 24, "kernels": [3, 5]}],
     "SPPCSPC": [{"c_out": 24}, {"c_out": 24, "kernels": [3]}],
@@ -311,6 +314,11 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
 """Arguments of rows for every registered module that is not a head."""
 
 
+def joined_channels(name: str) -> list[int]:
+    """Return the channels of two inputs of a module that joins features."""
+    return [16, 16] if name == "Shortcut" else [16, 8]
+
+
 def test_the_table_has_every_module() -> None:
     ours = {
         name
@@ -328,7 +336,7 @@ def test_declared_channels_and_stride(name: str, args: dict[str, Any], repeats: 
     known = contract(name)
     arguments = known.bind(args)
     filled = dict(arguments)
-    channels = [16, 8] if known.joins else [16]
+    channels = joined_channels(name) if known.joins else [16]
     if known.takes("c_in"):
         filled["c_in"] = channels if known.joins else channels[0]
     if known.takes("repeats"):
@@ -344,11 +352,11 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     known = contract(name)
     filled = known.bind(ARGUMENTS[name][0])
     if known.takes("c_in"):
-        filled["c_in"] = [16, 8] if known.joins else 16
+        filled["c_in"] = joined_channels(name) if known.joins else 16
     torch.manual_seed(1)  # a single ReLU, as in SEBlock, may be born dead
     module = known.module(**filled)
     x: Any = torch.rand(2, 16, 8, 8, requires_grad=True)
-    out = module([x, torch.rand(2, 8, 8, 8)] if known.joins else x)
+    out = module([x, torch.rand(2, joined_channels(name)[1], 8, 8)] if known.joins else x)
     (out * torch.rand_like(out)).sum().backward()
     assert x.grad is not None
     missing = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]

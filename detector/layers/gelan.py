@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
+from detector.layers.checks import even_half
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, SPPF, Bottleneck, hidden_width
@@ -63,7 +64,7 @@ class ELAN(nn.Module):
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()
-        half = _half("part", part)
+        half = even_half("part", part)
         process = process or half
         self.cv1 = Conv(c_in, part, 1, activation=activation)
         self.cv2: nn.Module = Conv(half, process, 3, activation=activation)
@@ -121,7 +122,7 @@ class ADown(nn.Module):
 
     def __init__(self, c_in: int, c_out: Width, activation: Activation = "SiLU") -> None:
         super().__init__()
-        half_in, half_out = _half("c_in", c_in), _half("c_out", c_out)
+        half_in, half_out = even_half("c_in", c_in), even_half("c_out", c_out)
         self.cv1 = Conv(half_in, half_out, 3, 2, activation=activation)
         self.cv2 = Conv(half_in, half_out, 1, activation=activation)
 
@@ -145,12 +146,3 @@ class SPPELAN(SPPF):
         hidden = hidden or hidden_width(c_out, 0.5)
         self.cv1 = Conv(c_in, hidden, 1, activation=activation)
         self.cv2 = Conv(4 * hidden, c_out, 1, activation=activation)
-
-
-def _half(name: str, channels: int) -> int:
-    """Return half of an even number of channels; raise ValueError for an odd one."""
-    if channels % 2:
-        raise ValueError(
-            f"argument {name!r}: expected an even number of channels, found {channels}"
-        )
-    return channels // 2

@@ -54,6 +54,7 @@ ROWS = [
     ("CrossConv", "[24, 5, 2, 4, 0.5]"),
     ("DWConv", "[16, 3, 2]"),
     ("DWConv", "[24, 3, 1, 2]"),
+    ("DownC", "[24]"),
     ("ELAN1", "[16, 8, 4]"),
     ("ELAN", "[24, 8]"),
     ("Expand", "[2]"),
@@ -67,6 +68,7 @@ ROWS = [
     ("MP", "[2]"),
     ("MixConv2d", "[16, [1, 3], 2]"),
     ("MixConv2d", "[16, [3, 5, 7], 1, True]"),
+    ("ReOrg", "[]"),
     ("RepConv", "[16, 3, 1]"),
     ("RepConv", "[24, 3, 2, 1, 8]"),
     ("RepNCSP", "[24, False]"),
@@ -92,7 +94,7 @@ ROWS = [
     ("nn.ZeroPad2d", "[[0, 1, 0, 1]]"),
 ]
 
-WITHOUT_ACTIVATION = {"Contract", "Expand", "MP", "SP", "Silence", "eSE"}
+WITHOUT_ACTIVATION = {"Contract", "Expand", "MP", "ReOrg", "SP", "Silence", "eSE"}
 
 
 def model(word: str, args: str, number: int = 1, keys: str = "") -> Detector:
@@ -139,7 +141,7 @@ def test_these_repeat_inside(word: str, inside: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["C3SPP", "DWConv", "GhostBottleneck", "GhostConv", "RepConv", "SPP"]
+    "word", ["C3SPP", "DWConv", "DownC", "GhostBottleneck", "GhostConv", "RepConv", "SPP"]
 )
 def test_others_are_stacked(word: str) -> None:
     stack = model(word, "[16]", 3).rows[1]
@@ -152,7 +154,7 @@ def test_others_are_stacked(word: str) -> None:
     [
         (word, args)
         for word, args in ROWS
-        if word not in {"Contract", "Expand", "MP", "SP", "Silence", "eSE"}
+        if word not in {"Contract", "Expand", "MP", "ReOrg", "SP", "Silence", "eSE"}
         and not word.startswith("nn.")
     ],
 )
@@ -206,6 +208,8 @@ def test_activation_as_the_last_argument() -> None:
         ("CrossConv", "[16, 2]", "argument 'kernel': expected an odd number, found 2"),
         ("DWConv", "[16, 3, 0]",
          "argument 'stride': expected a whole number of at least 1, found 0"),
+        ("DownC", "[15]",
+         "argument 'c_out': expected an even number of channels, found 15"),
         ("ELAN1", "[16]",
          "argument 'part' is missing; expected [c_out, part, process, activation]"),
         ("ELAN", "[16, 9]",
