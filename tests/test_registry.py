@@ -242,8 +242,25 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         ("ACBlock", "ACNetBlock", "DBB", "DiverseBranchBlock"),
         [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2}, {"c_out": 8}],
     ),
+    **dict.fromkeys(("AConv", "ADown"), [{"c_out": 24}]),
+    **dict.fromkeys(
+        ("ELAN", "ELAN1"), [{"c_out": 24, "part": 8}, {"c_out": 24, "part": 8, "process": 12}]
+    ),
+    "RepNCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    **dict.fromkeys(
+        ("RepNCSPELAN", "RepNCSPELAN4"),
+        [{"c_out": 24, "part": 8}, {"c_out": 24, "part": 8, "process": 4, "bottlenecks": 2}],
+    ),
+    "SeparableConv": [{"c_out": 24}, {"c_out": 16, "kernel": 5, "stride": 2}],
+    "SPPELAN": [{"c_out": 24}, {"c_out": 24, "hidden": 4}],
+    "Silence": [{}],
     "Bottleneck": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "BottleneckCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    "C2": [{"c_out": 16}, {"c_out": 24, "groups": 2}],
+    "C2PSA": [{"c_out": 16}, {"c_out": 16, "expansion": 1.0}],
+    "C2f": [{"c_out": 16}, {"c_out": 24, "shortcut": True, "expansion": 0.25}],
+    "C3k": [{"c_out": 16}, {"c_out": 24, "kernel": 5}],
+    "C3k2": [{"c_out": 16}, {"c_out": 24, "c3k": True, "expansion": 0.25}],
     "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],
     "C3Ghost": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
     "C3SPP": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5]}],
@@ -298,6 +315,9 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "ConvNormAct": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "groups": 2}],
     "L2Norm": [{}, {"scale": 5.0}],
     "SEBlock": [{}, {"ratio": 4}],
+    "DownC": [{"c_out": 24}, {"c_out": 24, "stride": 3}],
+    "ReOrg": [{}],
+    "Shortcut": [{}, {"dim": 1}],
     "SP": [{}, {"kernel": 5, "stride": 2}],
     "SPP": [{"c_out": 24}, {"c_out": 24, "kernels": [3, 5]}],
     "SPPCSPC": [{"c_out": 24}, {"c_out": 24, "kernels": [3]}],
@@ -340,9 +360,10 @@ def test_the_table_has_every_module() -> None:
 
 def shapes_for(known: RowContract, height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Return shapes of features that a module may read; those of scale 1 have the given size."""
-    if known.scales:
-        return [(2, 16, int(height / scale), int(width / scale)) for scale in known.scales]
-    return [(2, channels, height, width) for channels in ((16, 8) if known.joins else (16,))]
+    if known.joined_strides:
+        return [(2, 16, int(height / scale), int(width / scale)) for scale in known.joined_strides]
+    second = (16,) if known.name == "Shortcut" else (8,)  # it adds
+    return [(2, c, height, width) for c in (16, *(second if known.joins else ()))]
 
 
 @pytest.mark.parametrize("repeats", [1, 2])

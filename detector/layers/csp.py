@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         hidden = hidden_width(c_out, expansion)
-        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.cv1: nn.Module = Conv(c_in, hidden, 1, activation=activation)
         self.cv2: nn.Module
         if separable:
             self.cv2 = SeparableConv(hidden, c_out, activation=activation)

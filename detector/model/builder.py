@@ -144,8 +144,8 @@ class RowBuilder:
         sources = [self._index(source) for source in raw.sources]
         if len(sources) > 1 and not known.reads_list:
             raise ValueError(f"reads one row, found 'from' {raw.source}")
-        if known.scales and len(sources) != len(known.scales):
-            raise ValueError(f"reads {len(known.scales)} rows, found 'from' {raw.source}")
+        if known.joined_strides and len(sources) != len(known.joined_strides):
+            raise ValueError(f"reads {len(known.joined_strides)} rows, found 'from' {raw.source}")
         image = IMAGE - raw.index
         for source in sources:
             if not image <= source < raw.index:
@@ -181,13 +181,15 @@ class RowBuilder:
                 f"argument 'nc': expected {self.classes}, the number of classes, "
                 f"found {arguments['nc']}"
             )
+        arguments |= known.by_scale.get(raw.scope.scale, {})
         activation = raw.scope.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
         multiple = raw.scope.width_multiple
         for name in known.widths:
             if name in arguments and multiple is not None:
-                arguments[name] = scale_width(arguments[name], multiple)
+                width = min(arguments[name], raw.scope.max_channels or arguments[name])
+                arguments[name] = scale_width(width, multiple)
         return arguments
 
     def _value(self, value: Any, raw: RawRow) -> Any:
@@ -214,15 +216,15 @@ class RowBuilder:
 
     def _check_strides(self, known: RowContract, sources: tuple[int, ...]) -> None:
         strides = [self.strides[source] for source in sources]
-        scales = known.scales or (Fraction(1),) * len(sources)
-        units = {stride / scale for stride, scale in zip(strides, scales, strict=True)}
+        relative = known.joined_strides or (Fraction(1),) * len(sources)
+        units = {stride / part for stride, part in zip(strides, relative, strict=True)}
         if known.joins and len(units) > 1:
             found = ", ".join(
                 f"{'the image' if s == IMAGE else f'row {s}'} has stride {self.strides[s]}"
                 for s in sources
             )
-            if known.scales:
-                ratio = " : ".join(map(str, scales))
+            if known.joined_strides:
+                ratio = " : ".join(map(str, relative))
                 raise ValueError(f"joins feature maps of strides {ratio}: {found}")
             raise ValueError(f"joins feature maps of different sizes: {found}")
         for source, stride in zip(sources, strides, strict=True):
@@ -270,8 +272,8 @@ class RowBuilder:
             return self.strides[sources[0]]
         times = 1 if known.takes("repeats") else number
         stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
-        if known.scales:
-            stride /= known.scales[0]
+        if known.joined_strides:
+            stride /= known.joined_strides[0]
         if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:
             raise ValueError(
                 f"the output has stride {stride}, expected 1/{MAX_STRIDE} to {MAX_STRIDE}"

@@ -12,6 +12,9 @@ file may give ``backbone`` too. Values, activation, width and depth multiples of
 its own rows. That file may not name a third one. Rows are counted through both: 0 is the first row
 of the backbone.
 
+The files of YOLOv8 and later have ``scales: {n: [depth, width, max_channels], …}``, which are
+variants. One must be chosen, by ``scale`` in the file or by the variant that is asked for.
+
 In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
 stride 2⁴, and so on. The text that is stored with weights has all rows written out
 (``detector.model.expand``).
@@ -58,9 +61,11 @@ class Scope:
         depth_multiple: depth multiple of the chosen variant, else of the file.
         width_multiple: width multiple of the chosen variant, else of the file; None if neither
             gives one.
+        max_channels: widths are cut to it before they are multiplied; None for no limit.
         anchors: anchors of the chosen variant, else of the file.
         values: values of the words that rows may use.
         variant: name of the chosen variant, or None.
+        scale: the same if it is one of the file's ``scales``, else None.
         activation: activation of rows that give none.
         activation_at: file and place of that activation, for error messages.
     """
@@ -68,9 +73,11 @@ class Scope:
     file: YamlFile
     depth_multiple: float
     width_multiple: float | None
+    max_channels: int | None
     anchors: Anchors | None
     values: dict[str, Any]
     variant: str | None
+    scale: str | None
     activation: str | None
     activation_at: tuple[YamlFile, Place]
 
@@ -162,9 +169,11 @@ def _scope(file: YamlFile, keys: ModelKeys, name: str | None) -> Scope:
         file=file,
         depth_multiple=chosen.depth_multiple or keys.depth_multiple,
         width_multiple=chosen.width_multiple or width,
+        max_channels=chosen.max_channels,
         anchors=keys.anchors if chosen.anchors is None else chosen.anchors,
         values={**keys.values, **chosen.values},
         variant=name,
+        scale=name if keys.scales else None,
         activation=keys.activation,
         activation_at=(file, ("activation",)),
     )
@@ -174,18 +183,25 @@ def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str
     if variant is not None and not isinstance(variant, str):
         raise DetectorError(f"variant: expected a name, found {shown(variant)}")
     name = variant or keys.variant
+    many, one = ("scales", "scale") if keys.scales else ("variants", "variant")
     if name is not None and name not in keys.variants:
-        at = "variants" if variant else "variant"
-        raise file.error(_unknown_variant(name, keys), at)
+        raise file.error(_unknown_variant(name, keys), many if variant else one)
+    if name is None and keys.scales:
+        raise file.error(f"scales: none is chosen; expected --variant {_some_of(keys)}", many)
     return name
 
 
 def _unknown_variant(name: str, keys: ModelKeys) -> str:
+    hint = nearest(name, keys.variants) or f"; the file has: {_some_of(keys)}"
+    return f"unknown variant {shown(name)}{hint}"
+
+
+def _some_of(keys: ModelKeys) -> str:
+    """Return the names of a file's variants for an error message."""
     known = ", ".join(islice(keys.variants, MAX_NAMED)) or "none"
     if len(keys.variants) > MAX_NAMED:
         known += f" and {len(keys.variants) - MAX_NAMED} more"
-    hint = nearest(name, keys.variants) or f"; the file has: {known}"
-    return f"unknown variant {shown(name)}{hint}"
+    return known
 
 
 def _backbone(keys: ModelKeys, scope: Scope) -> tuple[Any, Place]:
