@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
 from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats.coco_images import locate_images
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.names import describe, match_names
@@ -302,8 +303,10 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 
 def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     file = coco.read_file(root / str(place.annotations))
-    images, issues = coco.annotated_images(file, root / (place.images or ""), names)
-    return _FoundImages(_part(images, place), issues, json_files=[file])
+    folder = root / (place.images or "")
+    located, counts = locate_images(file, folder)
+    images, issues = coco.annotated_images(located, folder, names)
+    return _FoundImages(_part(images, place), issues, counts, json_files=[file])
 
 
 def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:

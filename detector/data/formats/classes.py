@@ -84,7 +84,7 @@ def images_in_list(
             issues.append(Issue(list_file, message, line, drops_image=True))
         else:
             rows.append((line, text, class_id))
-    listed = find_listed([text for _, text, _ in rows], list_file, folder)
+    listed = find_listed([text for _, text, _ in rows], (list_file.parent, folder))
     images = [
         _annotated_image(path, number, list_file, class_id, line)
         for number, (path, (line, _, class_id)) in enumerate(

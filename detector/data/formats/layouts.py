@@ -9,7 +9,7 @@ from pathlib import Path
 from detector.data.formats import classes, coco, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
-from detector.data.formats.coco_images import check_owner, folder_of_images
+from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
@@ -41,11 +41,13 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     Raises:
         DetectorError: unknown layout.
     """
-    splits = _coco_layout(root)
+    left_out: list[str] = []
+    splits = _coco_layout(root, USUAL_PLACES, left_out)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
     splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
-    splits = splits or _beside_layout(root) or _class_layout(root)
+    splits = splits or _beside_layout(root) or _coco_layout(root, OTHER_PLACES, left_out)
+    splits = splits or _class_layout(root)
     if not splits:
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
@@ -68,7 +70,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         root=root,
         names=names,
         splits=splits,
-        notes=(*notes, *_left_out(root, splits), note),
+        notes=(*notes, *left_out, *_left_out(root, splits), note),
     )
 
 
@@ -101,39 +103,15 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     return [f"images of no split, left out: {', '.join(names[:MAX_LEFT_OUT])}{more}"]
 
 
-def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """Find ``annotations/*.json`` beside image folders, or a JSON file in each split's folder.
-
-    A single file that is not named after a split is divided into train and val.
-    """
-    files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
-    files = [file for file in files if file.stem.startswith("instances_")] or files
-    splits: dict[str, tuple[Split, ...]] = {}
-    owners: dict[Path, tuple[str | None, Path]] = {}
-    for file in files:
-        content = _read_coco(file)
-        if content is None:
-            continue
-        stem = file.stem.removeprefix("instances_")
-        words = (stem, *stem.split("_"), file.parent.name)
-        name = next((name for word in words if (name := split_name(word))), stem)
-        images = folder_of_images(root, content, words)
-        if images is not None:
-            check_owner(content, root, _relative(images, root), split_name(name), owners)
-            place = Split(annotations=_relative(file, root), images=_relative(images, root))
-            splits[stem if name in splits else name] = (place,)
+def _coco_layout(
+    root: Path, patterns: Sequence[str], notes: list[str]
+) -> dict[str, tuple[Split, ...]]:
+    """Find COCO JSON files; divide a single one that is not named after a split."""
+    splits = coco_splits(root, patterns, notes)
     if len(splits) == 1:
-        ((name, (place,)),) = splits.items()
-        return splits if split_name(name) else _seeded_split(place)
-    return splits
-
-
-def _read_coco(file: Path) -> coco.CocoFile | None:
-    """Return an annotation file, or None for captions, keypoints or another kind of JSON file."""
-    try:
-        return coco.read_file(file)
-    except DetectorError:
-        return None
+        ((name, place),) = splits.items()
+        return {name: (place,)} if split_name(name) else _seeded_split(place)
+    return {name: (place,) for name, place in splits.items()}
 
 
 def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:

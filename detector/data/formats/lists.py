@@ -1,4 +1,4 @@
-"""Images of a list file, of which each line names one."""
+"""Images that a list names: one in each line of a text file, or in each record of a JSON file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ class Listed:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def find_listed(texts: Sequence[str], list_file: Path, root: Path) -> Listed:
-    """Return the images of a list, absolute or relative to the list file or to ``root``.
+def find_listed(texts: Sequence[str], folders: Sequence[Path]) -> Listed:
+    r"""Return the images of a list, absolute or relative to one of the folders.
 
-    Where lines lead nowhere, the same beginning is dropped from all of them, such as the ``data/``
-    that some tools write before each path.
+    Where paths lead nowhere, the same beginning is dropped from all of them, such as the ``data/``
+    that some tools write before each path, and ``\`` divides folders as ``/`` does.
     """
-    listed = Listed([listed_path(text, list_file.parent, root) for text in texts])
+    listed = Listed([listed_path(text, folders) for text in texts])
     missing = [index for index, path in enumerate(listed.paths) if not path.exists()]
-    folders = (list_file.parent, root)
     ends = ((texts[index], existing_end(texts[index], folders)) for index in missing)
     text, end = next(((text, end) for text, end in ends if end is not None), ("", ""))
     if not end:
@@ -36,7 +35,7 @@ def find_listed(texts: Sequence[str], list_file: Path, root: Path) -> Listed:
     name = f"listed images found by the ends of their paths, such as {end} for {text}"
     for index in missing:
         parts = path_parts(texts[index])
-        path = listed_path("/".join(parts[len(dropped) :]), list_file.parent, root)
+        path = listed_path("/".join(parts[len(dropped) :]), folders)
         if parts[: len(dropped)] == dropped and path.exists():
             listed.paths[index] = path
             listed.counts[name] += 1

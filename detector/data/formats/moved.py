@@ -8,6 +8,9 @@ from pathlib import Path
 
 from detector.data.formats.split_words import split_name
 
+MAX_PATH = 4096
+"""Longest path whose ends are looked for, in characters; Linux opens none of more bytes."""
+
 
 def path_parts(text: str) -> list[str]:
     r"""Return the parts of a path written on any system.
@@ -24,7 +27,7 @@ def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
     A part that means a split is never dropped: ``x/val/images`` does not become ``images``, which
     may hold other splits.
     """
-    parts = path_parts(text)
+    parts = path_parts(text) if len(text) <= MAX_PATH else []
     for start, part in enumerate(parts):
         end = parts[start:]
         if ".." not in end and any(folder.joinpath(*end).exists() for folder in folders):

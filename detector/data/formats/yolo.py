@@ -119,7 +119,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
         DetectorError: none of the images exists.
     """
     lines = read_lines(list_file)
-    listed = find_listed([text for _, text in lines], list_file, root)
+    listed = find_listed([text for _, text in lines], (list_file.parent, root))
     images = [path for path in listed.paths if path.exists()]
     if not images:
         line, text = lines[0]
