@@ -14,8 +14,14 @@ from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
-from detector.data.formats.split_words import split_name
+from detector.data.formats.split_words import split_folder_above, split_name
 from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.voc_layout import (
+    has_annotation,
+    listed_splits,
+    place_of_all,
+    splits_of_folders,
+)
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import IMAGE_SUFFIXES
 
@@ -75,16 +81,19 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
 
 
 def _described(places: Sequence[Split]) -> str:
-    """Return the format of a split's places; of JSON files and of several places also the paths."""
+    """Return the format of a split's places; of several, or labels elsewhere, also the paths."""
     text: str = places[0].format
-    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_coco(p)]
+    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_pair(p)]
     if pairs or len(places) > 1:
         text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
     return text
 
 
-def _is_coco(place: Split) -> bool:
-    return place.format == "COCO JSON"
+def _is_pair(place: Split) -> bool:
+    """Return True if labels and images were found apart from each other."""
+    if place.format == "COCO JSON":
+        return True
+    return place.annotations not in (None, place.images) and place.part == (0.0, 1.0)
 
 
 def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
@@ -142,18 +151,12 @@ def _beside_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     folders = folders_of_pairs(root)
     if not folders:
         return {}
-    above = {one for folder in folders for one in _split_folder_above(root, folder)}
+    above = {found for folder in folders if (found := split_folder_above(root, folder))}
     named = {
         name: tuple(_beside(_relative(folder, root)) for folder in group)
         for name, group in _named_folders(above).items()
     }
     return named or _seeded_split(_beside(_relative(common_folder(folders), root)))
-
-
-def _split_folder_above(root: Path, folder: Path) -> list[Path]:
-    """Return the outermost folder between root and ``folder`` that is named after a split."""
-    between = [one for one in (folder, *folder.parents) if one.is_relative_to(root) and one != root]
-    return [one for one in between if split_name(one.name)][-1:]
 
 
 def _beside(folder: str) -> Split:
@@ -162,26 +165,10 @@ def _beside(folder: str) -> Split:
 
 def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find VOC's folders with image-set lists, or a folder per split; else divide all XML files."""
-    if not _has_annotation(root):
+    if not has_annotation(root):
         return {}
-    images, annotations = (
-        name if (root / name).is_dir() else "." for name in ("JPEGImages", "Annotations")
-    )
-    splits: dict[str, tuple[Split, ...]] = {}
-    for name in (*GUESSED_SPLITS, "trainval"):
-        image_set = f"ImageSets/Main/{name}.txt"
-        if (root / image_set).is_file():
-            place = Split(images=images, annotations=annotations, image_set=image_set)
-            splits[name] = (place,)
-    if splits:
-        return splits
-    with_xml = [path for path in visible(root, "*") if _has_annotation(path)]
-    for name, group in _named_folders(with_xml).items():
-        paths = [_relative(folder, root) for folder in group]
-        splits[name] = tuple(Split(images=path, annotations=path) for path in paths)
-    if splits:
-        return splits
-    return _seeded_split(Split(images=images, annotations=annotations))
+    splits = listed_splits(root) or splits_of_folders(root)
+    return splits or _seeded_split(place_of_all(root, root))
 
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -223,11 +210,6 @@ def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
     parts = {"train": (0.0, TRAIN_PART), "val": (TRAIN_PART, 1.0)}
     update = {"seed": GUESS_SEED}
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
-
-
-def _has_annotation(folder: Path) -> bool:
-    """Return True if there is a Pascal VOC XML file below a folder, not just other XML files."""
-    return any(voc.is_annotation(file) for file in files_below(folder, voc.SUFFIXES))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeGuard
+from typing import NamedTuple, NoReturn, TypeGuard
 from xml.parsers import expat
 
 from detector.data.formats.folders import files_below
@@ -31,6 +31,15 @@ MAX_XML_BYTES = 4 << 20
 MAX_XML_DEPTH = 32
 MAX_DIGITS = 9
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class _Entry(NamedTuple):
+    """An entry of an image set: where it is, its text, and the path of an image without suffix."""
+
+    file: Path
+    line: int | None
+    text: str
+    path: str
 
 
 @dataclass
@@ -112,18 +121,25 @@ def check_unlabeled(images: Sequence[AnnotatedImage], max_share: float) -> None:
 
 
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:
-    """Return the images of an image-set list, and an issue for each line without an image.
+    """Return the images of an image set, and an issue for each entry without an image.
 
-    A line is an image's path below the folder, or its name if that is unique; with or without
-    suffix.
+    Args:
+        image_set: a list, of which a line is an image's path below the folder, or its name if that
+            is unique, with or without suffix; or a folder of XML files named like the images.
+        folder: folder of images.
     """
     files = image_files(folder)
-    known = {stem for file in files for stem in (path_below(folder, file), file.stem)}
-    lines = [(line, text, _listed(text, known)) for line, text in read_lines(image_set)]
-    pairing = Pairing(folder, files, (path for _, _, path in lines))
+    if image_set.is_dir():
+        paths = ((file, path_below(image_set, file)) for file in xml_files(image_set))
+        entries = [_Entry(file, None, path, path) for file, path in paths]
+    else:
+        known = {stem for file in files for stem in (path_below(folder, file), file.stem)}
+        lines = read_lines(image_set)
+        entries = [_Entry(image_set, line, text, _listed(text, known)) for line, text in lines]
+    pairing = Pairing(folder, files, (path for *_, path in entries))
     images: list[Path] = []
     issues: list[Issue] = []
-    for line, text, path in lines:
+    for file, line, text, path in entries:
         match = pairing.find(path)
         if match.file is not None:
             images.append(match.file)
@@ -133,7 +149,7 @@ def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue
             message = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
         elif match.files:
             message += f"; {match.files[0]} may also be {match.rivals[0]!r}"
-        issues.append(Issue(image_set, message, line, drops_image=True))
+        issues.append(Issue(file, message, line, drops_image=True))
     return images, issues
 
 
