@@ -16,6 +16,7 @@ from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
 from detector.data.formats.split_words import split_folder_above, split_name
 from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.unknown_layout import unknown_layout
 from detector.data.formats.voc_layout import (
     has_annotation,
     listed_splits,
@@ -48,18 +49,9 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         DetectorError: unknown layout.
     """
     left_out: list[str] = []
-    splits = _coco_layout(root, USUAL_PLACES, left_out)
-    if splits and "train" not in splits:
-        splits = {**_yolo_layout(root), **splits}
-    splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
-    splits = splits or _beside_layout(root) or _coco_layout(root, OTHER_PLACES, left_out)
-    splits = splits or _class_layout(root)
+    splits = _find_splits(root, left_out)
     if not splits:
-        raise DetectorError(
-            "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
-            "annotations/*.json, XML files, or a folder of images for each class",
-            file=source,
-        )
+        raise unknown_layout(root, source, _inner_set(root), left_out)
     names, note = found_names(root, splits, Path(source))
     notes = [f"{source}: {split}: {_described(places)}" for split, places in splits.items()]
     divided = [p for places in splits.values() for p in places if p.part != (0.0, 1.0)]
@@ -78,6 +70,22 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         splits=splits,
         notes=(*notes, *left_out, *_left_out(root, splits), note),
     )
+
+
+def _find_splits(root: Path, left_out: list[str]) -> dict[str, tuple[Split, ...]]:
+    """Return the splits of a known layout, or none; ``left_out`` gets lines on unused files."""
+    splits = _coco_layout(root, USUAL_PLACES, left_out)
+    if splits and "train" not in splits:
+        splits = {**_yolo_layout(root), **splits}
+    splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
+    splits = splits or _beside_layout(root) or _coco_layout(root, OTHER_PLACES, left_out)
+    return splits or _class_layout(root)
+
+
+def _inner_set(root: Path) -> str | None:
+    """Return the name of the only folder in a folder if that has a known layout, as in archives."""
+    folders = [path for path in visible(root, "*") if path.is_dir()]
+    return folders[0].name if len(folders) == 1 and _find_splits(folders[0], []) else None
 
 
 def _described(places: Sequence[Split]) -> str:
