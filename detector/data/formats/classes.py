@@ -111,11 +111,14 @@ def list_names(list_file: Path) -> list[str]:
 
 
 def is_list(list_file: Path) -> bool:
-    """Return True if the first line of a list file has a label after the image's path."""
+    """Return True if the first line of a list file has a label after the image's path.
+
+    Quotes around the whole line are no label; the reader of the list then reports the line.
+    """
     if not list_file.is_file():
         return False
     _, text = read_lines(list_file)[0]
-    return Path(text).suffix.lower() not in IMAGE_SUFFIXES
+    return Path(text.rstrip("'\"")).suffix.lower() not in IMAGE_SUFFIXES
 
 
 def is_folder(folder: Path) -> bool:

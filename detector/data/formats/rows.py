@@ -17,6 +17,8 @@ from detector.utils.opencv import IMAGE_SUFFIXES
 SizeHW = tuple[int, int]
 
 MAX_LIST_BYTES = 1 << 30
+UNLABELED = "images without a label file, taken as without objects"
+"""Name of the count of such images."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.pairing import Match, Pairing, path_below
 from detector.data.formats.rows import (
+    UNLABELED,
     AnnotatedImage,
     LabelRow,
     Labels,
@@ -74,19 +75,13 @@ def annotated_images(
         names: class names.
 
     Raises:
-        DetectorError: none of the images has an XML file.
+        DetectorError: no such folder.
     """
     # Pair all images of the folder: whether a name is ambiguous must not depend on the request.
     by_path = {path_below(folder, image): image for image in image_files(folder)}
     pairing = Pairing(annotations, xml_files(annotations), by_path)
     class_ids = {name: index for index, name in enumerate(names)}
     matches = [pairing.find(path_below(folder, image)) for image in images]
-    if not any(match.files for match in matches):
-        raise DetectorError(
-            f"none of {len(images)} images has an XML file; the first was looked for as "
-            f"{images[0].stem}.xml",
-            file=annotations,
-        )
     annotated: list[AnnotatedImage] = []
     issues: list[Issue] = []
     for number, (image, match) in enumerate(zip(images, matches, strict=True), 1):
@@ -100,24 +95,16 @@ def annotated_images(
     return annotated, issues
 
 
-def check_unlabeled(images: Sequence[AnnotatedImage], max_share: float) -> None:
-    """Raise DetectorError if too large a share of images lack their XML file.
+def label_files(images: Sequence[Path], folder: Path, annotations: Path) -> list[tuple[Path, Path]]:
+    """Return the images that have an XML file, each with that file, without ambiguous ones.
 
     Args:
-        images: images of any format; only those whose labels are XML files count.
-        max_share: largest share without a file.
+        images: see :func:`annotated_images`.
+        folder: see :func:`annotated_images`.
+        annotations: see :func:`annotated_images`.
     """
-    pairs = [(image.path, image.label_file) for image in images]
-    is_file = {
-        path: file.is_file() for path, file in pairs if file and file.suffix.lower() in SUFFIXES
-    }
-    missing = [path for path, exists in is_file.items() if not exists]
-    if len(missing) > max_share * len(is_file):
-        percent = -(-100 * len(missing) // len(is_file))  # rounded up, so that the flag suffices
-        raise DetectorError(
-            f"{len(missing)} of {len(is_file)} images have no XML file, the first is {missing[0]}; "
-            f"--max-unlabeled {percent / 100:g} takes them as images without objects"
-        )
+    paired, _ = annotated_images(images, folder, annotations, [])
+    return [(image.path, image.label_file) for image in paired if image.label_file is not None]
 
 
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:
@@ -180,7 +167,7 @@ def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Label
         if root.tag != "annotation":
             raise DetectorError(f"expected <annotation>, found <{root.tag}>", line=root.line)
     except MissingFileError:
-        labels.counts["images without a label file, taken as without objects"] += 1
+        labels.counts[UNLABELED] += 1
         return labels
     except DetectorError as error:
         labels.add_issue(error.message, error.line, drops_image=True)
