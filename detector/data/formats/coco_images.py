@@ -11,6 +11,7 @@ from pathlib import Path
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.folders import visible
 from detector.data.formats.lists import find_listed
+from detector.data.formats.moved import exists
 from detector.data.formats.split_words import split_name
 from detector.utils.errors import DetectorError
 
@@ -51,10 +52,10 @@ def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path
         return None
     first = file.images[0]["file_name"]
     folders = list(_folders(root, file.path))
-    found = {folder: folder / first for folder in folders if (folder / first).is_file()}
+    found = {folder: folder / first for folder in folders if _is_file(folder / first)}
     if not found:
         ends = ((folder, find_listed([first], (folder,)).paths[0]) for folder in folders)
-        found = {folder: path for folder, path in ends if path.is_file()}
+        found = {folder: path for folder, path in ends if _is_file(path)}
     # Several ways to one file, such as links, are one choice.
     holders: dict[str, Path] = {}
     for folder, path in found.items():
@@ -136,4 +137,8 @@ def _splits_meant(folders: Iterable[str]) -> set[str]:
 
 def _holds_all(folder: Path, file: CocoFile) -> bool:
     located, _ = locate_images(file, folder)
-    return all((folder / image["file_name"]).is_file() for image in located.images)
+    return all(_is_file(folder / image["file_name"]) for image in located.images)
+
+
+def _is_file(path: Path) -> bool:
+    return exists(path) and path.is_file()

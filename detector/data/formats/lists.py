@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detector.data.formats.moved import existing_end, path_parts
-from detector.data.formats.rows import listed_path
+from detector.data.formats.moved import existing_end, exists, path_parts
 
 
 @dataclass
@@ -25,8 +24,8 @@ def find_listed(texts: Sequence[str], folders: Sequence[Path]) -> Listed:
     Where paths lead nowhere, the same beginning is dropped from all of them, such as the ``data/``
     that some tools write before each path, and ``\`` divides folders as ``/`` does.
     """
-    listed = Listed([listed_path(text, folders) for text in texts])
-    missing = [index for index, path in enumerate(listed.paths) if not path.exists()]
+    listed = Listed([_listed_path(text, folders) for text in texts])
+    missing = [index for index, path in enumerate(listed.paths) if not exists(path)]
     ends = ((texts[index], existing_end(texts[index], folders)) for index in missing)
     text, end = next(((text, end) for text, end in ends if end is not None), ("", ""))
     if not end:
@@ -35,8 +34,14 @@ def find_listed(texts: Sequence[str], folders: Sequence[Path]) -> Listed:
     name = f"listed images found by the ends of their paths, such as {end} for {text}"
     for index in missing:
         parts = path_parts(texts[index])
-        path = listed_path("/".join(parts[len(dropped) :]), folders)
-        if parts[: len(dropped)] == dropped and path.exists():
+        path = _listed_path("/".join(parts[len(dropped) :]), folders)
+        if parts[: len(dropped)] == dropped and exists(path):
             listed.paths[index] = path
             listed.counts[name] += 1
     return listed
+
+
+def _listed_path(line: str, folders: Sequence[Path]) -> Path:
+    """Resolve a path, absolute or relative to the first folder that has it; if none, the last."""
+    paths = [folder / line for folder in folders]
+    return next((path for path in paths if exists(path)), paths[-1])

@@ -108,12 +108,6 @@ def has_image(folder: Path) -> bool:
     return any(True for _ in files_below(folder, IMAGE_SUFFIXES))
 
 
-def listed_path(line: str, folders: Sequence[Path]) -> Path:
-    """Resolve a path, absolute or relative to the first folder that has it; if none, the last."""
-    paths = [folder / line for folder in folders]
-    return next((path for path in paths if path.exists()), paths[-1])
-
-
 def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int, str]]:
     """Return numbers and texts of a list file's lines, without empty ones and ``#`` comments.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from detector.data.formats.issues import Issue
 from detector.data.formats.lists import find_listed
+from detector.data.formats.moved import exists
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
@@ -113,7 +114,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     """
     lines = read_lines(list_file)
     listed = find_listed([text for _, text in lines], (list_file.parent, root))
-    images = [path for path in listed.paths if path.exists()]
+    images = [path for path in listed.paths if exists(path)]
     if not images:
         line, text = lines[0]
         raise DetectorError(
@@ -125,7 +126,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     issues = [
         Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
         for (line, text), path in zip(lines, listed.paths, strict=True)
-        if not path.exists()
+        if not exists(path)
     ]
     return images, issues, listed.counts
 

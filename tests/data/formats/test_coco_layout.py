@@ -95,6 +95,17 @@ def test_names_in_a_definition_may_have_backslashes(tmp_path: Path, make_image) 
     assert sample.path == tmp_path / "images/a/0.png"
 
 
+@pytest.mark.parametrize("name", ["a" * 3000, "a/" * 100_000 + "0.png", "a\0.png"])
+def test_names_that_no_file_can_have(tmp_path: Path, make_image, name: str) -> None:
+    make_image("0.png")
+    write_json(tmp_path / "all.json", [name, "0.png"])
+    (tmp_path / "set.yaml").write_text("train: {annotations: all.json, images: .}\n")
+    assert len(open_dataset(tmp_path / "set.yaml", "train", skip_bad=True)) == 1
+    (tmp_path / "set.yaml").unlink()
+    with pytest.raises(DetectorError, match="all.json is left out: its first image, '.*, is in no"):
+        load_definition(tmp_path)
+
+
 def test_a_whole_name_counts_before_the_end_of_a_name(tmp_path: Path, make_image) -> None:
     make_image("left/0.png")
     make_image("a/left/0.png")
