@@ -243,8 +243,9 @@ class DataSettings(Strict):
     data: str | None = Field(None, description="data set: datasets/*.yaml, or a folder")
     data_root: Path | None = Field(None, description="folder in place of the definition's path")
     skip_bad: bool = Field(False, description="drop unreadable images and labels, and count them")
-    max_unlabeled: Fraction = Field(
-        0.1, description="largest share of images without an XML file in a Pascal VOC set"
+    max_unlabeled: Fraction | None = Field(
+        None,
+        description="largest share of images without a label file (Pascal VOC: 0.1, YOLO: 0.9)",
     )
     limit: Count | None = Field(
         None, description="use only the first images of a split, as for an overfitting check"

@@ -42,7 +42,7 @@ class Split(Strict):
     images: str | None = Field(None, description="folder of images")
     labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
     annotations: str | None = Field(None, description="COCO JSON, or folder of VOC XML files")
-    image_set: str | None = Field(None, description="VOC list: one stem per line")
+    image_set: str | None = Field(None, description="VOC list of stems, or folder of XML files")
     list_file: str | None = Field(None, description="YOLO list: one image path per line")
     class_folders: str | None = Field(None, description="folder with a subfolder per class")
     class_list: str | None = Field(None, description="list: image path and class per line")
