@@ -16,7 +16,7 @@ from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
 from detector.runtime.backends.seal import check_seal
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited
+from detector.utils.files import read_limited, refuse_special
 
 MAX_XML_BYTES = 1 << 28
 """Maximum size of an ``.xml`` file; its weights are beside it."""
@@ -123,6 +123,7 @@ def _read(core: Any, path: Path) -> Any:
     """Read a sealed pair of files; OpenVINO would try every format it knows on any other file."""
     weights = weights_of(path)
     for part in (path, weights):
+        refuse_special(part, "an OpenVINO file")
         if not part.is_file():
             raise DetectorError("no such file", file=part)
     check_seal(path, weights)
