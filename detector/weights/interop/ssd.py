@@ -136,8 +136,10 @@ def class_names(classes: int) -> int | tuple[str, ...]:
 
 def _packaged_names(data: str) -> tuple[str, ...]:
     """Read the class names of a packaged data set definition, without opening the data set."""
-    names = read_yaml(find_file(data, "datasets")).value["names"]
-    return tuple(names.values() if isinstance(names, dict) else names)
+    file = read_yaml(find_file(data, "datasets"))
+    names = file.value["names"]
+    pairs = names.items() if isinstance(names, dict) else enumerate(names)
+    return tuple(str(file.as_written(name, "names", key)) for key, name in pairs)
 
 
 def _check_places(state: Mapping[str, Tensor], layout: _NamePrefixes) -> None:
