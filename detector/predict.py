@@ -30,7 +30,7 @@ from detector.structures.images import ImageLike
 from detector.structures.preprocess import square_size
 from detector.utils import system
 from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.files import is_file
+from detector.utils.files import is_file, refuse_special
 from detector.utils.keywords import check_keywords
 
 if TYPE_CHECKING:
@@ -259,6 +259,7 @@ def _missing(path: Path) -> DetectorError:
     """Return an error that names what is there instead, or the nearest name beside it."""
     if path.is_dir():
         return DetectorError("is a folder, expected a weights file", file=path)
+    refuse_special(path, "a weights file")
     folder = path.parent
     siblings = [entry.name for entry in islice(os.scandir(folder), 2000)] if folder.is_dir() else []
     hint = nearest(path.name, siblings) or "; expected weights"

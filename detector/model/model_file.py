@@ -51,6 +51,9 @@ MAX_NAMED = 10
 
 _LEVEL = re.compile(r"P(?:[0-9]|10)")
 
+NUMBERED = ("anchors", "backbone", "head", "values", "variants")
+"""Keys below which a number of several meanings, such as 010 or 1:30, is an error."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -147,6 +150,8 @@ def check_model_file(
             expected.
     """
     keys = read_keys(file)
+    for key in NUMBERED:
+        file.check_numbers(key)
     scope = _scope(file, keys, _choose_variant(file, keys, variant))
     content, place = _backbone(keys, scope)
     if not isinstance(content, NamedBackbone):

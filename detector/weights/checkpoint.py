@@ -27,7 +27,7 @@ from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line
-from detector.utils.files import as_path, atomic, check_start, is_file
+from detector.utils.files import as_path, atomic, check_start, is_file, refuse_special
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
 from detector.weights.interop.networks import find_network
@@ -256,6 +256,7 @@ def _check_kind(path: Path) -> None:
         raise DetectorError(
             "an exported file, for detect and val only; expected .safetensors or .pt", file=path
         )
+    refuse_special(path, "weights")
     if not is_file(path):
         raise DetectorError("no such file; expected weights", file=path)
     check_start(path, "weights")
@@ -296,6 +297,7 @@ def _load_own(path: Path) -> Detector:
 
 def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return header and tensors of a safetensors file; no tensors unless ``weights``."""
+    refuse_special(path, "weights")
     try:
         with path.open("rb") as file:
             start = file.read(8)

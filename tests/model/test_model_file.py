@@ -367,3 +367,17 @@ def test_no_level(folder: Path, level: str) -> None:
         naming(folder, "P1", level)
     message = "row 3: 'from' is a row index, a level such as P4, or a list of them"
     assert str(caught.value) == f"{folder}/naming.yaml:6: {message}, found ['{level}', -1]"
+
+
+@pytest.mark.parametrize("text", ["010", "1:30"])
+def test_a_number_of_several_meanings_in_a_row(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "model.yaml"
+    row = "  - [-1, 1, Conv, [{}]]\n"
+    rest = "head:\n  - [-1, 1, Conv, [8]]\n"
+    file.write_text(f"nc: 1\nbackbone:\n{row.format('10')}{row.format(text)}{rest}")
+    with pytest.raises(DetectorError) as caught:
+        read_model_file(file)
+    message = f"backbone.1.3.0: {text} has several meanings in YAML, expected a plain number"
+    assert str(caught.value) == f"{file}:4: {message}"
+    file.write_text(file.read_text().replace(text, "'10'"))
+    assert len(read_model_file(file).rows) == 3

@@ -10,8 +10,10 @@ COCO_CLASSES = 80
 
 def packaged_names(data: str) -> tuple[str, ...]:
     """Read the class names of a packaged data set definition, without opening the data set."""
-    names = read_yaml(find_file(data, "datasets")).value["names"]
-    return tuple(names.values() if isinstance(names, dict) else names)
+    file = read_yaml(find_file(data, "datasets"))
+    names = file.value["names"]
+    pairs = names.items() if isinstance(names, dict) else enumerate(names)
+    return tuple(str(file.as_written(name, "names", key)) for key, name in pairs)
 
 
 def coco_names(classes: int) -> tuple[str, ...]:
