@@ -330,6 +330,8 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "eSE": [{}],
     "eSEModule": [{}],
     "nn.BatchNorm2d": [{}, {"num_features": 16}],
+    "nn.Conv2d": [{"c_out": 24, "kernel_size": 3, "padding": 1}, {"c_out": 16, "kernel_size": 1}],
+    "SliceSum": [{"starts": [8]}],
     "nn.ConvTranspose2d": [
         {"c_out": 24, "kernel_size": 2, "stride": 2},
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, SPPF, Bottleneck, hidden_width
 from detector.layers.yolov7 import RepConv
-from detector.registry import Count, Positive, Width, register
+from detector.registry import Count, Positive, Size, Width, register
 
 register("Silence")(nn.Identity)
 
@@ -129,6 +131,35 @@ class ADown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first, second = F.avg_pool2d(x, 2, 1).chunk(2, 1)
         return concatenate((self.cv1(first), self.cv2(F.max_pool2d(second, 3, 2, 1))))
+
+
+@register(joins=True, channels=lambda arguments, c_in: c_in[-1])
+class SliceSum(nn.Module):
+    """Sum of the last feature and a slice of each other one's channels (YOLOv9's CBFuse).
+
+    Args:
+        starts: first channel of the slice of each feature but the last.
+        c_in: channels of the features.
+    """
+
+    def __init__(self, starts: Sequence[Size], c_in: Sequence[int] = ()) -> None:
+        super().__init__()
+        *others, width = c_in
+        if len(starts) != len(others):
+            raise ValueError(f"argument 'starts': expected {len(others)}, found {len(starts)}")
+        for start, channels in zip(starts, others, strict=True):
+            if start + width > channels:
+                raise ValueError(
+                    f"argument 'starts': {width} channels from {start} of a feature of {channels}"
+                )
+        self.starts = tuple(starts)
+        self.width = width
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        *others, total = features
+        for start, feature in zip(self.starts, others, strict=True):
+            total = total + feature[:, start : start + self.width]
+        return total
 
 
 @register()

@@ -24,6 +24,8 @@ from detector.utils.errors import DetectorError, one_line, shown
 
 IMAGE = -1
 """Index of the network's input among the sources of a row."""
+LEFT_OUT = "nn.Identity"
+"""Module of a row that is left out: it passes on the first row that it reads."""
 WIDTH_DIVISOR = 8
 MAX_CHANNELS = 1 << 16
 MAX_STRIDE = 1024
@@ -129,6 +131,8 @@ class RowBuilder:
             sources = self._sources(raw, known)
             arguments = self._arguments(raw, known)
             number = self._number(raw, known)
+            if number == 0:
+                return self._left_out(raw, sources[0], arguments)
             self._check_strides(known, sources)
             module, channels = self._stack(known, arguments, number, sources)
             stride = self._stride(known, arguments, number, sources)
@@ -139,6 +143,15 @@ class RowBuilder:
         self.channels[raw.index], self.strides[raw.index] = channels, stride
         row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, ())
         return row, module
+
+    def _left_out(
+        self, raw: RawRow, source: int, arguments: dict[str, Any]
+    ) -> tuple[Row, nn.Module]:
+        """Return a row that passes on what it reads first."""
+        channels, stride = self.channels[source], self.strides[source]
+        self.channels[raw.index], self.strides[raw.index] = channels, stride
+        row = Row(raw.index, (source,), LEFT_OUT, 0, arguments, channels, stride, ())
+        return row, nn.Identity()
 
     def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
         sources = [self._index(source) for source in raw.sources]
@@ -208,7 +221,7 @@ class RowBuilder:
         number = raw.number
         if number > 1:
             number = max(round(number * raw.scope.depth_multiple), 1)
-        if number != 1 and known.reads_list:
+        if number != 1 and known.reads_list and (number or known.head):
             raise ValueError(f"'number' must be 1 here, found {number}")
         if number > MAX_NUMBER:
             raise ValueError(f"'number' is {number} after scaling, at most {MAX_NUMBER} is built")
@@ -241,8 +254,6 @@ class RowBuilder:
         sources: tuple[int, ...],
     ) -> tuple[nn.Module, int]:
         """Return the row's module and the channels of its output (0 for a head)."""
-        if number == 0:
-            return nn.Identity(), self.channels[sources[0]]
         filled = dict(arguments)
         channels = [self.channels[source] for source in sources]
         if known.takes("strides"):
@@ -268,8 +279,6 @@ class RowBuilder:
         """Return the stride of the row's output (0 for a head)."""
         if known.head:
             return Fraction(0)
-        if number == 0:
-            return self.strides[sources[0]]
         times = 1 if known.takes("repeats") else number
         stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
         if known.joined_strides:

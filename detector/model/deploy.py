@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.head import hook
-from detector.model.builder import IMAGE, Row, with_frees
+from detector.model.builder import IMAGE, LEFT_OUT, Row, with_frees
 from detector.model.detector import Detector, check_detector
 from detector.utils.errors import DetectorError
 from detector.utils.keywords import refuses_unknown_keywords
@@ -85,7 +85,7 @@ def _drop_training_rows(fused: Detector, head: nn.Module) -> None:
         kept[index] = replace(
             kept[index],
             sources=(source,),
-            module="nn.Identity",
+            module=LEFT_OUT,
             number=0,
             arguments={},
             channels=channels,

@@ -263,9 +263,9 @@ def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) 
     if not isinstance(row, list) or len(row) != 4:
         found = f"{len(row)} values" if isinstance(row, list) else shown(row)
         raise error(f"expected [from, number, module, args], found {found}")
-    source, number, module = (
-        scope.values.get(word, word) if isinstance(word, str) else word for word in row[:3]
-    )
+    source, number, module = (_word_value(scope, word) for word in row[:3])
+    if isinstance(source, list):
+        source = [_word_value(scope, word) for word in source]
     args = row[3]
     if not _is_source(source, section):
         level = ", a level such as P4," if section == "head" else ""
@@ -279,6 +279,11 @@ def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) 
     if not isinstance(args, (list, dict)):
         raise error(f"'args' is a list, or a mapping of arguments by name, found {shown(args)}")
     return RawRow(index, source, number, module, args, section, line, scope)
+
+
+def _word_value(scope: Scope, word: Any) -> Any:
+    """Return the value of one of the file's own words; anything else is returned as it is."""
+    return scope.values.get(word, word) if isinstance(word, str) else word
 
 
 def _is_source(source: Any, section: str) -> bool:

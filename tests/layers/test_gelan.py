@@ -8,7 +8,16 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, silu
 
 from detector.layers.conv import Conv, FusedConv
-from detector.layers.gelan import ELAN, SPPELAN, AConv, ADown, RepBottleneck, RepNCSP, RepNCSPELAN
+from detector.layers.gelan import (
+    ELAN,
+    SPPELAN,
+    AConv,
+    ADown,
+    RepBottleneck,
+    RepNCSP,
+    RepNCSPELAN,
+    SliceSum,
+)
 from detector.layers.repvgg import randomise_batch_norms
 from detector.layers.shared_norm import fused_copy
 
@@ -127,3 +136,22 @@ def test_fuses(block: nn.Module) -> None:
     convs = [m for m in fused.modules() if isinstance(m, FusedConv)]
     assert convs
     assert not any(isinstance(m, (Conv, nn.BatchNorm2d)) for m in fused.modules())
+
+
+def test_slices_are_added_to_the_last_feature() -> None:
+    """Channels 1 and 2 of four, and 0 and 1 of two."""
+    four, two, last = (torch.rand(1, c, 2, 3) for c in (4, 2, 2))
+    found = SliceSum([1, 0], [4, 2, 2])([four, two, last])
+    torch.testing.assert_close(found, four[:, 1:3] + two + last)
+
+
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ([0], "argument 'starts': expected 2, found 1"),
+        ([3, 0], "argument 'starts': 2 channels from 3 of a feature of 4"),
+    ],
+)
+def test_slices_must_lie_within_the_features(starts: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        SliceSum(starts, [4, 2, 2])
