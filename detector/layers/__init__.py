@@ -2,6 +2,7 @@
 
 from detector.layers import (
     aliases,
+    attention,
     c2f,
     concat,
     conv,
@@ -10,6 +11,7 @@ from detector.layers import (
     depthwise,
     gelan,
     ghost,
+    gsconv,
     osa,
     pixels,
     plain,
@@ -26,6 +28,7 @@ from detector.layers import (
 
 __all__ = [
     "aliases",
+    "attention",
     "c2f",
     "concat",
     "conv",
@@ -34,6 +37,7 @@ __all__ = [
     "depthwise",
     "gelan",
     "ghost",
+    "gsconv",
     "osa",
     "pixels",
     "plain",
