@@ -266,6 +266,13 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "C3SPP": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5]}],
     "C3TR": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
     "C3x": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    "CBAM": [{}, {"channels": 16, "kernel": 3, "ratio": 4}],
+    **dict.fromkeys(("CoordAtt", "CoordAttention"), [{}, {"channels": 16, "ratio": 2}]),
+    **dict.fromkeys(("ECA", "ECAAttention"), [{}, {"channels": 16, "kernel": 5}]),
+    **dict.fromkeys(("SE", "SEAttention"), [{}, {"channels": 16, "ratio": 4}]),
+    **dict.fromkeys(("SimAM", "SimAm"), [{}, {"regularization": 0.1}]),
+    "GSConv": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "stride": 2, "groups": 2}],
+    "VoVGSCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False}],
     "Concat": [{}, {"dim": 1}],
     "Conv": [
         {"c_out": 24},

@@ -12,6 +12,7 @@ from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy, fuse_modules
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
+from detector.registry import contract
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
 
@@ -48,6 +49,13 @@ ROWS = [
     ("C3k2", "[32, True, 0.25, 2]"),
     ("C3k2", "[16, False]"),
     ("C3x", "[16, True, 2]"),
+    ("CBAM", "[16, 3]"),
+    ("CoordAtt", "[]"),
+    ("ECA", "[16]"),
+    ("GSConv", "[24, 3, 2]"),
+    ("SE", "[16, 4]"),
+    ("SimAM", "[]"),
+    ("VoVGSCSP", "[24, False]"),
     ("Contract", "[2]"),
     ("Contract", "[]"),
     ("CrossConv", "[16, 3, 1, 1, 1.0, True]"),
@@ -94,8 +102,6 @@ ROWS = [
     ("nn.ZeroPad2d", "[[0, 1, 0, 1]]"),
 ]
 
-WITHOUT_ACTIVATION = {"Contract", "Expand", "MP", "ReOrg", "SP", "Silence", "eSE"}
-
 
 def model(word: str, args: str, number: int = 1, keys: str = "") -> Detector:
     text = MODEL.replace("KEYS", keys).replace("NUMBER", str(number))
@@ -134,6 +140,7 @@ def test_builds_trains_and_deploys(word: str, args: str) -> None:
         ("C3TR", "m.tr"),
         ("C3x", "m"),
         ("RepNCSP", "m"),
+        ("VoVGSCSP", "m"),
     ],
 )
 def test_these_repeat_inside(word: str, inside: str) -> None:
@@ -151,12 +158,7 @@ def test_others_are_stacked(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "args"),
-    [
-        (word, args)
-        for word, args in ROWS
-        if word not in {"Contract", "Expand", "MP", "ReOrg", "SP", "Silence", "eSE"}
-        and not word.startswith("nn.")
-    ],
+    [(word, args) for word, args in ROWS if contract(word).takes("activation")],
 )
 def test_the_files_activation_is_everywhere(word: str, args: str) -> None:
     network = model(word, args, keys="activation: nn.LeakyReLU(0.1)")
