@@ -57,7 +57,8 @@ def _polygon_bounds(polygons: Any) -> list[float]:
         )
     points = np.array(list(chain.from_iterable(polygons)), np.float64).reshape(-1, 2)
     low, high = points.min(0), points.max(0)
-    return [*low.tolist(), *(high - low).tolist()]
+    with np.errstate(over="ignore"):  # the check of the box reports infinity
+        return [*low.tolist(), *(high - low).tolist()]
 
 
 def _is_polygon(value: Any) -> bool:
