@@ -104,7 +104,7 @@ def export_model(
     metadata = _model_metadata(model, size_hw or model.preprocess.size_hw, options)
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
-    program = trace(candidate.fused, metadata.preprocess.size_hw, options.dynamic)
+    program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
     save = form.convert(program, metadata, options)
     path = form.path(output)
     with ExitStack() as stack:

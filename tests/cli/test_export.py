@@ -133,6 +133,45 @@ def test_a_size_that_does_not_fit(fails: Run, finder: Path):
     )
 
 
+def test_a_batch_in_the_file(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
+    """Five images in calls of four; AP is measured with the file's batch, too."""
+    words = ("--weights", finder, "--output", tmp_path / "four", "--batch", 4)
+    ran = run("export", *words, "--data", finder_data)
+    assert "--batch 4 " in ran.metrics["certificate"]["command"]
+    measured = ran.metrics["certificate"]["measured"]
+    assert measured["before"]["AP"] == measured["after"]["AP"]
+    assert OnnxBackend(tmp_path / "four.onnx").batch_size == 4
+    words = ("--weights", tmp_path / "four.onnx", "--certificate", "--data", finder_data)
+    assert run("val", *words).metrics["AP"] == measured["after"]["AP"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--batch", 4, "--dynamic"),
+            "--batch does not go with --dynamic: such a file takes any number of images",
+        ),
+        (("--batch", 65), "--batch: expected at most 64, found '65'"),
+        (("--batch", 0), "--batch: expected at least 1, found '0'"),
+        (
+            ("--opset", 13, "--format", "pt2"),
+            "--opset is not for --format pt2: it is ONNX's",
+        ),
+        (("--opset", 12), "--opset: expected at least 13, found '12'"),
+        (
+            ("--imgsz", "64,70"),
+            "imgsz 64,70 is not a multiple of the network's stride 16; the nearest is 64",
+        ),
+    ],
+)
+def test_flags_that_do_not_fit(
+    fails: Run, finder: Path, tmp_path: Path, flags: tuple[object, ...], message: str
+):
+    assert fails("export", "--weights", finder, "--output", tmp_path / "a", *flags) == message
+    assert not list(tmp_path.glob("a*"))
+
+
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
