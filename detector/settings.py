@@ -537,6 +537,11 @@ class ExportSettings(ExportedFileSettings, ToolSettings):
     """Export to ONNX, OpenVINO or torch.export, and compare the outputs."""
 
     weights: Path = Field(description=".safetensors, or another project's .pt")
+    accept: Path | None = Field(
+        None,
+        description="instead of exporting, compare this .onnx, changed since its export, with the "
+        "weights and seal it anew; written in place or to --output",
+    )
 
 
 class InfoSettings(ToolSettings):

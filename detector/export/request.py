@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.evaluation_set import open_evaluation_set
+from detector.export.accept import ChangedFile, accept_file
 from detector.export.formats import FORMATS
 from detector.export.options import Options
 from detector.export.proof.proof import EvaluationImages
@@ -92,6 +93,29 @@ def export_as(
         evaluation=_evaluation_images(settings, model),
         command=command,
     )
+
+
+def accept_as(
+    model: Detector, settings: ExportedFileSettings, path: Path, output: Path, command: str = ""
+) -> ExportReport:
+    """Compare a changed ONNX file with its network by settings, and seal it anew.
+
+    Args:
+        model: the network; not modified.
+        settings: images and data to compare on.
+        path: the changed file.
+        output: path to write; it may be that of the file.
+        command: command line, recorded in the certificate.
+
+    Raises:
+        DetectorError: as :class:`detector.export.accept.ChangedFile` and
+            :func:`detector.export.accept.accept_file`.
+    """
+    file = ChangedFile(path, model)
+    compared = settings.model_copy(update={"dynamic": file.is_dynamic})
+    inputs = _comparison_inputs(compared, model, file.metadata.preprocess)
+    evaluation = _evaluation_images(settings, model)
+    return accept_file(file, output, model, inputs, evaluation, command)
 
 
 def _check_effect(settings: ExportedFileSettings) -> None:

@@ -31,7 +31,11 @@ def convert_onnx(program: ExportedProgram, metadata: ModelMetadata, options: Opt
     Raises:
         DetectorError: see :func:`onnx_model`.
     """
-    proto = onnx_model(program, metadata, options)
+    return saver(onnx_model(program, metadata, options))
+
+
+def saver(proto: Any) -> Save:
+    """Return the function that writes an onnx.ModelProto; its own properties are replaced."""
 
     def save(path: Path, properties: Mapping[str, str]) -> None:
         del proto.metadata_props[:]

@@ -39,7 +39,7 @@ class OnnxBackend(ExportedBackend):
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)
-        _check_external_data(path)
+        check_external_data(path)
         self._session = open_session(path, path, threads, device)
         properties = self._session.get_modelmeta().custom_metadata_map
         metadata = ModelMetadata.from_properties(properties, path)
@@ -57,7 +57,7 @@ class OnnxBackend(ExportedBackend):
         return tuple(outputs)
 
 
-def _check_external_data(path: Path) -> None:
+def check_external_data(path: Path) -> None:
     """Raise where weights are in other files, which no seal covers, or that cannot be told."""
     try:
         is_external = has_external_data(read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file"))
