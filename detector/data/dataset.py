@@ -473,18 +473,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def letterboxed_sizes(dataset: DetectionDataset, side: int) -> NDArray[np.float64]:
-    """Return widths and heights of all boxes, (n, 2), in pixels of a letterboxed square input.
+def letterboxed_sizes(dataset: DetectionDataset, size_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """Return widths and heights of all boxes, (n, 2), in pixels of a letterboxed input.
 
     Crowd regions are left out, as in training.
 
     Args:
         dataset: split whose boxes are measured.
-        side: side of the input, pixels.
+        size_hw: height and width of the input, pixels.
     """
     sizes = [
         (sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2])[~sample.crowd]
-        * (side / max(sample.size_hw))
+        * min(size_hw[0] / sample.size_hw[0], size_hw[1] / sample.size_hw[1])
         for sample in dataset.samples
     ]
     return np.concatenate(sizes).astype(np.float64)

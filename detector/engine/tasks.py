@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,7 +46,7 @@ from detector.settings import (
     YoloLossSettings,
     YoloxLossSettings,
 )
-from detector.structures.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess, imgsz_text
 from detector.structures.samples import Batch, Targets
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
@@ -152,7 +153,7 @@ class DetectTraining(AugmentSettings, YoloLossSettings):
 def _yolo_criterion(
     head: Detect, size_hw: tuple[int, int], settings: YoloLossSettings
 ) -> Criterion:
-    return YoloLoss(head, settings, side=max(size_hw))
+    return YoloLoss(head, settings, side=math.sqrt(math.prod(size_hw)))
 
 
 def _multi_scale(model: Detector, settings: Any) -> MultiScale:
@@ -168,8 +169,8 @@ def _multi_scale(model: Detector, settings: Any) -> MultiScale:
 def _anchor_recall(model: Detector, train_set: DetectionDataset, settings: Any) -> list[str]:
     """Say how many training boxes the anchors can match, and which command fits better ones."""
     anchors_wh = hook(model.head, "anchor_sizes_wh")
-    side = model.preprocess.size_hw[0]
-    sizes_wh = letterboxed_sizes(train_set, side)
+    size_hw = model.preprocess.size_hw
+    sizes_wh = letterboxed_sizes(train_set, size_hw)
     if not len(sizes_wh):
         return []
     recall = best_possible_recall(
@@ -177,7 +178,8 @@ def _anchor_recall(model: Detector, train_set: DetectionDataset, settings: Any) 
     )
     lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
     if recall < ENOUGH_RECALL:
-        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data} --imgsz {side}"
+        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data}"
+        words += f" --imgsz {imgsz_text(size_hw)}"
         if "anchor_ratio" in settings.model_fields_set:
             words += f" --anchor-ratio {settings.anchor_ratio}"
         lines.append(

@@ -28,7 +28,12 @@ from detector.model.model_file import ModelFile, check_model_file, read_model_fi
 from detector.registry import contract
 from detector.settings import NmsSettings, TaskName
 from detector.structures.class_names import class_name_issue, placeholder_names
-from detector.structures.preprocess import Preprocess, square_size
+from detector.structures.preprocess import (
+    Preprocess,
+    divisible_size,
+    nearest_size,
+    size_of_imgsz,
+)
 from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
@@ -110,16 +115,17 @@ class Detector(nn.Module):
         """Divisor of the input's height and width, pixels, unless the input size is fixed."""
         return math.lcm(*(row.stride.numerator for row in self.plan[:-1]))
 
-    def square_size(self, side: int) -> tuple[int, int]:
-        """Return height and width of a square input of the given side, pixels.
+    def size_of(self, imgsz: int | tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of an input, pixels, from ``imgsz``: a side, or both.
 
         Raises:
-            DetectorError: the network does not accept this size; names the nearest side.
+            DetectorError: the network does not accept this size; names the nearest.
         """
         if self.fixed_size_hw is None:
-            return square_size(side, self.max_stride)
-        self.check_size((side, side))
-        return side, side
+            return divisible_size(imgsz, self.max_stride)
+        size_hw = size_of_imgsz(imgsz)
+        self.check_size(size_hw)
+        return size_hw
 
     def check_size(self, size_hw: tuple[int, int]) -> None:
         """Raise DetectorError unless the network accepts inputs of this size, (h, w) pixels."""
@@ -132,7 +138,7 @@ class Detector(nn.Module):
                     "for it"
                 )
         elif height % self.max_stride or width % self.max_stride:
-            nearest = (max(round(side / self.max_stride), 1) * self.max_stride for side in size_hw)
+            nearest = nearest_size(size_hw, self.max_stride)
             raise DetectorError(
                 f"input size {height}×{width} is not a multiple of the network's stride "
                 f"{self.max_stride}; the nearest is {'×'.join(map(str, nearest))}"

@@ -26,18 +26,55 @@ Scale = Annotated[float, pydantic.Field(gt=0)]
 CropFraction = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 
-def square_size(side: int, stride: int) -> tuple[int, int]:
-    """Return height and width of a square input, pixels, after checking its side.
+def size_of_imgsz(imgsz: int | tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of an input, pixels, from ``imgsz``: one side, or height and width.
+
+    >>> size_of_imgsz(640), size_of_imgsz((384, 640))
+    ((640, 640), (384, 640))
+    """
+    return imgsz if isinstance(imgsz, tuple) else (imgsz, imgsz)
+
+
+def imgsz_of_size(size_hw: tuple[int, int]) -> int | tuple[int, int]:
+    """Return ``imgsz`` of an input size: one side of a square input, else height and width.
+
+    >>> imgsz_of_size((640, 640)), imgsz_of_size((384, 640))
+    (640, (384, 640))
+    """
+    height, width = size_hw
+    return height if height == width else (height, width)
+
+
+def imgsz_text(size_hw: tuple[int, int]) -> str:
+    """Return an input size as ``--imgsz`` takes it.
+
+    >>> imgsz_text((640, 640)), imgsz_text((384, 640))
+    ('640', '384,640')
+    """
+    height, width = size_hw
+    return str(height) if height == width else f"{height},{width}"
+
+
+def nearest_size(size_hw: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return the nearest height and width that a network's largest stride divides, pixels."""
+    height, width = (max(round(side / stride), 1) * stride for side in size_hw)
+    return height, width
+
+
+def divisible_size(imgsz: int | tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return height and width of an input, pixels, after checking that the stride divides them.
 
     Raises:
-        DetectorError: not a multiple of the network's largest stride; names the nearest.
+        DetectorError: a side is no multiple of the network's largest stride; names the nearest.
     """
-    if side % stride:
+    size_hw = size_of_imgsz(imgsz)
+    nearest = nearest_size(size_hw, stride)
+    if any(side % stride for side in size_hw):
         raise DetectorError(
-            f"imgsz {side} is not a multiple of the network's stride {stride}; "
-            f"the nearest is {max(round(side / stride), 1) * stride}"
+            f"imgsz {imgsz_text(size_hw)} is not a multiple of the network's stride {stride}; "
+            f"the nearest is {imgsz_text(nearest)}"
         )
-    return side, side
+    return size_hw
 
 
 @dataclass(frozen=True)

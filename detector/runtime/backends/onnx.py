@@ -42,7 +42,7 @@ class OnnxBackend(ExportedBackend):
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)
-        self._graph = _read_graph(path)
+        self._graph = read_checked_graph(path)
         metadata = ModelMetadata.from_properties(self._graph.properties, path)
         self.path = path
         self._checked: set[tuple[int, ...]] = set()
@@ -73,7 +73,7 @@ class OnnxBackend(ExportedBackend):
         self._checked.add(image)
 
 
-def _read_graph(path: Path) -> Graph:
+def read_checked_graph(path: Path) -> Graph:
     """Return the graph of a file whose weights and operators are within it, and are known."""
     content = read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file")
     try:
