@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import ssd, yolox
+from detector.weights.interop import mit_yolo, ssd, yolox
 
 State = Mapping[str, Tensor]
 
@@ -47,6 +47,13 @@ NETWORKS = (
         recognizes=yolox.is_yolox,
         load=yolox.load_yolox,
         class_names=yolox.class_names,
+    ),
+    Network(
+        name="YOLOv7 and YOLOv9 of MultimediaTechLab",
+        licence="MIT, code and weights",
+        recognizes=mit_yolo.is_known,
+        load=mit_yolo.load,
+        class_names=mit_yolo.class_names,
     ),
 )
 """Families that are built from their weights alone."""
