@@ -17,7 +17,9 @@ All other parameters are the row's args, in order or as a mapping. Args are chec
 annotations (``Count``, ``Size`` and ``Odd`` are integers with a range). A parameter annotated
 ``Width`` is scaled by the file's ``width_multiple``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
-``register(channels=…, stride=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
+``register(channels=…, stride=…)``; a module that returns a list of features declares theirs in
+``register(outputs=…)``, and rows of ``Index`` read one each. A block that can be fused has a method
+``fuse() -> nn.Module``.
 
 Example:
     >>> @register()
@@ -68,6 +70,7 @@ Width = Annotated[int, pydantic.Field(ge=1), "width"]
 Arguments = Mapping[str, Any]
 ChannelRule = Callable[[Arguments, list[int]], int]
 StrideRule = Callable[[Arguments], Fraction | int]
+OutputRule = Callable[[Arguments], Sequence[tuple[int, Fraction | int]]]
 
 _FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides", "imgsz")
 
@@ -97,6 +100,10 @@ class RowContract:
             input (½ for upsampling by 2).
         head: True for a head, which is the last row and decides the task.
         joins: True for a module that reads several rows, which must have one size.
+        outputs: function from bound arguments to channels and stride of each feature, for a module
+            that returns a list of them; None for others.
+        picks: True for a module that reads a row with several outputs, and returns the one whose
+            number is its argument ``index``.
     """
 
     name: str
@@ -105,6 +112,8 @@ class RowContract:
     stride: StrideRule
     head: bool
     joins: bool
+    outputs: OutputRule | None = None
+    picks: bool = False
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -276,6 +285,8 @@ def register(
     stride: StrideRule = _default_stride,
     head: bool = False,
     joins: bool = False,
+    outputs: OutputRule | None = None,
+    picks: bool = False,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """Return a decorator that registers a class under its own name or under ``names``.
 
@@ -290,6 +301,9 @@ def register(
             input; by default ``stride``, else 1.
         head: True for a head, which is the last row and decides the task.
         joins: True for a module that reads several rows, which must have one size.
+        outputs: function from bound arguments to channels and stride of each feature, for a module
+            that returns a list of them, of which other rows pick one each.
+        picks: True for a module that picks the output ``index`` of a row that has several.
 
     Raises:
         DetectorError: another class is registered under the name.
@@ -303,7 +317,9 @@ def register(
                     f"module name {name!r} is registered twice: by "
                     f"{known.module.__module__} and {module.__module__}"
                 )
-            _REGISTRY[name] = RowContract(name, module, channels, stride, head, joins)
+            _REGISTRY[name] = RowContract(
+                name, module, channels, stride, head, joins, outputs, picks
+            )
         return module
 
     return decorate
