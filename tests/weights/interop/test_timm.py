@@ -65,8 +65,13 @@ def ours(model: Detector, image: Tensor) -> Tensor:
     ],
 )
 def test_a_classifier_s_weights(name: str, tmp_path: Path, no_network: list[str]):
-    side = 224 if name.startswith("vit") else 64
-    model, theirs = network(tmp_path, name, imgsz=side), classifier(name)
+    side, preprocess = 64, IMAGENET
+    if name.startswith("vit"):
+        side, preprocess = (
+            224,
+            "{mean_rgb: [127.5, 127.5, 127.5], scale_rgb: [127.5, 127.5, 127.5]}",
+        )
+    model, theirs = network(tmp_path, name, preprocess, side), classifier(name)
     report = transfer(model, theirs.state_dict())
     assert [n for n in report.missing if n.startswith("rows.0.")] == []
     assert all(reason == "has no place in this network" for reason in report.skipped.values())
@@ -117,39 +122,38 @@ PLAIN = "{}"
     ],
 )
 def test_another_mean_and_scale(name: str, tmp_path: Path):
-    """A pixel p is (p − m) / s for timm and p / 255 here; equal away from the border.
+    """A pixel p is (p − m) / s for timm and p / 255 here; the same away from the border.
 
-    The image has timm's mean color around it, which timm's padding with zeros continues; ours
-    continues black. At stride 16 the border reaches far, so the image is black here, too, and
-    weights for black are compared: with no padding, that is in the first convolution alone.
+    At the border timm's zeros stand for its mean color, ours for black: three cells are left out.
     """
-    model, theirs = network(tmp_path, name, PLAIN), classifier(name)
-    transfer(model, theirs.state_dict())
+    theirs = classifier(name).state_dict()
+    original, model = network(tmp_path, name), network(tmp_path, name, PLAIN)
+    transfer(original, theirs)
+    transfer(model, theirs)
+    pixels = 255 * torch.rand(1, 3, 32, 32)
+    mean, scale = (
+        torch.tensor(values).view(1, 3, 1, 1)
+        for values in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    )
+    expected = first_outputs(original, (pixels - mean) / scale)
+    found = first_outputs(model, pixels / 255)
+    assert found.keys() == expected.keys() != set()
+    for path in found:
+        assert torch.allclose(found[path], expected[path], atol=1e-4)
+
+
+def first_outputs(model: Detector, image: Tensor) -> dict[str, Tensor]:
+    """What the convolutions that read the image give, each with its batch norm."""
     backbone = model.eval().rows[0]
     assert isinstance(backbone, TimmBackbone)
-    layers = backbone.trace()
-    assert layers.input_convolutions
-    pixels = 255 * torch.rand(1, 3, 16, 16)
-    mean, scale = (
-        torch.tensor(v).view(1, 3, 1, 1)
-        for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-    )
-    original = network(tmp_path, name)
-    transfer(original, theirs.state_dict())
+    layers, found = backbone.trace(), {}
     for path in layers.input_convolutions:
-        outputs = []
-        for one, image in ((model, pixels / 255), (original, (pixels - mean) / scale)):
-            net = one.eval().rows[0].net
-            found = net.get_submodule(path)(image)
-            if path in layers.norms:
-                found = net.get_submodule(layers.norms[path])(found)
-            outputs.append(
-                found.detach()[..., 4:-4, 4:-4]
-                if found.shape[-1] > 8
-                else found.detach()[..., 1:-1, 1:-1]
-            )
-        assert outputs[0].numel()
-        assert torch.allclose(*outputs, atol=1e-4)
+        out = backbone.net.get_submodule(path)(image)
+        if path in layers.norms:
+            out = backbone.net.get_submodule(layers.norms[path])(out)
+        found[path] = out.detach()[..., 3:-3, 3:-3]
+        assert found[path].numel()
+    return found
 
 
 def test_an_input_that_cannot_be_converted(tmp_path: Path):
@@ -160,7 +164,7 @@ def test_an_input_that_cannot_be_converted(tmp_path: Path):
     assert str(caught.value) == (
         "weights of timm's tf_mobilenetv3_small_minimal_100 expect another input, and its first "
         "layers cannot be converted; expected in the model file: preprocess: {mean_rgb: "
-        "[123.675, 116.28, 103.53], scale_rgb: [58.395, 57.12, 57.375]}"
+        "[127.5, 127.5, 127.5], scale_rgb: [127.5, 127.5, 127.5]}"
     )
 
 
