@@ -19,7 +19,9 @@ annotations (``Count``, ``Size`` and ``Odd`` are integers with a range). A param
 replaces, whatever the row gives, are declared in ``register(by_scale=…)``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
 ``register(channels=…, stride=…)``; a module that joins rows of different sizes declares them in
-``register(joined_strides=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
+``register(joined_strides=…)``; one that returns a list of features declares theirs in
+``register(outputs=…)``, and rows of ``Index`` read one each. A block that can be fused has a method
+``fuse() -> nn.Module``.
 
 Example:
     >>> @register()
@@ -70,6 +72,7 @@ Width = Annotated[int, pydantic.Field(ge=1), "width"]
 Arguments = Mapping[str, Any]
 ChannelRule = Callable[[Arguments, list[int]], int]
 StrideRule = Callable[[Arguments], Fraction | int]
+OutputRule = Callable[[Arguments], Sequence[tuple[int, Fraction | int]]]
 
 _FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides", "imgsz")
 
@@ -102,6 +105,10 @@ class RowContract:
         joined_strides: strides of the rows that it reads, relative to each other, for a module that
             joins a fixed number of rows of different sizes; empty for any number of one size.
         by_scale: arguments that replace those of the row, by the chosen one of a file's ``scales``.
+        outputs: function from bound arguments to channels and stride of each feature, for a module
+            that returns a list of them; None for others.
+        picks: True for a module that reads a row with several outputs, and returns the one whose
+            number is its argument ``index``.
     """
 
     name: str
@@ -112,6 +119,8 @@ class RowContract:
     joins: bool
     joined_strides: tuple[Fraction, ...]
     by_scale: Mapping[str | None, Arguments]
+    outputs: OutputRule | None
+    picks: bool
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -285,6 +294,8 @@ def register(
     joins: bool = False,
     joined_strides: Sequence[Fraction | int] = (),
     by_scale: Mapping[str | None, Arguments] = types.MappingProxyType({}),
+    outputs: OutputRule | None = None,
+    picks: bool = False,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """Return a decorator that registers a class under its own name or under ``names``.
 
@@ -303,6 +314,9 @@ def register(
             it reads as a multiple of one common stride, of which ``stride`` gives the output's.
             Such a module joins rows; ``joins`` need not be given.
         by_scale: arguments that replace those of the row, by the chosen one of a file's ``scales``.
+        outputs: function from bound arguments to channels and stride of each feature, for a module
+            that returns a list of them, of which other rows pick one each.
+        picks: True for a module that picks the output ``index`` of a row that has several.
 
     Raises:
         DetectorError: another class is registered under the name.
@@ -325,6 +339,8 @@ def register(
                 joins or bool(joined_strides),
                 tuple(map(Fraction, joined_strides)),
                 by_scale,
+                outputs,
+                picks,
             )
         return module
 

@@ -318,6 +318,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     backbone_weights: Path | None = Field(
         None, description="start weights of the backbone: a classifier's .pth, or .safetensors"
     )
+    download: bool = Field(
+        False,
+        description="fetch the weights of a timm backbone from the Hugging Face hub; says which, "
+        "from where, how large, under which licence",
+    )
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
     imgsz: ImageSize | None = Field(
         None, description="side of the square network input, or HEIGHT,WIDTH, pixels"

@@ -364,7 +364,9 @@ def test_the_table_has_every_module() -> None:
         for name, known in registered().items()
         if known.module.__module__.startswith(("detector.", "torch.")) and not known.head
     }
-    assert ours == set(ARGUMENTS)
+    several = {name for name in ours if contract(name).outputs or contract(name).picks}
+    assert several == {"TimmBackbone", "Index"}  # see tests/layers/test_timm_backbone.py
+    assert ours - several == set(ARGUMENTS)
 
 
 def shapes_for(known: RowContract, height: int, width: int) -> list[tuple[int, int, int, int]]:

@@ -21,9 +21,8 @@ from detector.utils import machine, system
 from detector.utils.errors import DetectorError
 from detector.utils.machine import Folder
 from detector.utils.requirements import BASE, Library, libraries
+from detector.utils.system import DISTRIBUTION
 
-DISTRIBUTION = "repdet"
-"""Name of this package for pip."""
 UNKNOWN = "–"
 """Text shown for a fact that the system does not report."""
 

@@ -88,6 +88,7 @@ def metrics(network: NetworkCost) -> dict[str, Any]:
     }
     for prefix, form in (("", train), ("deploy_", deployed)):
         found |= {
+            f"{prefix}batch_norms": form.cost.batch_norms,
             f"{prefix}macs": form.cost.macs,
             f"{prefix}winograd_muls": form.cost.winograd_muls,
             f"{prefix}memory_access": form.cost.memory_access,

@@ -60,9 +60,21 @@ def report(model_file: ModelFile, networks: Sequence[NetworkCost], warnings: lis
             ),
             "",
             table(networks),
+            *kept_norms(networks[0]),
             *(f"warning: {warning}" for warning in warnings),
         ]
     )
+
+
+def kept_norms(network: NetworkCost) -> list[str]:
+    """Say how many batch norms of which rows ``deploy`` cannot fold into a convolution."""
+    pairs = zip(network.train.cost.rows, network.deployed.cost.rows, strict=True)
+    return [
+        f"row {before.index} ({before.module}): {after.batch_norms} of {before.batch_norms} batch "
+        "norms stay in the deployed network, no convolution can take them in"
+        for before, after in pairs
+        if after.batch_norms
+    ]
 
 
 def _network_to_compare(text: str, settings: InfoSettings) -> NetworkCost:
@@ -124,6 +136,7 @@ def _row_metrics(raw: RawRow, row: RowCost) -> dict[str, Any]:
         "shape": shapes[0] if len(shapes) == 1 else shapes,
         "stride": None if row.stride is None else float(row.stride),
         "params": row.params,
+        "batch_norms": row.batch_norms,
         "macs": row.macs,
         "winograd_muls": row.winograd_muls,
         "memory_access": row.memory_access,

@@ -24,7 +24,7 @@ from detector.utils.yaml_file import YamlFile, read_yaml, validate
 
 NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")
 
-START_WEIGHTS = {"weights", "backbone_weights"}
+START_WEIGHTS = {"weights", "backbone_weights", "download"}
 """Settings that name trained weights, which nobody wants to go on with the drawn images unasked."""
 
 RUN_SETTINGS = "settings.yaml"

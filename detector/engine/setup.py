@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.nn import BatchNorm2d, SyncBatchNorm
+from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.engine.callbacks import Callback
@@ -34,10 +34,12 @@ from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import read_yaml
 from detector.weights.checkpoint import build_from_metadata, load
+from detector.weights.timm_download import download_timm_weights
 from detector.weights.transfer import start_backbone_from, start_from, trainable_metadata, transfer
 
 logger = logging.getLogger(__name__)
 
+NORMS = (BatchNorm2d, GroupNorm, LayerNorm)
 NO_NORMS = (
     "the network has no batch norm and starts from random weights, which trains slowly or not at "
     "all; SSD's paper started from VGG16 trained on ImageNet: --backbone-weights FILE "
@@ -54,6 +56,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None:
             trainable_metadata(weights)  # a typo shows before minutes of reading data
+    if settings.download and settings.backbone_weights is not None:
+        raise DetectorError("--download and --backbone-weights: expected one of both")
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
@@ -193,9 +197,12 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
         assert settings.weights is not None
         model = _continued(settings.weights, names)
         log_warnings(model)
-    if settings.backbone_weights is not None:
-        _say(start_backbone_from(model, settings.backbone_weights).lines())
-    elif settings.weights is None and not any(isinstance(m, BatchNorm2d) for m in model.modules()):
+    backbone_weights = settings.backbone_weights
+    if settings.download:
+        backbone_weights = download_timm_weights(model)
+    if backbone_weights is not None:
+        _say(start_backbone_from(model, backbone_weights).lines())
+    elif settings.weights is None and not any(isinstance(m, NORMS) for m in model.modules()):
         logger.warning(NO_NORMS)
     imgsz = settings.imgsz or model.preprocess.size_hw
     model.preprocess = model.preprocess.with_size(model.size_of(imgsz))

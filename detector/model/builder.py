@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -33,6 +33,13 @@ MAX_PARAMETERS = 1 << 29
 MAX_TENSORS = 10_000
 
 
+class Feature(NamedTuple):
+    """Channels and stride, input pixels per cell, of a feature map."""
+
+    channels: int
+    stride: Fraction
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a model file as it was built.
@@ -43,9 +50,10 @@ class Row:
         module: name of the module in the file.
         number: repeats of the module after ``depth_multiple``; 0 for a row that is left out.
         arguments: arguments by name after ``width_multiple``, without those that the builder adds.
-        channels: channels of the output; 0 for a head.
-        stride: input pixels per output cell; 0 for a head.
+        channels: channels of the output; 0 for a head, or a row with several outputs.
+        stride: input pixels per output cell, of several outputs the largest; 0 for a head.
         frees: rows whose outputs are not needed after this one.
+        outputs: channels and stride of each output, for a row that has several.
     """
 
     index: int
@@ -56,6 +64,7 @@ class Row:
     channels: int
     stride: Fraction
     frees: tuple[int, ...]
+    outputs: tuple[Feature, ...] = ()
 
 
 def row_contracts(model_file: ModelFile) -> list[RowContract]:
@@ -104,15 +113,13 @@ class RowBuilder:
         classes: number of classes, the value of ``nc`` in rows.
 
     Attributes:
-        channels: output channels of the rows built so far, by index.
-        strides: output strides of the rows built so far, by index.
+        features: output of each row built so far, by index; a tuple for a row with several.
     """
 
     def __init__(self, model_file: ModelFile, classes: int) -> None:
         self.model_file = model_file
         self.classes = classes
-        self.channels = {IMAGE: 3}
-        self.strides = {IMAGE: Fraction(1)}
+        self.features: dict[int, Feature | tuple[Feature, ...]] = {IMAGE: Feature(3, Fraction(1))}
 
     def build(self) -> tuple[tuple[Row, ...], list[nn.Module]]:
         """Return all rows of the file, and their modules.
@@ -131,26 +138,29 @@ class RowBuilder:
             sources = self._sources(raw, known)
             arguments = self._arguments(raw, known)
             number = self._number(raw, known)
+            inputs = [self._input(source, known, arguments) for source in sources]
             if number == 0:
-                return self._left_out(raw, sources[0], arguments)
-            self._check_strides(known, sources)
-            module, channels = self._stack(known, arguments, number, sources)
-            stride = self._stride(known, arguments, number, sources)
+                return self._left_out(raw, sources[0], inputs[0], arguments)
+            self._check_strides(known, sources, inputs)
+            outputs = _outputs(known, arguments, inputs)
+            module, channels = self._stack(known, arguments, number, inputs)
+            stride = max((output.stride for output in outputs), default=Fraction(0))
+            if not outputs:
+                stride = self._stride(known, arguments, number, inputs)
         except DetectorError as error:
             raise raw.error(error.message) from error
         except Exception as error:  # third-party blocks may raise anything
             raise raw.error(one_line(error)) from error
-        self.channels[raw.index], self.strides[raw.index] = channels, stride
-        row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, ())
+        self.features[raw.index] = outputs or Feature(channels, stride)
+        row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, (), outputs)
         return row, module
 
     def _left_out(
-        self, raw: RawRow, source: int, arguments: dict[str, Any]
+        self, raw: RawRow, source: int, feature: Feature, arguments: dict[str, Any]
     ) -> tuple[Row, nn.Module]:
         """Return a row that passes on what it reads first."""
-        channels, stride = self.channels[source], self.strides[source]
-        self.channels[raw.index], self.strides[raw.index] = channels, stride
-        row = Row(raw.index, (source,), LEFT_OUT, 0, arguments, channels, stride, ())
+        self.features[raw.index] = feature
+        row = Row(raw.index, (source,), LEFT_OUT, 0, arguments, *feature, ())
         return row, nn.Identity()
 
     def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
@@ -174,9 +184,11 @@ class RowBuilder:
             return source
         stride = 2 ** int(source.removeprefix("P"))
         backbone = [raw.index for raw in self.model_file.rows if raw.section == "backbone"]
-        found = [index for index in backbone if self.strides[index] == stride]
+        features = {index: self.features[index] for index in backbone}
+        strides = {i: one.stride for i, one in features.items() if isinstance(one, Feature)}
+        found = [index for index in strides if strides[index] == stride]
         if not found:
-            known = ", ".join(map(str, dict.fromkeys(self.strides[index] for index in backbone)))
+            known = ", ".join(map(str, dict.fromkeys(strides.values())))
             raise ValueError(
                 f"'from' {source}: no backbone row has stride {stride}; their strides are {known}"
             )
@@ -221,20 +233,43 @@ class RowBuilder:
         number = raw.number
         if number > 1:
             number = max(round(number * raw.scope.depth_multiple), 1)
-        if number != 1 and known.reads_list and (number or known.head):
+        only_one = known.reads_list or known.outputs or known.picks
+        if number != 1 and only_one and (number or known.head):
             raise ValueError(f"'number' must be 1 here, found {number}")
         if number > MAX_NUMBER:
             raise ValueError(f"'number' is {number} after scaling, at most {MAX_NUMBER} is built")
         return number
 
-    def _check_strides(self, known: RowContract, sources: tuple[int, ...]) -> None:
-        strides = [self.strides[source] for source in sources]
-        relative = known.joined_strides or (Fraction(1),) * len(sources)
+    def _input(self, source: int, known: RowContract, arguments: dict[str, Any]) -> Feature:
+        """Return the feature that a row reads: a source's output, or the one that it picks."""
+        found, name = self.features[source], "the image" if source == IMAGE else f"row {source}"
+        if isinstance(found, Feature):
+            if known.picks:
+                raise ValueError(f"picks one of several outputs, {name} has one only")
+            return found
+        if not known.picks:
+            raise ValueError(
+                f"{name} has {len(found)} outputs, expected a row of Index that reads it"
+            )
+        index = arguments["index"]
+        if index >= len(found):
+            raise ValueError(
+                f"argument 'index': expected at most {len(found) - 1}, {name} has {len(found)} "
+                f"outputs; found {index}"
+            )
+        picked: Feature = found[index]
+        return picked
+
+    def _check_strides(
+        self, known: RowContract, sources: tuple[int, ...], inputs: list[Feature]
+    ) -> None:
+        strides = [feature.stride for feature in inputs]
+        relative = known.joined_strides or (Fraction(1),) * len(strides)
         units = {stride / part for stride, part in zip(strides, relative, strict=True)}
         if known.joins and len(units) > 1:
             found = ", ".join(
-                f"{'the image' if s == IMAGE else f'row {s}'} has stride {self.strides[s]}"
-                for s in sources
+                f"{'the image' if source == IMAGE else f'row {source}'} has stride {stride}"
+                for source, stride in zip(sources, strides, strict=True)
             )
             if known.joined_strides:
                 ratio = " : ".join(map(str, relative))
@@ -251,13 +286,13 @@ class RowBuilder:
         known: RowContract,
         arguments: dict[str, Any],
         number: int,
-        sources: tuple[int, ...],
+        inputs: list[Feature],
     ) -> tuple[nn.Module, int]:
-        """Return the row's module and the channels of its output (0 for a head)."""
+        """Return the row's module and the channels of its output (0 for a head, or several)."""
+        channels = [feature.channels for feature in inputs]
         filled = dict(arguments)
-        channels = [self.channels[source] for source in sources]
         if known.takes("strides"):
-            filled["strides"] = [int(self.strides[source]) for source in sources]
+            filled["strides"] = [int(feature.stride) for feature in inputs]
         if known.takes("imgsz"):
             filled["imgsz"] = self.model_file.keys.imgsz
         if known.takes("repeats"):
@@ -266,7 +301,8 @@ class RowBuilder:
         for _ in range(number):
             if known.takes("c_in"):
                 filled["c_in"] = channels if known.reads_list else channels[0]
-            width = 0 if known.head else known.channels(arguments, channels)
+            several = known.head or known.outputs is not None
+            width = 0 if several else known.channels(arguments, channels)
             if width > MAX_CHANNELS:
                 raise ValueError(f"{width} channels, at most {MAX_CHANNELS} are built")
             modules.append(known.module(**filled))
@@ -274,13 +310,13 @@ class RowBuilder:
         return (modules[0] if number == 1 else nn.Sequential(*modules)), channels[0]
 
     def _stride(
-        self, known: RowContract, arguments: dict[str, Any], number: int, sources: tuple[int, ...]
+        self, known: RowContract, arguments: dict[str, Any], number: int, inputs: list[Feature]
     ) -> Fraction:
         """Return the stride of the row's output (0 for a head)."""
         if known.head:
             return Fraction(0)
         times = 1 if known.takes("repeats") else number
-        stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
+        stride = inputs[0].stride * Fraction(known.stride(arguments)) ** times
         if known.joined_strides:
             stride /= known.joined_strides[0]
         if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:
@@ -291,7 +327,10 @@ class RowBuilder:
 
 
 class _Budget(TorchFunctionMode):
-    """Rejects a tensor that would make the network too large, before it is allocated."""
+    """Rejects a tensor that would make the network too large, before it is allocated.
+
+    Tensors on the meta device, which have no values, do not count.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -303,6 +342,8 @@ class _Budget(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
+            if torch.device(kwargs.get("device") or "cpu").type == "meta":
+                return func(*args, **kwargs)
             size = kwargs.get("size", args[0] if args and isinstance(args[0], Sequence) else args)
             self.values += math.prod(size)
             self.tensors += 1
@@ -311,6 +352,16 @@ class _Budget(TorchFunctionMode):
             if self.tensors > MAX_TENSORS:
                 raise ValueError(f"the network exceeds {MAX_TENSORS} tensors")
         return func(*args, **kwargs)
+
+
+def _outputs(
+    known: RowContract, arguments: dict[str, Any], inputs: list[Feature]
+) -> tuple[Feature, ...]:
+    """Return the features of a row with several outputs; none for other rows."""
+    if known.outputs is None:
+        return ()
+    stride = inputs[0].stride
+    return tuple(Feature(c, stride * Fraction(s)) for c, s in known.outputs(arguments))
 
 
 def scale_width(width: int, multiple: float) -> int:

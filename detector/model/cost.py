@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from detector.model.builder import Row
@@ -29,6 +30,7 @@ class RowCost:
         shapes: output shapes without the batch axis, (c, h, w); a head has one per level.
         stride: input pixels per output cell; None for a head.
         params: learnable parameters.
+        batch_norms: number of batch norms.
         macs: multiply-adds.
         winograd_muls: multiplications where Winograd's algorithm computes the stride-1 3×3
             convolutions: 4/9 of their multiply-adds (RepVGG, section 4.1).
@@ -46,6 +48,7 @@ class RowCost:
     shapes: tuple[Shape, ...]
     stride: Fraction | None
     params: int
+    batch_norms: int
     macs: int
     winograd_muls: int
     memory_access: int
@@ -63,6 +66,11 @@ class Cost:
     def params(self) -> int:
         """Learnable parameters of the network."""
         return sum(row.params for row in self.rows)
+
+    @property
+    def batch_norms(self) -> int:
+        """Batch norms of the network."""
+        return sum(row.batch_norms for row in self.rows)
 
     @property
     def macs(self) -> int:
@@ -150,6 +158,7 @@ def _row_cost(
         shapes=shapes,
         stride=row.stride or None,
         params=sum(parameter.numel() for parameter in module.parameters()),
+        batch_norms=sum(isinstance(part, _BatchNorm) for part in module.modules()),
         macs=macs,
         winograd_muls=macs - (end.winograd_saved - begin.winograd_saved),
         memory_access=end.memory_access - begin.memory_access,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -78,7 +78,8 @@ class Detector(nn.Module):
         self.plan = tuple(rows)
         self.definition = definition
         self.preprocess = preprocess
-        self.fixed_size_hw = preprocess.size_hw if contract(rows[-1].module).fixes_size else None
+        fixed = contract(rows[-1].module).fixes_size or _fixes_size(modules)
+        self.fixed_size_hw = preprocess.size_hw if fixed else None
         self.deployed = False
 
     @property
@@ -132,10 +133,10 @@ class Detector(nn.Module):
         height, width = size_hw
         if self.fixed_size_hw is not None:
             if size_hw != self.fixed_size_hw:
+                made = "backbone is" if _fixes_size(self.rows) else "default boxes are"
                 raise DetectorError(
                     f"input size {height}×{width}: the network takes "
-                    f"{'×'.join(map(str, self.fixed_size_hw))} only, its default boxes are made "
-                    "for it"
+                    f"{'×'.join(map(str, self.fixed_size_hw))} only, its {made} made for it"
                 )
         elif height % self.max_stride or width % self.max_stride:
             nearest = nearest_size(size_hw, self.max_stride)
@@ -195,6 +196,11 @@ class Detector(nn.Module):
             )
         super().train(mode)
         return self
+
+
+def _fixes_size(modules: Iterable[nn.Module]) -> bool:
+    """Return whether a row takes features of one size only, as its attribute of this name says."""
+    return any(getattr(module, "fixes_size", False) for module in modules)
 
 
 def check_detector(model: object) -> None:
@@ -320,9 +326,13 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
 
     def check(row: Row, output: Any) -> None:
         nonlocal done
-        if row.channels:
-            source = row.sources[0]
-            _check_output(output, row.channels, sides[source], row.stride / strides[source])
+        side, stride = sides[row.sources[0]], strides[row.sources[0]]
+        for feature, tensor in zip(row.outputs, output if row.outputs else (), strict=True):
+            _check_output(tensor, feature.channels, side, feature.stride / stride)
+        if row.outputs:  # a row that picks an output is compared with the input of this one
+            sides[row.index], strides[row.index] = side, stride
+        elif row.channels:
+            _check_output(output, row.channels, side, row.stride / stride)
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
         else:
             hook(model.head, "check_sizes")(output)

@@ -53,6 +53,23 @@ class NamedBackbone(Strict):
     activation: str | None = None
 
 
+class TimmKeys(Strict):
+    """Reference to one of timm's networks, in place of the backbone's rows."""
+
+    model_config = ConfigDict(strict=True)
+
+    timm: str
+    out: Annotated[list[str], Field(min_length=1)]
+    drop_path_rate: float | None = None
+
+    def rows(self) -> list[Any]:
+        """Return the rows that build it: the network, and one row per level that it returns."""
+        given = {name: getattr(self, name) for name in ("drop_path_rate",)}
+        options = {name: value for name, value in given.items() if value is not None}
+        network = [-1, 1, "TimmBackbone", {"model": self.timm, "out": self.out, **options}]
+        return [network, *([-1 - i, 1, "Index", [i]] for i in range(len(self.out)))]
+
+
 class Variant(Strict):
     """One entry of ``variants``; each key that it gives replaces the file's own."""
 
@@ -63,7 +80,7 @@ class Variant(Strict):
     max_channels: Channels | None = None
     anchors: Anchors | None = None
     values: Values = {}
-    backbone: NamedBackbone | None = None
+    backbone: dict[str, Any] | None = None
 
 
 class ModelKeys(Strict):
@@ -102,6 +119,9 @@ def read_keys(file: YamlFile) -> ModelKeys:
     for place in _anchor_places(file.value):
         _check_anchors(file, place)
     keys = validate(ModelKeys, file)
+    for name, variant in keys.variants.items():
+        if variant.backbone is not None:
+            read_reference(file, variant.backbone, ("variants", name, "backbone"))
     _check_names(file, keys)
     return _with_scales(file, keys)
 
@@ -122,6 +142,15 @@ def _with_scales(file: YamlFile, keys: ModelKeys) -> ModelKeys:
         for name, (depth, width, channels) in keys.scales.items()
     }
     return keys.model_copy(update={"variants": variants, "variant": keys.scale})
+
+
+def read_reference(
+    file: YamlFile, content: dict[str, Any], place: tuple[str, ...]
+) -> NamedBackbone | TimmKeys:
+    """Validate what a file gives in place of the backbone's rows: a file's name, or timm's."""
+    if "timm" in content:
+        return validate(TimmKeys, file, content, place)
+    return validate(NamedBackbone, file, content, place)
 
 
 def _check_names(file: YamlFile, keys: ModelKeys) -> None:

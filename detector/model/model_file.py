@@ -15,6 +15,9 @@ of the backbone.
 The files of YOLOv8 and later have ``scales: {n: [depth, width, max_channels], …}``, which are
 variants. One must be chosen, by ``scale`` in the file or by the variant that is asked for.
 
+``backbone: {timm: resnet50, out: [P3, P4, P5]}`` takes one of timm's networks instead
+(``detector.layers.timm_backbone``): its row 0 is the network, and one row per level follows.
+
 In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
 stride 2⁴, and so on. The text that is stored with weights has all rows written out
 (``detector.model.expand``).
@@ -34,13 +37,15 @@ from detector.model.keys import (
     Anchors,
     ModelKeys,
     NamedBackbone,
+    TimmKeys,
     Variant,
     is_index,
     read_keys,
+    read_reference,
 )
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.files import find_file
-from detector.utils.yaml_file import YamlFile, YamlKey, read_yaml, validate
+from detector.utils.yaml_file import YamlFile, YamlKey, read_yaml
 
 Place = tuple[YamlKey, ...]
 RowSource = int | str
@@ -154,7 +159,9 @@ def check_model_file(
         file.check_numbers(key)
     scope = _scope(file, keys, _choose_variant(file, keys, variant))
     content, place = _backbone(keys, scope)
-    if not isinstance(content, NamedBackbone):
+    if isinstance(content, TimmKeys):
+        rows = _section(scope, content.rows(), place)
+    elif not isinstance(content, NamedBackbone):
         rows = _section(scope, content, place)
     elif may_name:
         rows = _named_rows(file, content, place)
@@ -210,16 +217,20 @@ def _some_of(keys: ModelKeys) -> str:
 
 
 def _backbone(keys: ModelKeys, scope: Scope) -> tuple[Any, Place]:
-    """Return the backbone that the chosen variant or the file gives, and its place."""
+    """Return the backbone that the chosen variant or the file gives, and its place.
+
+    It is a list of rows, or a reference in their place.
+    """
+    content: Any = keys.backbone
+    place: tuple[str, ...] = ("backbone",)
     chosen = keys.variants[scope.variant].backbone if scope.variant else None
     if chosen is not None:
-        return chosen, ("variants", str(scope.variant), "backbone")
-    if keys.backbone is None:
+        content, place = chosen, ("variants", str(scope.variant), "backbone")
+    if content is None:
         raise scope.file.error("key 'backbone' is missing")
-    place = ("backbone",)
-    if isinstance(keys.backbone, dict):
-        return validate(NamedBackbone, scope.file, keys.backbone, place), place
-    return keys.backbone, place
+    if isinstance(content, dict):
+        return read_reference(scope.file, content, place), place
+    return content, place
 
 
 def _named_rows(file: YamlFile, named: NamedBackbone, place: Place) -> list[RawRow]:
@@ -234,7 +245,7 @@ def _named_rows(file: YamlFile, named: NamedBackbone, place: Place) -> list[RawR
         raise file.error(message, *place, "variant")
     scope = _scope(family, keys, _choose_variant(family, keys, named.variant))
     content, at = _backbone(keys, scope)
-    if isinstance(content, NamedBackbone):
+    if isinstance(content, NamedBackbone | TimmKeys):
         message = f"backbone: {named.cfg} names its backbone itself, expected a file with rows"
         raise file.error(message, *place, "cfg")
     if named.activation is not None:
@@ -251,11 +262,11 @@ def _section(scope: Scope, content: Any, place: Place, first: int = 0) -> list[R
         raise scope.file.error(message, *place)
     if not content:
         raise scope.file.error(f"{name} has no rows", *place)
-    return [_check_row(scope, row, first + i, name, i) for i, row in enumerate(content)]
+    return [_check_row(scope, row, first + i, (*place, i)) for i, row in enumerate(content)]
 
 
-def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) -> RawRow:
-    line = scope.file.line(section, position)
+def _check_row(scope: Scope, row: Any, index: int, place: Place) -> RawRow:
+    line, section = scope.file.line(*place), str(place[-2])
 
     def error(message: str) -> DetectorError:
         return DetectorError(f"row {index}: {message}", file=scope.file.path, line=line)

@@ -11,6 +11,9 @@ from typing import Any
 
 from detector.utils.errors import DetectorError
 
+DISTRIBUTION = "repdet"
+"""Name of this distribution, as pip knows it."""
+
 
 def rank() -> int:
     """Return the rank of this process, from 0, as set by ``torchrun``."""
@@ -64,8 +67,12 @@ def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def require(package: str) -> Any:
+def require(package: str, extra: str | None = None) -> Any:
     """Import an optional package that a feature needs.
+
+    Args:
+        package: its name, for the import and for pip.
+        extra: the extra of this distribution that brings it, for the message.
 
     Raises:
         DetectorError: it is not installed; names the command that installs it.
@@ -75,4 +82,5 @@ def require(package: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:  # the package is installed, but one that it imports is not
             raise
-        raise DetectorError(f"{package} is not installed; run: pip install {package}") from error
+        source = package if extra is None else f'"{DISTRIBUTION}[{extra}]"'
+        raise DetectorError(f"{package} is not installed; run: pip install {source}") from error

@@ -56,6 +56,7 @@ def test_metrics(cfg: Path) -> None:
         "shape": [16, 32, 32],
         "stride": 2,
         "params": 5312,
+        "batch_norms": 2 * 3,  # two blocks of three branches
         "macs": 2 * 32 * 32 * 16 * 16 * 10,
         "winograd_muls": 2 * 32 * 32 * 16 * 16 * (4 + 1),  # 4/9 of the 3×3 branch's 9
         "memory_access": 2 * (2 * 32 * 32 * (16 + 16) + 16 * 16 * (9 + 1)),

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from detector.heads.yolo import Detect
-from detector.layers.repvgg import RepVGGBlock
-from detector.model.builder import Row
+from detector.layers.repvgg import RepVGGBlock, randomise_batch_norms
+from detector.model.builder import Feature, Row
 from detector.model.deploy import fuse_modules
 from detector.model.detector import build
 from detector.model.model_file import read_model_file
@@ -63,6 +63,7 @@ def test_every_model_file(name: str, variant: str | None) -> None:
     """The file builds, each output is as declared, every parameter gets a gradient."""
     torch.manual_seed(0)
     model = build(name, classes=2, variant=variant)
+    randomise_batch_norms(model)  # timm begins with a factor of 0 on each residual branch
     size_hw = model.fixed_size_hw or (64, 96)
     boxes_per_cell = 3 if isinstance(model.head, Detect) else None
     assert not model.definition.variant or model.definition.variant == variant
@@ -72,10 +73,13 @@ def test_every_model_file(name: str, variant: str | None) -> None:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             seen.append(row.index)
             if row.index < len(model.plan) - 1:
-                assert output.shape[1] == row.channels
-                if model.fixed_size_hw is None:
-                    sides = Fraction(64, output.shape[2]), Fraction(96, output.shape[3])
-                    assert sides == (row.stride, row.stride)
+                features = row.outputs or [Feature(row.channels, row.stride)]
+                outputs = output if row.outputs else [output]
+                for feature, tensor in zip(features, outputs, strict=True):
+                    assert tensor.shape[1] == feature.channels
+                    if model.fixed_size_hw is None:
+                        sides = Fraction(64, tensor.shape[2]), Fraction(96, tensor.shape[3])
+                        assert sides == (feature.stride, feature.stride)
 
         return hook
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import mit_yolo, repvgg, ssd, torchvision_vgg, vgg, vovnet, yolox
+from detector.weights.interop import (
+    mit_yolo,
+    repvgg,
+    ssd,
+    timm,
+    torchvision_vgg,
+    vgg,
+    vovnet,
+    yolox,
+)
 
 State = Mapping[str, Tensor]
 
@@ -53,9 +62,13 @@ LAYOUTS = (
 def with_our_names(state: State, model: Detector) -> State:
     """Return the weights under our names; an unknown layout is returned unchanged.
 
+    A backbone of timm takes timm's own names; it comes first, since other projects' are alike.
+
     Raises:
         DetectorError: the layout is known, but the weights do not fit this network.
     """
+    if timm.is_of_timm_backbone(state, model):
+        return timm.with_our_names(state, model)
     for layout in LAYOUTS:
         if layout.recognizes(state):
             return layout.with_our_names(state, model)

@@ -12,6 +12,7 @@ from detector.model.detector import Detector
 from detector.structures.preprocess import PreprocessKeys
 from detector.weights.interop.blocks import Block, backbone_blocks, fit_input, without_bias
 from detector.weights.interop.order import convolutions
+from detector.weights.interop.timm import fit_timm_input
 
 _KINDS = (Conv, ConvAct)
 
@@ -30,7 +31,7 @@ def fit_weights(
         The converted weights. A bias becomes part of the batch norm's running mean where the
         network's convolution has no bias.
     """
-    result = dict(state)
+    result = fit_timm_input(state, source, model)
     for path in _paths(state)[:1]:
         first = fit_input(_block(state, path), model.preprocess, source)
         _replace(result, first)
