@@ -21,30 +21,21 @@ KERNELS = (5, 9, 13)
 
 
 class Pyramid(nn.ModuleList):
-    """Concatenation of the input and a max-pool of it per kernel: c → (1 + kernels) · c."""
+    """Concatenation of the input and a max-pool for each kernel: c → (1 + kernels) · c.
 
-    def __init__(self, kernels: Sequence[int]) -> None:
-        check_odd(kernels)
-        super().__init__(nn.MaxPool2d(kernel, 1, kernel // 2) for kernel in kernels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return concatenate([x, *(pool(x) for pool in self)])
-
-
-class ChainedPyramid(nn.Module):
-    """Concatenation of the input and three max-pools, each of the one before it: c → 4 · c.
-
-    Chained 5×5 pools equal the pyramid of 5, 9 and 13.
+    The pools read the input, or, if ``chained``, each the one before it: three chained 5×5 pools
+    equal the pyramid of 5, 9 and 13.
     """
 
-    def __init__(self, kernel: int = 5) -> None:
-        super().__init__()
-        self.pool = nn.MaxPool2d(kernel, 1, kernel // 2)
+    def __init__(self, kernels: Sequence[int], chained: bool = False) -> None:
+        check_odd(kernels)
+        super().__init__(nn.MaxPool2d(kernel, 1, kernel // 2) for kernel in kernels)
+        self.chained = chained
 
     def forward(self, x: Tensor) -> Tensor:
         features = [x]
-        for _ in range(3):
-            features.append(self.pool(features[-1]))
+        for pool in self:
+            features.append(pool(features[-1] if self.chained else x))
         return concatenate(features)
 
 
@@ -127,7 +118,11 @@ class PooledCSP(nn.Module):
 
 @register()
 class SPPCSPC(PooledCSP):
-    """YOLOv7's pyramid (arXiv 2207.02696): :class:`PooledCSP` with c_out channels throughout."""
+    """YOLOv7's pyramid (arXiv 2207.02696): :class:`PooledCSP` with c_out channels throughout.
+
+    Args:
+        chained: each pool reads the one before it, as in MultimediaTechLab's code.
+    """
 
     def __init__(
         self,
@@ -135,6 +130,7 @@ class SPPCSPC(PooledCSP):
         c_out: Width,
         kernels: Sequence[int] = KERNELS,
         activation: Activation = "SiLU",
+        chained: bool = False,
     ) -> None:
-        pyramid = Pyramid(kernels)
+        pyramid = Pyramid(kernels, chained)
         super().__init__(c_in, c_out, c_out, pyramid, 1 + len(kernels), activation)

@@ -12,7 +12,7 @@ from detector.layers.activation import Activation
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, SPPF, hidden_width
-from detector.layers.spp import ChainedPyramid, PooledCSP
+from detector.layers.spp import PooledCSP, Pyramid
 from detector.layers.yolov7 import RepConv
 from detector.registry import Count, Odd, Positive, Width, register
 
@@ -89,7 +89,7 @@ class SimCSPSPPF(PooledCSP):
         activation: Activation = "ReLU",
     ) -> None:
         hidden = hidden_width(c_out, expansion)
-        super().__init__(c_in, c_out, hidden, ChainedPyramid(kernel), 4, activation)
+        super().__init__(c_in, c_out, hidden, Pyramid([kernel] * 3, chained=True), 4, activation)
 
     def join(self, pooled: Tensor, direct: Tensor) -> Tensor:
         """Concatenate both paths, the one without pools first."""

@@ -3,7 +3,8 @@
 Its layers are numbered as in its model files: ``22.heads.0.anchor_conv.0.conv.weight``, with
 ``model.`` before it in checkpoints of its trainer. Rows 0 to 21 are those of ``cfg/yolov9.yaml``;
 its main head is layer 22, and the layers of the auxiliary branch follow. ``cfg/yolov7.yaml`` has
-the same layers in the same order.
+the same layers in the same order; two of its variant ``multimediatech`` are connected as in that
+code.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def load(state: State, path: Path) -> Detector:
     """
     layers = _layers(state)
     name = "yolov9" if is_yolov9(state) else "yolov7"
-    variant = _variant(layers, path) if name == "yolov9" else None
+    variant = _variant(layers, path) if name == "yolov9" else "multimediatech"
     try:
         model = build(name, class_names(state) or _count_classes(layers), variant)
         weights = {
