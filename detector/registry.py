@@ -15,11 +15,11 @@ tells the builder what the module needs, by these parameter names:
 
 All other parameters are the row's args, in order or as a mapping. Args are checked against the
 annotations (``Count``, ``Size`` and ``Odd`` are integers with a range). A parameter annotated
-``Width`` is scaled by the file's ``width_multiple``. Arguments that one of the file's ``scales``
-replaces, whatever the row gives, are declared in ``register(by_scale=…)``.
+``Width`` is scaled by the file's ``width_multiple``. Arguments that the file implies, whatever the
+row gives, are declared in ``register(implied=…)``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
 ``register(channels=…, stride=…)``; a module that joins rows of different sizes declares them in
-``register(joined_strides=…)``; one that returns a list of features declares theirs in
+``register(joins=…)``; one that returns a list of features declares theirs in
 ``register(outputs=…)``, and rows of ``Index`` read one each. A block that can be fused has a method
 ``fuse() -> nn.Module``.
 
@@ -37,7 +37,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,6 +72,7 @@ Width = Annotated[int, pydantic.Field(ge=1), "width"]
 Arguments = Mapping[str, Any]
 ChannelRule = Callable[[Arguments, list[int]], int]
 StrideRule = Callable[[Arguments], Fraction | int]
+ImpliedRule = Callable[[str | None, Collection[str]], Arguments]
 OutputRule = Callable[[Arguments], Sequence[tuple[int, Fraction | int]]]
 
 _FILLED_BY_BUILDER = ("self", "c_in", "repeats", "strides", "imgsz")
@@ -104,7 +105,8 @@ class RowContract:
         joins: True for a module that reads several rows, which must have one size.
         joined_strides: strides of the rows that it reads, relative to each other, for a module that
             joins a fixed number of rows of different sizes; empty for any number of one size.
-        by_scale: arguments that replace those of the row, by the chosen one of a file's ``scales``.
+        implied: function from the chosen one of a file's ``scales`` and the names of its modules to
+            arguments that replace those of the row.
         outputs: function from bound arguments to channels and stride of each feature, for a module
             that returns a list of them; None for others.
         picks: True for a module that reads a row with several outputs, and returns the one whose
@@ -118,7 +120,7 @@ class RowContract:
     head: bool
     joins: bool
     joined_strides: tuple[Fraction, ...]
-    by_scale: Mapping[str | None, Arguments]
+    implied: ImpliedRule
     outputs: OutputRule | None
     picks: bool
 
@@ -175,6 +177,15 @@ class RowContract:
             if parameter.default is inspect.Parameter.empty and name not in named:
                 raise ValueError(f"argument {name!r} is missing; {self.usage()}")
         return named
+
+    def accepts(self, args: Sequence[Any] | Mapping[str, Any]) -> bool:
+        """Return whether a row's args are known and complete, whatever their values."""
+        try:
+            named = self.named(args)
+        except ValueError:
+            return False
+        required = (n for n, p in self.row_parameters.items() if p.default is p.empty)
+        return all(name in named for name in required)
 
     def usage(self) -> str:
         """Return the expected args as text, for error messages."""
@@ -275,7 +286,12 @@ def _limits(metadata: Sequence[Any]) -> Iterator[str]:
 SIDES = ("kernel", "stride", "padding", "dilation")
 """Parameters for which torch accepts a pair, height and width; here both are one number."""
 
+ULTRALYTICS = "ultralytics"
+"""Dialect of the files of YOLOv8 and later, where some names of YOLOv5 mean other modules."""
+
 _REGISTRY: dict[str, RowContract] = {}
+_DIALECTS: dict[str, dict[str, RowContract]] = {}
+"""Contracts of names that mean another module in a dialect, by dialect and name."""
 
 
 def _default_channels(arguments: Arguments, c_in: list[int]) -> int:
@@ -286,16 +302,20 @@ def _default_stride(arguments: Arguments) -> int:
     return int(arguments.get("stride", 1))
 
 
+def _nothing_implied(scale: str | None, modules: Collection[str]) -> Arguments:
+    return {}
+
+
 def register(
     *names: str,
     channels: ChannelRule = _default_channels,
     stride: StrideRule = _default_stride,
     head: bool = False,
-    joins: bool = False,
-    joined_strides: Sequence[Fraction | int] = (),
-    by_scale: Mapping[str | None, Arguments] = types.MappingProxyType({}),
+    joins: bool | Sequence[Fraction | int] = False,
+    implied: ImpliedRule = _nothing_implied,
     outputs: OutputRule | None = None,
     picks: bool = False,
+    dialect: str | None = None,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """Return a decorator that registers a class under its own name or under ``names``.
 
@@ -309,36 +329,38 @@ def register(
         stride: function from bound arguments to the factor by which the output is smaller than the
             input; by default ``stride``, else 1.
         head: True for a head, which is the last row and decides the task.
-        joins: True for a module that reads several rows, which must have one size.
-        joined_strides: for a module that joins rows of different sizes: the stride of each row that
-            it reads as a multiple of one common stride, of which ``stride`` gives the output's.
-            Such a module joins rows; ``joins`` need not be given.
-        by_scale: arguments that replace those of the row, by the chosen one of a file's ``scales``.
+        joins: True for a module that reads several rows, which must have one size; or, for rows of
+            different sizes, the stride of each as a multiple of one common stride, of which
+            ``stride`` gives the output's.
+        implied: function from the chosen one of a file's ``scales`` and the names of its modules to
+            arguments that replace those of the row.
         outputs: function from bound arguments to channels and stride of each feature, for a module
             that returns a list of them, of which other rows pick one each.
         picks: True for a module that picks the output ``index`` of a row that has several.
+        dialect: the names have this meaning only in model files of the dialect.
 
     Raises:
         DetectorError: another class is registered under the name.
     """
+    table = _REGISTRY if dialect is None else _DIALECTS.setdefault(dialect, {})
 
     def decorate(module: type[nn.Module]) -> type[nn.Module]:
         for name in names or (module.__name__,):
-            known = _REGISTRY.get(name)
+            known = table.get(name)
             if known is not None and not _is_redefinition(known.module, module):
                 raise DetectorError(
                     f"module name {name!r} is registered twice: by "
                     f"{known.module.__module__} and {module.__module__}"
                 )
-            _REGISTRY[name] = RowContract(
+            table[name] = RowContract(
                 name,
                 module,
                 channels,
                 stride,
                 head,
-                joins or bool(joined_strides),
-                tuple(map(Fraction, joined_strides)),
-                by_scale,
+                bool(joins),
+                () if isinstance(joins, bool) else tuple(map(Fraction, joins)),
+                implied,
                 outputs,
                 picks,
             )
@@ -352,18 +374,32 @@ def _is_redefinition(known: type[nn.Module], module: type[nn.Module]) -> bool:
     return (known.__module__, known.__qualname__) == (module.__module__, module.__qualname__)
 
 
-def contract(name: str) -> RowContract:
+def contract(name: str, dialect: str | None = None) -> RowContract:
     """Return the contract of a module by name, from this registry or installed packages.
+
+    Args:
+        name: name in the model file.
+        dialect: the file's dialect, in which the name may mean another module.
 
     Raises:
         DetectorError: the name is unknown; names the nearest known one.
     """
+    if dialect is not None and name in _DIALECTS.get(dialect, {}):
+        return _DIALECTS[dialect][name]
     if name not in _REGISTRY:
         load_entry_points()
     if name not in _REGISTRY:
         hint = nearest(name, _REGISTRY) or f"; known modules: {', '.join(sorted(_REGISTRY))}"
         raise DetectorError(f"unknown module {shown(name)}{hint}")
     return _REGISTRY[name]
+
+
+def dialect_of(name: str, args: Sequence[Any] | Mapping[str, Any]) -> str | None:
+    """Return the dialect in which a module's args are complete, if they are not without one."""
+    if contract(name).accepts(args):
+        return None
+    dialects = (dialect for dialect, table in _DIALECTS.items() if name in table)
+    return next((d for d in dialects if contract(name, d).accepts(args)), None)
 
 
 def registered() -> dict[str, RowContract]:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from detector.heads.classes import ClassRows
 from detector.heads.head import AUXILIARY, Head
+from detector.layers.activation import Activation
 from detector.layers.conv import Conv
-from detector.registry import Count, register
+from detector.layers.shared_norm import fused_copy
+from detector.registry import ULTRALYTICS, Count, register
 from detector.settings import TaskName
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -95,6 +97,27 @@ class Classify(Head):
         """Return a copy without auxiliary classifiers."""
         fused = copy.deepcopy(self)
         fused.auxiliary = nn.ModuleList()
+        return fused
+
+
+@register("Classify", head=True, dialect=ULTRALYTICS)
+class ConvClassify(Classify):
+    """1×1 conv to 1280 channels → average pooling → linear, the head of YOLOv8's classifiers."""
+
+    WIDTH = 1280
+
+    def __init__(self, nc: int, activation: Activation = "SiLU", c_in: Sequence[int] = ()) -> None:
+        super().__init__(nc, c_in=[self.WIDTH])
+        self.conv: nn.Module = Conv(c_in[0], self.WIDTH, 1, activation=activation)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Any]:
+        """Return the logits for the (b, c, h, w) features of the last stage."""
+        return super().forward([self.conv(features[0])])
+
+    def fuse(self) -> ConvClassify:
+        """Return a copy whose convolution is fused."""
+        fused = copy.deepcopy(self)
+        fused.conv = fused_copy(self.conv)
         return fused
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from detector.heads.points import PointHead
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.layers.depthwise import DWConv
-from detector.registry import Count, register
+from detector.registry import ULTRALYTICS, Count, register
 from detector.settings import NmsSettings
 
 MIN_BOX_WIDTH = 16
@@ -119,6 +119,13 @@ class DFLHead(PointHead):
         """Decode boxes from the distances to their sides; see :meth:`PointHead.decode_boxes`."""
         left_top, right_bottom = (expected_distances(raw) * strides).split(2, -1)
         return torch.cat((xy - left_top, xy + right_bottom), -1)
+
+
+def _separable_beside_c3k2(scale: str | None, modules: Collection[str]) -> dict[str, bool]:
+    return {"separable": "C3k2" in modules}
+
+
+register("Detect", head=True, dialect=ULTRALYTICS, implied=_separable_beside_c3k2)(DFLHead)
 
 
 @register(head=True)

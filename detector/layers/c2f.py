@@ -6,7 +6,7 @@ makes both parts, and ELAN's rule (arXiv 2211.04800) keeps what each bottleneck 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from detector.layers.activation import Activation
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, Bottleneck, hidden_width
-from detector.registry import Count, Odd, Positive, Width, register
+from detector.registry import ULTRALYTICS, Count, Odd, Positive, Width, register
 
 
 class SquareBottleneck(Bottleneck):
@@ -33,6 +33,23 @@ class SquareBottleneck(Bottleneck):
         hidden = hidden_width(channels, expansion)
         self.cv1 = Conv(channels, hidden, kernel, activation=activation)
         self.cv2 = Conv(hidden, channels, kernel, groups=groups, activation=activation)
+
+
+@register("Bottleneck", dialect=ULTRALYTICS)
+class WideBottleneck(Bottleneck):
+    """3×3 conv → 3×3 conv, with a shortcut if ``shortcut`` is set and the widths agree."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        shortcut: bool = True,
+        groups: Count = 1,
+        expansion: Positive = 0.5,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__(c_in, c_out, shortcut, groups, expansion, activation)
+        self.cv1 = Conv(c_in, hidden_width(c_out, expansion), 3, activation=activation)
 
 
 @register()
@@ -142,7 +159,11 @@ NESTED = 2
 """Number of bottlenecks in each C3k of a C3k2."""
 
 
-@register(by_scale=dict.fromkeys("mlx", {"c3k": True}))
+def _nested_in_large_scales(scale: str | None, modules: Collection[str]) -> dict[str, bool]:
+    return {"c3k": True} if scale in {"m", "l", "x"} else {}
+
+
+@register(implied=_nested_in_large_scales)
 class C3k2(SplitChain):
     """Chain of ``repeats`` bottlenecks of half width, or with ``c3k`` of C3k; see SplitChain.
 

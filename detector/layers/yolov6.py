@@ -96,7 +96,7 @@ class SimCSPSPPF(PooledCSP):
         return concatenate((direct, pooled))
 
 
-@register(joined_strides=(2, 1, Fraction(1, 2)))
+@register(joins=(2, 1, Fraction(1, 2)))
 class BiFusion(nn.Module):
     """Fusion of three levels at the size of the middle one (arXiv 2301.05586, section 2.1).
 

@@ -13,7 +13,7 @@ from detector.layers.checks import even_half
 from detector.layers.concat import concatenate
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv
 from detector.layers.repvgg import RepVGGBlock
-from detector.registry import Count, Odd, Size, Width, register
+from detector.registry import ULTRALYTICS, Count, Odd, Size, Width, register
 
 
 @register(stride=lambda arguments: arguments.get("kernel", 2))
@@ -101,3 +101,20 @@ class RepConv(RepVGGBlock):
             eps=YOLO_EPS,
             momentum=YOLO_MOMENTUM,
         )
+
+
+@register("RepConv", dialect=ULTRALYTICS)
+class TwoBranchRepConv(RepConv):
+    """RepConv without the identity branch."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Odd = 3,
+        stride: Count = 1,
+        padding: Size | None = None,
+        groups: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__(c_in, c_out, kernel, stride, padding, groups, activation, identity=False)

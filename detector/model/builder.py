@@ -19,7 +19,7 @@ import detector.heads
 import detector.layers  # noqa: F401  (both register their modules)
 from detector.model.keys import MAX_NUMBER
 from detector.model.model_file import ModelFile, RawRow, RowSource
-from detector.registry import RowContract, contract, registered
+from detector.registry import ULTRALYTICS, RowContract, contract, dialect_of, registered
 from detector.utils.errors import DetectorError, one_line, shown
 
 IMAGE = -1
@@ -75,7 +75,8 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
     """
     rows = model_file.rows
     _check_modules(rows)
-    contracts = [contract(raw.module) for raw in rows]
+    dialect = _dialect(model_file)
+    contracts = [contract(raw.module, dialect) for raw in rows]
     heads = [raw for raw, known in zip(rows, contracts, strict=True) if known.head]
     if not heads:
         names = ", ".join(name for name, known in registered().items() if known.head)
@@ -86,6 +87,12 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
     if heads[0] is not rows[-1]:
         raise heads[0].error(f"a head must be the last row, which is {rows[-1].index}")
     return contracts
+
+
+def _dialect(model_file: ModelFile) -> str | None:
+    """Return the dialect of a file: that of its ``scales``, or the one that its head needs."""
+    head = model_file.rows[-1]
+    return ULTRALYTICS if model_file.scale else dialect_of(head.module, head.args)
 
 
 def _check_modules(rows: Sequence[RawRow]) -> None:
@@ -119,6 +126,8 @@ class RowBuilder:
     def __init__(self, model_file: ModelFile, classes: int) -> None:
         self.model_file = model_file
         self.classes = classes
+        self.modules = {raw.module for raw in model_file.rows}
+        self.rounds_widths = False
         self.features: dict[int, Feature | tuple[Feature, ...]] = {IMAGE: Feature(3, Fraction(1))}
 
     def build(self) -> tuple[tuple[Row, ...], list[nn.Module]]:
@@ -128,6 +137,7 @@ class RowBuilder:
             DetectorError: a row cannot be built; the first such row is named.
         """
         contracts = row_contracts(self.model_file)
+        self.rounds_widths = _dialect(self.model_file) == ULTRALYTICS
         with _Budget():
             pairs = zip(self.model_file.rows, contracts, strict=True)
             built = [self._row(raw, known) for raw, known in pairs]
@@ -206,11 +216,13 @@ class RowBuilder:
                 f"argument 'nc': expected {self.classes}, the number of classes, "
                 f"found {arguments['nc']}"
             )
-        arguments |= known.by_scale.get(raw.scope.scale, {})
+        arguments |= known.implied(raw.scope.scale, self.modules)
         activation = raw.scope.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
         multiple = raw.scope.width_multiple
+        if self.rounds_widths and multiple is None:
+            multiple = 1.0
         for name in known.widths:
             if name in arguments and multiple is not None:
                 width = min(arguments[name], raw.scope.max_channels or arguments[name])
