@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
+from detector.registry import contract
 from detector.utils.errors import DetectorError
 from detector.utils.files import packaged_files
 from detector.utils.yaml_file import YamlFile
@@ -189,7 +190,7 @@ def test_number_of_rows_is_limited() -> None:
 @pytest.mark.parametrize("name", [n for n in packaged_files("cfg") if not n.startswith("train/")])
 def test_packaged_files(name: str) -> None:
     found = read_model_file(name)
-    assert found.rows[-1].module in ("Classify", "Detect", "IDetect", "SSDHead")
+    assert contract(found.rows[-1].module).head
     for variant in found.keys.variants:
         assert read_model_file(name, variant).variant == variant
 

@@ -35,6 +35,8 @@ ZOO = {
     "vgg": ["16", "19-bn"],
     "yolox": ["nano", "tiny"],
     "yolov9": ["t", "m"],
+    "yolov8": ["n"],
+    "yolo11": ["n", "m"],
 }
 """Variants of large files that together use every feature of these files."""
 
@@ -138,6 +140,13 @@ def test_published_params(name: str, classes: int | None, expected: int) -> None
         ("yolov9", "s", 9_804_480),
         ("yolov9", "m", 32_878_400),
         ("yolov9", "c", 51_182_048),
+        ("yolov8", "n", 3_157_184),
+        ("yolov8", "s", 11_166_544),
+        ("yolov8", "m", 25_902_624),
+        ("yolov8", "l", 43_691_504),
+        ("yolov8", "x", 68_229_632),
+        ("yolo11", "n", 2_624_064),
+        ("yolo11", "s", 9_458_736),
     ],
 )
 def test_published_params_of_variants(name: str, variant: str, expected: int) -> None:

@@ -15,7 +15,7 @@ from detector.registry import registered
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
 
-IGNORED_KEYS = ("inplace", "yaml_file")
+IGNORED_KEYS = ("inplace", "yaml_file", "channels")
 """Keys of the embedded YAML that do not describe the network and are dropped."""
 MAX_BITS = 64
 """Maximum size of an integer in the YAML, in bits. Python refuses to print very long ones."""

@@ -1,6 +1,7 @@
 """YOLOv5 checkpoints (versions 5 to 7): the network's YAML, its class names and its weights.
 
-YOLOv7's differ in some names only, see :mod:`detector.weights.interop.yolov7`.
+Those of YOLOv7, and of YOLOv8 and later, differ in some names only, see
+:mod:`detector.weights.interop.yolov7` and :mod:`detector.weights.interop.ultralytics`.
 
 The checkpoint is a pickled ``models.yolo.Model``, read as a tree of :class:`PickledObject`. Weights
 are read as float32, from the exponential moving average (EMA) if there is one. Anchors are stored
@@ -24,7 +25,7 @@ from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.utils.errors import DetectorError, shown
 from detector.utils.yaml_file import YamlFile
-from detector.weights.interop import yolov7
+from detector.weights.interop import ultralytics, yolov7
 from detector.weights.interop.inner_yaml import is_text, model_file_text
 from detector.weights.pickles.budget import Budget
 from detector.weights.pickles.machine import PickledObject, StoredTensor
@@ -34,8 +35,6 @@ SUFFIXES = (".pt", ".pth")
 """Usual suffixes of PyTorch checkpoints."""
 CACHES = ("anchor_grid", "grid")
 """Buffers that are computed from the anchors, and not read."""
-ULTRALYTICS = "ultralytics."
-"""Package of the networks of YOLOv8 and later."""
 WRAPPERS = ("DataParallel", "DistributedDataParallel")
 """Classes of torch that hold the network as ``module``."""
 ACTIVATION = ".act"
@@ -96,7 +95,8 @@ def read_yolov5(path: str | Path) -> ForeignModel:
             state.update(_tensors(module, module_path, budget))
             settings.update(_settings(module, yolov7.our_path(module_path), path))
         text = model_file_text(network.state["yaml"], settings, path)
-    return ForeignModel(path, text, names, yolov7.with_our_names(state), settings)
+    named = ultralytics.with_our_names(yolov7.with_our_names(state))
+    return ForeignModel(path, text, names, named, settings)
 
 
 def find_yolov5_names(path: Path) -> tuple[str, ...]:
@@ -130,10 +130,10 @@ def _find_network(content: Any, path: Path) -> PickledObject:
     if isinstance(content, dict):
         candidates = [content.get("ema"), content.get("model")]
     for candidate in map(_unwrapped, candidates):
-        if isinstance(candidate, PickledObject) and candidate.name.startswith(ULTRALYTICS):
+        if isinstance(candidate, PickledObject) and _is_unread(candidate.name):
             raise DetectorError(
-                f"a checkpoint of Ultralytics ({candidate.name.rpartition('.')[2]}, as of YOLOv8 "
-                "and later), whose networks are not read; expected YOLOv5, versions 5 to 7",
+                f"a checkpoint of Ultralytics that holds a {candidate.name.rpartition('.')[2]}; "
+                f"expected {' or '.join(ultralytics.NETWORKS)}",
                 file=path,
             )
         if (
@@ -143,6 +143,10 @@ def _find_network(content: Any, path: Path) -> PickledObject:
         ):
             return candidate
     raise DetectorError("no YOLOv5 network with its YAML in this checkpoint", file=path)
+
+
+def _is_unread(name: str) -> bool:
+    return name.startswith(ultralytics.PACKAGE) and not name.endswith(ultralytics.NETWORKS)
 
 
 def _unwrapped(candidate: Any) -> Any:

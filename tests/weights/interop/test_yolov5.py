@@ -1,8 +1,6 @@
 """YOLOv5 checkpoints: weights and their own YAML, never caches, and nothing that runs."""
 
 import hashlib
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,20 +67,6 @@ def test_caches_that_are_expanded_views(write_yolov5: Write, network: Detector):
 def test_a_network_inside_data_parallel(write_yolov5: Write, network: Detector):
     path = write_yolov5(wrap=lambda model: {"model": nn.DataParallel(model)})
     assert equal(load_yolov5(path), network)
-
-
-def test_a_checkpoint_of_yolov8(write_yolov5: Write, monkeypatch: pytest.MonkeyPatch):
-    module = types.ModuleType("ultralytics.nn.tasks")
-    module.DetectionModel = type("DetectionModel", (nn.Module,), {"__module__": module.__name__})
-    for name in ("ultralytics", "ultralytics.nn", module.__name__):
-        monkeypatch.setitem(sys.modules, name, module)
-    path = write_yolov5(wrap=lambda model: {"model": module.DetectionModel()})
-    with pytest.raises(DetectorError) as caught:
-        load_yolov5(path)
-    assert str(caught.value) == (
-        f"{path}: a checkpoint of Ultralytics (DetectionModel, as of YOLOv8 and later), whose "
-        "networks are not read; expected YOLOv5, versions 5 to 7"
-    )
 
 
 def test_a_fused_network(write_yolov5: Write):
