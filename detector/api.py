@@ -27,6 +27,7 @@ from detector.settings import EvaluationSettings, TaskName
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
 from detector.weights.checkpoint import SUFFIX, save_weights
+from detector.weights.published import PUBLISHED, PublishedWeights
 
 
 def train(
@@ -116,6 +117,7 @@ class ModelInfo:
         head: class of its head.
         task: what it gives for an image.
         imgsz: side of the square input it is made for, pixels.
+        weights: published weights that it reads, with their licences.
     """
 
     name: str
@@ -123,6 +125,7 @@ class ModelInfo:
     head: str
     task: TaskName
     imgsz: int
+    weights: tuple[PublishedWeights, ...]
 
 
 def list_models() -> list[ModelInfo]:
@@ -139,4 +142,5 @@ def _model_info(name: str) -> ModelInfo:
     head = row_contracts(model_file)[-1].module
     task: TaskName = getattr(head, "task", "detect")
     variants = tuple(model_file.keys.variants)
-    return ModelInfo(name, variants, head.__name__, task, model_file.keys.imgsz)
+    weights = tuple(one for one in PUBLISHED if one.cfg == name)
+    return ModelInfo(name, variants, head.__name__, task, model_file.keys.imgsz, weights)

@@ -183,7 +183,7 @@ def _anchor_table(anchors: int | list[list[float]], strides: Sequence[int]) -> T
             "anchors: expected the same number of width, height pairs on every level, found "
             f"{', '.join(str(len(level)) for level in anchors)} values"
         )
-    table = torch.tensor(anchors, dtype=torch.float32)
-    if not bool((table > 0).all()):
+    if not all(side > 0 for level in anchors for side in level):
         raise ValueError("anchors: expected widths and heights above 0")
+    table = torch.tensor(anchors, dtype=torch.float32)
     return table.view(len(anchors), -1, 2)

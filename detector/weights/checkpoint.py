@@ -30,7 +30,7 @@ from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.files import as_path, atomic, check_start, is_file, refuse_special
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
-from detector.weights.interop.networks import find_network
+from detector.weights.interop.networks import YOLOV5_LICENCE, find_network, say_licence
 from detector.weights.interop.state_dict import read_state_dict
 from detector.weights.interop.yolov5 import (
     find_yolov5_names,
@@ -176,12 +176,18 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             _verify_checksum(header, tensors, path)
         return tensors
     try:
-        return read_yolov5(path).state
+        state = read_yolov5(path).state
     except DetectorError as no_network:
         try:
-            return read_state_dict(path)
+            state = read_state_dict(path)
         except DetectorError:
             raise no_network from None
+        network = find_network(state)
+        if network is not None:
+            say_licence(path, network.name, network.licence)
+        return state
+    say_licence(path, *YOLOV5_LICENCE)
+    return state
 
 
 def find_class_names(path: Path, state: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -274,7 +280,7 @@ def _is_foreign(path: Path) -> bool:
 def _load_foreign(path: Path) -> Detector:
     """Load a YOLOv5 checkpoint, or a dictionary of weights of a family that is known by names."""
     try:
-        return load_yolov5(path)
+        model = load_yolov5(path)
     except DetectorError as no_network:
         try:
             state = read_state_dict(path)
@@ -283,7 +289,10 @@ def _load_foreign(path: Path) -> Detector:
         network = find_network(state)
         if network is None:
             raise no_network
+        say_licence(path, network.name, network.licence)
         return network.load(state, path)
+    say_licence(path, *YOLOV5_LICENCE)
+    return model
 
 
 def _load_own(path: Path) -> Detector:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from torch import Tensor
 
 from detector.model.detector import Detector
 from detector.weights.interop import mit_yolo, ssd, yolox
+
+logger = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]
 
@@ -36,27 +40,40 @@ class Network:
 NETWORKS = (
     Network(
         name="SSD",
-        licence="torchvision's weights BSD-3-Clause, ssd.pytorch's MIT",
+        licence="BSD-3-Clause (torchvision) or MIT (ssd.pytorch)",
         recognizes=ssd.is_ssd,
         load=ssd.load_ssd,
         class_names=ssd.known_names,
     ),
     Network(
         name="YOLOX",
-        licence="Apache-2.0, code and weights",
+        licence="Apache-2.0",
         recognizes=yolox.is_yolox,
         load=yolox.load_yolox,
         class_names=yolox.class_names,
     ),
     Network(
         name="YOLOv7 and YOLOv9 of MultimediaTechLab",
-        licence="MIT, code and weights",
+        licence="MIT",
         recognizes=mit_yolo.is_known,
         load=mit_yolo.load,
         class_names=mit_yolo.class_names,
     ),
 )
 """Families that are built from their weights alone."""
+
+
+YOLOV5_LICENCE = (
+    "Ultralytics' YOLO, or of YOLOv7",
+    "AGPL-3.0 (Ultralytics) or GPL-3.0 (YOLOv7), unless its author says otherwise",
+)
+"""Name and licence of networks that are read from checkpoints with their YAML."""
+
+
+@cache
+def say_licence(path: Path, name: str, licence: str) -> None:
+    """Log the licence of published weights of a family, once for each file."""
+    logger.info("%s: weights of %s, licence: %s; see docs/weights.md", path.name, name, licence)
 
 
 def find_network(state: State) -> Network | None:
