@@ -20,7 +20,7 @@ from detector.model.detector import Detector, build
 from detector.model.model_file import read_model_file
 from detector.weights.checkpoint import load, save_weights
 
-HEADS = {"yolov5_neck": 64, "ssd300_neck": 300}
+HEADS = {"yolov5_neck": 64, "yolox_neck": 64, "dfl_neck": 64, "ssd300_neck": 300}
 """Model file → side of the inputs here."""
 
 
