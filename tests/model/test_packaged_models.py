@@ -32,6 +32,8 @@ ZOO = {
     "repvgg": ["A0", "B1g4", "plus-L2pse"],
     "vovnet": ["27-slim", "19-v2"],
     "vgg": ["16", "19-bn"],
+    "yolov6": ["n", "m"],
+    "ppyoloe": ["s"],
     "yolox": ["nano", "tiny"],
 }
 """Variants of large files that together use every feature of these files."""
@@ -123,6 +125,14 @@ def test_published_params(name: str, classes: int | None, expected: int) -> None
         ("yolox", "m", 25_326_495),
         ("yolox", "l", 54_208_895),
         ("yolox", "x", 99_071_455),
+        # backbone, neck, head of the authors' code, without its constants 0, 1, … of the bins
+        ("yolov6", "n", 3_435_296 + 1_193_952 + 428_988),
+        ("yolov6", "s", 13_712_960 + 4_759_488 + 1_674_876),
+        ("yolov6", "m", 25_716_780 + 8_243_052 + 3_781_116),
+        ("ppyoloe", "s", 8_084_594),
+        ("ppyoloe", "m", 24_134_904),
+        ("ppyoloe", "l", 54_078_574),
+        ("ppyoloe", "x", 102_331_508),
     ],
 )
 def test_published_params_of_variants(name: str, variant: str, expected: int) -> None:

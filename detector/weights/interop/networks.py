@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import ssd, yolox
+from detector.weights.interop import ppyoloe, ssd, yolox
 
 State = Mapping[str, Tensor]
 
@@ -47,6 +47,13 @@ NETWORKS = (
         recognizes=yolox.is_yolox,
         load=yolox.load_yolox,
         class_names=yolox.class_names,
+    ),
+    Network(
+        name="PP-YOLOE",
+        licence="Apache-2.0, code and weights",
+        recognizes=ppyoloe.is_ppyoloe,
+        load=ppyoloe.load_ppyoloe,
+        class_names=ppyoloe.class_names,
     ),
 )
 """Families that are built from their weights alone."""
