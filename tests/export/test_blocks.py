@@ -81,7 +81,5 @@ head:
 """
     network = build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)))
     randomise_batch_norms(network)
-    report = export_model(
-        network.eval(), form, tmp_path / "m", size_hw=(64, 96), options=Options(dynamic=True)
-    )
+    report = export_model(network.eval(), form, tmp_path / "m", size_hw=(64, 96))
     assert FORMATS[form].open(report.path).names == network.names

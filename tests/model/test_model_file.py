@@ -189,7 +189,8 @@ def test_number_of_rows_is_limited() -> None:
 @pytest.mark.parametrize("name", [n for n in packaged_files("cfg") if not n.startswith("train/")])
 def test_packaged_files(name: str) -> None:
     found = read_model_file(name)
-    assert found.rows[-1].module in ("Classify", "Detect", "IDetect", "SSDHead")
+    heads = ("Classify", "Detect", "IDetect", "SSDHead", "YOLOXHead", "YOLOv6Head", "PPYOLOEHead")
+    assert found.rows[-1].module in heads
     for variant in found.keys.variants:
         assert read_model_file(name, variant).variant == variant
 
