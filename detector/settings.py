@@ -226,7 +226,7 @@ class YoloxLossSettings(LossSettings):
 
 
 class DistributionLossSettings(LossSettings):
-    """Loss of heads that predict distributions: assignment and gains."""
+    """Loss of heads that predict distances: assignment and gains."""
 
     assigner: Literal["aligned", "simota"] = Field(
         "aligned",

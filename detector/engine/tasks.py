@@ -21,10 +21,12 @@ from detector.evaluation.run import Evaluator
 from detector.heads.anchors import best_possible_recall
 from detector.heads.auxiliary import AuxiliaryHead, DualGroupedDFLHead, IAuxDetect
 from detector.heads.classify import Classify
-from detector.heads.distribution import DFLHead
+from detector.heads.distribution import DFLHead, DistanceHead
 from detector.heads.head import hook
+from detector.heads.ppyoloe import PPYOLOEHead
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
+from detector.heads.yolov6 import YOLOv6Head
 from detector.heads.yolox import YOLOXHead
 from detector.losses import (
     AuxiliaryLoss,
@@ -242,31 +244,32 @@ register_task(
 )
 
 
-# --------------------------------------------------------------------------------------- DFLHead
+# ---------------------------------------------------------------------------------- DistanceHead
 
 
 class DistributionTraining(AugmentSettings, DistributionLossSettings):
-    """Settings of ``DFLHead`` and ``GroupedDFLHead``."""
+    """Settings of ``DFLHead`` and the other heads of distances."""
 
 
 def _distribution_criterion(
-    head: DFLHead, size_hw: tuple[int, int], settings: DistributionLossSettings
+    head: DistanceHead, size_hw: tuple[int, int], settings: DistributionLossSettings
 ) -> Criterion:
     return DistributionLoss(head, settings)
 
 
-register_task(
-    DFLHead,
-    Task(
-        name="detect",
-        criterion=_distribution_criterion,
-        evaluator=CocoEvaluator,
-        loader=training_loader,
-        adds_up=True,
-        settings=DistributionTraining,
-        resize=_multi_scale,
-    ),
-)
+for _head in (DFLHead, YOLOv6Head, PPYOLOEHead):
+    register_task(
+        _head,
+        Task(
+            name="detect",
+            criterion=_distribution_criterion,
+            evaluator=CocoEvaluator,
+            loader=training_loader,
+            adds_up=True,
+            settings=DistributionTraining,
+            resize=_multi_scale,
+        ),
+    )
 
 
 register_task(DualGroupedDFLHead, with_auxiliary(task_of(DFLHead)))

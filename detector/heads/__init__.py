@@ -1,5 +1,27 @@
 """Heads: ``forward`` returns raw outputs, ``decode`` turns them into boxes and scores."""
 
-from detector.heads import auxiliary, classify, distribution, head, implicit, ssd, yolo, yolox
+from detector.heads import (
+    auxiliary,
+    classify,
+    distribution,
+    head,
+    implicit,
+    ppyoloe,
+    ssd,
+    yolo,
+    yolov6,
+    yolox,
+)
 
-__all__ = ["auxiliary", "classify", "distribution", "head", "implicit", "ssd", "yolo", "yolox"]
+__all__ = [
+    "auxiliary",
+    "classify",
+    "distribution",
+    "head",
+    "implicit",
+    "ppyoloe",
+    "ssd",
+    "yolo",
+    "yolov6",
+    "yolox",
+]

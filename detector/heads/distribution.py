@@ -1,4 +1,7 @@
-"""Heads without objectness that predict each side of a box as a distribution (arXiv 2006.04388)."""
+"""Heads without objectness that predict the distances of a box's sides.
+
+A distance is one number, or the mean of a distribution (arXiv 2006.04388).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.head import in_float32
-from detector.heads.points import PointHead
+from detector.heads.points import PointHead, fill_bias
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.layers.depthwise import DWConv
@@ -31,13 +34,55 @@ def expected_distances(raw: Tensor) -> Tensor:
     return distances
 
 
+class DistanceHead(PointHead):
+    """Base class of heads without objectness whose boxes are distances from the points.
+
+    The last axis of the raw outputs holds the distances from the point to left, top, right and
+    bottom, ``bins`` logits each, then one logit per class.
+
+    Args:
+        nc: number of classes.
+        bins: number of bins of each distance, 0 to bins − 1 strides; 0 for raw values that are the
+            distances themselves, in strides.
+        c_in: channels of each level.
+        strides: stride of each level, pixels.
+    """
+
+    box_layers: nn.ModuleList
+    """Last convolution of each level's boxes."""
+
+    def __init__(self, nc: int, bins: int, c_in: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__(nc, c_in, strides)
+        if bins == 1:
+            raise ValueError("argument 'bins': expected at least 2 bins of a distribution, found 1")
+        self.bins = bins
+        self.box_values = 4 * max(bins, 1)
+
+    def branches(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden features of one level's boxes and of its classes."""
+        raise NotImplementedError
+
+    def level_outputs(self, level: int, feature: Tensor) -> Tensor:
+        """Return the raw outputs (b, box_values + classes, h, w) of one level."""
+        of_boxes, of_classes = self.branches(level, feature)
+        raw = (
+            in_float32(self.box_layers[level], of_boxes),
+            in_float32(self.class_layers[level], of_classes),
+        )
+        return torch.cat(raw, 1)
+
+    def decode_boxes(self, raw: Tensor, xy: Tensor, strides: Tensor) -> Tensor:
+        """Decode boxes from the distances to their sides; see :meth:`PointHead.decode_boxes`."""
+        distances = expected_distances(raw) if self.bins else raw
+        left_top, right_bottom = (distances * strides).split(2, -1)
+        return torch.cat((xy - left_top, xy + right_bottom), -1)
+
+
 @register(head=True)
-class DFLHead(PointHead):
+class DFLHead(DistanceHead):
     """Decoupled head of YOLOv8 and later: a branch for the box, one for the classes.
 
-    A branch has two 3×3 convs and a 1×1 convolution for each level. The last axis of the raw
-    outputs holds the ``bins`` logits of the distances from the point to left, top, right and
-    bottom, then one logit per class.
+    A branch has two 3×3 convs and a 1×1 convolution for each level.
 
     Args:
         nc: number of classes.
@@ -59,9 +104,7 @@ class DFLHead(PointHead):
         c_in: Sequence[int] = (),
         strides: Sequence[int] = (),
     ) -> None:
-        super().__init__(nc, c_in, strides)
-        self.bins = bins
-        self.box_values = 4 * bins
+        super().__init__(nc, bins, c_in, strides)
         self.separable = separable
         self.activation = activation
         box_width, class_width = self.hidden_widths(c_in[0])
@@ -103,22 +146,13 @@ class DFLHead(PointHead):
     def initialize_biases(self) -> None:
         """Start boxes at equal logits of 1, classes at 5 objects in an image of 640 pixels."""
         for layer, stride in zip(self.class_layers, self.strides, strict=True):
-            _fill_bias(layer, math.log(5 / self.nc / (640 / stride) ** 2))
+            fill_bias(layer, math.log(5 / self.nc / (640 / stride) ** 2))
         for layer in self.box_layers:
-            _fill_bias(layer, 1.0)
+            fill_bias(layer, 1.0)
 
-    def level_outputs(self, level: int, feature: Tensor) -> Tensor:
-        """Return the raw outputs (b, 4 · bins + classes, h, w) of one level."""
-        raw = (
-            in_float32(self.box_layers[level], self.box_convs[level](feature)),
-            in_float32(self.class_layers[level], self.class_convs[level](feature)),
-        )
-        return torch.cat(raw, 1)
-
-    def decode_boxes(self, raw: Tensor, xy: Tensor, strides: Tensor) -> Tensor:
-        """Decode boxes from the distances to their sides; see :meth:`PointHead.decode_boxes`."""
-        left_top, right_bottom = (expected_distances(raw) * strides).split(2, -1)
-        return torch.cat((xy - left_top, xy + right_bottom), -1)
+    def branches(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden features of one level's boxes and of its classes."""
+        return self.box_convs[level](feature), self.class_convs[level](feature)
 
 
 def _separable_beside_c3k2(scale: str | None, modules: Collection[str]) -> dict[str, bool]:
@@ -151,12 +185,6 @@ class GroupedDFLHead(DFLHead):
     def initialize_biases(self) -> None:
         """Start boxes at equal logits of 1, classes at −10."""
         for layer in self.class_layers:
-            _fill_bias(layer, -10.0)
+            fill_bias(layer, -10.0)
         for layer in self.box_layers:
-            _fill_bias(layer, 1.0)
-
-
-def _fill_bias(layer: nn.Module, value: float) -> None:
-    assert isinstance(layer, nn.Conv2d)
-    assert layer.bias is not None
-    nn.init.constant_(layer.bias, value)
+            fill_bias(layer, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,17 @@ from torch import Tensor, nn
 from detector.heads.classes import ClassRows
 from detector.heads.head import Head
 from detector.structures.points import Points, cell_centres
+
+PRIOR = 0.01
+"""Probability of a class, or of objectness, at the start (arXiv 1708.02002, section 3.3)."""
+PRIOR_LOGIT = -math.log((1 - PRIOR) / PRIOR)
+
+
+def fill_bias(layer: nn.Module, value: float) -> None:
+    """Set each bias of a convolution to one value."""
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, value)
 
 
 class PointHead(Head):

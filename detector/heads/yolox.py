@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,15 +9,12 @@ from torch import Tensor, nn
 
 from detector.heads.anchors import MAX_LOG_SIDE
 from detector.heads.head import in_float32
-from detector.heads.points import PointHead
+from detector.heads.points import PRIOR_LOGIT, PointHead, fill_bias
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.layers.depthwise import SeparableConv
 from detector.registry import Count, Width, register
 from detector.settings import NmsSettings
-
-PRIOR = 0.01
-"""Probability of objectness and classes at the start (arXiv 1708.02002, section 3.3)."""
 
 
 @register(head=True)
@@ -66,9 +62,7 @@ class YOLOXHead(PointHead):
         self.box_convs = nn.ModuleList(branch() for _ in c_in)
         self.class_layers, self.box_layers, self.objectness_layers = last(nc), last(4), last(1)
         for layer in (*self.class_layers, *self.objectness_layers):
-            assert isinstance(layer, nn.Conv2d)
-            assert layer.bias is not None
-            nn.init.constant_(layer.bias, -math.log((1 - PRIOR) / PRIOR))
+            fill_bias(layer, PRIOR_LOGIT)
 
     def level_outputs(self, level: int, feature: Tensor) -> Tensor:
         """Return the raw outputs (b, 4 + 1 + classes, h, w) of one level."""

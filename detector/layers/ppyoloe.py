@@ -16,6 +16,8 @@ from detector.layers.spp import KERNELS, Pyramid
 from detector.registry import Count, Odd, Width, register
 
 PPYOLOE_EPS, PPYOLOE_MOMENTUM = 1e-5, 0.1
+GATE_STD = 0.001
+"""Standard deviation of a gate's weights at the start, as the authors' code sets it."""
 
 
 def _conv(c_in: int, c_out: int, kernel: int, activation: Activation, stride: int = 1) -> Conv:
@@ -154,3 +156,17 @@ class CSPPANStage(RepCSP):
             merge = _conv((1 + len(KERNELS)) * hidden, hidden, 1, activation)
             chain.insert((repeats + 1) // 2, nn.Sequential(Pyramid(KERNELS), merge))
         super().__init__(c_in, c_out, hidden, chain, activation)
+
+
+class GatedConv(nn.Module):
+    """1×1 conv of the input, whose channels are scaled by sigmoids of a 1×1 conv of their means."""
+
+    def __init__(self, channels: int, activation: Activation = "SiLU") -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, 1)
+        nn.init.normal_(self.fc.weight, std=GATE_STD)
+        self.conv = _conv(channels, channels, 1, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.fc(x.mean((2, 3), keepdim=True)).sigmoid()
+        return self.conv(x * gate)  # type: ignore[no-any-return]

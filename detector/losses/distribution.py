@@ -1,4 +1,4 @@
-"""Loss of heads without objectness: aligned classes, CIoU, distribution focal loss."""
+"""Loss of heads of distances: aligned classes, CIoU, and distribution focal loss where bins are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detector.assigners import AlignedAssigner, Assigner, Assignment, SimOtaAssigner
-from detector.heads.distribution import DFLHead
+from detector.heads.distribution import DistanceHead
 from detector.losses.point_predictions import PointPredictions
 from detector.settings import DistributionLossSettings
 from detector.structures.boxes import complete_iou
 from detector.structures.points import Points
 from detector.structures.samples import Targets
 from detector.utils.collectives import all_reduce_sum
+from detector.utils.errors import DetectorError
 
 ALPHA, BETA, TOP = 0.5, 6.0, 10
 """Exponents of score and CIoU in the alignment, predictions of a target (as in YOLOv8 and 9)."""
@@ -22,18 +23,23 @@ LAST_BIN_MARGIN = 0.01
 
 
 class DistributionLoss:
-    """Losses of a DFLHead: BCE of the classes, 1 − CIoU and distribution focal loss of the boxes.
+    """Losses of a DistanceHead: BCE of classes, 1 − CIoU and distribution focal loss of boxes.
 
     A pair's quality is its alignment (TOOD, arXiv 2108.07755, section 3.2.2), score^½ · CIoU⁶,
     scaled so that the best pair of a target has the quality of that target's largest CIoU. It is
-    the target of the pair's class and the weight of its box; all is divided by its sum.
+    the target of the pair's class and the weight of its box; all is divided by its sum. Distances
+    without bins have no focal loss.
 
     Args:
         head: head that decodes.
         settings: assigner, gains and label smoothing.
+
+    Raises:
+        DetectorError: ``dfl_gain`` is set where it would have no effect.
     """
 
-    def __init__(self, head: DFLHead, settings: DistributionLossSettings) -> None:
+    def __init__(self, head: DistanceHead, settings: DistributionLossSettings) -> None:
+        _check_settings(head, settings)
         self.head = head
         self.settings = settings
         assigners: dict[str, Assigner[Points]] = {
@@ -48,11 +54,11 @@ class DistributionLoss:
         In distributed training the divisor is that of all processes: each returns its part.
 
         Args:
-            raw_outputs: per level (b, h, w, 4 · bins + classes); b may be 0.
+            raw_outputs: per level (b, h, w, box values + classes); b may be 0.
             targets: targets of the batch.
 
         Returns:
-            ``loss_box``, ``loss_dfl``, ``loss_class``: scalars that carry gradients.
+            ``loss_box``, ``loss_class`` and, with bins, ``loss_dfl``: scalars that carry gradients.
         """
         predictions = PointPredictions(self.head, raw_outputs)
         pairs = self.assigner(targets, predictions.points, predictions)
@@ -64,15 +70,17 @@ class DistributionLoss:
             scores.detach(), overlap.detach().clamp(min=0), pairs, len(targets)
         )
         total = all_reduce_sum(quality.sum()).clamp(min=1)
-        distances = self._distances(predictions, pairs, boxes_xyxy)
         box = ((1 - overlap) * quality).sum()
-        dfl = (distribution_focal_loss(*distances) * quality).sum()
         classes = self._classes(predictions.logits, pairs, class_ids, quality)
-        return {
+        losses = {
             "loss_box": box / total * self.settings.box_gain,
-            "loss_dfl": dfl / total * self.settings.dfl_gain,
             "loss_class": classes / total * self.settings.class_gain,
         }
+        if self.head.bins:
+            distances = self._distances(predictions, pairs, boxes_xyxy)
+            dfl = (distribution_focal_loss(*distances) * quality).sum()
+            losses["loss_dfl"] = dfl / total * self.settings.dfl_gain
+        return losses
 
     def _distances(
         self, predictions: PointPredictions, pairs: Assignment, boxes_xyxy: Tensor
@@ -89,12 +97,21 @@ class DistributionLoss:
         self, logits: Tensor, pairs: Assignment, class_ids: Tensor, quality: Tensor
     ) -> Tensor:
         """Return the sum of all predictions' entropies; the targets are the pairs' qualities."""
-        smoothing = self.settings.label_smoothing / 2
         target = torch.zeros_like(logits)
         target[pairs.image, pairs.prediction, class_ids] = quality.to(logits.dtype)
+        smoothing = self.settings.label_smoothing / 2
         if smoothing:
             target = target * (1 - 2 * smoothing) + smoothing
         return F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+
+
+def _check_settings(head: DistanceHead, settings: DistributionLossSettings) -> None:
+    fields = DistributionLossSettings.model_fields
+    if not head.bins and settings.dfl_gain != fields["dfl_gain"].default:
+        raise DetectorError(
+            f"dfl_gain {settings.dfl_gain}: this head predicts distances without bins, "
+            "which have no distribution focal loss"
+        )
 
 
 def normalized_alignment(

@@ -64,3 +64,30 @@ head:
         network.eval(), form, tmp_path / "m", size_hw=(64, 96), options=Options(dynamic=True)
     )
     assert FORMATS[form].open(report.path).names == network.names
+
+
+HEADS = {
+    "distances": "YOLOv6Head, {nc: nc}",
+    "bins": "YOLOv6Head, {nc: nc, bins: 17}",
+    "gated": "PPYOLOEHead, {nc: nc}",
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", HEADS)
+def test_heads(name: str, form: str, tmp_path: Path) -> None:
+    """Boxes are decoded in the file, equal to PyTorch's."""
+    torch.manual_seed(0)
+    text = f"""
+nc: 2
+imgsz: 64
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [[0, 1], 1, {HEADS[name]}]
+"""
+    network = build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)))
+    randomise_batch_norms(network)
+    report = export_model(network.eval(), form, tmp_path / "m", size_hw=(64, 96))
+    assert FORMATS[form].open(report.path).names == network.names

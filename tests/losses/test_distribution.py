@@ -11,10 +11,12 @@ from torch import Tensor
 
 from detector.assigners import DecodedPredictions
 from detector.heads.distribution import DFLHead
+from detector.heads.yolov6 import YOLOv6Head
 from detector.losses import DistributionLoss
 from detector.losses.distribution import distribution_focal_loss
 from detector.settings import DistributionLossSettings
 from detector.structures.samples import Targets
+from detector.utils.errors import DetectorError
 from tests.assigners.conftest import CLASSES, random_targets
 from tests.losses.conftest import OUTSIDE, TIES, bce, ciou, sigmoid
 
@@ -26,10 +28,15 @@ def make_loss(**settings: Any) -> DistributionLoss:
     return DistributionLoss(head, DistributionLossSettings(**settings))
 
 
-def make_raw_outputs(coarse: bool = False) -> list[Tensor]:
+def make_loss_without_bins(**settings: Any) -> DistributionLoss:
+    head = YOLOv6Head(CLASSES, c_in=(8, 8), strides=STRIDES)
+    return DistributionLoss(head, DistributionLossSettings(**settings))
+
+
+def make_raw_outputs(coarse: bool = False, values: int = 4 * BINS) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     raw_outputs = [
-        torch.randn(IMAGES, h, w, 4 * BINS + CLASSES, generator=generator).double()
+        torch.randn(IMAGES, h, w, values + CLASSES, generator=generator).double()
         for h, w in SIZES_HW
     ]
     return [(raw.round() if coarse else raw).requires_grad_() for raw in raw_outputs]
@@ -45,6 +52,7 @@ def slow_loss(
 ) -> dict[str, float]:
     """Compute the loss value by value; the pairs are those of the assigner, which has its tests."""
     head, smoothing = loss.head, loss.settings.label_smoothing
+    bins, values = head.bins, head.box_values
     pairs = loss.assigner(
         targets, head.points(raw_outputs), DecodedPredictions(*head.decode(raw_outputs))
     )
@@ -60,16 +68,17 @@ def slow_loss(
     ):
         level, y, x = places[prediction]
         raw, stride = raw_outputs[level][image, y, x].tolist(), STRIDES[level]
-        sides = [slow_softmax(raw[BINS * side : BINS * (side + 1)]) for side in range(4)]
-        left, top, right, bottom = (stride * sum(i * p for i, p in enumerate(s)) for s in sides)
+        sides = [slow_softmax(raw[bins * side : bins * (side + 1)]) for side in range(4)]
+        means = [sum(i * p for i, p in enumerate(s)) for s in sides] if bins else raw[:4]
+        left, top, right, bottom = (stride * mean for mean in means)
         cx, cy = (x + 0.5) * stride, (y + 0.5) * stride
         box = targets.boxes_xyxy[target].tolist()
         overlap = ciou([cx - left, cy - top, cx + right, cy + bottom], box)
-        score = sigmoid(raw[4 * BINS + int(targets.class_ids[target])])
+        score = sigmoid(raw[values + int(targets.class_ids[target])])
         wanted = [(cx - box[0]), (cy - box[1]), (box[2] - cx), (box[3] - cy)]
         focal = 0.0
-        for probabilities, distance in zip(sides, wanted, strict=True):
-            y_ = min(max(distance / stride, 0), BINS - 1 - 0.01)
+        for probabilities, distance in zip(sides, wanted, strict=True) if bins else ():
+            y_ = min(max(distance / stride, 0), bins - 1 - 0.01)
             low = math.floor(y_)
             focal -= (low + 1 - y_) * math.log(probabilities[low]) / 4
             focal -= (y_ - low) * math.log(probabilities[low + 1]) / 4
@@ -93,13 +102,10 @@ def slow_loss(
             own, quality = wanted_scores.get((image, prediction), (-1, 0.0))
             for number in range(CLASSES):
                 wanted_score = (quality if number == own else 0.0) * (1 - smoothing) + smoothing / 2
-                logit = float(raw_outputs[level][image, y, x, 4 * BINS + number])
+                logit = float(raw_outputs[level][image, y, x, values + number])
                 class_loss += bce(logit, wanted_score)
-    return {
-        "loss_box": 7.5 * box_loss / total,
-        "loss_dfl": 1.5 * dfl_loss / total,
-        "loss_class": 0.5 * class_loss / total,
-    }
+    losses = {"loss_box": 7.5 * box_loss / total, "loss_class": 0.5 * class_loss / total}
+    return {**losses, "loss_dfl": 1.5 * dfl_loss / total} if bins else losses
 
 
 CASES = {
@@ -122,6 +128,33 @@ def test_equal_to_a_slow_loop(case: str, coarse: bool, assigner: str, smoothing:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert float(found[name].detach()) == pytest.approx(value, rel=1e-6, abs=1e-6), name
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["", TIES])
+@pytest.mark.parametrize("case", CASES)
+def test_distances_without_bins(case: str, coarse: bool) -> None:
+    """There is no focal loss of the boxes; raw distances may be negative, and the box inverted."""
+    loss = make_loss_without_bins()
+    raw_outputs = make_raw_outputs(coarse, values=4)
+    for raw in raw_outputs:
+        raw.data[..., :4] += (
+            0.25  # whole numbers would give boxes of height 0, without aspect ratio
+        )
+    found = loss(raw_outputs, CASES[case])
+    expected = slow_loss(loss, [raw.detach() for raw in raw_outputs], CASES[case])
+    assert found.keys() == expected.keys() == {"loss_box", "loss_class"}
+    for name, value in expected.items():
+        assert float(found[name].detach()) == pytest.approx(value, rel=1e-6, abs=1e-6), name
+
+
+def test_settings_without_effect() -> None:
+    with pytest.raises(DetectorError) as caught:
+        make_loss_without_bins(dfl_gain=2.0)
+    assert str(caught.value) == (
+        "dfl_gain 2.0: this head predicts distances without bins, "
+        "which have no distribution focal loss"
+    )
+    make_loss(dfl_gain=2.0)
 
 
 def test_focal_loss_by_hand() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from detector.heads.distribution import DFLHead
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
+from detector.heads.yolov6 import YOLOv6Head
 from detector.heads.yolox import YOLOXHead
 from detector.losses import ClassifyLoss, DistributionLoss, MultiBoxLoss, YoloLoss, YoloxLoss
 from detector.settings import (
@@ -23,7 +24,7 @@ from detector.settings import (
 from detector.structures.samples import Targets
 
 IMAGES, CLASSES, SIDE = 5, 3, 64
-LOSSES = ("yolo", "yolox", "distribution", "multibox", "classify")
+LOSSES = ("yolo", "yolox", "distribution", "distances", "multibox", "classify")
 
 
 def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
@@ -43,6 +44,11 @@ def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
         shapes = [(IMAGES, SIDE // s, SIDE // s, 16 + CLASSES) for s in (8, 16)]
         loss = DistributionLoss(dfl_head, DistributionLossSettings())
         return loss, [random_raw(shape) for shape in shapes]
+    if name == "distances":
+        v6_head = YOLOv6Head(CLASSES, c_in=[8, 8], strides=[8, 16])
+        shapes = [(IMAGES, SIDE // s, SIDE // s, 4 + CLASSES) for s in (8, 16)]
+        distances = DistributionLoss(v6_head, DistributionLossSettings())
+        return distances, [random_raw(shape) for shape in shapes]
     if name == "multibox":
         sides = [[10, 20], [20, 40]]
         ssd = SSDHead(CLASSES, sides, [[2], [2]], [8, 16], c_in=[8, 8], imgsz=SIDE)
@@ -92,7 +98,7 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
     expected = torch.autograd.grad(torch.stack(list(whole.values())).sum(), raw)
 
     all_reduce = FakeAllReduce()
-    monkeypatch.setattr(f"detector.losses.{name}.all_reduce_sum", all_reduce)
+    monkeypatch.setattr(f"{type(loss).__module__}.all_reduce_sum", all_reduce)
     shares = [range(rank, IMAGES, processes) for rank in range(processes)]
     for share in shares:
         all_reduce.parts.append([])

@@ -33,6 +33,8 @@ ZOO = {
     "repvgg": ["A0", "B1g4", "plus-L2pse"],
     "vovnet": ["27-slim", "19-v2"],
     "vgg": ["16", "19-bn"],
+    "yolov6": ["n", "m"],
+    "ppyoloe": ["s"],
     "yolox": ["nano", "tiny"],
     "yolov9": ["t", "m"],
     "yolov8": ["n"],
@@ -147,6 +149,14 @@ def test_published_params(name: str, classes: int | None, expected: int) -> None
         ("yolov8", "x", 68_229_632),
         ("yolo11", "n", 2_624_064),
         ("yolo11", "s", 9_458_736),
+        # backbone, neck, head of the authors' code, without its constants 0, 1, … of the bins
+        ("yolov6", "n", 3_435_296 + 1_193_952 + 428_988),
+        ("yolov6", "s", 13_712_960 + 4_759_488 + 1_674_876),
+        ("yolov6", "m", 25_716_780 + 8_243_052 + 3_781_116),
+        ("ppyoloe", "s", 8_084_594),
+        ("ppyoloe", "m", 24_134_904),
+        ("ppyoloe", "l", 54_078_574),
+        ("ppyoloe", "x", 102_331_508),
     ],
 )
 def test_published_params_of_variants(name: str, variant: str, expected: int) -> None:

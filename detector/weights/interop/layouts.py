@@ -10,6 +10,7 @@ from torch import Tensor
 from detector.model.detector import Detector
 from detector.weights.interop import (
     mit_yolo,
+    ppyoloe,
     repvgg,
     ssd,
     timm,
@@ -51,6 +52,7 @@ LAYOUTS = (
     Layout(ssd.is_ssd, _ssd),
     Layout(mit_yolo.is_known, mit_yolo.with_our_names),
     Layout(yolox.is_yolox, yolox.with_our_names),
+    Layout(ppyoloe.is_ppyoloe, ppyoloe.with_our_names),
     Layout(vgg.is_vgg16, _vgg16),
     Layout(torchvision_vgg.is_torchvision_vgg, torchvision_vgg.with_our_names),
     Layout(repvgg.is_repvgg, repvgg.with_our_names),

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import mit_yolo, ssd, yolox
+from detector.weights.interop import mit_yolo, ppyoloe, ssd, yolox
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,13 @@ NETWORKS = (
         recognizes=mit_yolo.is_known,
         load=mit_yolo.load,
         class_names=mit_yolo.class_names,
+    ),
+    Network(
+        name="PP-YOLOE",
+        licence="Apache-2.0",
+        recognizes=ppyoloe.is_ppyoloe,
+        load=ppyoloe.load_ppyoloe,
+        class_names=ppyoloe.class_names,
     ),
 )
 """Families that are built from their weights alone."""

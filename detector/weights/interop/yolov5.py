@@ -31,8 +31,8 @@ from detector.weights.pickles.budget import Budget
 from detector.weights.pickles.machine import PickledObject, StoredTensor
 from detector.weights.pickles.pickles import looks_like_checkpoint, open_checkpoint
 
-SUFFIXES = (".pt", ".pth")
-"""Usual suffixes of PyTorch checkpoints."""
+SUFFIXES = (".pt", ".pth", ".pdparams")
+"""Usual suffixes of the checkpoints of PyTorch and Paddle."""
 CACHES = ("anchor_grid", "grid")
 """Buffers that are computed from the anchors, and not read."""
 WRAPPERS = ("DataParallel", "DistributedDataParallel")
@@ -71,7 +71,7 @@ class ForeignModel:
 
 
 def is_foreign(path: str | Path) -> bool:
-    """Return whether a file is a PyTorch checkpoint, by its suffix or its first bytes."""
+    """Return whether a file is a checkpoint of another project, by its suffix or first bytes."""
     return Path(path).suffix.lower() in SUFFIXES or looks_like_checkpoint(path)
 
 

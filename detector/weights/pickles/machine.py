@@ -20,7 +20,11 @@ from torch import Tensor
 from detector.utils.errors import one_line
 
 MAX_PICKLE_BYTES = 1 << 23
-"""Maximum size of one pickle; tensors' numbers are stored outside of it."""
+"""Maximum size of one pickle, without the numbers of its arrays."""
+MAX_ARRAY_BYTES = 1 << 30
+"""Maximum size of a pickle's arrays, together."""
+MIN_ARRAY_BYTES = 1 << 10
+"""Size in bytes from which a literal of a pickle counts as an array's numbers."""
 MAX_ELEMENTS = 1 << 31
 """Maximum number of elements of one tensor."""
 
@@ -134,12 +138,13 @@ class PickleError(Exception):
     """Error in a pickle, described in one line."""
 
 
-def read_pickle(file: IO[bytes], storages: Storages) -> Any:
+def read_pickle(file: IO[bytes], storages: Storages, max_array_bytes: int = 0) -> Any:
     """Interpret one pickle without importing or calling anything that it names.
 
     Args:
         file: open at the pickle's first byte.
         storages: reader of the tensors' bytes.
+        max_array_bytes: maximum size of the arrays whose numbers stand in the pickle itself.
 
     Returns:
         Plain values, :class:`PickledObject` and :class:`StoredTensor`.
@@ -147,9 +152,10 @@ def read_pickle(file: IO[bytes], storages: Storages) -> Any:
     Raises:
         PickleError: the pickle is damaged, or uses instructions that no checkpoint needs.
     """
-    machine = _Machine(storages)
+    machine = _Machine(storages, MAX_ARGUMENTS + max_array_bytes)
+    limited = cast(IO[bytes], _Limited(file, max_array_bytes))
     try:
-        for opcode, argument, position in pickletools.genops(cast(IO[bytes], _Limited(file))):
+        for opcode, argument, position in pickletools.genops(limited):
             if opcode.name == "STOP":
                 return machine.pop()
             machine.step(opcode.name, argument, position)
@@ -159,14 +165,21 @@ def read_pickle(file: IO[bytes], storages: Storages) -> Any:
 
 
 class _Limited:
-    """File that raises PickleError once more than ``MAX_PICKLE_BYTES`` are read."""
+    """File that raises PickleError once more than ``MAX_PICKLE_BYTES`` are read.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Literals of ``MIN_ARRAY_BYTES`` and more count towards ``max_array_bytes`` first.
+    """
+
+    def __init__(self, file: IO[bytes], max_array_bytes: int) -> None:
         self._file = file
         self._left = MAX_PICKLE_BYTES
+        self._arrays_left = max_array_bytes
         self.tell = file.tell
 
     def read(self, count: int) -> bytes:
+        if MIN_ARRAY_BYTES <= count <= self._arrays_left:
+            self._arrays_left -= count
+            return self._file.read(count)
         return self._counted(self._file.read(min(count, self._left + 1)))
 
     def readline(self) -> bytes:
@@ -198,11 +211,12 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 class _Machine:
     """Stack and memo of the pickle machine."""
 
-    def __init__(self, storages: Storages) -> None:
+    def __init__(self, storages: Storages, max_characters: int) -> None:
         self.storages = storages
+        self.max_characters = max_characters
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.arguments = 0
+        self.arguments = self.characters = 0
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -291,10 +305,11 @@ class _Machine:
             self.stack.append(rebuild(*args))
 
     def count(self, args: tuple[Any, ...]) -> None:
-        """Count arguments of calls, and raise PickleError above ``MAX_ARGUMENTS``."""
-        sized = (argument for argument in args if isinstance(argument, (list, tuple, str)))
+        """Count arguments of calls, and raise PickleError above the maximum."""
+        sized = (argument for argument in args if isinstance(argument, (list, tuple)))
         self.arguments += len(args) + sum(map(len, sized))
-        if self.arguments > MAX_ARGUMENTS:
+        self.characters += sum(len(argument) for argument in args if isinstance(argument, str))
+        if self.arguments > MAX_ARGUMENTS or self.characters > self.max_characters:
             raise PickleError(f"calls with more than {MAX_ARGUMENTS} arguments")
 
     def build(self) -> None:
@@ -319,7 +334,7 @@ class _Machine:
             raise PickleError(f"numbers of a type that is not read: {_described(kind)}")
         if len(pid) == 6 and pid[5] is not None:
             raise PickleError("a storage that is a view of another, which is not read")
-        if not isinstance(key, str) or not _is_count(elements):
+        if not isinstance(key, str) or not is_count(elements):
             raise PickleError("damaged storage")
         storage = Storage(key, dtype, elements, self.storages)
         self.storages.register(storage)
@@ -363,11 +378,11 @@ def _rebuild_tensor(
     """
     valid = (
         isinstance(storage, Storage)
-        and _is_count(offset)
+        and is_count(offset)
         and isinstance(size, tuple)
         and isinstance(stride, tuple)
         and len(size) == len(stride) <= MAX_DIMENSIONS
-        and all(_is_count(n) for n in (*size, *stride))
+        and all(is_count(n) for n in (*size, *stride))
     )
     if not valid:
         raise PickleError("damaged tensor")
@@ -398,7 +413,15 @@ def _rebuild_bytes(text: Any = "", codec: Any = "latin1", *_: Any) -> bytes:
     return text.encode("latin-1")
 
 
+def _rebuild_empty_bytes(*args: Any) -> bytes:
+    """Return no bytes, which pickle protocol 2 stores as a call without arguments."""
+    if args:
+        raise PickleError("damaged bytes")
+    return b""
+
+
 _DATA: dict[str, Callable[..., Any]] = {
+    "__builtin__.bytes": _rebuild_empty_bytes,
     "_codecs.encode": _rebuild_bytes,
     "collections.OrderedDict": _rebuild_dict,
     "torch.Size": _rebuild_size,
@@ -422,7 +445,8 @@ def _plain_keys(pairs: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
         yield key, value
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Return whether a value of a pickle is a number of elements that a file may have."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
 
 

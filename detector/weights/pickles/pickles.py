@@ -1,7 +1,7 @@
-"""Reader of PyTorch checkpoints, zip archives and the legacy format, that runs no code in them.
+"""Reader of checkpoints that runs no code in them: PyTorch's, and Paddle's pickles of arrays.
 
-The pickle inside is interpreted by :mod:`detector.weights.pickles.machine`; tensors are read as
-bytes.
+PyTorch writes zip archives, or the legacy format. The pickle inside is interpreted by
+:mod:`detector.weights.pickles.machine`; tensors are read as bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import IO, Any
 from detector.utils.archive import ZIP_START, Archive
 from detector.utils.errors import DetectorError
 from detector.utils.files import refuse_special
+from detector.weights.pickles.arrays import with_arrays
 from detector.weights.pickles.machine import (
+    MAX_ARRAY_BYTES,
     MAX_PICKLE_BYTES,
     PickleError,
     Storage,
@@ -24,6 +26,7 @@ from detector.weights.pickles.machine import (
 )
 
 PROGRAM = "data.pkl"
+PICKLE_START = b"\x80"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 START_BYTES = 32
@@ -37,7 +40,7 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
     Tensors are read on demand and only inside the ``with`` block.
 
     Raises:
-        DetectorError: the file is missing, damaged, too large, or not a PyTorch checkpoint.
+        DetectorError: the file is missing, damaged, too large, or not a checkpoint.
     """
     path = Path(path)
     refuse_special(path, "a checkpoint")
@@ -49,6 +52,10 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
             if _is_legacy(start):
                 file.seek(0)
                 yield _read_legacy(path, file)
+                return
+            if start.startswith(PICKLE_START):
+                file.seek(0)
+                yield _read_arrays(file)
                 return
         if not start.startswith(ZIP_START):
             raise DetectorError("not a checkpoint of PyTorch", file=path)
@@ -77,6 +84,22 @@ def looks_like_checkpoint(path: str | Path) -> bool:
 def _is_legacy(start: bytes) -> bool:
     """Return whether a file starts with the pickled number that torch wrote before version 1.6."""
     return start.startswith(b"\x80") and LEGACY_MAGIC.to_bytes(10, "little") in start
+
+
+class _NoStorages:
+    """Storages of a pickle of arrays, which refers to none."""
+
+    def read(self, key: str, size: int) -> bytes:
+        raise PickleError(f"storage {key!r} is missing")
+
+    def register(self, storage: Storage) -> None:
+        raise PickleError(f"storage {storage.key!r} is missing")
+
+
+def _read_arrays(file: IO[bytes]) -> Any:
+    """Read one pickle, a dictionary whose arrays are returned as tensors."""
+    size = os.fstat(file.fileno()).st_size
+    return with_arrays(read_pickle(file, _NoStorages(), min(size, MAX_ARRAY_BYTES)))
 
 
 class _ZipStorages:

@@ -1,0 +1,161 @@
+"""PP-YOLOE's weights (PaddlePaddle/PaddleDetection, ppdet/modeling), as dictionaries of arrays.
+
+``backbone.stages.0.blocks.0.conv2.conv1.bn._mean``: the backbone and the neck are named modules,
+our ``cfg/ppyoloe.yaml`` has one row for each. The lists of ``yolo_head`` begin with the coarsest
+level. PP-YOLOE+ learns a factor of each 1×1 branch of the backbone; in PP-YOLOE it is 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from detector.model.detector import Detector, build
+from detector.structures.preprocess import Preprocess, PreprocessKeys
+from detector.utils.errors import DetectorError, one_line
+from detector.weights.interop.blocks import COUNTER, IMAGENET
+from detector.weights.interop.own import fit_weights
+from detector.weights.interop.packaged_names import coco_names
+
+_ROWS = {
+    "backbone.stem.conv1": "rows.0",
+    "backbone.stem.conv2": "rows.1",
+    "backbone.stem.conv3": "rows.2",
+    **{f"backbone.stages.{i}.conv_down": f"rows.{3 + i}.0" for i in range(4)},
+    **{f"backbone.stages.{i}": f"rows.{3 + i}.1" for i in range(4)},
+    "neck.fpn_stages.0.0": "rows.7",
+    "neck.fpn_routes.0": "rows.8",
+    "neck.fpn_stages.1.0": "rows.11",
+    "neck.fpn_routes.1": "rows.12",
+    "neck.fpn_stages.2.0": "rows.15",
+    "neck.pan_routes.1": "rows.16",
+    "neck.pan_stages.1.0": "rows.18",
+    "neck.pan_routes.0": "rows.19",
+    "neck.pan_stages.0.0": "rows.21",
+    "yolo_head": "rows.22",
+}
+"""Path in ``cfg/ppyoloe.yaml`` of each of the authors' modules."""
+_MODULE = re.compile(
+    rf"({'|'.join(re.escape(name) for name in sorted(_ROWS, key=len, reverse=True))})(?=\.)"
+)
+_PARTS = (
+    (r"\._mean$", ".running_mean"),
+    (r"\._variance$", ".running_var"),
+    (r"^(rows\.[3-6]\.1)\.attn\.", r"\1.attention."),
+    (r"\.(?:blocks|convs)\.(\d+)\.", r".chain.\1."),
+    (r"(\.chain\.\d+\.conv2)\.conv1\.", r"\1.branches.0."),
+    (r"(rows\.[3-6]\..*\.chain\.\d+\.conv2)\.conv2\.", r"\1.branches.1.branch."),
+    (r"(rows\.[3-6]\..*\.chain\.\d+\.conv2)\.alpha$", r"\1.branches.1.alpha"),
+    (r"(\.chain\.\d+\.conv2)\.conv2\.", r"\1.branches.1."),
+)
+"""Patterns inside names → our words, in this order."""
+_PAIR = re.compile(r"neck\.fpn_stages\.0\.0\.convs\.(\d+)\.")
+"""Pairs of convs of the stage with the pyramid."""
+_HEAD_LISTS = {
+    "stem_reg": "box_convs",
+    "stem_cls": "class_convs",
+    "pred_reg": "box_layers",
+    "pred_cls": "class_layers",
+}
+_LEVEL = re.compile(rf"(rows\.22)\.({'|'.join(_HEAD_LISTS)})\.(\d)(?=\.)")
+_LAST_LEVEL = 2
+_FACTOR = re.compile(r"(rows\.\d+\.1\.chain\.\d+\.conv2\.branches\.1)\.branch\.conv\.weight")
+
+STEM = "backbone.stem.conv1.conv.weight"
+CLASSES = "yolo_head.pred_cls.0.bias"
+BINS = "yolo_head.proj_conv.weight"
+"""The numbers 0, 1, … of the bins, which the authors' code stores and never trains."""
+ALPHA = "backbone.stages.0.blocks.0.conv2.alpha"
+VARIANTS = {16: "s", 24: "m", 32: "l", 40: "x"}
+"""Variant of ``cfg/ppyoloe.yaml`` by the channels of the stem's first convolution."""
+PLUS_INPUT = PreprocessKeys(mode="stretch")
+INPUT = PreprocessKeys(mode="stretch", mean_rgb=IMAGENET.mean_rgb, scale_rgb=IMAGENET.scale_rgb)
+"""The inputs that PP-YOLOE+ and PP-YOLOE were trained with."""
+
+
+def is_ppyoloe(state: Mapping[str, Tensor]) -> bool:
+    """Return whether the names are those of PP-YOLOE or PP-YOLOE+."""
+    return STEM in state and CLASSES in state
+
+
+def input_of(state: Mapping[str, Tensor]) -> PreprocessKeys:
+    """Return the preprocessing that the weights were trained with."""
+    return PLUS_INPUT if ALPHA in state else INPUT
+
+
+def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
+    """Return the weights under the names of ``cfg/ppyoloe.yaml``, for the network's own input.
+
+    Raises:
+        DetectorError: its bins are not 0, 1, ….
+    """
+    pyramid = _pyramid_place(state)
+    result = {_our_name(name, pyramid): value for name, value in _without_bins(state).items()}
+    for name in list(result):
+        if match := _FACTOR.fullmatch(name):
+            result.setdefault(f"{match[1]}.alpha", torch.ones(1))
+        if name.endswith(".running_mean"):
+            result[f"{name.removesuffix('running_mean')}{COUNTER}"] = torch.tensor(0)
+    return fit_weights(result, input_of(state), model)
+
+
+def class_names(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return COCO's class names if the head has 80 classes; the weights hold no names."""
+    return coco_names(len(state[CLASSES]))
+
+
+def load_ppyoloe(state: Mapping[str, Tensor], path: Path) -> Detector:
+    """Build the network of PP-YOLOE's weights and load all of them; it is in eval mode.
+
+    Raises:
+        DetectorError: the weights are not those of a published size.
+    """
+    width = state[STEM].shape[0]
+    if width not in VARIANTS:
+        sizes = ", ".join(f"{count} ({name})" for count, name in VARIANTS.items())
+        raise DetectorError(
+            f"PP-YOLOE with {width} channels in its stem, expected {sizes}", file=path
+        )
+    try:
+        model = build("ppyoloe", class_names(state) or len(state[CLASSES]), VARIANTS[width])
+        size_hw = model.preprocess.size_hw
+        model.preprocess = Preprocess(size_hw=size_hw, **input_of(state).model_dump())
+        model.load_state_dict(with_our_names(state, model), strict=True)
+    except (DetectorError, RuntimeError) as error:
+        raise DetectorError(
+            f"its PP-YOLOE weights do not fit: {one_line(error)}", file=path
+        ) from error
+    return model.eval()
+
+
+def _without_bins(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    bins = state.get(BINS)
+    if bins is not None and not torch.equal(bins.flatten(), torch.arange(float(bins.numel()))):
+        raise DetectorError(f"PP-YOLOE weights: {BINS!r} is not 0, 1, …, {bins.numel() - 1}")
+    return {name: tensor for name, tensor in state.items() if name != BINS}
+
+
+def _pyramid_place(state: Mapping[str, Tensor]) -> int:
+    """Return the place of the pyramid in the chain of its stage: after the middle pair."""
+    pairs = {match[1] for name in state if (match := _PAIR.match(name))}
+    return (len(pairs) + 1) // 2
+
+
+def _our_name(name: str, pyramid: int) -> str:
+    match = _MODULE.match(name)
+    if match is None:
+        return name
+    if pair := _PAIR.match(name):  # the authors' numbers do not count the pyramid
+        number = int(pair[1])
+        name = f"{name[: pair.start(1)]}{number + (number >= pyramid)}{name[pair.end(1) :]}"
+    name = f"{_ROWS[match[0]]}{name[match.end() :]}"
+    name = name.replace(".convs.spp.conv.", f".chain.{pyramid}.1.")
+    for theirs, ours in _PARTS:
+        name = re.sub(theirs, ours, name)
+    return _LEVEL.sub(
+        lambda m: f"{m[1]}.{_HEAD_LISTS[m[2]]}.{_LAST_LEVEL - int(m[3])}", name, count=1
+    )
