@@ -18,10 +18,10 @@ from detector.export.pt2.archive import clean
 from detector.model.torch_backend import torch_nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
-from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
+from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.seal import SEAL_KEY, seal
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import refuse_special
 
 
 def convert_pt2(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
@@ -59,10 +59,7 @@ class Pt2Backend(ExportedBackend):
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         path = Path(path)
-        refuse_special(path, "a pt2 file")
-        if not path.is_file():
-            raise DetectorError("no such file", file=path)
-        check_seal(path)
+        check_parts(path, expected="a pt2 file")
         content, metadata_text = clean(path)
         properties = {METADATA_KEY: metadata_text} if metadata_text else {}
         metadata = ModelMetadata.from_properties(properties, path)
