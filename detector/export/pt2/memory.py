@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from detector.runtime.backends.held import HeldValues, check_count
@@ -50,6 +50,11 @@ class _Sizes(Interpreter):
         self._held = held
         self._counts: dict[Node, int] = {}
 
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Return a weight, without content; weights are in the file, and not counted."""
+        with _disable_current_modes():
+            return torch.empty_like(super().get_attr(target, args, kwargs), device=META)
+
     def run_node(self, n: Node) -> Any:
         """Return the outputs of an operator, without content."""
         if n.op == "call_module" or n.target is torch.ops.aten._assert_tensor_metadata.default:
@@ -61,8 +66,6 @@ class _Sizes(Interpreter):
             if BY_CONTENT & set(getattr(n.target, "tags", ())):
                 raise ValueError(f"the size of {label} cannot be told before it is run") from error
             raise
-        if n.op == "get_attr":
-            return torch.empty_like(output, device=META)
         if n.op == "call_function":
             self._counts[n] = _count(output)
             self._held.add(self._counts[n], label)
@@ -83,7 +86,8 @@ class _OnMeta(TorchDispatchMode):
         if any(argument.name == "device" for argument in func._schema.arguments):
             kwargs["device"] = META
         output = func(*args, **kwargs)
-        HeldValues(self._pixels).add(_count(output), str(func))
+        if not any(returned.alias_info for returned in func._schema.returns):  # no view of inputs
+            HeldValues(self._pixels).add(_count(output), str(func))
         return output
 
 

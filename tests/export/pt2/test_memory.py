@@ -15,11 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from detector.export.program import trace
 from detector.export.pt2.archive import GRAPH
 from detector.export.pt2.backend import Pt2Backend
 from detector.export.pt2.memory import check_memory
+from detector.model.detector import build
 from detector.runtime.backends.seal import UNSEALED, seal
 from detector.utils.errors import DetectorError
+from detector.utils.files import packaged_files
 
 IMAGE = (1, 3, 32, 64)
 HUGE = 1 << 40
@@ -69,6 +72,24 @@ def changed(function: Callable[[Tensor], Tensor], old: int, new: int) -> GraphMo
 )
 def test_networks(function: Callable[[Tensor], Tensor]) -> None:
     check_memory(program_of(function), IMAGE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cfg", [name for name in packaged_files("cfg") if "/" not in name])
+def test_each_packaged_network(cfg: str) -> None:
+    model = build(cfg).eval()
+    size_hw = model.preprocess.size_hw
+    module = trace(model, size_hw, dynamic=False).module()
+    check_memory(module, (1, 3, *size_hw))
+
+
+def test_large_weights() -> None:
+    """2¹³·2¹³ weights are more than an input of that size allows values, and are transposed."""
+    weights = nn.Linear(1 << 13, 1 << 13, bias=False, device="meta")
+    module = program_of(lambda x: x.new_zeros(1, 1 << 13) @ torch.zeros(1 << 13, 8) * x.mean())
+    check_memory(module, IMAGE)
+    linear = torch.export.export(weights, (torch.zeros(2, 1 << 13, device="meta"),)).module()
+    check_memory(linear, (2, 1 << 13))
 
 
 GROWN: dict[str, Callable[[Tensor], Tensor]] = {
