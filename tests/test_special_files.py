@@ -89,3 +89,24 @@ def test_a_folder(name: str, read: Callable[[Path], object], tmp_path: Path) -> 
 @pytest.mark.parametrize("make", MADE)
 def test_it_does_not_look_like_a_checkpoint(make: Make, tmp_path: Path) -> None:
     assert not looks_like_checkpoint(make(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_a_list_of_a_definition(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    (tmp_path / "data.yaml").write_text("train: list.txt\nval: list.txt\nnames: [a]\n")
+    path = make(tmp_path / "list.txt")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(tmp_path / "data.yaml", "train")
+    assert str(caught.value) == f"{path}: is not a regular file, expected a list"
+
+
+@pytest.mark.parametrize("make", MADE)
+@pytest.mark.parametrize("name", ["classes.txt", "obj.data", "train.txt", "_annotations.csv"])
+def test_a_folder_that_holds_one(name: str, make: Make, tmp_path: Path) -> None:
+    make(tmp_path / name)
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(tmp_path, "train")
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.certificate import Certificate
+from detector.runtime.backends.parts import certificate_path
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
-from detector.runtime.certified import certificate_path, certificate_text
+from detector.runtime.certified import certificate_text
 from detector.settings import FormatName
 from detector.utils.errors import DetectorError
-from detector.utils.files import atomic
+from detector.utils.together import atomic_together
 
 PLAIN = Options()
 
@@ -143,9 +143,8 @@ def write_proven(
     """
     form, metadata, save = draft.form, draft.metadata, draft.save
     precision = metadata.precision
-    with ExitStack() as stack:
-        targets = (*form.files(draft.path), certificate_path(draft.path))
-        *written, beside = [stack.enter_context(atomic(target)) for target in targets]
+    targets = (*form.files(draft.path), certificate_path(draft.path))
+    with atomic_together(*targets) as (*written, beside):
         save(written[0], _properties(metadata))
         parts = form.parts(written[0]) if form.parts and metadata.nms else None
         proof = prove(candidate, form.open(written[0]), parts, precision, evaluation)

@@ -12,6 +12,7 @@ import pydantic
 from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.certificate import Certificate, Sha256
 from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.backends.parts import certificate_path
 from detector.runtime.backends.seal import MAX_EXPORTED_BYTES
 from detector.utils.errors import DetectorError, MissingFileError
 from detector.utils.files import read_limited
@@ -35,15 +36,6 @@ class CertificateFile(Strict):
 
     files: dict[Suffix, Sha256]
     metadata: ModelMetadata
-
-
-def certificate_path(path: Path) -> Path:
-    """Return the path of an exported file's certificate.
-
-    >>> certificate_path(Path("best.onnx")).name
-    'best.onnx.certificate.json'
-    """
-    return path.with_name(f"{path.name}.certificate.json")
 
 
 def certificate_text(metadata: ModelMetadata, files: Iterable[Path]) -> str:

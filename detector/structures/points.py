@@ -26,7 +26,7 @@ class Points:
     """
 
     def __init__(self, xy: Tensor, strides: Tensor, per_point: int = 1) -> None:
-        if xy.shape != (len(strides), 2) or strides.ndim != 1:
+        if strides.ndim != 1 or xy.shape != (strides.shape[0], 2):
             raise ValueError(
                 f"expected points (p, 2) and strides (p,); found {tuple(xy.shape)}, "
                 f"{tuple(strides.shape)}"
@@ -61,6 +61,7 @@ def cell_centres(
         for stride, (height, width) in zip(strides, sizes_hw, strict=True)
     ]
     sides = [
-        like.new_full((len(level),), stride) for stride, level in zip(strides, centres, strict=True)
+        like.new_full((level.shape[0],), stride)  # len() would fix the number when it is traced
+        for stride, level in zip(strides, centres, strict=True)
     ]
     return torch.cat(centres), torch.cat(sides)

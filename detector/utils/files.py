@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Literal
 from detector.utils.errors import DetectorError, MissingFileError, nearest, shown
 
 TEMPORARY = ".*.tmp*"
-"""Pattern of the temporary files that :func:`atomic` writes; a killed process leaves them."""
+"""Pattern of the temporary files and folders that are written; a killed process leaves them."""
 
 _TEMPORARY = re.compile(r"(?P<start>\..*)\.(?P<process>\d{1,10})(?P<end>\.tmp(\..*)?)", re.DOTALL)
 
@@ -54,31 +55,38 @@ def atomic(
         DetectorError: the disk is full or the folder is not writable; ``path`` is not changed.
     """
     path = Path(path)
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
+        remove_orphans(path)
         yield temporary
         if synced:
-            _sync(temporary)
+            sync(temporary)
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(temporary, path)
-        if synced and os.name == "posix":  # the folder's entries; Windows has no fsync for these
-            _sync(path.parent)
+        if synced:
+            sync(path.parent)
     except OSError as error:
         raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
     finally:
-        with suppress(OSError):  # it was renamed or never written, or its folder is not a folder
+        remove(temporary)
+
+
+def remove(temporary: Path) -> None:
+    """Remove a temporary file or folder, unless it was renamed, never written or removed before."""
+    with suppress(OSError):
+        if temporary.is_dir() and not temporary.is_symlink():
+            shutil.rmtree(temporary)
+        else:
             temporary.unlink()
 
 
-def _remove_orphans(path: Path) -> None:
+def remove_orphans(path: Path) -> None:
     """Remove the temporary files of this file whose processes have ended, killed as they wrote."""
     found = _leftovers(path.parent.absolute())
-    for leftover in found.pop(_without_process(_temporary(path).name), ()):
-        with suppress(OSError):  # another process removed it first
-            leftover.unlink()
+    for leftover in found.pop(_without_process(temporary_path(path).name), ()):
+        remove(leftover)
 
 
 @lru_cache(maxsize=4096)
@@ -110,7 +118,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return a temporary path beside a file, with its suffix; a long name becomes a digest."""
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_BYTES else ""
     name = f".{path.stem}.{os.getpid()}.tmp{suffix}"
@@ -120,8 +128,10 @@ def _temporary(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _sync(path: Path) -> None:
-    """Flush a file's content, or a folder's entries, to the disk."""
+def sync(path: Path) -> None:
+    """Flush a file's content, or a folder's entries, to the disk; Windows cannot do the latter."""
+    if os.name != "posix" and path.is_dir():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -132,7 +142,7 @@ def _sync(path: Path) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove temporary files of killed processes from a folder that no other process writes to."""
     for leftover in folder.glob(TEMPORARY):
-        leftover.unlink(missing_ok=True)
+        remove(leftover)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
 
 SizeWh = tuple[int, int]
 
@@ -115,6 +117,9 @@ def _webp(data: bytes) -> SizeWh | None:
 
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """TIFF's codes of integer types → their :mod:`struct` formats."""
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_MAX_VALUES = 64
+"""Maximum number of values of a tag that are read; each of an image's channels has one."""
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 """TIFF's tags of width and height."""
 _TIFF_CLASSIC, _TIFF_BIG = (4, "H", "HHI4s"), (8, "Q", "HHQ8s")
@@ -124,23 +129,79 @@ entry (tag, type, count, value)."""
 
 def _tiff(data: bytes) -> SizeWh | None:
     """Read the size from the first directory; the largest value counts if a tag is repeated."""
+    sizes: dict[int, int] = {}
+    for tag, values in _tiff_integers(data, {_TIFF_WIDTH, _TIFF_HEIGHT}):
+        if len(values) != 1:
+            return None
+        sizes[tag] = max(*values, sizes.get(tag, 0))
+    return (sizes[_TIFF_WIDTH], sizes[_TIFF_HEIGHT]) if len(sizes) == 2 else None
+
+
+def _tiff_integers(data: bytes, tags: set[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield tags of the first directory with their values, which are () if they are no integers.
+
+    Raises:
+        struct.error: the file ends before them.
+    """
     order = "<" if data.startswith(b"II") else ">"
     is_big = 43 in data[2:4]
     where, head, entry = _TIFF_BIG if is_big else _TIFF_CLASSIC
     (at,) = struct.unpack_from(order + entry[2], data, where)
     if at >= len(data):
-        return None
+        return
     (count,) = struct.unpack_from(order + head, data, at)
     start, each = at + struct.calcsize(head), struct.calcsize(order + entry)
     rows = data[start : start + min(count, len(data) // each) * each]
-    sizes: dict[int, int] = {}
-    for tag, kind, values, value in struct.iter_unpack(order + entry, rows):
-        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
+    for tag, kind, length, value in struct.iter_unpack(order + entry, rows):
+        if tag in tags:
             letter = _TIFF_INTEGERS.get(kind)
-            if letter is None or values != 1:
-                return None
-            sizes[tag] = max(*struct.unpack_from(order + letter, value), sizes.get(tag, 0))
-    return (sizes[_TIFF_WIDTH], sizes[_TIFF_HEIGHT]) if len(sizes) == 2 else None
+            form = f"{order}{min(length, _TIFF_MAX_VALUES)}{letter}"
+            if letter is None or length > _TIFF_MAX_VALUES:
+                yield tag, ()
+            elif struct.calcsize(form) <= len(value):
+                yield tag, struct.unpack_from(form, value)
+            else:  # the value is the position of the numbers
+                (place,) = struct.unpack(order + entry[2], value)
+                yield tag, struct.unpack_from(form, data, min(place, len(data)))
+
+
+_TIFF_COLORS, _TIFF_ALPHA, _TIFF_NUMBERS = 262, 338, 339
+"""TIFF's tags of the meaning of colors, of channels beyond these, and of the kind of numbers."""
+_TIFF_LAB = {8, 9, 10}
+"""Values of the first: CIE L*a*b*, ICC's and ITU's forms of it."""
+_TIFF_IS_ALPHA = {1, 2}
+"""Values of the second: transparency with the colors multiplied by it, and without."""
+_TIFF_SIGNED = 2
+"""Value of the third: signed integers."""
+
+
+class TiffContent(NamedTuple):
+    """What a TIFF image holds that OpenCV does not decode to its colors.
+
+    Attributes:
+        is_signed: its numbers are signed integers, of which OpenCV drops the sign.
+        is_lab: its colors are L*a*b*, which OpenCV converts with another gamma than sRGB's.
+        has_alpha: it has transparency, which OpenCV multiplies its colors by.
+    """
+
+    is_signed: bool = False
+    is_lab: bool = False
+    has_alpha: bool = False
+
+
+def tiff_content(data: bytes) -> TiffContent:
+    """Return what a TIFF image holds; of other formats, and damaged files, nothing of that."""
+    if not data.startswith(_TIFF_STARTS):
+        return TiffContent()
+    found: dict[int, set[int]] = {_TIFF_COLORS: set(), _TIFF_ALPHA: set(), _TIFF_NUMBERS: set()}
+    with suppress(struct.error):
+        for tag, values in _tiff_integers(data, set(found)):
+            found[tag].update(values)
+    return TiffContent(
+        is_signed=_TIFF_SIGNED in found[_TIFF_NUMBERS],
+        is_lab=bool(_TIFF_LAB & found[_TIFF_COLORS]),
+        has_alpha=bool(_TIFF_IS_ALPHA & found[_TIFF_ALPHA]),
+    )
 
 
 # White space and comments may precede a number, and any byte ends it.
@@ -159,10 +220,7 @@ _READERS: dict[bytes, Callable[[bytes], SizeWh | None]] = {
     b"GIF8": _gif,
     b"BM": _bmp,
     b"RIFF": _webp,
-    b"II*\0": _tiff,
-    b"MM\0*": _tiff,
-    b"II+\0": _tiff,
-    b"MM\0+": _tiff,
+    **dict.fromkeys(_TIFF_STARTS, _tiff),
     **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm),
 }
 """Readers by the first bytes of a format's files."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detector.utils.errors import DetectorError, one_line
 from detector.utils.files import atomic, read_limited
-from detector.utils.image_header import avif_turns, stated_pixels
+from detector.utils.image_header import avif_turns, stated_pixels, tiff_content
 
 MAX_IMAGE_PIXELS = 2**27
 """Largest image that is decoded, in pixels: 134 megapixels, which take 400 MB."""
@@ -128,6 +128,7 @@ def decode_image(data: bytes, name: str) -> Image:
         raise DetectorError(f"cannot be decoded: {reason}", file=name) from error
     if image is None:
         raise DetectorError(_decoding_failure(data), file=name)
+    _check_tiff(data, name)
     _check_contrast(data, image, name)
     return _turned(np.asarray(image, np.uint8), data, name)
 
@@ -142,6 +143,32 @@ def _turned(image_rgb: Image, data: bytes, name: str) -> Image:
     if "imir" in turns:
         image_rgb = np.flip(image_rgb, turns["imir"])
     return np.ascontiguousarray(image_rgb)
+
+
+def _check_tiff(data: bytes, name: str) -> None:
+    """Reject a TIFF image whose colors OpenCV would change."""
+    content = tiff_content(data)
+    if content.is_signed:
+        raise DetectorError("is a TIFF image of signed integers, expected unsigned ones", file=name)
+    if content.is_lab:
+        raise DetectorError("is a TIFF image in L*a*b*, expected RGB or grey", file=name)
+    if content.has_alpha and not _is_opaque(data):
+        raise DetectorError(
+            "is a TIFF image with transparency, which darkens its colors; save it without an alpha "
+            "channel",
+            file=name,
+        )
+
+
+def _is_opaque(data: bytes) -> bool:
+    """Return whether the alpha channel is at its maximum everywhere.
+
+    OpenCV decodes grey images without their alpha channel, and does not multiply them by it.
+    """
+    values: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.ndim < 3 or values.shape[2] != 4:
+        return True
+    return bool((values[..., 3] == np.iinfo(values.dtype).max).all())
 
 
 def _check_contrast(data: bytes, image: Image, name: str) -> None:

@@ -20,7 +20,8 @@ from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.runtime.certified import certificate_path, check_certificate
+from detector.runtime.backends.parts import certificate_path
+from detector.runtime.certified import check_certificate
 from detector.utils.errors import DetectorError
 
 

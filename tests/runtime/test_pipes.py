@@ -11,7 +11,8 @@ import pytest
 from detector.evaluation.inputs import LIST_NAME, InputList
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend
-from detector.runtime.certified import certificate_path, check_certificate
+from detector.runtime.backends.parts import certificate_path
+from detector.runtime.certified import check_certificate
 from detector.utils.errors import DetectorError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -42,7 +43,7 @@ def test_weights_beside_a_file(finder_openvino: Path, tmp_path: Path) -> None:
     path = pipe_instead_of(file.with_suffix(".bin"))
     with pytest.raises(DetectorError) as caught:
         OpenVinoBackend(file)
-    assert str(caught.value) == f"{path}: no such file"
+    assert str(caught.value) == f"{path}: is not a regular file, expected an OpenVINO file"
 
 
 def test_a_list_of_inputs(tmp_path: Path) -> None:

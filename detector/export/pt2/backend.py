@@ -15,13 +15,14 @@ from torch.export.passes import move_to_device_pass
 from detector.export.options import Options, Save
 from detector.export.program import quiet
 from detector.export.pt2.archive import clean
+from detector.export.pt2.memory import check_memory
 from detector.model.torch_backend import torch_nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
-from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
+from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.seal import SEAL_KEY, seal
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import refuse_special
 
 
 def convert_pt2(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
@@ -59,10 +60,7 @@ class Pt2Backend(ExportedBackend):
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         path = Path(path)
-        refuse_special(path, "a pt2 file")
-        if not path.is_file():
-            raise DetectorError("no such file", file=path)
-        check_seal(path)
+        check_parts(path, expected="a pt2 file")
         content, metadata_text = clean(path)
         properties = {METADATA_KEY: metadata_text} if metadata_text else {}
         metadata = ModelMetadata.from_properties(properties, path)
@@ -78,16 +76,34 @@ class Pt2Backend(ExportedBackend):
         # In the program, outputs have the names of the last operators.
         named_outputs = dict(zip(metadata.outputs, outputs.values(), strict=False))
         super().__init__(path, metadata, inputs, named_outputs)
+        self._checked: set[tuple[int, ...]] = set()
+        self._check_memory((self.batch_size or 1, 3, *metadata.preprocess.size_hw))
 
-    @torch.inference_mode()
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
+        self._check_memory(images.shape)
         try:
-            outputs = self._module(torch.from_numpy(images).to(self.device))
+            with torch.inference_mode():
+                outputs = self._module(torch.from_numpy(images).to(self.device))
             return tuple(output.float().cpu().numpy() for output in outputs)
         except Exception as error:  # as above
-            shape = "×".join(map(str, images.shape))
-            raise self.error(f"does not run on input of {shape}: {one_line(error)}") from error
+            raise self._does_not_run(images.shape, error) from error
+
+    def _check_memory(self, image: tuple[int, ...]) -> None:
+        """Raise where the program would need too much memory for input of this shape."""
+        if image in self._checked:
+            return
+        try:
+            check_memory(self._module, image)
+        except ValueError as error:
+            raise self.error(f"refused, it was not run: {error}") from error
+        except Exception as error:  # as above
+            raise self._does_not_run(image, error) from error
+        self._checked.add(image)
+
+    def _does_not_run(self, image: tuple[int, ...], error: Exception) -> DetectorError:
+        shape = "×".join(map(str, image))
+        return self.error(f"does not run on input of {shape}: {one_line(error)}")
 
     def apply_nms(
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings

@@ -15,9 +15,10 @@ from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.onnx_fields import has_external_data
 from detector.runtime.backends.onnx_graph import Graph, read_graph
 from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
-from detector.runtime.backends.seal import MAX_EXPORTED_BYTES, check_seal
+from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.seal import MAX_EXPORTED_BYTES
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited, refuse_special, utf8_path
+from detector.utils.files import read_limited, utf8_path
 from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
@@ -38,10 +39,7 @@ class OnnxBackend(ExportedBackend):
 
     def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
         path = Path(path)
-        refuse_special(path, "an ONNX file")
-        if not path.is_file():
-            raise DetectorError("no such file", file=path)
-        check_seal(path)
+        check_parts(path, expected="an ONNX file")
         self._graph = read_checked_graph(path)
         metadata = ModelMetadata.from_properties(self._graph.properties, path)
         self.path = path

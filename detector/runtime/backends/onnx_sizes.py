@@ -11,28 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from detector.runtime.backends.held import HeldValues, check_count
 from detector.runtime.backends.onnx_graph import Graph, Node
 from detector.runtime.backends.onnx_operators import OPERATORS
 from detector.runtime.backends.onnx_values import Call, SizeError, Value
 from detector.utils.errors import shown
-
-VALUES_PER_PIXEL = 512
-"""Maximum number of values that a graph may hold at once, for each pixel of its input. VGG-16
-needs the most of the networks in ``cfg/``, 128: two outputs of 64 channels."""
-
-MIN_VALUES = 1 << 25
-"""Number of values that a graph may hold at once however small its input is: 128 MiB in float32."""
-
-MAX_NODES = 20_000
-"""Maximum number of operators; the networks of this package have some hundred."""
 
 
 def check_operators(graph: Graph) -> None:
     """Raise ValueError for operators without a rule: loops, branches, those of other domains."""
     if graph.has_functions:
         raise ValueError("defines operators of its own (functions), which are not run")
-    if len(graph.nodes) > MAX_NODES:
-        raise ValueError(f"has more than {MAX_NODES} operators")
+    check_count(len(graph.nodes))
     for node in graph.nodes:
         if node.operator not in OPERATORS:
             found = f"has the operator {shown(node.operator)}"
@@ -47,28 +37,22 @@ def check_sizes(graph: Graph, input_sizes: Mapping[str, tuple[int, ...]]) -> Non
         input_sizes: sizes of the inputs by name.
 
     Raises:
-        ValueError: more than ``VALUES_PER_PIXEL`` and ``MIN_VALUES`` allow; or an operator's sizes
-            follow from the content of the image, or contradict each other.
+        ValueError: more than ``HeldValues`` allow; or an operator's sizes follow from the content
+            of the image, or contradict each other.
     """
     pixels = sum(math.prod(size) // max(1, size[1]) for size in input_sizes.values() if size[1:])
-    limit = max(MIN_VALUES, VALUES_PER_PIXEL * pixels)
+    held = HeldValues(pixels)
     values = {"": None} | {
         name: Value(tensor.shape, tensor.known, is_constant=True)
         for name, tensor in graph.tensors.items()
     }
     values |= {name: Value(size, is_input=True) for name, size in input_sizes.items()}
     last_use = {name: at for at, node in enumerate(graph.nodes) for name in node.inputs}
-    held = 0
     for at, node in enumerate(graph.nodes):
         for name, value in zip(node.outputs, _outputs(node, values), strict=False):
             values[name] = value
-            held += value.count
-        if held > limit:
-            raise ValueError(
-                f"needs more memory than a network: {held:,} values at once from {node.label} on, "
-                f"at most {limit:,} for an input of {pixels:,} pixels"
-            )
-        held -= sum(_freed(name, values) for name in set(node.inputs) if last_use[name] == at)
+            held.add(value.count, node.label)
+        held.free(sum(_freed(name, values) for name in set(node.inputs) if last_use[name] == at))
 
 
 def _outputs(node: Node, values: Mapping[str, Value | None]) -> list[Value]:

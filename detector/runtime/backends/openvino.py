@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
-from detector.runtime.backends.seal import check_seal
+from detector.runtime.backends.parts import check_parts
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited, refuse_special
+from detector.utils.files import read_limited
 
 MAX_XML_BYTES = 1 << 28
 """Maximum size of an ``.xml`` file; its weights are beside it."""
@@ -122,11 +122,7 @@ def weights_of(path: Path) -> Path:
 def _read(core: Any, path: Path) -> Any:
     """Read a sealed pair of files; OpenVINO would try every format it knows on any other file."""
     weights = weights_of(path)
-    for part in (path, weights):
-        refuse_special(part, "an OpenVINO file")
-        if not part.is_file():
-            raise DetectorError("no such file", file=part)
-    check_seal(path, weights)
+    check_parts(path, weights, expected="an OpenVINO file")
     try:
         check_layers(read_limited(path, MAX_XML_BYTES, "an OpenVINO file"))
     except ValueError as error:

@@ -9,16 +9,8 @@ import math
 from typing import Any
 from xml.parsers import expat
 
+from detector.runtime.backends.held import MAX_NODES, MIN_VALUES, VALUES_PER_PIXEL
 from detector.utils.errors import shown
-
-VALUES_PER_PIXEL = 512
-"""Maximum number of values of one output, for each pixel of the input; see ``onnx_sizes``."""
-
-MIN_VALUES = 1 << 25
-"""Number of values that an output may have however small the input is: 128 MiB in float32."""
-
-MAX_LAYERS = 20_000
-"""Maximum number of operators; the networks of this package have some hundred."""
 
 MAX_DEPTH = 16
 """Maximum number of elements within each other in a file."""
@@ -112,8 +104,8 @@ class _Reader:
     def _start_layer(self, operator: str, name: str) -> None:
         self.layers += 1
         self._layer = operator, name
-        if self.layers > MAX_LAYERS:
-            raise ValueError(f"has more than {MAX_LAYERS} operators")
+        if self.layers > MAX_NODES:
+            raise ValueError(f"has more than {MAX_NODES} operators")
         if operator.lower() not in OPERATORS:
             raise ValueError(
                 f"has the operator {shown(operator)}, which is not among those of networks"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.runtime.backends import onnx_sizes
+from detector.runtime.backends import held, onnx_sizes
 from detector.runtime.backends.onnx_graph import read_graph
 from detector.runtime.backends.onnx_operators import OPERATORS
 from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
@@ -390,7 +390,7 @@ def test_limits_of_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of([])
     model.graph.initializer.add(data_type=7, dims=[100], name="c").int64_data.extend([1] * 100_001)
     assert refused(model) == "has a list of numbers of more than 100000 bytes"
-    monkeypatch.setattr(onnx_sizes, "MAX_NODES", 2)
+    monkeypatch.setattr(held, "MAX_NODES", 2)
     assert refused(model_of(doubled(3))) == "has more than 2 operators"
 
 
