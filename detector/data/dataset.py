@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
-from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats import classes, coco, csv_boxes, named_boxes, voc, yolo
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
+from detector.data.formats.named_boxes import ListedImage
 from detector.data.formats.names import describe, match_names
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import AnnotatedImage, image_files
-from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.splits import DatasetDefinition, Format, Split
 from detector.settings import TaskName
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
@@ -293,11 +294,15 @@ def _repeated_files(images: Sequence[AnnotatedImage]) -> list[str]:
 
 
 def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
-    if place.format == "COCO JSON":
-        return _find_coco(place, root, names)
-    if place.task == "classify":
-        return _find_classes(place, root, names)
-    return (_find_voc if place.format == "Pascal VOC XML" else _find_yolo)(place, root, names)
+    find: dict[Format, Callable[[Split, Path, Sequence[str]], _FoundImages]] = {
+        "YOLO txt": _find_yolo,
+        "COCO JSON": _find_coco,
+        "Pascal VOC XML": _find_voc,
+        "CSV": _find_csv,
+        "class folders": _find_classes,
+        "class list": _find_classes,
+    }
+    return find[place.format](place, root, names)
 
 
 def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -338,6 +343,20 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     issues += [ambiguous[image.path] for image in images if image.path in ambiguous]
     images = [image for image in images if image.path not in ambiguous]
     return _FoundImages(images, issues, counts, notes)
+
+
+def _find_csv(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+    file = root / str(place.annotations)
+    return _find_listed(place, file, csv_boxes.read_file(file), root, names)
+
+
+def _find_listed(
+    place: Split, file: Path, listed: Sequence[ListedImage], root: Path, names: Sequence[str]
+) -> _FoundImages:
+    """Find the images that an annotation file lists."""
+    folder = root / (place.images or "")
+    images, issues, counts = named_boxes.annotated_images(file, listed, folder, names)
+    return _FoundImages(_part(images, place), issues, counts)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:

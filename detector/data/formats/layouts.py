@@ -1,4 +1,4 @@
-"""Common layouts of folders without a definition file: YOLO, COCO, Pascal VOC, class folders."""
+"""Common layouts of folders without a definition: YOLO, COCO, Pascal VOC, CSV, class folders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from detector.data.formats.class_files import read_class_file
 from detector.data.formats.coco_images import check_owner, folder_of_images
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
+from detector.data.formats.listed_layouts import (
+    LISTED_FORMATS,
+    left_out_files,
+    listed_layout,
+    listed_names,
+)
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
 from detector.data.formats.split_words import split_name
@@ -45,7 +51,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
     splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
-    splits = splits or _beside_layout(root) or _class_layout(root)
+    splits = splits or _beside_layout(root) or _listed_layout(root) or _class_layout(root)
     if not splits:
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
@@ -53,8 +59,9 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
             file=source,
         )
     names, note = found_names(root, splits, Path(source))
-    notes = [f"{source}: {split}: {_described(places)}" for split, places in splits.items()]
-    divided = [p for places in splits.values() for p in places if p.part != (0.0, 1.0)]
+    notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
+    places = [place for group in splits.values() for place in group]
+    divided = [place for place in places if place.part != (0.0, 1.0)]
     if divided:
         missing = "no lists" if divided[0].list_file is None else "no list for val"
         notes.append(
@@ -68,21 +75,22 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         root=root,
         names=names,
         splits=splits,
-        notes=(*notes, *_left_out(root, splits), note),
+        notes=(*notes, *_left_out(root, splits), *left_out_files(root, places), note),
     )
 
 
 def _described(places: Sequence[Split]) -> str:
     """Return the format of a split's places; of JSON files and of several places also the paths."""
     text: str = places[0].format
-    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_coco(p)]
+    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_file(p)]
     if pairs or len(places) > 1:
         text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
     return text
 
 
-def _is_coco(place: Split) -> bool:
-    return place.format == "COCO JSON"
+def _is_file(place: Split) -> bool:
+    """Return True if the labels of a place are one annotation file."""
+    return place.format == "COCO JSON" or place.format in LISTED_FORMATS
 
 
 def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
@@ -206,6 +214,12 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     return _seeded_split(Split(images=images, annotations=annotations))
 
 
+def _listed_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find annotation files that list images, one per split; else divide the images of one."""
+    found = listed_layout(root)
+    return _seeded_split(found) if isinstance(found, Split) else found
+
+
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find folders of classes in each split's folder; else divide the folders of classes."""
     named = _named_folders([path for path in visible(root, "*") if classes.is_folder(path)])
@@ -272,6 +286,8 @@ def found_names(
         folders = sorted({root / str(place.annotations) for place in places})
         files = [file for folder in folders for file in voc.xml_files(folder)]
         names, note = voc.class_names(files), "class names are those in the XML files, sorted"
+    elif places[0].format in LISTED_FORMATS:
+        names, note = listed_names(root, places)
     elif places[0].task == "classify":
         names, note = _class_names(root, places)
     else:

@@ -14,8 +14,11 @@ from detector.settings import TaskName
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
-Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
+Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "CSV", "class folders", "class list"]
 KeypointShape = tuple[Annotated[int, Field(ge=1)], Literal[2, 3]]
+
+FORMATS_BY_SUFFIX: dict[str, Format] = {".json": "COCO JSON", ".csv": "CSV"}
+"""Formats of annotation files; without such a suffix, ``annotations`` is a folder."""
 
 PATH_KEYS = (
     "images",
@@ -34,14 +37,15 @@ PartBound = Annotated[float, Field(ge=0, le=1)]
 class Split(Strict):
     """Images and their labels. Paths are absolute or relative to the data set's root.
 
-    The keys determine the format: ``annotations`` is a COCO JSON file or a folder of VOC XML files;
+    The keys determine the format: ``annotations`` is a COCO JSON file, a CSV file of boxes or a
+    folder of VOC XML files;
     ``class_folders`` and ``class_list`` give each image one class and no boxes; without any of
     these, the labels are YOLO txt.
     """
 
     images: str | None = Field(None, description="folder of images")
     labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
-    annotations: str | None = Field(None, description="COCO JSON, or folder of VOC XML files")
+    annotations: str | None = Field(None, description="COCO JSON, CSV, or folder of VOC XML files")
     image_set: str | None = Field(None, description="VOC list: one stem per line")
     list_file: str | None = Field(None, description="YOLO list: one image path per line")
     class_folders: str | None = Field(None, description="folder with a subfolder per class")
@@ -64,7 +68,7 @@ class Split(Strict):
             return "class list"
         if self.annotations is None:
             return "YOLO txt"
-        return "COCO JSON" if self.annotations.endswith(".json") else "Pascal VOC XML"
+        return FORMATS_BY_SUFFIX.get(Path(self.annotations).suffix.lower(), "Pascal VOC XML")
 
     @property
     def task(self) -> TaskName:
