@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
-from detector.data.formats import classes, coco, csv_boxes, named_boxes, voc, yolo
+from detector.data.formats import classes, coco, csv_boxes, named_boxes, via, voc, yolo
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.named_boxes import ListedImage
@@ -299,6 +299,7 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         "COCO JSON": _find_coco,
         "Pascal VOC XML": _find_voc,
         "CSV": _find_csv,
+        "VIA JSON": _find_via,
         "class folders": _find_classes,
         "class list": _find_classes,
     }
@@ -348,6 +349,11 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 def _find_csv(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     file = root / str(place.annotations)
     return _find_listed(place, file, csv_boxes.read_file(file), root, names)
+
+
+def _find_via(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+    file = root / str(place.via)
+    return _find_listed(place, file, via.read_file(file, place.via_class, names), root, names)
 
 
 def _find_listed(

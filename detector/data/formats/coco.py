@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.issues import Issue, other_size
+from detector.data.formats.json_file import read_json
 from detector.data.formats.names import match_names
 from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW, are_fractions
 from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.files import read_limited
 
 BOX_VALUES = 4
 MAX_JSON_BYTES = 4 << 30
@@ -51,12 +50,7 @@ def read_file(path: Path) -> CocoFile:
     Raises:
         DetectorError: unreadable, not JSON (names the line), or without COCO's lists of records.
     """
-    try:
-        content = json.loads(read_limited(path, MAX_JSON_BYTES, "a COCO annotation file"))
-    except json.JSONDecodeError as error:
-        raise DetectorError(f"JSON syntax: {error.msg}", file=path, line=error.lineno) from error
-    except (ValueError, RecursionError) as error:  # not text, 4301 digits, or 1000 brackets
-        raise DetectorError("is not a COCO annotation file", file=path) from error
+    content = read_json(path, MAX_JSON_BYTES, "a COCO annotation file")
     images = _records(path, content, "images", {"id": int, "file_name": str})
     annotations = _records(path, content, "annotations", {})
     categories = _records(path, content, "categories", {"id": int, "name": str})

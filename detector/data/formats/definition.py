@@ -21,8 +21,12 @@ from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 """Top-level keys that are splits, as in YOLO's files; other splits are given under ``splits:``."""
 
-CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"images"}}
-"""Keys for images with one class each, and the other keys that each may be combined with."""
+OWN_SOURCES: dict[str, set[str]] = {
+    "class_folders": set(),
+    "class_list": {"images"},
+    "via": {"images", "via_class"},
+}
+"""Keys that determine the format alone, and the other keys that each may be combined with."""
 
 RGB_CHANNELS = 3
 
@@ -241,12 +245,14 @@ def _has_yolo_labels(folder: Path) -> bool:
 
 def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
     """Raise DetectorError for keys of a place that cannot be combined."""
-    for kind, companions in CLASS_SOURCES.items():
+    for kind, companions in OWN_SOURCES.items():
         if getattr(place, kind) is not None:
             others = sorted(place.model_fields_set - companions - {kind, "part", "seed"})
             if others:
                 raise file.error(f"{others[0]} does not go with {kind}", *keys)
             return
+    if place.via_class is not None:
+        raise file.error("via_class needs via, a file of the VGG Image Annotator", *keys)
     if place.image_set is not None and place.format != "Pascal VOC XML":
         raise file.error("image_set needs annotations, a folder of XML files", *keys)
     if place.list_file is not None and place.annotations is not None:

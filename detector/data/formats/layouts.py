@@ -82,7 +82,9 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
 def _described(places: Sequence[Split]) -> str:
     """Return the format of a split's places; of JSON files and of several places also the paths."""
     text: str = places[0].format
-    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_file(p)]
+    pairs = [
+        f"{p.annotations or p.via} with the images in {p.images}" for p in places if _is_file(p)
+    ]
     if pairs or len(places) > 1:
         text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
     return text

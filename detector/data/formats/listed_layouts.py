@@ -1,4 +1,4 @@
-"""Layouts of annotation files that list images with boxes and class names: CSV."""
+"""Layouts of annotation files that list images with boxes and class names: CSV, VIA."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from detector.data.formats import csv_boxes
+from detector.data.formats import csv_boxes, via
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.coco_images import folder_of_images
 from detector.data.formats.folders import visible
 from detector.data.formats.moved import path_parts
+from detector.data.formats.named_boxes import class_names
 from detector.data.formats.split_words import split_name
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError, shown
@@ -18,7 +19,7 @@ from detector.utils.errors import DetectorError, shown
 Found = dict[str, tuple[Split, ...]] | Split
 """Splits by name, or the one place that all images are in."""
 
-LISTED_FORMATS = ("CSV",)
+LISTED_FORMATS = ("CSV", "VIA JSON")
 """Formats of a place whose labels are one file that lists images with boxes and class names."""
 
 DEPTHS = ("", "*/")
@@ -27,13 +28,17 @@ DEPTHS = ("", "*/")
 
 def listed_layout(root: Path) -> Found:
     """Find annotation files that list images, in the folder or in those below it."""
-    return _csv_layout(root)
+    return _csv_layout(root) or _via_layout(root)
 
 
 def listed_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:
     """Return the class names of such places, and a line that says how they were found."""
-    files = sorted({root / str(place.annotations) for place in places})
-    return csv_boxes.names_of_classes(files, root)
+    files = sorted({root / str(place.annotations) for place in places if place.via is None})
+    if files:
+        return csv_boxes.names_of_classes(files, root)
+    listed = [via.read_file(root / str(place.via), place.via_class) for place in places]
+    names = class_names([image for images in listed for image in images])
+    return names, "class names are those of the regions, sorted"
 
 
 def left_out_files(root: Path, places: Iterable[Split]) -> list[str]:
@@ -53,6 +58,15 @@ def _csv_layout(root: Path) -> Found:
         _csv_files(root),
         lambda file: [image.name for image in csv_boxes.read_file(file)],
         "annotations",
+    )
+
+
+def _via_layout(root: Path) -> Found:
+    return _by_split(
+        root,
+        [file for file in _files(root, "*.json") if via.is_via_file(file)],
+        lambda file: [image.name for image in via.read_file(file)],
+        "via",
     )
 
 

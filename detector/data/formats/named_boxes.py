@@ -12,11 +12,9 @@ from detector.data.formats.folders import is_hidden
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.lists import find_listed
 from detector.data.formats.names import match_names
-from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW, are_fractions
+from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, are_fractions
 from detector.utils.errors import nearest, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def _read_labels(
     labels = Labels(file, counts=Counter(image.counts))
     for stated_hw, line in image.sizes.items():
         if stated_hw != size_hw:
-            message = f"{image.name}: {other_size(stated_hw, size_hw)}"
+            message = f"image {shown(image.name)}: {other_size(stated_hw, size_hw)}"
             labels.add_issue(message, line, drops_image=True)
     for message, line in image.issues:
         labels.add_issue(message, line)

@@ -14,6 +14,8 @@ from detector.utils.files import read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 SizeHW = tuple[int, int]
+Box = tuple[float, float, float, float]
+"""Corners x1, y1, x2, y2."""
 
 MAX_LIST_BYTES = 1 << 30
 

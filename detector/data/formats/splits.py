@@ -14,7 +14,9 @@ from detector.settings import TaskName
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
-Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "CSV", "class folders", "class list"]
+Format = Literal[
+    "YOLO txt", "COCO JSON", "Pascal VOC XML", "CSV", "VIA JSON", "class folders", "class list"
+]
 KeypointShape = tuple[Annotated[int, Field(ge=1)], Literal[2, 3]]
 
 FORMATS_BY_SUFFIX: dict[str, Format] = {".json": "COCO JSON", ".csv": "CSV"}
@@ -26,6 +28,7 @@ PATH_KEYS = (
     "annotations",
     "image_set",
     "list_file",
+    "via",
     "class_folders",
     "class_list",
 )
@@ -39,6 +42,7 @@ class Split(Strict):
 
     The keys determine the format: ``annotations`` is a COCO JSON file, a CSV file of boxes or a
     folder of VOC XML files;
+    ``via`` is a file of the VGG Image Annotator;
     ``class_folders`` and ``class_list`` give each image one class and no boxes; without any of
     these, the labels are YOLO txt.
     """
@@ -48,6 +52,8 @@ class Split(Strict):
     annotations: str | None = Field(None, description="COCO JSON, CSV, or folder of VOC XML files")
     image_set: str | None = Field(None, description="VOC list: one stem per line")
     list_file: str | None = Field(None, description="YOLO list: one image path per line")
+    via: str | None = Field(None, description="JSON of the VGG Image Annotator")
+    via_class: str | None = Field(None, description="VIA: region attribute that is the class")
     class_folders: str | None = Field(None, description="folder with a subfolder per class")
     class_list: str | None = Field(None, description="list: image path and class per line")
     kpt_shape: KeypointShape | None = Field(
@@ -66,6 +72,8 @@ class Split(Strict):
             return "class folders"
         if self.class_list is not None:
             return "class list"
+        if self.via is not None:
+            return "VIA JSON"
         if self.annotations is None:
             return "YOLO txt"
         return FORMATS_BY_SUFFIX.get(Path(self.annotations).suffix.lower(), "Pascal VOC XML")

@@ -108,7 +108,7 @@ def test_an_invalid_row(tmp_path: Path, csv_folder, row: str, message: str) -> N
         (
             "b.png,40,20,cat,1,2,3,4\nb.png,40,20,cat,1,2,4,4\na.png,80,40,cat,1,2,3,4\n",
             4,
-            "a.png: labels are of an image of 80×40 pixels, found 40×20",
+            "image 'a.png': labels are of an image of 80×40 pixels, found 40×20",
         ),
         ("b.png,0,,cat,1,2,3,4\na.png,x,20,cat,1,2,3,4\n", 3, "width: 'x' is not a number"),
         ("b.png,,,cat,1,2,3,4\na.png,4.5,2,cat,1,2,3,4\n", 3, "width: '4.5' is not a whole number"),
