@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
-from detector.data.formats import classes, coco, csv_boxes, named_boxes, via, voc, yolo
+from detector.data.formats import classes, coco, csv_boxes, labelme, named_boxes, via, voc, yolo
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.named_boxes import ListedImage
@@ -300,6 +300,7 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         "Pascal VOC XML": _find_voc,
         "CSV": _find_csv,
         "VIA JSON": _find_via,
+        "labelme JSON": _find_labelme,
         "class folders": _find_classes,
         "class list": _find_classes,
     }
@@ -362,6 +363,14 @@ def _find_listed(
     """Find the images that an annotation file lists."""
     folder = root / (place.images or "")
     images, issues, counts = named_boxes.annotated_images(file, listed, folder, names)
+    return _FoundImages(_part(images, place), issues, counts)
+
+
+def _find_labelme(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+    folder = root / str(place.labelme)
+    images, issues, counts = labelme.annotated_images(
+        folder, root / (place.images or folder), names
+    )
     return _FoundImages(_part(images, place), issues, counts)
 
 

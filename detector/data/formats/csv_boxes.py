@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.data.formats.moved import path_parts
-from detector.data.formats.named_boxes import ListedImage, NamedBox, class_names
+from detector.data.formats.named_boxes import ListedImage, NamedBox, class_names, is_image_path
 from detector.utils.errors import DetectorError, MissingFileError, shown
 from detector.utils.files import read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
@@ -106,8 +106,9 @@ def read_file(file: Path) -> list[ListedImage]:
             message = f"{len(cells)} columns, expected {columns.count}"
             raise DetectorError(message, file=file, line=line)
         row = {name: cells[position].strip() for name, position in columns.positions.items()}
-        if not row["image"]:
-            raise DetectorError("a row without the path of an image", file=file, line=line)
+        if not is_image_path(row["image"]):
+            message = f"{shown(row['image'])}, expected the path of an image"
+            raise DetectorError(message, file=file, line=line)
         path = "/".join(path_parts(row["image"]))
         image = images.setdefault(path, ListedImage(row["image"], line))
         try:

@@ -25,6 +25,7 @@ OWN_SOURCES: dict[str, set[str]] = {
     "class_folders": set(),
     "class_list": {"images"},
     "via": {"images", "via_class"},
+    "labelme": {"images"},
 }
 """Keys that determine the format alone, and the other keys that each may be combined with."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats import classes, coco, labelme, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
 from detector.data.formats.coco_images import check_owner, folder_of_images
@@ -51,7 +51,8 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
     splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
-    splits = splits or _beside_layout(root) or _listed_layout(root) or _class_layout(root)
+    splits = splits or _beside_layout(root) or _labelme_layout(root) or _listed_layout(root)
+    splits = splits or _class_layout(root)
     if not splits:
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
@@ -86,7 +87,9 @@ def _described(places: Sequence[Split]) -> str:
         f"{p.annotations or p.via} with the images in {p.images}" for p in places if _is_file(p)
     ]
     if pairs or len(places) > 1:
-        text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
+        text += ", " + " and ".join(
+            pairs or [str(p.images or p.labelme or p.class_folders) for p in places]
+        )
     return text
 
 
@@ -100,7 +103,10 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     places = [place for group in splits.values() for place in group]
     if any(place.list_file is not None for place in places):
         return []  # the author of a list has chosen
-    used = {(root / str(place.images or place.class_folders or ".")).resolve() for place in places}
+    used = {
+        (root / str(place.images or place.labelme or place.class_folders or ".")).resolve()
+        for place in places
+    }
     folders = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
     resolved = {folder: folder.resolve() for folder in folders}
     others = [one for one, path in resolved.items() if used.isdisjoint((path, *path.parents))]
@@ -171,15 +177,34 @@ def _darknet_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _beside_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find YOLO txt files beside images, in a folder per split; else divide all of them."""
-    folders = folders_of_pairs(root)
+    return _by_folder(root, folders_of_pairs(root), _beside)
+
+
+def _labelme_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find labelme's files, in a folder per split; else divide all of them.
+
+    Where no image is in their folder, the images are looked for everywhere.
+    """
+
+    def place(folder: str) -> Split:
+        images = None if has_image(root / folder) else "."
+        return Split(labelme=folder, images=images)
+
+    return _by_folder(root, labelme.folders_of_files(root), place)
+
+
+def _by_folder(
+    root: Path, folders: Sequence[Path], place: Callable[[str], Split]
+) -> dict[str, tuple[Split, ...]]:
+    """Return the places in the folders of splits that hold ``folders``; else divide all of them."""
     if not folders:
         return {}
     above = {one for folder in folders for one in _split_folder_above(root, folder)}
     named = {
-        name: tuple(_beside(_relative(folder, root)) for folder in group)
-        for name, group in _named_folders(above).items()
+        name: tuple(place(_relative(folder, root)) for folder in group)
+        for name, group in _by_split_name(above).items()
     }
-    return named or _seeded_split(_beside(_relative(common_folder(folders), root)))
+    return named or _seeded_split(place(_relative(common_folder(folders), root)))
 
 
 def _split_folder_above(root: Path, folder: Path) -> list[Path]:
@@ -239,14 +264,19 @@ def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 
 def _named_folders(folders: Iterable[Path]) -> dict[str, list[Path]]:
-    """Return the folders that hold images and are named after a split, by split, sorted.
+    """Return the folders that hold images and are named after a split, by split, sorted."""
+    return _by_split_name(path for path in folders if path.is_dir() and has_image(path))
+
+
+def _by_split_name(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return the folders that are named after a split, by split, sorted.
 
     Several may mean one split, such as ``train1`` and ``train2``; of links, the folder counts.
     """
     found: dict[str, dict[str, Path]] = {name: {} for name in GUESSED_SPLITS}
     for folder in sorted(folders, key=lambda path: (path.is_symlink(), path)):
         name = split_name(folder.name)
-        if name and folder.is_dir() and has_image(folder):
+        if name:
             found[name].setdefault(os.path.realpath(folder), folder)
     return {name: sorted(group.values()) for name, group in found.items() if group}
 
@@ -288,6 +318,9 @@ def found_names(
         folders = sorted({root / str(place.annotations) for place in places})
         files = [file for folder in folders for file in voc.xml_files(folder)]
         names, note = voc.class_names(files), "class names are those in the XML files, sorted"
+    elif places[0].format == "labelme JSON":
+        names = labelme.class_names(sorted({root / str(place.labelme) for place in places}))
+        note = "class names are those of the shapes, sorted"
     elif places[0].format in LISTED_FORMATS:
         names, note = listed_names(root, places)
     elif places[0].task == "classify":

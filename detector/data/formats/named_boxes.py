@@ -11,10 +11,16 @@ from pathlib import Path
 from detector.data.formats.folders import is_hidden
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.lists import find_listed
+from detector.data.formats.moved import path_parts
 from detector.data.formats.names import match_names
 from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, are_fractions
 from detector.utils.errors import nearest, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
+
+MAX_PATH_CHARACTERS = 1000
+MAX_NAME_BYTES = 255
+"""Longest path of an image that is looked for, and longest part of it: file systems allow neither
+longer parts nor, with the folder before it, much longer paths."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,14 @@ def annotated_images(
     return images, issues, counts
 
 
+def is_image_path(text: object) -> bool:
+    """Return True for a text that can be the path of an image, whether that exists or not."""
+    if not isinstance(text, str) or len(text) > MAX_PATH_CHARACTERS:
+        return False
+    parts = [part.encode("utf-8", "surrogatepass") for part in path_parts(text)]
+    return bool(parts) and max(map(len, parts)) <= MAX_NAME_BYTES
+
+
 def class_names(listed: Sequence[ListedImage]) -> list[str]:
     """Return the sorted names of all classes."""
     return sorted({box.class_name for image in listed for box in image.boxes})
@@ -89,9 +103,9 @@ def pixels_issue(box_xyxy: Box) -> str | None:
     return f"box ({values}) has fractions of the image, expected pixels"
 
 
-def class_issue(name: str, names: Sequence[str]) -> str:
+def class_issue(name: object, names: Sequence[str]) -> str:
     """Return the message for a class that is not among the names."""
-    hint = nearest(name, names) or f", expected one of: {', '.join(names)}"
+    hint = nearest(str(name), names) or f", expected one of: {', '.join(names)}"
     return f"class {shown(name)} is not among the names{hint}"
 
 

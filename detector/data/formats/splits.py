@@ -15,7 +15,14 @@ from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
 Format = Literal[
-    "YOLO txt", "COCO JSON", "Pascal VOC XML", "CSV", "VIA JSON", "class folders", "class list"
+    "YOLO txt",
+    "COCO JSON",
+    "Pascal VOC XML",
+    "CSV",
+    "VIA JSON",
+    "labelme JSON",
+    "class folders",
+    "class list",
 ]
 KeypointShape = tuple[Annotated[int, Field(ge=1)], Literal[2, 3]]
 
@@ -29,6 +36,7 @@ PATH_KEYS = (
     "image_set",
     "list_file",
     "via",
+    "labelme",
     "class_folders",
     "class_list",
 )
@@ -42,7 +50,7 @@ class Split(Strict):
 
     The keys determine the format: ``annotations`` is a COCO JSON file, a CSV file of boxes or a
     folder of VOC XML files;
-    ``via`` is a file of the VGG Image Annotator;
+    ``via`` is a file of the VGG Image Annotator, ``labelme`` a folder of labelme's files;
     ``class_folders`` and ``class_list`` give each image one class and no boxes; without any of
     these, the labels are YOLO txt.
     """
@@ -54,6 +62,7 @@ class Split(Strict):
     list_file: str | None = Field(None, description="YOLO list: one image path per line")
     via: str | None = Field(None, description="JSON of the VGG Image Annotator")
     via_class: str | None = Field(None, description="VIA: region attribute that is the class")
+    labelme: str | None = Field(None, description="folder of labelme JSON files")
     class_folders: str | None = Field(None, description="folder with a subfolder per class")
     class_list: str | None = Field(None, description="list: image path and class per line")
     kpt_shape: KeypointShape | None = Field(
@@ -74,6 +83,8 @@ class Split(Strict):
             return "class list"
         if self.via is not None:
             return "VIA JSON"
+        if self.labelme is not None:
+            return "labelme JSON"
         if self.annotations is None:
             return "YOLO txt"
         return FORMATS_BY_SUFFIX.get(Path(self.annotations).suffix.lower(), "Pascal VOC XML")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.json_file import read_json
-from detector.data.formats.named_boxes import ListedImage, NamedBox
+from detector.data.formats.named_boxes import ListedImage, NamedBox, is_image_path
 from detector.data.formats.outlines import (
     box_around,
     box_around_ellipse,
@@ -144,7 +144,7 @@ def _image(
     Raises:
         DetectorError: the image has no file name.
     """
-    if not isinstance(name, str) or not name:
+    if not is_image_path(name):
         raise DetectorError(f"filename: {shown(name)}, expected the name of an image", file=file)
     image = ListedImage(name)
     for place, region in regions:

@@ -143,7 +143,7 @@ def test_boxes_of_zero_size_and_images_without_a_row_are_counted(
         ),
         (b"a.png,1,2,3,4,cat\na.png,1,2,3,4\n", ":2: 5 columns, expected 6"),
         (b"a.png,1,2,3,4,cat\na.png,1,2,3,4,cat,red\n", ":2: 7 columns, expected 6"),
-        (b"a.png,1,2,3,4,cat\n,1,2,3,4,cat\n", ":2: a row without the path of an image"),
+        (b"a.png,1,2,3,4,cat\n,1,2,3,4,cat\n", ":2: '', expected the path of an image"),
         (
             b'a.png,1,2,3,4,cat\n"a.png,1,2,3,4,cat\n\n',
             ":2: CSV syntax: unexpected end of data",
@@ -151,6 +151,10 @@ def test_boxes_of_zero_size_and_images_without_a_row_are_counted(
         (
             b"a.png,1,2,3,4,cat\na.png,1,2,3,4," + b"x" * 200_000,
             ":2: CSV syntax: field larger than field limit (131072)",
+        ),
+        (
+            b"a.png,1,2,3,4,cat\n" + b"x" * 252 + b".png,1,2,3,4,cat\n",  # 256 bytes
+            f":2: '{'x' * 56}..., expected the path of an image",
         ),
         (HEADER.encode(), ": is empty, expected a row for each box"),
         (b"a.png,1,2,3,4,\xff\n", ": is not UTF-8 text"),

@@ -232,6 +232,10 @@ def test_an_invalid_region(tmp_path: Path, via_folder, shape: Any, kind: Any, me
         ("{}", ": no images with 'filename' and 'regions', expected a VIA annotation file"),
         ({"_via_img_metadata": {}}, ": is empty, expected images"),
         ({"a": {"filename": 1, "regions": []}}, ": filename: 1, expected the name of an image"),
+        (
+            {"a": {"filename": "x/" * 500 + "a", "regions": []}},
+            f": filename: '{'x/' * 28}..., expected the name of an image",
+        ),
         (records(a=None), ": 'a.png': regions: None, expected a list or a mapping"),
     ],
 )
