@@ -10,6 +10,7 @@ from detector.data.formats import classes, coco, labelme, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
 from detector.data.formats.coco_images import check_owner, folder_of_images
+from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.listed_layouts import (
@@ -45,15 +46,18 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         source: the folder as the user wrote it, for messages.
 
     Raises:
-        DetectorError: unknown layout.
+        DetectorError: unknown layout, or one of a format that is not read.
     """
     splits = _coco_layout(root)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
     splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
     splits = splits or _beside_layout(root) or _labelme_layout(root) or _listed_layout(root)
+    if not splits or _lacks_labels(root, splits):
+        check_foreign(root, source, FORMATS)
     splits = splits or _class_layout(root)
     if not splits:
+        check_foreign(root, source, CONTAINERS)
         raise DetectorError(
             "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
             "annotations/*.json, XML files, or a folder of images for each class",
@@ -78,6 +82,12 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         splits=splits,
         notes=(*notes, *_left_out(root, splits), *left_out_files(root, places), note),
     )
+
+
+def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
+    """Return True if the labels should be YOLO txt and there is no text file at all."""
+    formats = {place.format for places in splits.values() for place in places}
+    return formats == {"YOLO txt"} and not any(files_below(root, {".txt"}))
 
 
 def _described(places: Sequence[Split]) -> str:

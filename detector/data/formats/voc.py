@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, TypeGuard
 from xml.parsers import expat
 
+from detector.data.formats.converters import is_cvat
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.pairing import Match, Pairing, path_below
@@ -149,11 +150,14 @@ def xml_files(folder: Path) -> list[Path]:
 
 
 def is_annotation(file: Path) -> bool:
-    """Return True if an XML file is a VOC annotation; an unreadable file counts as one."""
+    """Return True if an XML file is a VOC annotation; an unreadable file counts as one.
+
+    A file of CVAT never does, though it may be too large to be read.
+    """
     try:
         return read_xml(file).tag == "annotation"
     except DetectorError:
-        return True
+        return not is_cvat(file)
 
 
 def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Labels:
