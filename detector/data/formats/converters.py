@@ -73,7 +73,9 @@ def _datumaro(name: str) -> str:
 
 
 def _start(file: Path) -> str:
-    """Return the beginning of a file as text, or "" if it cannot be read."""
+    """Return the beginning of a regular file as text, or "" if it cannot be read."""
+    if not file.is_file():
+        return ""  # a pipe, which may block
     try:
         with file.open("rb") as opened:
             return opened.read(MAX_SIGN_BYTES).decode("utf-8-sig", errors="replace")

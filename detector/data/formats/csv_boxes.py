@@ -71,9 +71,12 @@ def find_columns(file: Path) -> Columns | None:
             start = opened.read(MAX_HEADER_BYTES)
     except OSError:
         return None
-    first = start.decode("utf-8-sig", errors="replace").lstrip().partition("\n")[0]
+    text = start.decode("utf-8-sig", errors="replace").lstrip()
     for delimiter in DELIMITERS:
-        row = next(csv.reader([first], delimiter=delimiter), [])
+        try:
+            row = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        except csv.Error:
+            continue  # another program's file
         cells = [cell.strip() for cell in row]
         if _is_box_row(cells):
             return Columns({name: i for i, name in enumerate(NEEDED)}, len(row), delimiter, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,14 @@ def test_a_large_cvat_file_is_not_taken_for_voc(tmp_path: Path, make_image, monk
     (tmp_path / "annotations.xml").write_text("<annotations></annotations>")
     monkeypatch.setattr("detector.data.formats.voc.MAX_XML_BYTES", 10)
     with pytest.raises(DetectorError, match="annotations.xml is CVAT XML, which is not read"):
+        load_definition(tmp_path)
+
+
+def test_pipes_are_not_opened(tmp_path: Path, make_image) -> None:
+    make_image("a.png")
+    for name in ("a.csv", "a.xml", "a.json"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(DetectorError):
         load_definition(tmp_path)
 
 

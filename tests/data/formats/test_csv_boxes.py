@@ -41,6 +41,7 @@ def csv_folder(tmp_path: Path, make_image) -> Callable[..., Path]:
     [
         "a.png,1,2,30,12,dog\nb.png,,,,,\na.png,5.5,6,7,8,cat\n",
         "a.png,1,2,30,12,dog\r\n\r\nb.png,,,,,\r\na.png,5.5,6,7,8,cat",
+        "a.png,1,2,30,12,dog\rb.png,,,,,\ra.png,5.5,6,7,8,cat\r",
         HEADER + "a.png,40,20,dog,1,2,30,12\nb.png,40,20,,,,,\na.png,40,20,cat,5.5,6,7,8\n",
         "Class; ymin; XMAX; more; x_min; y2; image_path\n"
         "dog;2;30;;1;12;a.png\n;;;;;;b.png\ncat;6;7;x;5.5;8;./a.png\n",
@@ -179,6 +180,7 @@ def test_a_file_that_cannot_be_read(csv_folder, content: bytes, message: str) ->
         "cat,0\ndog,1\n",
         "epoch,loss,ap,ap50,lr,time\n1,2,3,4,5,6\n",
         "1,2,3,4,5,6\n",
+        "a.png\r,1,2,3,4,cat",
         "",
     ],
 )
