@@ -27,10 +27,10 @@ from detector.settings import (
     class_numbers,
 )
 from detector.structures.images import ImageLike
-from detector.structures.preprocess import square_size
+from detector.structures.preprocess import divisible_size, imgsz_text, size_of_imgsz
 from detector.utils import system
 from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.files import is_file
+from detector.utils.files import is_file, refuse_special
 from detector.utils.keywords import check_keywords
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Predictor:
             suit looking at pictures, not measuring AP.
         batch: images per forward pass; a file that fixes the number decides itself.
         device: ``auto``, ``cpu``, ``cuda``, …
-        imgsz: side of the square input, where the file allows another than its own.
+        imgsz: side of the square input, or height and width, where the file allows another than
+            its own.
         letterbox: ``rectangle`` pads to the network's stride only, where the file allows it.
         threads: compute threads; default: one a core.
         mode: ``latency``, all threads on one batch, or ``throughput``, each on its own.
@@ -76,7 +77,7 @@ class Predictor:
         *,
         batch: int = 1,
         device: str = "auto",
-        imgsz: int | None = None,
+        imgsz: int | tuple[int, int] | None = None,
         letterbox: Letterbox = "square",
         threads: int | None = None,
         mode: Mode = "latency",
@@ -259,6 +260,7 @@ def _missing(path: Path) -> DetectorError:
     """Return an error that names what is there instead, or the nearest name beside it."""
     if path.is_dir():
         return DetectorError("is a folder, expected a weights file", file=path)
+    refuse_special(path, "a weights file")
     folder = path.parent
     siblings = [entry.name for entry in islice(os.scandir(folder), 2000)] if folder.is_dir() else []
     hint = nearest(path.name, siblings) or "; expected weights"
@@ -271,7 +273,7 @@ def _torch_backend(model: Detector, runtime: RuntimeSettings) -> Backend:
     use_threads(threads_of(runtime))
     preprocess = model.preprocess
     if runtime.imgsz is not None:
-        preprocess = preprocess.with_size(model.square_size(runtime.imgsz))
+        preprocess = preprocess.with_size(model.size_of(runtime.imgsz))
     if runtime.letterbox == "rectangle":
         preprocess = preprocess.with_rectangle(model.max_stride)
     return TorchBackend(model, choose_device(runtime.device), preprocess)
@@ -279,10 +281,10 @@ def _torch_backend(model: Detector, runtime: RuntimeSettings) -> Backend:
 
 def _fitted(backend: Any, runtime: RuntimeSettings) -> Backend:
     """Set another input size on a backend whose file was exported for that."""
-    size_hw = backend.preprocess.size_hw
-    if runtime.imgsz is not None and size_hw != (runtime.imgsz, runtime.imgsz):
-        _check_dynamic(backend, f"found imgsz {runtime.imgsz}")
-        size_hw = square_size(runtime.imgsz, backend.stride)
+    wanted = None if runtime.imgsz is None else size_of_imgsz(runtime.imgsz)
+    if wanted is not None and wanted != backend.preprocess.size_hw:
+        _check_dynamic(backend, f"found imgsz {imgsz_text(wanted)}")
+        size_hw = divisible_size(wanted, backend.stride)
         backend.preprocess = backend.preprocess.with_size(size_hw)
     if runtime.letterbox == "rectangle":
         preprocess = backend.preprocess.with_rectangle(backend.stride)

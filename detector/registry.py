@@ -15,9 +15,11 @@ tells the builder what the module needs, by these parameter names:
 
 All other parameters are the row's args, in order or as a mapping. Args are checked against the
 annotations (``Count``, ``Size`` and ``Odd`` are integers with a range). A parameter annotated
-``Width`` is scaled by the file's ``width_multiple``.
+``Width`` is scaled by the file's ``width_multiple``. Arguments that one of the file's ``scales``
+replaces, whatever the row gives, are declared in ``register(by_scale=…)``.
 Output channels and stride that do not follow from ``c_out`` and ``stride`` are declared in
-``register(channels=…, stride=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
+``register(channels=…, stride=…)``; a module that joins rows of different sizes declares them in
+``register(joined_strides=…)``. A block that can be fused has a method ``fuse() -> nn.Module``.
 
 Example:
     >>> @register()
@@ -97,6 +99,9 @@ class RowContract:
             input (½ for upsampling by 2).
         head: True for a head, which is the last row and decides the task.
         joins: True for a module that reads several rows, which must have one size.
+        joined_strides: strides of the rows that it reads, relative to each other, for a module that
+            joins a fixed number of rows of different sizes; empty for any number of one size.
+        by_scale: arguments that replace those of the row, by the chosen one of a file's ``scales``.
     """
 
     name: str
@@ -105,6 +110,8 @@ class RowContract:
     stride: StrideRule
     head: bool
     joins: bool
+    joined_strides: tuple[Fraction, ...]
+    by_scale: Mapping[str | None, Arguments]
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -276,6 +283,8 @@ def register(
     stride: StrideRule = _default_stride,
     head: bool = False,
     joins: bool = False,
+    joined_strides: Sequence[Fraction | int] = (),
+    by_scale: Mapping[str | None, Arguments] = types.MappingProxyType({}),
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """Return a decorator that registers a class under its own name or under ``names``.
 
@@ -290,6 +299,10 @@ def register(
             input; by default ``stride``, else 1.
         head: True for a head, which is the last row and decides the task.
         joins: True for a module that reads several rows, which must have one size.
+        joined_strides: for a module that joins rows of different sizes: the stride of each row that
+            it reads as a multiple of one common stride, of which ``stride`` gives the output's.
+            Such a module joins rows; ``joins`` need not be given.
+        by_scale: arguments that replace those of the row, by the chosen one of a file's ``scales``.
 
     Raises:
         DetectorError: another class is registered under the name.
@@ -303,7 +316,16 @@ def register(
                     f"module name {name!r} is registered twice: by "
                     f"{known.module.__module__} and {module.__module__}"
                 )
-            _REGISTRY[name] = RowContract(name, module, channels, stride, head, joins)
+            _REGISTRY[name] = RowContract(
+                name,
+                module,
+                channels,
+                stride,
+                head,
+                joins or bool(joined_strides),
+                tuple(map(Fraction, joined_strides)),
+                by_scale,
+            )
         return module
 
     return decorate

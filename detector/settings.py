@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import pydantic
 from pydantic import Field
+from pydantic_core import PydanticKnownError
 
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.yaml_file import Strict
@@ -43,7 +44,39 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+
+MAX_FIXED_BATCH = 64
+"""Largest fixed number of images per call that an exported file may have."""
 ImageSide = Annotated[int, Field(ge=32, le=8192)]
+
+_SIDES: pydantic.TypeAdapter[list[int]] = pydantic.TypeAdapter(list[ImageSide])
+
+
+def _read_image_size(value: Any) -> Any:
+    """Return one side, or height and width where they differ, from ``640`` or ``384,640``."""
+    sides = value.split(",") if isinstance(value, str) else value
+    sides = list(sides) if isinstance(sides, (list, tuple)) else [sides]
+    if len(sides) not in (1, 2):
+        raise ValueError("expected one side, or HEIGHT,WIDTH")
+    try:
+        height, *width = _SIDES.validate_python(sides)
+    except pydantic.ValidationError as error:
+        issue = error.errors()[0]
+        raise PydanticKnownError(issue["type"], issue.get("ctx")) from error  # type: ignore[arg-type]
+    return height if width in ([], [height]) else (height, *width)
+
+
+ImageSize = Annotated[int | tuple[int, int], pydantic.BeforeValidator(_read_image_size)]
+"""Size of the network's input, pixels: the side of a square, or height and width."""
+
+
+def typed_text(value: Any) -> str:
+    """Return a setting's value as it is typed on the command line.
+
+    >>> typed_text((384, 640)), typed_text(0.5)
+    ('384,640', '0.5')
+    """
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 class BasicNmsSettings(Strict):
@@ -177,6 +210,33 @@ class YoloLossSettings(LossSettings, AnchorMatchSettings):
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")
 
 
+class YoloxLossSettings(LossSettings):
+    """YOLOX's loss: assignment and gains."""
+
+    assigner: Literal["simota", "aligned"] = Field(
+        "simota",
+        description="how targets are matched with predictions: by cost (simota) or alignment",
+    )
+    box_gain: NonNegative = Field(5.0, description="weight of the box loss, 1 − IoU²")
+    objectness_gain: NonNegative = Field(1.0, description="weight of the objectness loss")
+    class_gain: NonNegative = Field(1.0, description="weight of the class loss")
+    l1_gain: NonNegative = Field(
+        0.0, description="weight of the raw box values' L1 loss; YOLOX's last 15 epochs have 1"
+    )
+
+
+class DistributionLossSettings(LossSettings):
+    """Loss of heads that predict distributions: assignment and gains."""
+
+    assigner: Literal["aligned", "simota"] = Field(
+        "aligned",
+        description="how targets are matched with predictions: by alignment (aligned) or cost",
+    )
+    box_gain: NonNegative = Field(7.5, description="weight of the box loss, 1 − CIoU")
+    dfl_gain: NonNegative = Field(1.5, description="weight of the distribution focal loss")
+    class_gain: NonNegative = Field(0.5, description="weight of the class loss")
+
+
 class OptimizerSettings(Strict):
     """Optimizer and schedule."""
 
@@ -216,8 +276,9 @@ class DataSettings(Strict):
     data: str | None = Field(None, description="data set: datasets/*.yaml, or a folder")
     data_root: Path | None = Field(None, description="folder in place of the definition's path")
     skip_bad: bool = Field(False, description="drop unreadable images and labels, and count them")
-    max_unlabeled: Fraction = Field(
-        0.1, description="largest share of images without an XML file in a Pascal VOC set"
+    max_unlabeled: Fraction | None = Field(
+        None,
+        description="largest share of images without a label file (Pascal VOC: 0.1, YOLO: 0.9)",
     )
     limit: Count | None = Field(
         None, description="use only the first images of a split, as for an overfitting check"
@@ -258,7 +319,9 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
         None, description="start weights of the backbone: a classifier's .pth, or .safetensors"
     )
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
-    imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
+    )
     epochs: Count = Field(100, description="passes over the training images")
     batch: Count = Field(16, description="images per forward pass, of all processes together")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
@@ -316,10 +379,13 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
 class RuntimeSettings(Strict):
     """Inference."""
 
-    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square input, or HEIGHT,WIDTH, pixels; default: stored"
+    )
     letterbox: Letterbox = Field(
         "square",
-        description="pad images to the square, or only to the stride's next multiples",
+        description="square: pad images to the whole input, HEIGHT,WIDTH too; rectangle: only "
+        "to the stride's next multiples",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
@@ -472,16 +538,20 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
 
     format: FormatName = Field("onnx", description="format of the file")
     output: Path | None = Field(None, description="file to write; default: beside the weights")
-    imgsz: ImageSide | None = Field(None, description="side of the square input; default: stored")
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square input, or HEIGHT,WIDTH, pixels; default: stored"
+    )
+    batch: Annotated[int, Field(ge=1, le=MAX_FIXED_BATCH)] = Field(
+        1, description="images per call of the file, which takes no other number"
+    )
     dynamic: bool = Field(False, description="any batch and any size that the strides divide")
     source: str | None = Field(None, description="real images to compare on; default: drawn ones")
-    opset: Annotated[int, Field(ge=17, le=23)] = Field(18, description="ONNX operator set")
+    opset: Annotated[int, Field(ge=13, le=23)] = Field(18, description="ONNX operator set")
     precision: PrecisionName = Field(
         "fp32", description="of the weights in the file; the arithmetic stays in fp32"
     )
     nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")
-    batch: Count = Field(16, description="images per forward pass when measuring")
 
     def in_file(self) -> NmsSettings | None:
         """Return the NMS settings of a file that holds NMS, else None."""
@@ -495,6 +565,11 @@ class ExportSettings(ExportedFileSettings, ToolSettings):
     """Export to ONNX, OpenVINO or torch.export, and compare the outputs."""
 
     weights: Path = Field(description=".safetensors, or another project's .pt")
+    accept: Path | None = Field(
+        None,
+        description="instead of exporting, compare this .onnx, changed since its export, with the "
+        "weights and seal it anew; written in place or to --output",
+    )
 
 
 class InfoSettings(ToolSettings):
@@ -503,7 +578,9 @@ class InfoSettings(ToolSettings):
     cfg: str = Field(description="model file, cfg/*.yaml")
     variant: str | None = Field(None, description="row of the model file's table of variants")
     classes: Count | None = Field(None, description="number of classes in place of the file's")
-    imgsz: ImageSide | None = Field(None, description="side of the square input, pixels")
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square input, or HEIGHT,WIDTH, pixels"
+    )
     compare: tuple[str, ...] = Field((), description="further model files, FILE or FILE:VARIANT")
     plot: Path | None = Field(None, description="draw the costs of all into this PNG file")
     measure: Count | None = Field(
@@ -520,6 +597,8 @@ class AnchorSettings(ToolSettings, DataSettings, AnchorMatchSettings):
 
     cfg: str = Field(description="model file, cfg/*.yaml: how many anchors on how many levels")
     variant: str | None = Field(None, description="row of the model file's table of variants")
-    imgsz: ImageSide = Field(640, description="side of the square network input, pixels")
+    imgsz: ImageSize = Field(
+        640, description="side of the square network input, or HEIGHT,WIDTH, pixels"
+    )
     split: str = Field("train", description="split whose boxes are fitted")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the initial clusters")

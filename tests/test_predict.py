@@ -21,7 +21,7 @@ from detector.predict import open_backend
 from detector.runtime.sources import Frame
 from detector.settings import DetectSettings, NmsOptions, NmsSettings
 from detector.structures.detections import Detections
-from detector.structures.preprocess import square_size
+from detector.structures.preprocess import divisible_size
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image, write_image
 from detector.weights.checkpoint import save_weights
@@ -450,7 +450,7 @@ def test_opening_imports_nothing_of_training(file: str, request: pytest.FixtureR
 def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
     model = detector.load(finder)
     with pytest.raises(DetectorError) as caught:
-        square_size(imgsz, model.max_stride)
+        divisible_size(imgsz, model.max_stride)
     assert str(caught.value) == message
     with pytest.raises(DetectorError, match=f"^imgsz {imgsz} is not a multiple"):
         detector.Predictor(model, imgsz=imgsz)

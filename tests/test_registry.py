@@ -132,7 +132,20 @@ def test_bind_refuses(args: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
-ODD = ("CrossConv", "QARepVGGBlock", "RepConv", "RepVGGBlock", "SP", "SPPF")
+ODD = (
+    "ACBlock",
+    "AlphaRepVGGBlock",
+    "CrossConv",
+    "DBB",
+    "MobileOneBlock",
+    "QARepVGGBlock",
+    "RepConv",
+    "RepVGGBlock",
+    "SP",
+    "SPPF",
+    "SimCSPSPPF",
+    "SimSPPF",
+)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -204,7 +217,7 @@ def test_a_class_defined_again_takes_the_older_one_s_place() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(DetectorError, match=r"^unknown module 'Cnov'; did you mean 'Conv'\?$"):
         contract("Cnov")
-    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: Bottleneck, "):
+    with pytest.raises(DetectorError, match=r"^unknown module 'Zzzz'; known modules: ACBlock, "):
         contract("Zzzz")
     with pytest.raises(DetectorError) as caught:
         contract("a\n" * 1000)
@@ -214,13 +227,52 @@ def test_unknown_name() -> None:
 # ------------------------------------------------------------------------- what modules declare
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "AlphaRepVGGBlock": [
+        {"c_out": 16},
+        {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2, "alpha": False},
+    ],
+    "BepC3": [{"c_out": 16}, {"c_out": 24, "expansion": 0.25}],
+    "BiFusion": [{"c_out": 16}],
+    "CSPPANStage": [{"c_out": 16}, {"c_out": 24, "spp": True, "alpha": True}],
+    "CSPResStage": [{"c_out": 16}, {"c_out": 24, "alpha": False}],
+    "RepBlock": [{"c_out": 16}, {"c_out": 24}],
+    "SimCSPSPPF": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "expansion": 0.25}],
+    "SimSPPF": [{"c_out": 24}, {"c_out": 24, "kernel": 3}],
+    **dict.fromkeys(
+        ("ACBlock", "ACNetBlock", "DBB", "DiverseBranchBlock"),
+        [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2}, {"c_out": 8}],
+    ),
+    **dict.fromkeys(("AConv", "ADown"), [{"c_out": 24}]),
+    **dict.fromkeys(
+        ("ELAN", "ELAN1"), [{"c_out": 24, "part": 8}, {"c_out": 24, "part": 8, "process": 12}]
+    ),
+    "RepNCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    **dict.fromkeys(
+        ("RepNCSPELAN", "RepNCSPELAN4"),
+        [{"c_out": 24, "part": 8}, {"c_out": 24, "part": 8, "process": 4, "bottlenecks": 2}],
+    ),
+    "SeparableConv": [{"c_out": 24}, {"c_out": 16, "kernel": 5, "stride": 2}],
+    "SPPELAN": [{"c_out": 24}, {"c_out": 24, "hidden": 4}],
+    "Silence": [{}],
     "Bottleneck": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "BottleneckCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    "C2": [{"c_out": 16}, {"c_out": 24, "groups": 2}],
+    "C2PSA": [{"c_out": 16}, {"c_out": 16, "expansion": 1.0}],
+    "C2f": [{"c_out": 16}, {"c_out": 24, "shortcut": True, "expansion": 0.25}],
+    "C3k": [{"c_out": 16}, {"c_out": 24, "kernel": 5}],
+    "C3k2": [{"c_out": 16}, {"c_out": 24, "c3k": True, "expansion": 0.25}],
     "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],
     "C3Ghost": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
     "C3SPP": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5]}],
     "C3TR": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
     "C3x": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
+    "CBAM": [{}, {"channels": 16, "kernel": 3, "ratio": 4}],
+    **dict.fromkeys(("CoordAtt", "CoordAttention"), [{}, {"channels": 16, "ratio": 2}]),
+    **dict.fromkeys(("ECA", "ECAAttention"), [{}, {"channels": 16, "kernel": 5}]),
+    **dict.fromkeys(("SE", "SEAttention"), [{}, {"channels": 16, "ratio": 4}]),
+    **dict.fromkeys(("SimAM", "SimAm"), [{}, {"regularization": 0.1}]),
+    "GSConv": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "stride": 2, "groups": 2}],
+    "VoVGSCSP": [{"c_out": 16}, {"c_out": 24, "shortcut": False}],
     "Concat": [{}, {"dim": 1}],
     "Conv": [
         {"c_out": 24},
@@ -238,6 +290,12 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "GhostBottleneck": [{"c_out": 16}, {"c_out": 24, "kernel": 5, "stride": 2}],
     "GhostConv": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "stride": 2, "groups": 2}],
     "MP": [{}, {"kernel": 3}],
+    "MobileOneBlock": [
+        {"c_out": 16},
+        {"c_out": 16, "stride": 2, "groups": 16, "branches": 3, "use_se": True},
+        {"c_out": 24, "kernel": 1, "branches": 2},
+    ],
+    "MobileOneStage": [{"c_out": 24}, {"c_out": 24, "stride": 1, "branches": 2, "attentive": 1}],
     "MaxPool2d": [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "ceil_mode": True}],
     "MixConv2d": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5, 7], "stride": 2}],
     "OSA": [
@@ -264,6 +322,9 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "ConvNormAct": [{"c_out": 16}, {"c_out": 24, "kernel": 3, "groups": 2}],
     "L2Norm": [{}, {"scale": 5.0}],
     "SEBlock": [{}, {"ratio": 4}],
+    "DownC": [{"c_out": 24}, {"c_out": 24, "stride": 3}],
+    "ReOrg": [{}],
+    "Shortcut": [{}, {"dim": 1}],
     "SP": [{}, {"kernel": 5, "stride": 2}],
     "SPP": [{"c_out": 24}, {"c_out": 24, "kernels": [3, 5]}],
     "SPPCSPC": [{"c_out": 24}, {"c_out": 24, "kernels": [3]}],
@@ -276,6 +337,8 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "eSE": [{}],
     "eSEModule": [{}],
     "nn.BatchNorm2d": [{}, {"num_features": 16}],
+    "nn.Conv2d": [{"c_out": 24, "kernel_size": 3, "padding": 1}, {"c_out": 16, "kernel_size": 1}],
+    "SliceSum": [{"starts": [8]}],
     "nn.ConvTranspose2d": [
         {"c_out": 24, "kernel_size": 2, "stride": 2},
         {
@@ -304,6 +367,14 @@ def test_the_table_has_every_module() -> None:
     assert ours == set(ARGUMENTS)
 
 
+def shapes_for(known: RowContract, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Return shapes of features that a module may read; those of scale 1 have the given size."""
+    if known.joined_strides:
+        return [(2, 16, int(height / scale), int(width / scale)) for scale in known.joined_strides]
+    second = (16,) if known.name == "Shortcut" else (8,)  # it adds
+    return [(2, c, height, width) for c in (16, *(second if known.joins else ()))]
+
+
 @pytest.mark.parametrize("repeats", [1, 2])
 @pytest.mark.parametrize(
     ("name", "args"), [(name, args) for name, rows in ARGUMENTS.items() for args in rows]
@@ -312,13 +383,14 @@ def test_declared_channels_and_stride(name: str, args: dict[str, Any], repeats: 
     known = contract(name)
     arguments = known.bind(args)
     filled = dict(arguments)
-    channels = [16, 8] if known.joins else [16]
+    shapes = shapes_for(known, 48, 24)
+    channels = [shape[1] for shape in shapes]
     if known.takes("c_in"):
         filled["c_in"] = channels if known.joins else channels[0]
     if known.takes("repeats"):
         filled["repeats"] = repeats
-    maps = [torch.rand(2, c, 48, 24) for c in channels]
-    out = known.module(**filled)(maps if known.joins else maps[0])
+    features = [torch.rand(shape) for shape in shapes]
+    out = known.module(**filled)(features if known.joins else features[0])
     stride = Fraction(known.stride(arguments))
     assert out.shape == (2, known.channels(arguments, channels), 48 / stride, 24 / stride)
 
@@ -327,12 +399,14 @@ def test_declared_channels_and_stride(name: str, args: dict[str, Any], repeats: 
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     known = contract(name)
     filled = known.bind(ARGUMENTS[name][0])
+    shapes = shapes_for(known, 8, 8)
     if known.takes("c_in"):
-        filled["c_in"] = [16, 8] if known.joins else 16
+        filled["c_in"] = [shape[1] for shape in shapes] if known.joins else 16
     torch.manual_seed(1)  # a single ReLU, as in SEBlock, may be born dead
     module = known.module(**filled)
-    x: Any = torch.rand(2, 16, 8, 8, requires_grad=True)
-    out = module([x, torch.rand(2, 8, 8, 8)] if known.joins else x)
+    x, *others = (torch.rand(shape) for shape in shapes)
+    x.requires_grad_()
+    out = module([x, *others] if known.joins else x)
     (out * torch.rand_like(out)).sum().backward()
     assert x.grad is not None
     missing = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]

@@ -92,8 +92,8 @@ def _model(settings: DetectBenchmarkSettings) -> Detector:
     if settings.weights is None:
         return sized_model(settings.cfg, settings.variant, settings.imgsz)
     model = load(settings.weights)
-    side = model.square_size(settings.imgsz or model.preprocess.size_hw[0])
-    model.preprocess = model.preprocess.with_size(side)
+    size_hw = model.size_of(settings.imgsz or model.preprocess.size_hw)
+    model.preprocess = model.preprocess.with_size(size_hw)
     return model
 
 

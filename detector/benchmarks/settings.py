@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detector.settings import Count, DataSettings, Fraction, ImageSide, Mode, ToolSettings
+from detector.settings import Count, DataSettings, Fraction, ImageSize, Mode, ToolSettings
 from detector.utils.yaml_file import Strict
 
 
@@ -25,7 +25,9 @@ class NetworkSettings(Strict):
     variant: str | None = Field(
         None, description="variant of the model, as the model file names it"
     )
-    imgsz: ImageSide | None = Field(None, description="side of the square network input, pixels")
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
+    )
 
 
 class ModelBenchmarkSettings(BenchmarkSettings, NetworkSettings):

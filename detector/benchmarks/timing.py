@@ -33,17 +33,17 @@ def spread(values: list[float]) -> tuple[float, float, float]:
     return statistics.median(values), min(values), max(values)
 
 
-def sized_model(cfg: str, variant: str | None, imgsz: int | None) -> Detector:
-    """Build a network with random weights for square inputs.
+def sized_model(cfg: str, variant: str | None, imgsz: int | tuple[int, int] | None) -> Detector:
+    """Build a network with random weights for inputs of a size.
 
     Args:
         cfg: model file.
         variant: variant of the model file.
-        imgsz: side of the input, pixels; rounded to what the network takes. Default: its own.
+        imgsz: side of the square input, or height and width, pixels. Default: the network's own.
     """
     model = build(cfg, variant=variant)
-    side = model.square_size(imgsz or model.preprocess.size_hw[0])
-    model.preprocess = model.preprocess.with_size(side)
+    size_hw = model.size_of(imgsz or model.preprocess.size_hw)
+    model.preprocess = model.preprocess.with_size(size_hw)
     return model
 
 

@@ -130,7 +130,7 @@ def _plain_step(trainer: Trainer, batch: Batch, mixed: bool) -> Callable[[], Non
         fused=False,
     )
     average = make_average(model, settings)
-    criterion = task_of(type(model.head)).criterion(model, settings)
+    criterion = task_of(type(model.head)).criterion(model.head, model.preprocess.size_hw, settings)
 
     def step() -> None:
         images = model.normalize(batch.images).contiguous()

@@ -8,6 +8,7 @@ from detector.data.dataset import letterboxed_sizes, open_dataset
 from detector.heads.anchors import best_possible_recall, evolve_anchors, fit_anchors
 from detector.model.detector import build
 from detector.settings import AnchorSettings
+from detector.structures.preprocess import size_of_imgsz
 from detector.utils.errors import DetectorError
 
 
@@ -31,7 +32,7 @@ def anchors(settings: AnchorSettings) -> dict[str, Any]:
         limit=settings.limit,
     )
     print(*dataset.report, sep="\n")
-    sizes_wh = letterboxed_sizes(dataset, settings.imgsz)
+    sizes_wh = letterboxed_sizes(dataset, size_of_imgsz(settings.imgsz))
     ratio = settings.anchor_ratio
     fitted = fit_anchors(sizes_wh, levels * per_level, settings.seed)
     fitted = evolve_anchors(sizes_wh, fitted, ratio, settings.seed).round().clip(min=1)

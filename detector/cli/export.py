@@ -7,10 +7,21 @@ from typing import Any
 
 from detector.cli.flags import format_flags
 from detector.cli.refused import refuse
-from detector.export.request import export_as
+from detector.export.request import accept_as, export_as
 from detector.settings import BasicNmsSettings, ExportSettings
 from detector.utils.errors import public_url
 from detector.weights.checkpoint import load
+
+DECIDED_BY_FILE = BasicNmsSettings.model_fields.keys() | {
+    "format",
+    "imgsz",
+    "batch",
+    "dynamic",
+    "opset",
+    "precision",
+    "nms",
+}
+"""Settings of a file that ``--accept`` takes as the file has them."""
 
 
 def export(settings: ExportSettings) -> dict[str, Any]:
@@ -20,10 +31,21 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         DetectorError: the weights cannot be read, a flag has no effect, or the file's outputs
             differ from the network's.
     """
+    command = f"tools/export.py {format_flags(_without_folders(settings))}"
+    if settings.accept is not None:
+        refuse(settings, DECIDED_BY_FILE, "the file of --accept decides it")
+        report = accept_as(
+            load(settings.weights),
+            settings,
+            settings.accept,
+            settings.output or settings.accept,
+            command,
+        )
+        print(*report.lines(), sep="\n")
+        return report.to_dict()
     if not settings.nms:
         refuse(settings, BasicNmsSettings.model_fields.keys(), "without --nms it has no effect")
     output = settings.output or settings.weights.with_suffix("")
-    command = f"tools/export.py {format_flags(_without_folders(settings))}"
     report = export_as(load(settings.weights), settings, output, command)
     print(*report.lines(), sep="\n")
     return report.to_dict()

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 import pydantic
 from pydantic.fields import FieldInfo
 
+from detector.settings import typed_text
 from detector.utils.errors import DetectorError, nearest, public_url
 from detector.utils.yaml_file import Strict, Suggest, explain
 
@@ -78,7 +79,7 @@ def format_flags(settings: Strict) -> str:
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             else:
-                words += [flag, public_url(_format_value(value))]
+                words += [flag, public_url(typed_text(value))]
     return shlex.join(words)
 
 
@@ -152,13 +153,8 @@ def _help(field: FieldInfo) -> str:
         return f"{text} (required)"
     if field.default is None and "default:" in text:  # the description explains the default
         return text
-    default = "none" if field.default in (None, ()) else _format_value(field.default)
+    default = "none" if field.default in (None, ()) else typed_text(field.default)
     return f"{text} (default: {default})"
-
-
-def _format_value(value: Any) -> str:
-    """Return a value as it is typed on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _metavar(annotation: Any) -> str:

@@ -75,8 +75,7 @@ def _network_to_compare(text: str, settings: InfoSettings) -> NetworkCost:
 
 
 def _cost(name: str, model: Detector, settings: InfoSettings) -> NetworkCost:
-    side = settings.imgsz
-    size_hw = model.preprocess.size_hw if side is None else model.square_size(side)
+    size_hw = model.size_of(settings.imgsz or model.preprocess.size_hw)
     return network_cost(name, model, size_hw, settings.measure)
 
 

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
 from detector.data.formats import classes, coco, csv_boxes, labelme, named_boxes, via, voc, yolo
+from detector.data.formats.coco_images import locate_images
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
 from detector.data.formats.named_boxes import ListedImage
 from detector.data.formats.names import describe, match_names
+from detector.data.formats.namesakes import images_sharing_labels
 from detector.data.formats.pairing import shared_files
-from detector.data.formats.rows import AnnotatedImage, image_files
+from detector.data.formats.rows import UNLABELED, AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Format, Split
+from detector.data.formats.unlabeled import check_unlabeled, describe_negatives
 from detector.settings import TaskName
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
@@ -137,7 +140,7 @@ def open_dataset(
     *,
     skip_bad: bool = False,
     limit: int | None = None,
-    max_unlabeled: float = 0.1,
+    max_unlabeled: float | None = None,
 ) -> DetectionDataset:
     """Read and check one split.
 
@@ -148,11 +151,11 @@ def open_dataset(
         names: class names of a model, to which the data set's classes are matched by name.
         skip_bad: drop and count unusable label rows and images instead of raising.
         limit: number of images to read, the first ones of the split; None reads all.
-        max_unlabeled: largest share of the images of Pascal VOC places that may have no XML file.
-            They are taken as without objects, which few annotation tools mean by a missing file.
+        max_unlabeled: largest share of images that may have no label file, and are taken as
+            without objects; None takes 0.1 for Pascal VOC XML and 0.9 for YOLO txt.
 
     Raises:
-        DetectorError: no such data or split; too many images without an XML file; fatal issues of
+        DetectorError: no such data or split; too many images without a label file; fatal issues of
             images and labels, all of them listed; no class in common with ``names``.
     """
     if not isinstance(data, DatasetDefinition):
@@ -166,7 +169,7 @@ def _open(
     names: Sequence[str] | None,
     skip_bad: bool,
     limit: int | None,
-    max_unlabeled: float,
+    max_unlabeled: float | None,
 ) -> DetectionDataset:
     places = definition.places(split)
     root = definition.prepared_root()
@@ -174,7 +177,8 @@ def _open(
         definition.check_paths(split)
     try:
         found = _find(places, root, definition.names)
-        voc.check_unlabeled(found.images, max_unlabeled)
+        check_unlabeled(found.images, max_unlabeled)
+        _leave_out_namesakes(found, definition, split)
     except DetectorError as error:
         message = f"split {split!r}: {error.message}"
         raise error if error.file else DetectorError(message, file=definition.source) from error
@@ -194,7 +198,7 @@ def _open(
         _summary(where, places, checked.samples),
         *found.notes,
         *_repeated_files(chosen),
-        *_repairs(found.counts + checked.counts, issues),
+        *_repairs(found.counts + checked.counts, issues, len(chosen)),
     ]
     if json is not None and any(reason in checked.counts for reason in DROPPED):
         report.append("boxes dropped from training stay in the ground truth for AP")
@@ -245,7 +249,7 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundIm
         result.images += found.images
         result.issues += found.issues
         result.counts += found.counts
-        result.notes += found.notes
+        result.notes += [*describe_negatives(_title(place), found.images), *found.notes]
         result.json_files += found.json_files
     pairs = [(image.path, image.label_file) for image in result.images]
     shared = shared_files((image, file) for image, file in pairs if file is not None)
@@ -265,6 +269,18 @@ def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundIm
             f"1 to {len(names)}"
         )
     return result
+
+
+def _title(place: Split) -> str:
+    """Return the path that a person knows a place by."""
+    return str(place.list_file or place.image_set or place.images or place.annotations)
+
+
+def _leave_out_namesakes(found: _FoundImages, definition: DatasetDefinition, split: str) -> None:
+    """Turn images whose label file is that of an image of another split, too, into issues."""
+    shared = images_sharing_labels(found.images, definition, split)
+    found.issues += shared.values()
+    found.images = [image for image in found.images if image.path not in shared]
 
 
 def _category_ids(
@@ -309,8 +325,10 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 
 def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     file = coco.read_file(root / str(place.annotations))
-    images, issues = coco.annotated_images(file, root / (place.images or ""), names)
-    return _FoundImages(_part(images, place), issues, json_files=[file])
+    folder = root / (place.images or "")
+    located, counts = locate_images(file, folder)
+    images, issues = coco.annotated_images(located, folder, names)
+    return _FoundImages(_part(images, place), issues, counts, json_files=[file])
 
 
 def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -408,7 +426,7 @@ def _task(places: Sequence[Split]) -> TaskName:
     return "classify" if all(place.task == "classify" for place in places) else "detect"
 
 
-def _repairs(counts: Counter[str], issues: Sequence[Issue]) -> list[str]:
+def _repairs(counts: Counter[str], issues: Sequence[Issue], images: int) -> list[str]:
     """Return one line for each kind of repair; there are issues only with --skip-bad."""
     dropped = sum(issue.drops_image for issue in issues)
     skipped = {
@@ -418,7 +436,12 @@ def _repairs(counts: Counter[str], issues: Sequence[Issue]) -> list[str]:
         ),
     }
     repaired = dict(sorted(counts.items()))
-    return [f"{name}: {count}" for name, count in {**repaired, **skipped}.items() if count]
+    shares = {UNLABELED: f" of {images} ({counts[UNLABELED] / images:.1%})"}
+    return [
+        f"{name}: {count}{shares.get(name, '')}"
+        for name, count in {**repaired, **skipped}.items()
+        if count
+    ]
 
 
 def _for_model(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDataset:
@@ -484,18 +507,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def letterboxed_sizes(dataset: DetectionDataset, side: int) -> NDArray[np.float64]:
-    """Return widths and heights of all boxes, (n, 2), in pixels of a letterboxed square input.
+def letterboxed_sizes(dataset: DetectionDataset, size_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """Return widths and heights of all boxes, (n, 2), in pixels of a letterboxed input.
 
     Crowd regions are left out, as in training.
 
     Args:
         dataset: split whose boxes are measured.
-        side: side of the input, pixels.
+        size_hw: height and width of the input, pixels.
     """
     sizes = [
         (sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2])[~sample.crowd]
-        * (side / max(sample.size_hw))
+        * min(size_hw[0] / sample.size_hw[0], size_hw[1] / sample.size_hw[1])
         for sample in dataset.samples
     ]
     return np.concatenate(sizes).astype(np.float64)

@@ -103,10 +103,11 @@ class TrainingSet(Dataset[Example]):
         """Return the example of a key.
 
         Raises:
-            DetectorError: the transforms gave an image that is not uint8, or a non-finite box.
+            DetectorError: the transforms gave an image that is not uint8 or has another size, or a
+                non-finite box.
         """
         example, used = self._make(key)
-        issue = _issue(example)
+        issue = _issue(example, self.preprocess.size_hw)
         if issue:
             paths = ", ".join(str(path) for path in self._paths(used))
             raise DetectorError(f"the transforms gave {issue}, from {paths}")
@@ -164,11 +165,14 @@ class TrainingSet(Dataset[Example]):
         return Example(image, placement.to_input(sample.boxes_xyxy[keep]), sample.class_ids[keep])
 
 
-def _issue(example: Example) -> str | None:
-    """Return why a network cannot be trained on an example, or None."""
+def _issue(example: Example, size_hw: tuple[int, int]) -> str | None:
+    """Return why a network for inputs of a size cannot be trained on an example, or None."""
     if example.image.dtype != np.uint8:
         finite = "" if np.isfinite(example.image).all() else " with values that are not finite"
         return f"an image of {example.image.dtype}{finite} (expected uint8)"
+    if example.image.shape[:2] != size_hw:
+        found, expected = ("×".join(map(str, hw)) for hw in (example.image.shape[:2], size_hw))
+        return f"an image of {found} px (expected {expected})"
     if not np.isfinite(example.boxes_xyxy).all():
         return "a box that is not finite"
     return None

@@ -16,7 +16,7 @@ from detector.data.formats.definition import load_definition
 from detector.engine.head_settings import head_of, settings_class
 from detector.model.model_file import read_model_file
 from detector.registry import contract
-from detector.settings import BUILT_IN_DATA, TrainSettings
+from detector.settings import BUILT_IN_DATA, TrainSettings, typed_text
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError
 from detector.utils.files import find_file
@@ -90,7 +90,7 @@ def _quickstart(
     taken = {name: value for name, value in values.items() if name not in left_out}
     notes = []
     if taken:
-        shown = ", ".join(f"{key} {value}" for key, value in taken.items())
+        shown = ", ".join(f"{key} {typed_text(value)}" for key, value in taken.items())
         notes.append(f"quick-start settings of {data} (flags override them): {shown}")
     if left_out:
         notes.append(f"quick-start settings that this model does not have: {', '.join(left_out)}")
@@ -106,7 +106,7 @@ def _preset(path: str, kind: type[TrainSettings]) -> tuple[dict[str, Any], list[
         if values.pop(name, None):
             key = TrainSettings.model_fields[name].alias or name
             raise file.error(f"{key}: is a flag and not for a preset", key)
-    shown = ", ".join(f"{name} {value}" for name, value in values.items())
+    shown = ", ".join(f"{name} {typed_text(value)}" for name, value in values.items())
     return values, [*([f"preset {path}: {shown}"] if values else []), *_noted(left_out, path, kind)]
 
 

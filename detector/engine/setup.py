@@ -27,7 +27,8 @@ from detector.model.detector import Definition, Detector, build_model_file, rebu
 from detector.model.lint import check_anchor_order, find_contradictions, log_warnings
 from detector.model.model_file import read_model_file
 from detector.model.torch_backend import choose_device, fastest_precision
-from detector.settings import TrainSettings
+from detector.settings import TrainSettings, typed_text
+from detector.structures.preprocess import imgsz_of_size
 from detector.utils import system
 from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
@@ -59,7 +60,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     model = _trainable(_model(settings, train_set.names), settings, accelerator)
     train_set.check_task(model.task)
     val_set.check_task(model.task)
-    settings = settings.model_copy(update={"imgsz": model.preprocess.size_hw[0]})
+    settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
     _check_boxes(train_set, val_set)
@@ -124,8 +125,8 @@ def _resumed_settings(before: TrainSettings, flags: TrainSettings) -> TrainSetti
             raise DetectorError(f"{flag} {type(before).elsewhere(name)}")
         if not allowed and value != getattr(before, name):
             raise DetectorError(
-                f"--{name.replace('_', '-')} {value} does not go with --resume: the run was "
-                f"started with {getattr(before, name)}"
+                f"--{name.replace('_', '-')} {typed_text(value)} does not go with --resume: the "
+                f"run was started with {typed_text(getattr(before, name))}"
             )
     return before.model_copy(update=given)
 
@@ -196,8 +197,8 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
         _say(start_backbone_from(model, settings.backbone_weights).lines())
     elif settings.weights is None and not any(isinstance(m, BatchNorm2d) for m in model.modules()):
         logger.warning(NO_NORMS)
-    side = settings.imgsz or model.preprocess.size_hw[0]
-    model.preprocess = model.preprocess.with_size(model.square_size(side))
+    imgsz = settings.imgsz or model.preprocess.size_hw
+    model.preprocess = model.preprocess.with_size(model.size_of(imgsz))
     return model
 
 

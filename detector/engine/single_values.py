@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from detector.model.detector import Detector, run_empty
+from detector.structures.preprocess import imgsz_text
 
 TORCH_MESSAGE = "Expected more than 1 value per channel when training"
 """Beginning of torch's message."""
@@ -27,7 +28,7 @@ def explain_single_values(model: Detector, images: int) -> str:
     rows = rows_of_single_values(model, size_hw)
     ways = ["use --batch 2 or more" if images > 1 else "add images to the split, which has one"]
     if model.fixed_size_hw is None and not rows_of_single_values(model, _doubled(size_hw)):
-        ways.append(f"--imgsz {_doubled(size_hw)[0]}")
+        ways.append(f"--imgsz {imgsz_text(_doubled(size_hw))}")
     if rows and rows[-1] + 1 < len(model.rows):
         ways.append(f"--freeze {rows[-1] + 1}, which holds the statistics of these rows")
     where = f"row {rows[0]} ({model.plan[rows[0]].module})" if rows else "a row"

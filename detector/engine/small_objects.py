@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detector.data.augment.transforms import MIN_BOX_PIXELS
 from detector.data.dataset import DetectionDataset
 from detector.model.detector import Detector
-from detector.structures.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess, imgsz_text
 
 
 def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
@@ -26,7 +26,7 @@ def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
     can_grow = is_small & (in_image > MIN_BOX_PIXELS)
     line = (
         f"{is_small.sum()} of {len(in_input)} training objects are at most {MIN_BOX_PIXELS:g} px "
-        f"wide or high in the input of {width}×{height} px and cannot be learned"
+        f"wide or high in the input of {height}×{width} px and cannot be learned"
     )
     hopeless = int(is_small.sum() - can_grow.sum())
     if hopeless:
@@ -34,8 +34,11 @@ def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
     if can_grow.any() and model.fixed_size_hw is None:
         growth = MIN_BOX_PIXELS / float(in_input[can_grow].min())
         stride = model.max_stride
-        side = (math.floor(growth * max(height, width) / stride) + 1) * stride
-        line += f"; --imgsz {side} is the smallest size that shows the {'other ' * bool(hopeless)}"
+        larger_h, larger_w = (
+            (math.floor(growth * side / stride) + 1) * stride for side in (height, width)
+        )
+        line += f"; --imgsz {imgsz_text((larger_h, larger_w))} is the smallest size that shows the "
+        line += "other " * bool(hopeless)
         line += f"{can_grow.sum()}"
     return [line]
 

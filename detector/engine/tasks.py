@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,22 +19,34 @@ from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.run import Evaluator
 from detector.heads.anchors import best_possible_recall
+from detector.heads.auxiliary import AuxiliaryHead, DualGroupedDFLHead, IAuxDetect
 from detector.heads.classify import Classify
+from detector.heads.distribution import DFLHead
 from detector.heads.head import hook
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
-from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
+from detector.heads.yolox import YOLOXHead
+from detector.losses import (
+    AuxiliaryLoss,
+    ClassifyLoss,
+    DistributionLoss,
+    MultiBoxLoss,
+    YoloLoss,
+    YoloxLoss,
+)
 from detector.model.detector import Detector
 from detector.registry import load_entry_points
 from detector.settings import (
     AugmentSettings,
     BasicAugmentSettings,
     ClassAugmentSettings,
+    DistributionLossSettings,
     LossSettings,
     TrainSettings,
     YoloLossSettings,
+    YoloxLossSettings,
 )
-from detector.structures.preprocess import Preprocess
+from detector.structures.preprocess import Preprocess, imgsz_text
 from detector.structures.samples import Batch, Targets
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
@@ -71,7 +84,7 @@ class Task:
 
     Attributes:
         name: stands in checkpoints and exported files.
-        criterion: model, settings → loss.
+        criterion: head, height and width of the input, settings → loss.
         evaluator: COCO truth, category ids by class, image ids → evaluator.
         loader: training images with their transforms, as batches for that preprocessing.
         metrics: those of the evaluator that are printed and drawn; the first, the higher the
@@ -85,7 +98,7 @@ class Task:
     """
 
     name: str
-    criterion: Callable[[Detector, Any], Criterion]
+    criterion: Callable[[Any, tuple[int, int], Any], Criterion]
     evaluator: Callable[[dict[str, Any], Sequence[int], Sequence[int]], Evaluator[Any]]
     loader: Callable[[DetectionDataset, Preprocess, Any], Any]
     metrics: tuple[str, ...] = ("AP", "AP50")
@@ -137,9 +150,10 @@ class DetectTraining(AugmentSettings, YoloLossSettings):
     """Settings of YOLO's anchor-based heads, ``Detect`` and ``IDetect``."""
 
 
-def _yolo_criterion(model: Detector, settings: YoloLossSettings) -> Criterion:
-    assert isinstance(model.head, Detect)
-    return YoloLoss(model.head, settings, side=max(model.preprocess.size_hw))
+def _yolo_criterion(
+    head: Detect, size_hw: tuple[int, int], settings: YoloLossSettings
+) -> Criterion:
+    return YoloLoss(head, settings, side=math.sqrt(math.prod(size_hw)))
 
 
 def _multi_scale(model: Detector, settings: Any) -> MultiScale:
@@ -155,8 +169,8 @@ def _multi_scale(model: Detector, settings: Any) -> MultiScale:
 def _anchor_recall(model: Detector, train_set: DetectionDataset, settings: Any) -> list[str]:
     """Say how many training boxes the anchors can match, and which command fits better ones."""
     anchors_wh = hook(model.head, "anchor_sizes_wh")
-    side = model.preprocess.size_hw[0]
-    sizes_wh = letterboxed_sizes(train_set, side)
+    size_hw = model.preprocess.size_hw
+    sizes_wh = letterboxed_sizes(train_set, size_hw)
     if not len(sizes_wh):
         return []
     recall = best_possible_recall(
@@ -164,7 +178,8 @@ def _anchor_recall(model: Detector, train_set: DetectionDataset, settings: Any) 
     )
     lines = [f"anchors: best possible recall {recall:.4f} of {len(sizes_wh)} training boxes"]
     if recall < ENOUGH_RECALL:
-        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data} --imgsz {side}"
+        words = f"--cfg {settings.cfg or 'FILE'} --data {settings.data}"
+        words += f" --imgsz {imgsz_text(size_hw)}"
         if "anchor_ratio" in settings.model_fields_set:
             words += f" --anchor-ratio {settings.anchor_ratio}"
         lines.append(
@@ -188,6 +203,75 @@ register_task(
 )
 
 
+def with_auxiliary(task: Task) -> Task:
+    """Return the task of an AuxiliaryHead from that of its heads."""
+
+    def criterion(head: AuxiliaryHead, size_hw: tuple[int, int], settings: Any) -> Criterion:
+        main, auxiliary = (task.criterion(one, size_hw, settings) for one in head.parts.values())
+        return AuxiliaryLoss(main, auxiliary, head.auxiliary_weight)
+
+    return replace(task, criterion=criterion)
+
+
+register_task(IAuxDetect, with_auxiliary(task_of(Detect)))
+
+
+# ------------------------------------------------------------------------------------- YOLOXHead
+
+
+class YoloxTraining(AugmentSettings, YoloxLossSettings):
+    """Settings of ``YOLOXHead``."""
+
+
+def _yolox_criterion(
+    head: YOLOXHead, size_hw: tuple[int, int], settings: YoloxLossSettings
+) -> Criterion:
+    return YoloxLoss(head, settings)
+
+
+register_task(
+    YOLOXHead,
+    Task(
+        name="detect",
+        criterion=_yolox_criterion,
+        evaluator=CocoEvaluator,
+        loader=training_loader,
+        settings=YoloxTraining,
+        resize=_multi_scale,
+    ),
+)
+
+
+# --------------------------------------------------------------------------------------- DFLHead
+
+
+class DistributionTraining(AugmentSettings, DistributionLossSettings):
+    """Settings of ``DFLHead`` and ``GroupedDFLHead``."""
+
+
+def _distribution_criterion(
+    head: DFLHead, size_hw: tuple[int, int], settings: DistributionLossSettings
+) -> Criterion:
+    return DistributionLoss(head, settings)
+
+
+register_task(
+    DFLHead,
+    Task(
+        name="detect",
+        criterion=_distribution_criterion,
+        evaluator=CocoEvaluator,
+        loader=training_loader,
+        adds_up=True,
+        settings=DistributionTraining,
+        resize=_multi_scale,
+    ),
+)
+
+
+register_task(DualGroupedDFLHead, with_auxiliary(task_of(DFLHead)))
+
+
 # --------------------------------------------------------------------------------------- SSDHead
 
 
@@ -195,9 +279,10 @@ class SsdTraining(BasicAugmentSettings, LossSettings):
     """Settings of ``SSDHead``; the rest of its augmentation is the paper's."""
 
 
-def _multibox_criterion(model: Detector, settings: LossSettings) -> Criterion:
-    assert isinstance(model.head, SSDHead)
-    return MultiBoxLoss(model.head, settings)
+def _multibox_criterion(
+    head: SSDHead, size_hw: tuple[int, int], settings: LossSettings
+) -> Criterion:
+    return MultiBoxLoss(head, settings)
 
 
 register_task(
@@ -219,7 +304,9 @@ class ClassifyTraining(ClassAugmentSettings, LossSettings):
     """Settings of ``Classify``."""
 
 
-def _classify_criterion(model: Detector, settings: LossSettings) -> Criterion:
+def _classify_criterion(
+    head: Classify, size_hw: tuple[int, int], settings: LossSettings
+) -> Criterion:
     return ClassifyLoss(settings)
 
 

@@ -99,7 +99,7 @@ class Trainer:
         self.resize = self.task.resize(model, settings)
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
-        criterion = self.task.criterion(model, settings)
+        criterion = self.task.criterion(model.head, model.preprocess.size_hw, settings)
         self.state = TrainingState(settings, model, self.steps_per_epoch, accelerator)
         images_per_step = 1 if self.task.adds_up else self.accumulate * settings.batch
         self.stop = StopRequest()

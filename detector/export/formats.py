@@ -49,6 +49,11 @@ class FileFormat:
         """True if a file of this format can contain NMS."""
         return self.parts is not None
 
+    @property
+    def has_opset(self) -> bool:
+        """True if a file of this format is made from ONNX operators."""
+        return "onnx" in self.libraries
+
     def path(self, output: str | Path) -> Path:
         """Return the path with the format's suffix appended, unless it has it.
 

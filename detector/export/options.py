@@ -22,14 +22,21 @@ class Options:
     """Options of an exported file.
 
     Attributes:
-        dynamic: accept any number of images and any size that the strides divide; otherwise one
-            image of one size.
+        dynamic: accept any number of images and any size that the strides divide; otherwise
+            ``batch`` images of one size.
         opset: ONNX operator set; OpenVINO files are converted from ONNX.
         precision: precision of the weights in the file; the arithmetic stays in fp32.
         nms: settings of the NMS inside the file; None for a file without NMS.
+        batch: images per call of a file that is not dynamic.
     """
 
     dynamic: bool = False
     opset: int = DEFAULT_OPSET
     precision: PrecisionName = "fp32"
     nms: NmsSettings | None = None
+    batch: int = 1
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """Images per call of the file, None for any number."""
+        return None if self.dynamic else self.batch

@@ -38,22 +38,22 @@ class ExportGraph(nn.Module):
         return self.model.decode(self.model(images))
 
 
-def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedProgram:
+def trace(model: Detector, size_hw: tuple[int, int], batch: int | None) -> ExportedProgram:
     """Trace a fused network.
 
     Args:
         model: network in eval mode; ``requires_grad`` of its weights is set to False.
         size_hw: input size, pixels.
-        dynamic: allow any number of images and, unless the network has a fixed input size, any
-            size that is a multiple of the largest stride; otherwise one image of ``size_hw``.
+        batch: number of images of ``size_hw``; None for a dynamic program, which takes any number
+            and, unless the network has a fixed input size, any size that is a multiple of the
+            largest stride.
 
     Raises:
         DetectorError: a module's control flow depends on the data, or on a fixed size.
     """
     graph = ExportGraph(model.requires_grad_(False)).eval()
     shapes: dict[str, dict[int, Any]] | None = None
-    example = torch.zeros(1, 3, *size_hw)
-    if dynamic:
+    if batch is None:
         stride = model.max_stride
         shapes = {"images": {0: Dim("batch", min=1, max=MAX_BATCH)}}
         if model.fixed_size_hw is None:
@@ -61,7 +61,7 @@ def trace(model: Detector, size_hw: tuple[int, int], dynamic: bool) -> ExportedP
             shapes["images"][2] = stride * Dim("rows", **cells)
             shapes["images"][3] = stride * Dim("columns", **cells)
             size_hw = (TRACE_CELLS_HW[0] * stride, TRACE_CELLS_HW[1] * stride)
-        example = torch.zeros(TRACE_BATCH, 3, *size_hw)
+    example = torch.zeros(batch or TRACE_BATCH, 3, *size_hw)
     try:
         with quiet(), torch.no_grad():
             return torch.export.export(graph, (example,), dynamic_shapes=shapes)

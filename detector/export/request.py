@@ -13,6 +13,8 @@ from torch import Tensor
 
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.evaluation_set import open_evaluation_set
+from detector.export.accept import ChangedFile, accept_file
+from detector.export.formats import FORMATS
 from detector.export.options import Options
 from detector.export.proof.proof import EvaluationImages
 from detector.export.run import ExportReport, export_model
@@ -25,6 +27,9 @@ from detector.utils.errors import DetectorError
 from detector.utils.files import as_path
 from detector.utils.opencv import Image
 from detector.weights.checkpoint import load
+
+MEASURED_BATCH = 16
+"""Images per forward pass when AP is measured, unless the file fixes the number."""
 
 COMPARED_IMAGES = 4
 """Number of images of the source that the file is compared on, besides random ones."""
@@ -73,19 +78,64 @@ def export_as(
     Raises:
         DetectorError: as :func:`detector.export.run.export_model`.
     """
+    _check_effect(settings)
     log_warnings(model)
     preprocess = model.preprocess
     if settings.imgsz is not None:
-        preprocess = preprocess.with_size(model.square_size(settings.imgsz))
+        preprocess = preprocess.with_size(model.size_of(settings.imgsz))
     return export_model(
         model,
         settings.format,
         output,
         _comparison_inputs(settings, model, preprocess),
         size_hw=preprocess.size_hw,
-        options=Options(settings.dynamic, settings.opset, settings.precision, settings.in_file()),
+        options=_options(settings),
         evaluation=_evaluation_images(settings, model),
         command=command,
+    )
+
+
+def accept_as(
+    model: Detector, settings: ExportedFileSettings, path: Path, output: Path, command: str = ""
+) -> ExportReport:
+    """Compare a changed ONNX file with its network by settings, and seal it anew.
+
+    Args:
+        model: the network; not modified.
+        settings: images and data to compare on.
+        path: the changed file.
+        output: path to write; it may be that of the file.
+        command: command line, recorded in the certificate.
+
+    Raises:
+        DetectorError: as :class:`detector.export.accept.ChangedFile` and
+            :func:`detector.export.accept.accept_file`.
+    """
+    file = ChangedFile(path, model)
+    compared = settings.model_copy(update={"dynamic": file.is_dynamic})
+    inputs = _comparison_inputs(compared, model, file.metadata.preprocess)
+    evaluation = _evaluation_images(settings, model)
+    return accept_file(file, output, model, inputs, evaluation, command)
+
+
+def _check_effect(settings: ExportedFileSettings) -> None:
+    """Raise DetectorError for a setting that is given and has no effect."""
+    given = settings.model_fields_set
+    if settings.dynamic and "batch" in given:
+        raise DetectorError(
+            "--batch does not go with --dynamic: such a file takes any number of images"
+        )
+    if "opset" in given and not FORMATS[settings.format].has_opset:
+        raise DetectorError(f"--opset is not for --format {settings.format}: it is ONNX's")
+
+
+def _options(settings: ExportedFileSettings) -> Options:
+    return Options(
+        dynamic=settings.dynamic,
+        opset=settings.opset,
+        precision=settings.precision,
+        nms=settings.in_file(),
+        batch=settings.batch,
     )
 
 
@@ -118,7 +168,7 @@ def _evaluation_images(settings: ExportedFileSettings, model: Detector) -> Evalu
         split=evaluation_set.split,
         images=len(evaluation_set.dataset.samples),
         measure=lambda backend, eval_nms: (
-            evaluation_set.measure(backend, eval_nms, settings.batch).summary
+            evaluation_set.measure(backend, eval_nms, MEASURED_BATCH).summary
         ),
     )
 

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from detector import __version__
-from detector.export.formats import format_for
-from detector.export.options import Options
+from detector.export.formats import FileFormat, format_for
+from detector.export.options import Options, Save
 from detector.export.program import trace
 from detector.export.proof.certify import certify
 from detector.export.proof.proof import Candidate, EvaluationImages, Proof, prove
@@ -70,6 +70,23 @@ class ExportReport:
         }
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A file to write, before it is compared with its network.
+
+    Attributes:
+        form: format of the file.
+        path: the file.
+        save: writes it.
+        metadata: metadata to store in it, without a certificate.
+    """
+
+    form: FileFormat
+    path: Path
+    save: Save
+    metadata: ModelMetadata
+
+
 def export_model(
     model: Detector,
     format: FormatName,
@@ -101,27 +118,47 @@ def export_model(
             support the network. No file is written then, and an existing file is not changed.
     """
     form = format_for(format, options)
-    metadata = _model_metadata(model, size_hw or model.preprocess.size_hw, options)
+    metadata = model_metadata(model, size_hw or model.preprocess.size_hw, options)
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
-    program = trace(candidate.fused, metadata.preprocess.size_hw, options.dynamic)
+    program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
     save = form.convert(program, metadata, options)
-    path = form.path(output)
+    draft = Draft(form, form.path(output), save, metadata)
+    return write_proven(draft, candidate, evaluation, command)
+
+
+def write_proven(
+    draft: Draft, candidate: Candidate, evaluation: EvaluationImages | None, command: str
+) -> ExportReport:
+    """Write a file, reload it, compare it with its network, and add the certificate.
+
+    Args:
+        draft: what to write.
+        candidate: the network.
+        evaluation: evaluation set to measure AP on, before and after.
+        command: command line, recorded in the certificate.
+
+    Raises:
+        DetectorError: the outputs differ. No file is written then, and an existing one stays.
+    """
+    form, metadata, save = draft.form, draft.metadata, draft.save
+    precision = metadata.precision
     with ExitStack() as stack:
-        targets = (*form.files(path), certificate_path(path))
+        targets = (*form.files(draft.path), certificate_path(draft.path))
         *written, beside = [stack.enter_context(atomic(target)) for target in targets]
         save(written[0], _properties(metadata))
-        parts = form.parts(written[0]) if form.parts and options.nms else None
-        proof = prove(candidate, form.open(written[0]), parts, options.precision, evaluation)
-        certificate = certify(candidate, proof, form.libraries, options.precision, command)
+        parts = form.parts(written[0]) if form.parts and metadata.nms else None
+        proof = prove(candidate, form.open(written[0]), parts, precision, evaluation)
+        certificate = certify(candidate, proof, form.libraries, precision, command)
         certified = metadata.model_copy(update={"certificate": certificate})
         save(written[0], _properties(certified))
         proof.check_unchanged(form.open(written[0]))
         beside.write_text(certificate_text(certified, written), encoding="utf-8")
-    return ExportReport(path, candidate.fusing, proof, certificate)
+    return ExportReport(draft.path, candidate.fusing, proof, certificate)
 
 
-def _model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelMetadata:
+def model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelMetadata:
+    """Return the metadata of an exported file of a network, without a certificate."""
     return ModelMetadata(
         names=model.names,
         preprocess=model.preprocess.with_size(size_hw),

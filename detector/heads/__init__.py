@@ -1,5 +1,5 @@
 """Heads: ``forward`` returns raw outputs, ``decode`` turns them into boxes and scores."""
 
-from detector.heads import classify, head, implicit, ssd, yolo
+from detector.heads import auxiliary, classify, distribution, head, implicit, ssd, yolo, yolox
 
-__all__ = ["classify", "head", "implicit", "ssd", "yolo"]
+__all__ = ["auxiliary", "classify", "distribution", "head", "implicit", "ssd", "yolo", "yolox"]

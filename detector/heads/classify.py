@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.classes import ClassRows
-from detector.heads.head import Head
+from detector.heads.head import AUXILIARY, Head
 from detector.layers.conv import Conv
 from detector.registry import Count, register
 from detector.settings import TaskName
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
-AUXILIARY = "auxiliary"
-"""Key of those raw outputs that are used in training only."""
 
 
 @register(head=True)
@@ -72,6 +70,10 @@ class Classify(Head):
     def decode(self, raw_outputs: dict[str, Any]) -> Tensor:
         """Return (b, classes) probabilities from the raw outputs."""
         return torch.softmax(raw_outputs["logits"], -1)
+
+    def inference_sources(self, count: int) -> int:
+        """Return 1: auxiliary classifiers read the features after the first."""
+        return 1
 
     def inference_outputs(self, raw_outputs: dict[str, Any]) -> dict[str, Any]:
         """Return the raw outputs without those of auxiliary classifiers."""

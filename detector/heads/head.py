@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from detector.heads.classes import ClassRows, SharedClasses
 from detector.settings import EVAL_NMS, NmsSettings, TaskName
+
+AUXILIARY = "auxiliary"
+"""Key of those raw outputs that are used in training only."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Head(nn.Module):
     eval_nms: NmsSettings = EVAL_NMS
     """NMS settings for evaluating AP."""
 
+    runs_in_float32: bool = True
+    """Run the whole head in full precision inside an autocast region.
+
+    The side of a box grows with its raw value: the 8 significant bits of bfloat16 would round the
+    side of a large box by whole pixels. A head with hidden layers keeps them in the short
+    precision, and uses :func:`in_float32` for its last ones.
+    """
+
     @property
     def anchor_sizes_wh(self) -> Tensor | None:
         """Widths and heights of anchors, (levels, anchors, 2) pixels; None for other heads."""
@@ -53,6 +65,13 @@ class Head(nn.Module):
 
     def check_trainable(self) -> None:
         """Raise DetectorError while the head lacks something that training needs."""
+
+    def inference_sources(self, count: int) -> int:
+        """Return how many of the ``count`` features, from the first, inference needs.
+
+        Deploying drops the others, and the rows that nothing else reads.
+        """
+        return count
 
     def inference_outputs(self, raw_outputs: Any) -> Any:
         """Return the raw outputs without those that are used in training only."""
@@ -89,6 +108,17 @@ class Head(nn.Module):
 
     def mark_loaded(self, names: Collection[str]) -> None:
         """Record which of the head's tensors were loaded from weights, by their names in it."""
+
+
+def in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
+    """Run a module on inputs in full precision, even inside an autocast region."""
+    device = (inputs if isinstance(inputs, Tensor) else inputs[0]).device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return module(inputs)
+    with torch.autocast(device, enabled=False):
+        if isinstance(inputs, Tensor):
+            return module(inputs.float())
+        return module([tensor.float() for tensor in inputs])
 
 
 def hook(head: nn.Module, name: str) -> Any:

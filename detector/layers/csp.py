@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from detector.layers.activation import Activation, make_activation
 from detector.layers.concat import concatenate
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
+from detector.layers.depthwise import SeparableConv
 from detector.layers.shared_norm import Joined, fold_shared_norm, fused_copy
 from detector.registry import Count, Odd, Positive, Width, register
 
@@ -21,7 +22,11 @@ def hidden_width(c_out: int, expansion: float) -> int:
 
 @register()
 class Bottleneck(nn.Module):
-    """1×1 conv → 3×3 conv, with a shortcut if ``shortcut`` is set and the widths agree."""
+    """1×1 conv → 3×3 conv, with a shortcut if ``shortcut`` is set and the widths agree.
+
+    Args:
+        separable: the 3×3 conv is a :class:`SeparableConv`.
+    """
 
     def __init__(
         self,
@@ -31,11 +36,16 @@ class Bottleneck(nn.Module):
         groups: Count = 1,
         expansion: Positive = 0.5,
         activation: Activation = "SiLU",
+        separable: bool = False,
     ) -> None:
         super().__init__()
         hidden = hidden_width(c_out, expansion)
-        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
-        self.cv2 = Conv(hidden, c_out, 3, groups=groups, activation=activation)
+        self.cv1: nn.Module = Conv(c_in, hidden, 1, activation=activation)
+        self.cv2: nn.Module
+        if separable:
+            self.cv2 = SeparableConv(hidden, c_out, activation=activation)
+        else:
+            self.cv2 = Conv(hidden, c_out, 3, groups=groups, activation=activation)
         self.add = shortcut and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,6 +58,9 @@ class C3(nn.Module):
     """CSP block of two paths: 1×1 conv → bottlenecks beside a 1×1 conv; concat; 1×1 conv.
 
     Each path has ``expansion`` · c_out channels.
+
+    Args:
+        separable: the bottlenecks' 3×3 convs are depthwise and pointwise ones, as in YOLOX-nano.
     """
 
     def __init__(
@@ -59,6 +72,7 @@ class C3(nn.Module):
         groups: Count = 1,
         expansion: Positive = 0.5,
         activation: Activation = "SiLU",
+        separable: bool = False,
     ) -> None:
         super().__init__()
         hidden = hidden_width(c_out, expansion)
@@ -67,7 +81,7 @@ class C3(nn.Module):
         self.cv3 = Conv(2 * hidden, c_out, 1, activation=activation)
         self.m: nn.Module = nn.Sequential(
             *(
-                Bottleneck(hidden, hidden, shortcut, groups, expansion=1.0, activation=activation)
+                Bottleneck(hidden, hidden, shortcut, groups, 1.0, activation, separable)
                 for _ in range(repeats)
             )
         )

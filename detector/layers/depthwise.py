@@ -1,4 +1,4 @@
-"""Convolutions with as many groups as both widths allow: depthwise and mixed-kernel."""
+"""Convolutions with as many groups as both widths allow: depthwise, separable, mixed-kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detector.layers.checks import check_odd
 from detector.layers.concat import concatenate
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv, Conv2d
 from detector.layers.shared_norm import Joined, fold_shared_norm
-from detector.registry import Count, Width, register
+from detector.registry import Count, Odd, Width, register
 
 
 @register()
@@ -39,6 +39,26 @@ class DWConv(Conv):
             dilation=dilation,
             activation=activation,
         )
+
+
+@register()
+class SeparableConv(nn.Module):
+    """Depthwise Conv → 1×1 Conv, both with batch norm and activation (YOLOX's depthwise models)."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Odd = 3,
+        stride: Count = 1,
+        activation: Activation = "SiLU",
+    ) -> None:
+        super().__init__()
+        self.depthwise = DWConv(c_in, c_in, kernel, stride, activation=activation)
+        self.pointwise = Conv(c_in, c_out, 1, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
 
 
 def equal_shares(channels: int, parts: int) -> list[int]:

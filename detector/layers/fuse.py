@@ -6,6 +6,7 @@ RepVGG (arXiv 2101.03697, section 3.3). Everything is computed in float64 and ca
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +47,48 @@ def identity_kernel(channels: int, groups: int, size: int) -> Tensor:
     return kernel
 
 
+def norm_kernel(norm: nn.BatchNorm2d, groups: int = 1) -> Kernel:
+    """Return the 1×1 kernel that computes a batch norm in eval mode: an identity branch."""
+    scale, shift = norm_scale_shift(norm)
+    eye = identity_kernel(norm.num_features, groups, 1).to(scale.device)
+    return eye * scale.view(-1, 1, 1, 1), shift
+
+
 def pad_kernel(weight: Tensor, size: int, at: int | None = None) -> Tensor:
-    """Pad a kernel with zeros to ``size``, placing it at the centre or at offset ``at``."""
-    free = size - weight.shape[-1]
-    before = free // 2 if at is None else at
-    return F.pad(weight, [before, free - before] * 2)
+    """Pad a kernel with zeros to ``size`` × ``size``, at the centre or at offset ``at``."""
+    pads: list[int] = []
+    for side in (weight.shape[-1], weight.shape[-2]):
+        free = size - side
+        before = free // 2 if at is None else at
+        pads += [before, free - before]
+    return F.pad(weight, pads)
+
+
+def add_kernels(kernels: Sequence[Kernel], at: int | None = None) -> Kernel:
+    """Return the kernel of the sum of parallel branches.
+
+    The first kernel is the largest; the others are placed at its centre, or at offset ``at``.
+    """
+    weight, bias = kernels[0]
+    for branch_weight, branch_bias in kernels[1:]:
+        weight = weight + pad_kernel(branch_weight, weight.shape[-1], at)
+        bias = bias + branch_bias
+    return weight, bias
+
+
+def chain_kernels(pointwise: Kernel, second: Kernel, groups: int = 1) -> Kernel:
+    """Return the kernel of a 1×1 convolution with bias followed by a k×k one of as many groups.
+
+    They are equal if the k×k convolution pads with the 1×1 convolution's bias, which is what the
+    1×1 convolution makes of a padding with zeros (DBB, arXiv 2103.13425, section 3.2).
+    """
+    weight, bias = second
+    size = weight.shape[-1]
+    blocks = weight.view(groups, -1, weight.shape[1], size, size)
+    mixing = pointwise[0].view(groups, blocks.shape[2], -1)
+    merged = torch.einsum("gomhw,gmi->goihw", blocks, mixing).reshape(len(weight), -1, size, size)
+    carried = torch.einsum("gomhw,gm->go", blocks, pointwise[1].view(groups, -1))
+    return merged, bias + carried.flatten()
 
 
 def plain_conv(like: nn.Conv2d, kernel: Kernel) -> nn.Conv2d:

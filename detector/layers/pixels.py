@@ -12,13 +12,21 @@ from detector.layers.conv import Conv
 from detector.registry import Count, Size, Width, register
 
 
-@register(stride=lambda arguments: 2 * arguments.get("stride", 1))
-class Focus(nn.Module):
-    """Space-to-depth of 2×2 pixels → Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s).
+@register(channels=lambda arguments, c_in: 4 * c_in[0], stride=lambda arguments: 2)
+class ReOrg(nn.Module):
+    """Space-to-depth of 2×2 pixels. (b, c, h, w) → (b, 4c, h/2, w/2).
 
-    The pixels of a square are taken column by column as in YOLOv5, so that its weights fit.
+    The pixels of a square are taken column by column, as in YOLOv5's and YOLOv7's weights.
     (YOLOv2's passthrough layer does the same, arXiv 1612.08242, section 2.)
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return concatenate([x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)])
+
+
+@register(stride=lambda arguments: 2 * arguments.get("stride", 1))
+class Focus(nn.Module):
+    """ReOrg → Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s)."""
 
     def __init__(
         self,
@@ -31,11 +39,11 @@ class Focus(nn.Module):
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()
+        self.squares = ReOrg()
         self.conv = Conv(4 * c_in, c_out, kernel, stride, padding, groups, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        squares = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.conv(concatenate(squares))  # type: ignore[no-any-return]
+        return self.conv(self.squares(x))  # type: ignore[no-any-return]
 
 
 @register(

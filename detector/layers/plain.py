@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, check_groups
+from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv2d, check_groups
 from detector.layers.fuse import norm_scale_shift, plain_conv
 from detector.registry import Count, Positive, Size, Width, register
 
@@ -72,6 +72,25 @@ class ZeroPad2d(nn.ZeroPad2d):
             )
         left, right, top, bottom = sides
         super().__init__((left, right, top, bottom))
+
+
+@register("nn.Conv2d")
+class PlainConv2d(Conv2d):
+    """``nn.Conv2d`` with checked arguments, and a bias."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel_size: Count,
+        stride: Count = 1,
+        padding: Size = 0,
+        dilation: Count = 1,
+        groups: Count = 1,
+        bias: bool = True,
+    ) -> None:
+        check_groups(groups, c_in, c_out)
+        super().__init__(c_in, c_out, kernel_size, stride, padding, dilation, groups, bias)
 
 
 @register("nn.ConvTranspose2d", stride=lambda arguments: Fraction(1, arguments.get("stride", 1)))

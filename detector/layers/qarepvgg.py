@@ -9,10 +9,10 @@ from detector.layers.activation import Activation, make_activation
 from detector.layers.conv import Conv2d, FusedConv, check_groups, same_padding
 from detector.layers.fuse import (
     Kernel,
+    add_kernels,
     fold_batch_norm,
     identity_kernel,
     norm_scale_shift,
-    pad_kernel,
     plain_conv,
 )
 from detector.registry import Count, Odd, Width, register
@@ -57,11 +57,14 @@ class QARepVGGBlock(nn.Module):
 
     def kernel(self) -> Kernel:
         """Return the sum of the branches' kernels with the last batch norm folded in, float64."""
-        size = self.conv.kernel_size[0]
-        weight, bias = fold_batch_norm(self.conv, self.conv_bn)
-        weight = weight + pad_kernel(self.pointwise.weight.detach().double(), size)
+        bias = torch.zeros_like(self.bn.running_mean, dtype=torch.float64)  # type: ignore[arg-type]
+        kernels = [
+            fold_batch_norm(self.conv, self.conv_bn),
+            (self.pointwise.weight.detach().double(), bias),
+        ]
         if self.identity:
-            eye = identity_kernel(self.conv.out_channels, self.conv.groups, size)
-            weight = weight + eye.to(weight.device)
+            eye = identity_kernel(self.conv.out_channels, self.conv.groups, 1)
+            kernels.append((eye.to(bias.device), bias))
+        weight, bias = add_kernels(kernels)
         scale, shift = norm_scale_shift(self.bn)
         return weight * scale.view(-1, 1, 1, 1), torch.addcmul(shift, bias, scale)

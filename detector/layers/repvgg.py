@@ -17,10 +17,9 @@ from detector.layers.conv import (
 )
 from detector.layers.fuse import (
     Kernel,
+    add_kernels,
     fold_batch_norm,
-    identity_kernel,
-    norm_scale_shift,
-    pad_kernel,
+    norm_kernel,
     plain_conv,
 )
 from detector.layers.se import SEBlock
@@ -126,19 +125,14 @@ class RepVGGBlock(nn.Module):
 
     def kernel(self) -> Kernel:
         """Return the sum of the branches' kernels and of their biases, float64."""
-        size = self.conv.kernel_size[0]
-        weight, bias = fold_batch_norm(self.conv, self.bn)
+        kernels = [fold_batch_norm(self.conv, self.bn)]
         if self.pointwise is not None and self.pointwise_bn is not None:
-            pointwise, pointwise_bias = fold_batch_norm(self.pointwise, self.pointwise_bn)
-            at = self.conv.offset(0) if isinstance(self.conv, SameConv2d) else None
-            weight = weight + pad_kernel(pointwise, size, at)
-            bias = bias + pointwise_bias
+            kernels.append(fold_batch_norm(self.pointwise, self.pointwise_bn))
         if self.identity_bn is not None:
-            scale, shift = norm_scale_shift(self.identity_bn)
-            eye = identity_kernel(self.conv.out_channels, self.conv.groups, size)
-            weight = weight + eye.to(weight.device) * scale.view(-1, 1, 1, 1)
-            bias = bias + shift
-        return weight, bias
+            kernels.append(norm_kernel(self.identity_bn, self.conv.groups))
+        return add_kernels(
+            kernels, self.conv.offset(0) if isinstance(self.conv, SameConv2d) else None
+        )
 
 
 def randomise_batch_norms(model: nn.Module, seed: int = 0) -> None:

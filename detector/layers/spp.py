@@ -31,6 +31,23 @@ class Pyramid(nn.ModuleList):
         return concatenate([x, *(pool(x) for pool in self)])
 
 
+class ChainedPyramid(nn.Module):
+    """Concatenation of the input and three max-pools, each of the one before it: c → 4 · c.
+
+    Chained 5×5 pools equal the pyramid of 5, 9 and 13.
+    """
+
+    def __init__(self, kernel: int = 5) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(kernel, 1, kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [x]
+        for _ in range(3):
+            features.append(self.pool(features[-1]))
+        return concatenate(features)
+
+
 @register()
 class SPP(nn.Module):
     """1×1 conv to half of c_in → pyramid of max-pools → 1×1 conv to c_out."""
@@ -69,13 +86,48 @@ class C3SPP(C3):
         self.m = SPP(hidden, hidden, kernels, activation)
 
 
-@register()
-class SPPCSPC(nn.Module):
-    """YOLOv7's pyramid (arXiv 2207.02696) on one of two cross-stage partial paths.
+class PooledCSP(nn.Module):
+    """Pyramid of max-pools on one of two cross-stage partial paths.
 
-    x → 1×1 → 3×3 → 1×1 → pyramid → 1×1 → 3×3 beside x → 1×1; concat → 1×1. All convs have c_out
-    channels.
+    x → 1×1 → 3×3 → 1×1 → pyramid → 1×1 → 3×3 beside x → 1×1; concat → 1×1 to c_out. All other
+    convs have ``hidden`` channels.
+
+    Args:
+        pyramid: module that multiplies the channels by ``levels``.
     """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        hidden: int,
+        pyramid: nn.Module,
+        levels: int,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+
+        def conv(c: int, kernel: Count) -> Conv:
+            return Conv(c, hidden, kernel, activation=activation)
+
+        self.cv1, self.cv3, self.cv4 = conv(c_in, 1), conv(hidden, 3), conv(hidden, 1)
+        self.m = pyramid
+        self.cv5, self.cv6 = conv(levels * hidden, 1), conv(hidden, 3)
+        self.cv2 = conv(c_in, 1)
+        self.cv7 = Conv(2 * hidden, c_out, 1, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.cv6(self.cv5(self.m(self.cv4(self.cv3(self.cv1(x))))))
+        return self.cv7(self.join(pooled, self.cv2(x)))  # type: ignore[no-any-return]
+
+    def join(self, pooled: Tensor, direct: Tensor) -> Tensor:
+        """Concatenate both paths."""
+        return concatenate((pooled, direct))
+
+
+@register()
+class SPPCSPC(PooledCSP):
+    """YOLOv7's pyramid (arXiv 2207.02696): :class:`PooledCSP` with c_out channels throughout."""
 
     def __init__(
         self,
@@ -84,17 +136,5 @@ class SPPCSPC(nn.Module):
         kernels: Sequence[int] = KERNELS,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__()
-
-        def conv(c: int, kernel: Count) -> Conv:
-            return Conv(c, c_out, kernel, activation=activation)
-
-        self.cv1, self.cv3, self.cv4 = conv(c_in, 1), conv(c_out, 3), conv(c_out, 1)
-        self.m = Pyramid(kernels)
-        self.cv5, self.cv6 = conv((1 + len(kernels)) * c_out, 1), conv(c_out, 3)
-        self.cv2 = conv(c_in, 1)
-        self.cv7 = conv(2 * c_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.cv6(self.cv5(self.m(self.cv4(self.cv3(self.cv1(x))))))
-        return self.cv7(concatenate((pooled, self.cv2(x))))  # type: ignore[no-any-return]
+        pyramid = Pyramid(kernels)
+        super().__init__(c_in, c_out, c_out, pyramid, 1 + len(kernels), activation)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.heads.classify import AUXILIARY
+from detector.heads.head import AUXILIARY
 from detector.settings import LossSettings
 from detector.structures.samples import Targets
 from detector.utils.collectives import all_reduce_sum

@@ -47,13 +47,14 @@ class YoloLoss:
     Args:
         head: head that gives anchors, strides and the number of classes.
         settings: assigner, loss functions, gains and label smoothing.
-        side: side of the square input, pixels; it scales the objectness loss.
+        side: side of the square with the input's area, pixels: the number of predictions, which
+            scales the objectness loss, follows the area.
 
     Raises:
         DetectorError: the head cannot be trained, or has too many levels.
     """
 
-    def __init__(self, head: Detect, settings: YoloLossSettings, side: int) -> None:
+    def __init__(self, head: Detect, settings: YoloLossSettings, side: float) -> None:
         head.check_trainable()
         levels = len(head.strides)
         if levels > len(OTHER_LEVEL_BALANCE):

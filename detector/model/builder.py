@@ -24,6 +24,8 @@ from detector.utils.errors import DetectorError, one_line, shown
 
 IMAGE = -1
 """Index of the network's input among the sources of a row."""
+LEFT_OUT = "nn.Identity"
+"""Module of a row that is left out: it passes on the first row that it reads."""
 WIDTH_DIVISOR = 8
 MAX_CHANNELS = 1 << 16
 MAX_STRIDE = 1024
@@ -112,7 +114,7 @@ class RowBuilder:
         self.channels = {IMAGE: 3}
         self.strides = {IMAGE: Fraction(1)}
 
-    def build(self) -> tuple[list[Row], list[nn.Module]]:
+    def build(self) -> tuple[tuple[Row, ...], list[nn.Module]]:
         """Return all rows of the file, and their modules.
 
         Raises:
@@ -122,13 +124,15 @@ class RowBuilder:
         with _Budget():
             pairs = zip(self.model_file.rows, contracts, strict=True)
             built = [self._row(raw, known) for raw, known in pairs]
-        return _with_frees([row for row, _ in built]), [module for _, module in built]
+        return with_frees([row for row, _ in built]), [module for _, module in built]
 
     def _row(self, raw: RawRow, known: RowContract) -> tuple[Row, nn.Module]:
         try:
             sources = self._sources(raw, known)
             arguments = self._arguments(raw, known)
             number = self._number(raw, known)
+            if number == 0:
+                return self._left_out(raw, sources[0], arguments)
             self._check_strides(known, sources)
             module, channels = self._stack(known, arguments, number, sources)
             stride = self._stride(known, arguments, number, sources)
@@ -140,10 +144,21 @@ class RowBuilder:
         row = Row(raw.index, sources, raw.module, number, arguments, channels, stride, ())
         return row, module
 
+    def _left_out(
+        self, raw: RawRow, source: int, arguments: dict[str, Any]
+    ) -> tuple[Row, nn.Module]:
+        """Return a row that passes on what it reads first."""
+        channels, stride = self.channels[source], self.strides[source]
+        self.channels[raw.index], self.strides[raw.index] = channels, stride
+        row = Row(raw.index, (source,), LEFT_OUT, 0, arguments, channels, stride, ())
+        return row, nn.Identity()
+
     def _sources(self, raw: RawRow, known: RowContract) -> tuple[int, ...]:
         sources = [self._index(source) for source in raw.sources]
         if len(sources) > 1 and not known.reads_list:
             raise ValueError(f"reads one row, found 'from' {raw.source}")
+        if known.joined_strides and len(sources) != len(known.joined_strides):
+            raise ValueError(f"reads {len(known.joined_strides)} rows, found 'from' {raw.source}")
         image = IMAGE - raw.index
         for source in sources:
             if not image <= source < raw.index:
@@ -179,13 +194,15 @@ class RowBuilder:
                 f"argument 'nc': expected {self.classes}, the number of classes, "
                 f"found {arguments['nc']}"
             )
+        arguments |= known.by_scale.get(raw.scope.scale, {})
         activation = raw.scope.activation
         if activation is not None and "activation" in known.row_parameters:
             arguments.setdefault("activation", activation)
         multiple = raw.scope.width_multiple
         for name in known.widths:
             if name in arguments and multiple is not None:
-                arguments[name] = scale_width(arguments[name], multiple)
+                width = min(arguments[name], raw.scope.max_channels or arguments[name])
+                arguments[name] = scale_width(width, multiple)
         return arguments
 
     def _value(self, value: Any, raw: RawRow) -> Any:
@@ -204,7 +221,7 @@ class RowBuilder:
         number = raw.number
         if number > 1:
             number = max(round(number * raw.scope.depth_multiple), 1)
-        if number != 1 and known.reads_list:
+        if number != 1 and known.reads_list and (number or known.head):
             raise ValueError(f"'number' must be 1 here, found {number}")
         if number > MAX_NUMBER:
             raise ValueError(f"'number' is {number} after scaling, at most {MAX_NUMBER} is built")
@@ -212,11 +229,16 @@ class RowBuilder:
 
     def _check_strides(self, known: RowContract, sources: tuple[int, ...]) -> None:
         strides = [self.strides[source] for source in sources]
-        if known.joins and len(set(strides)) > 1:
+        relative = known.joined_strides or (Fraction(1),) * len(sources)
+        units = {stride / part for stride, part in zip(strides, relative, strict=True)}
+        if known.joins and len(units) > 1:
             found = ", ".join(
                 f"{'the image' if s == IMAGE else f'row {s}'} has stride {self.strides[s]}"
                 for s in sources
             )
+            if known.joined_strides:
+                ratio = " : ".join(map(str, relative))
+                raise ValueError(f"joins feature maps of strides {ratio}: {found}")
             raise ValueError(f"joins feature maps of different sizes: {found}")
         for source, stride in zip(sources, strides, strict=True):
             if known.head and stride.denominator != 1:
@@ -232,8 +254,6 @@ class RowBuilder:
         sources: tuple[int, ...],
     ) -> tuple[nn.Module, int]:
         """Return the row's module and the channels of its output (0 for a head)."""
-        if number == 0:
-            return nn.Identity(), self.channels[sources[0]]
         filled = dict(arguments)
         channels = [self.channels[source] for source in sources]
         if known.takes("strides"):
@@ -259,10 +279,10 @@ class RowBuilder:
         """Return the stride of the row's output (0 for a head)."""
         if known.head:
             return Fraction(0)
-        if number == 0:
-            return self.strides[sources[0]]
         times = 1 if known.takes("repeats") else number
         stride = self.strides[sources[0]] * Fraction(known.stride(arguments)) ** times
+        if known.joined_strides:
+            stride /= known.joined_strides[0]
         if not 1 / MAX_STRIDE <= stride <= MAX_STRIDE:
             raise ValueError(
                 f"the output has stride {stride}, expected 1/{MAX_STRIDE} to {MAX_STRIDE}"
@@ -298,11 +318,11 @@ def scale_width(width: int, multiple: float) -> int:
     return math.ceil(width * multiple / WIDTH_DIVISOR) * WIDTH_DIVISOR
 
 
-def _with_frees(rows: Sequence[Row]) -> list[Row]:
+def with_frees(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Set each row's ``frees``: outputs that it reads last, and its own if no row reads it."""
     last_reader = {row.index: row.index for row in rows[:-1]}
     last_reader |= {source: row.index for row in rows for source in row.sources}
     frees: dict[int, list[int]] = {row.index: [] for row in rows}
     for source, reader in last_reader.items():
         frees[reader].append(source)
-    return [replace(row, frees=tuple(sorted(frees[row.index]))) for row in rows]
+    return tuple(replace(row, frees=tuple(sorted(frees[row.index]))) for row in rows)

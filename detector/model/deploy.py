@@ -10,13 +10,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from detector.heads.head import hook
+from detector.model.builder import IMAGE, LEFT_OUT, Row, with_frees
 from detector.model.detector import Detector, check_detector
 from detector.utils.errors import DetectorError
 from detector.utils.keywords import refuses_unknown_keywords
@@ -68,7 +70,42 @@ def fuse_modules(model: Detector) -> Detector:
         parent, _, name = path.rpartition(".")
         setattr(fused.get_submodule(parent), name, block.fuse().eval())  # type: ignore[operator]
     fused.deployed = True
+    _drop_training_rows(fused, model.head)
     return fused
+
+
+def _drop_training_rows(fused: Detector, head: nn.Module) -> None:
+    """Leave out sources that the head needs in training only, and the rows that feed only them."""
+    *rows, last = fused.plan
+    count = hook(head, "inference_sources")(len(last.sources))
+    kept = [*rows, replace(last, sources=last.sources[:count])]
+    for index in sorted(_needed(fused.plan) - _needed(kept)):
+        source = kept[index].sources[0]
+        channels, stride = (3, Fraction(1)) if source == IMAGE else _output(kept[source])
+        kept[index] = replace(
+            kept[index],
+            sources=(source,),
+            module=LEFT_OUT,
+            number=0,
+            arguments={},
+            channels=channels,
+            stride=stride,
+        )
+        fused.rows[index] = nn.Identity()
+    fused.plan = with_frees(kept)
+
+
+def _output(row: Row) -> tuple[int, Fraction]:
+    return row.channels, row.stride
+
+
+def _needed(plan: Sequence[Row]) -> set[int]:
+    """Return the indices of the rows that the head reads, directly or through others."""
+    needed = {plan[-1].index}
+    for row in reversed(plan):
+        if row.index in needed:
+            needed.update(source for source in row.sources if source != IMAGE)
+    return needed
 
 
 @torch.no_grad()
@@ -126,7 +163,7 @@ def deploy(
         worst_block=worst_block,
         worst_block_difference=block_difference,
         fused_blocks=sum(
-            _changed(block, fused.get_submodule(path)) for path, block in _fusable(model)
+            _changed(block, fused.get_submodule(path)) for path, block in _kept_blocks(model, fused)
         ),
         images=sum(len(batch) for batch in batches),
         params_before=sum(p.numel() for p in model.parameters()),
@@ -145,6 +182,12 @@ def _fusable(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
             yield from _fusable(child, path)
 
 
+def _kept_blocks(model: Detector, fused: Detector) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the blocks that can be fused, with their paths, but for rows that are left out."""
+    left_out = tuple(f"rows.{row.index}." for row in fused.plan if row.number == 0)
+    return ((path, b) for path, b in _fusable(model) if not f"{path}.".startswith(left_out))
+
+
 def _changed(block: nn.Module, fused: nn.Module) -> bool:
     """Return whether fusing changed a block; a Classify head without auxiliaries stays as it is."""
     return block.state_dict().keys() != fused.state_dict().keys()
@@ -158,6 +201,9 @@ def _compare_blocks(
 
     def watch(path: str, block: nn.Module) -> Any:
         def compare(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if module is reference.head:
+                count = hook(module, "inference_sources")(len(inputs[0]))
+                inputs = (inputs[0][:count],)
             for expected, found in _pairs(module, output, block(*inputs)):
                 worst[path] = _larger(worst.get(path, 0.0), _difference(expected, found))
 
@@ -165,7 +211,7 @@ def _compare_blocks(
 
     handles = [
         block.register_forward_hook(watch(path, fused.get_submodule(path)))
-        for path, block in _fusable(reference)
+        for path, block in _kept_blocks(reference, fused)
     ]
     try:
         for images in batches:

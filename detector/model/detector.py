@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from detector.heads.head import hook
+from detector.heads.head import hook, in_float32
 from detector.layers.activation import make_activation
 from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
@@ -28,7 +28,12 @@ from detector.model.model_file import ModelFile, check_model_file, read_model_fi
 from detector.registry import contract
 from detector.settings import NmsSettings, TaskName
 from detector.structures.class_names import class_name_issue, placeholder_names
-from detector.structures.preprocess import Preprocess, square_size
+from detector.structures.preprocess import (
+    Preprocess,
+    divisible_size,
+    nearest_size,
+    size_of_imgsz,
+)
 from detector.utils.errors import DetectorError, one_line, shown
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
@@ -100,24 +105,27 @@ class Detector(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the features that the head reads, pixels."""
-        return tuple(int(self.plan[source].stride) for source in self.plan[-1].sources)
+        """Strides of the features that the head reads for inference, pixels."""
+        sources = self.plan[-1].sources
+        count = hook(self.head, "inference_sources")(len(sources))
+        return tuple(int(self.plan[source].stride) for source in sources[:count])
 
     @property
     def max_stride(self) -> int:
         """Divisor of the input's height and width, pixels, unless the input size is fixed."""
         return math.lcm(*(row.stride.numerator for row in self.plan[:-1]))
 
-    def square_size(self, side: int) -> tuple[int, int]:
-        """Return height and width of a square input of the given side, pixels.
+    def size_of(self, imgsz: int | tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of an input, pixels, from ``imgsz``: a side, or both.
 
         Raises:
-            DetectorError: the network does not accept this size; names the nearest side.
+            DetectorError: the network does not accept this size; names the nearest.
         """
         if self.fixed_size_hw is None:
-            return square_size(side, self.max_stride)
-        self.check_size((side, side))
-        return side, side
+            return divisible_size(imgsz, self.max_stride)
+        size_hw = size_of_imgsz(imgsz)
+        self.check_size(size_hw)
+        return size_hw
 
     def check_size(self, size_hw: tuple[int, int]) -> None:
         """Raise DetectorError unless the network accepts inputs of this size, (h, w) pixels."""
@@ -130,14 +138,14 @@ class Detector(nn.Module):
                     "for it"
                 )
         elif height % self.max_stride or width % self.max_stride:
-            nearest = (max(round(side / self.max_stride), 1) * self.max_stride for side in size_hw)
+            nearest = nearest_size(size_hw, self.max_stride)
             raise DetectorError(
                 f"input size {height}×{width} is not a multiple of the network's stride "
                 f"{self.max_stride}; the nearest is {'×'.join(map(str, nearest))}"
             )
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalize (b, 3, h, w) uint8 images as the model's preprocessing does for prediction.
+        """Normalize (b, 3, h, w) uint8 RGB images as the model's preprocessing does for prediction.
 
         Returns:
             The network's input, channels-last, on the images' device, in the weights' dtype.
@@ -146,7 +154,8 @@ class Detector(nn.Module):
         mean = images.new_tensor(self.preprocess.mean_rgb, dtype=dtype).view(1, 3, 1, 1)
         scale = images.new_tensor(self.preprocess.scale_rgb, dtype=dtype).view(1, 3, 1, 1)
         planes = images.contiguous(memory_format=torch.channels_last).to(dtype)
-        return planes.sub_(mean).div_(scale)
+        planes = planes.sub_(mean).div_(scale)
+        return planes if self.preprocess.channel_order == "rgb" else planes.flip(1)
 
     def forward(self, images: Tensor) -> Any:
         """Return the head's raw outputs for (b, 3, h, w) normalized images."""
@@ -154,8 +163,10 @@ class Detector(nn.Module):
         for row, module in zip(self.plan, self.rows, strict=True):
             features = [outputs[source] for source in row.sources]
             inputs = features if contract(row.module).reads_list else features[0]
-            run = _in_float32 if module is self.head else _call
-            outputs[row.index] = run(module, inputs)
+            if module is self.head and hook(module, "runs_in_float32"):
+                outputs[row.index] = in_float32(module, inputs)
+            else:
+                outputs[row.index] = module(inputs)
             del features, inputs
             for source in row.frees:
                 del outputs[source]
@@ -184,25 +195,6 @@ class Detector(nn.Module):
             )
         super().train(mode)
         return self
-
-
-def _call(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
-    return module(inputs)
-
-
-def _in_float32(module: nn.Module, inputs: Tensor | list[Tensor]) -> Any:
-    """Run the head in full precision even inside an autocast region.
-
-    The side of a box grows with its raw value: the 8 significant bits of bfloat16 would round the
-    side of a large box by whole pixels.
-    """
-    device = (inputs if isinstance(inputs, Tensor) else inputs[0]).device.type
-    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return module(inputs)
-    with torch.autocast(device, enabled=False):
-        if isinstance(inputs, Tensor):
-            return module(inputs.float())
-        return module([tensor.float() for tensor in inputs])
 
 
 def check_detector(model: object) -> None:

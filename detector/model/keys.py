@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from detector.structures.class_names import class_name_issue
 from detector.structures.preprocess import PreprocessKeys
@@ -26,6 +26,21 @@ Values = Annotated[dict[str, Any], Field(max_length=MAX_VALUES)]
 """Words that rows may use in place of 'from', number, module or an argument."""
 ClassNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=MAX_CLASSES)]
 Multiple = Annotated[float, Field(gt=0, le=MAX_MULTIPLE)]
+Channels = Annotated[int, Field(ge=1)]
+
+
+def _three(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError("expected [depth, width, max_channels]")
+    return value
+
+
+Scale = Annotated[
+    tuple[Multiple, Multiple, Channels],
+    Field(strict=False),
+    BeforeValidator(_three),
+]
+"""Depth and width multiple and ``max_channels``, as the files of YOLOv8 and later give them."""
 
 
 class NamedBackbone(Strict):
@@ -45,13 +60,17 @@ class Variant(Strict):
 
     depth_multiple: Multiple | None = None
     width_multiple: Multiple | None = None
+    max_channels: Channels | None = None
     anchors: Anchors | None = None
     values: Values = {}
     backbone: NamedBackbone | None = None
 
 
 class ModelKeys(Strict):
-    """Keys of a model file, YOLOv5's and our own; only the rows are required."""
+    """Keys of a model file, those of YOLO's files and our own; only the rows are required.
+
+    Each of ``scales`` is one of ``variants``, too; ``scale`` is the chosen one.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -67,6 +86,8 @@ class ModelKeys(Strict):
     values: Values = {}
     variants: Annotated[dict[str, Variant], Field(max_length=MAX_VARIANTS)] = {}
     variant: str | None = None
+    scales: Annotated[dict[str, Scale], Field(min_length=1, max_length=MAX_VARIANTS)] | None = None
+    scale: str | None = None
     backbone: Any = None
     head: list[Any]
 
@@ -78,17 +99,29 @@ def read_keys(file: YamlFile) -> ModelKeys:
         DetectorError: a key is unknown, missing or has a wrong value; names file and line, what was
             found and what was expected.
     """
-    if isinstance(file.value, dict) and "scales" in file.value:
-        raise file.error(
-            "scales: a model file of YOLOv8 or later, which is not read; expected the keys of "
-            "YOLOv5's files (depth_multiple, width_multiple) or variants",
-            "scales",
-        )
     for place in _anchor_places(file.value):
         _check_anchors(file, place)
     keys = validate(ModelKeys, file)
     _check_names(file, keys)
-    return keys
+    return _with_scales(file, keys)
+
+
+def _with_scales(file: YamlFile, keys: ModelKeys) -> ModelKeys:
+    """Return the keys with each of ``scales`` as a variant."""
+    if keys.scales is None:
+        if keys.scale is not None:
+            raise file.error("scale: the file has no scales", "scale")
+        return keys
+    if "variants" in keys.model_fields_set:
+        message = "variants: the file has scales; expected only one of the two"
+        raise file.error(message, "variants")
+    if "variant" in keys.model_fields_set:
+        raise file.error("variant: the file has scales; expected the key 'scale'", "variant")
+    variants = {
+        name: Variant(depth_multiple=depth, width_multiple=width, max_channels=channels)
+        for name, (depth, width, channels) in keys.scales.items()
+    }
+    return keys.model_copy(update={"variants": variants, "variant": keys.scale})
 
 
 def _check_names(file: YamlFile, keys: ModelKeys) -> None:

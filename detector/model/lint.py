@@ -124,7 +124,7 @@ def _defaults(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
 def _connections(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
     read = {source for row in model.plan for source in row.sources}
     for raw, row in zip(model_file.rows[:-1], model.plan, strict=False):
-        if row.index not in read:
+        if row.index not in read and row.number:
             yield _about(raw, ": no row reads its output")
         if contract(row.module).joins and len(row.sources) == 1:
             yield _about(raw, ": joins a single feature map")

@@ -12,6 +12,9 @@ file may give ``backbone`` too. Values, activation, width and depth multiples of
 its own rows. That file may not name a third one. Rows are counted through both: 0 is the first row
 of the backbone.
 
+The files of YOLOv8 and later have ``scales: {n: [depth, width, max_channels], …}``, which are
+variants. One must be chosen, by ``scale`` in the file or by the variant that is asked for.
+
 In the 'from' of a head's row, in any file, ``P3`` is the last backbone row of stride 2³, ``P4`` of
 stride 2⁴, and so on. The text that is stored with weights has all rows written out
 (``detector.model.expand``).
@@ -48,6 +51,9 @@ MAX_NAMED = 10
 
 _LEVEL = re.compile(r"P(?:[0-9]|10)")
 
+NUMBERED = ("anchors", "backbone", "head", "values", "variants")
+"""Keys below which a number of several meanings, such as 010 or 1:30, is an error."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -58,9 +64,11 @@ class Scope:
         depth_multiple: depth multiple of the chosen variant, else of the file.
         width_multiple: width multiple of the chosen variant, else of the file; None if neither
             gives one.
+        max_channels: widths are cut to it before they are multiplied; None for no limit.
         anchors: anchors of the chosen variant, else of the file.
         values: values of the words that rows may use.
         variant: name of the chosen variant, or None.
+        scale: the same if it is one of the file's ``scales``, else None.
         activation: activation of rows that give none.
         activation_at: file and place of that activation, for error messages.
     """
@@ -68,9 +76,11 @@ class Scope:
     file: YamlFile
     depth_multiple: float
     width_multiple: float | None
+    max_channels: int | None
     anchors: Anchors | None
     values: dict[str, Any]
     variant: str | None
+    scale: str | None
     activation: str | None
     activation_at: tuple[YamlFile, Place]
 
@@ -140,6 +150,8 @@ def check_model_file(
             expected.
     """
     keys = read_keys(file)
+    for key in NUMBERED:
+        file.check_numbers(key)
     scope = _scope(file, keys, _choose_variant(file, keys, variant))
     content, place = _backbone(keys, scope)
     if not isinstance(content, NamedBackbone):
@@ -162,9 +174,11 @@ def _scope(file: YamlFile, keys: ModelKeys, name: str | None) -> Scope:
         file=file,
         depth_multiple=chosen.depth_multiple or keys.depth_multiple,
         width_multiple=chosen.width_multiple or width,
+        max_channels=chosen.max_channels,
         anchors=keys.anchors if chosen.anchors is None else chosen.anchors,
         values={**keys.values, **chosen.values},
         variant=name,
+        scale=name if keys.scales else None,
         activation=keys.activation,
         activation_at=(file, ("activation",)),
     )
@@ -174,18 +188,25 @@ def _choose_variant(file: YamlFile, keys: ModelKeys, variant: str | None) -> str
     if variant is not None and not isinstance(variant, str):
         raise DetectorError(f"variant: expected a name, found {shown(variant)}")
     name = variant or keys.variant
+    many, one = ("scales", "scale") if keys.scales else ("variants", "variant")
     if name is not None and name not in keys.variants:
-        at = "variants" if variant else "variant"
-        raise file.error(_unknown_variant(name, keys), at)
+        raise file.error(_unknown_variant(name, keys), many if variant else one)
+    if name is None and keys.scales:
+        raise file.error(f"scales: none is chosen; expected --variant {_some_of(keys)}", many)
     return name
 
 
 def _unknown_variant(name: str, keys: ModelKeys) -> str:
+    hint = nearest(name, keys.variants) or f"; the file has: {_some_of(keys)}"
+    return f"unknown variant {shown(name)}{hint}"
+
+
+def _some_of(keys: ModelKeys) -> str:
+    """Return the names of a file's variants for an error message."""
     known = ", ".join(islice(keys.variants, MAX_NAMED)) or "none"
     if len(keys.variants) > MAX_NAMED:
         known += f" and {len(keys.variants) - MAX_NAMED} more"
-    hint = nearest(name, keys.variants) or f"; the file has: {known}"
-    return f"unknown variant {shown(name)}{hint}"
+    return known
 
 
 def _backbone(keys: ModelKeys, scope: Scope) -> tuple[Any, Place]:
@@ -242,9 +263,9 @@ def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) 
     if not isinstance(row, list) or len(row) != 4:
         found = f"{len(row)} values" if isinstance(row, list) else shown(row)
         raise error(f"expected [from, number, module, args], found {found}")
-    source, number, module = (
-        scope.values.get(word, word) if isinstance(word, str) else word for word in row[:3]
-    )
+    source, number, module = (_word_value(scope, word) for word in row[:3])
+    if isinstance(source, list):
+        source = [_word_value(scope, word) for word in source]
     args = row[3]
     if not _is_source(source, section):
         level = ", a level such as P4," if section == "head" else ""
@@ -258,6 +279,11 @@ def _check_row(scope: Scope, row: Any, index: int, section: str, position: int) 
     if not isinstance(args, (list, dict)):
         raise error(f"'args' is a list, or a mapping of arguments by name, found {shown(args)}")
     return RawRow(index, source, number, module, args, section, line, scope)
+
+
+def _word_value(scope: Scope, word: Any) -> Any:
+    """Return the value of one of the file's own words; anything else is returned as it is."""
+    return scope.values.get(word, word) if isinstance(word, str) else word
 
 
 def _is_source(source: Any, section: str) -> bool:

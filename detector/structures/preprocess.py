@@ -26,18 +26,55 @@ Scale = Annotated[float, pydantic.Field(gt=0)]
 CropFraction = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 
-def square_size(side: int, stride: int) -> tuple[int, int]:
-    """Return height and width of a square input, pixels, after checking its side.
+def size_of_imgsz(imgsz: int | tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of an input, pixels, from ``imgsz``: one side, or height and width.
+
+    >>> size_of_imgsz(640), size_of_imgsz((384, 640))
+    ((640, 640), (384, 640))
+    """
+    return imgsz if isinstance(imgsz, tuple) else (imgsz, imgsz)
+
+
+def imgsz_of_size(size_hw: tuple[int, int]) -> int | tuple[int, int]:
+    """Return ``imgsz`` of an input size: one side of a square input, else height and width.
+
+    >>> imgsz_of_size((640, 640)), imgsz_of_size((384, 640))
+    (640, (384, 640))
+    """
+    height, width = size_hw
+    return height if height == width else (height, width)
+
+
+def imgsz_text(size_hw: tuple[int, int]) -> str:
+    """Return an input size as ``--imgsz`` takes it.
+
+    >>> imgsz_text((640, 640)), imgsz_text((384, 640))
+    ('640', '384,640')
+    """
+    height, width = size_hw
+    return str(height) if height == width else f"{height},{width}"
+
+
+def nearest_size(size_hw: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return the nearest height and width that a network's largest stride divides, pixels."""
+    height, width = (max(round(side / stride), 1) * stride for side in size_hw)
+    return height, width
+
+
+def divisible_size(imgsz: int | tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return height and width of an input, pixels, after checking that the stride divides them.
 
     Raises:
-        DetectorError: not a multiple of the network's largest stride; names the nearest.
+        DetectorError: a side is no multiple of the network's largest stride; names the nearest.
     """
-    if side % stride:
+    size_hw = size_of_imgsz(imgsz)
+    nearest = nearest_size(size_hw, stride)
+    if any(side % stride for side in size_hw):
         raise DetectorError(
-            f"imgsz {side} is not a multiple of the network's stride {stride}; "
-            f"the nearest is {max(round(side / stride), 1) * stride}"
+            f"imgsz {imgsz_text(size_hw)} is not a multiple of the network's stride {stride}; "
+            f"the nearest is {imgsz_text(nearest)}"
         )
-    return side, side
+    return size_hw
 
 
 @dataclass(frozen=True)
@@ -74,16 +111,22 @@ class PreprocessKeys(Strict):
     mode: Literal["letterbox", "stretch", "crop"] = "letterbox"
     crop_fraction: CropFraction = 0.875
     pad_value: Level = 114
+    padding: Literal["around", "right_bottom"] = "around"
+    rounding: Literal["nearest", "down"] = "nearest"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale_rgb: tuple[Scale, Scale, Scale] = (255.0, 255.0, 255.0)
 
 
 class Preprocess(PreprocessKeys):
-    """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale, RGB.
+    """The preprocessing specification: fit to ``size_hw``, then (pixel − mean) / scale.
 
-    ``letterbox`` keeps the aspect ratio and pads evenly with ``pad_value``. ``stretch`` does not
-    keep the ratio. ``crop`` keeps it and takes a center crop of ``crop_fraction`` of the shorter
-    side: 0.875 is 224 of 256 pixels, the usual evaluation on ImageNet.
+    ``letterbox`` keeps the aspect ratio and pads with ``pad_value``: evenly (``around``), or only
+    after the image (``right_bottom``); its sides are rounded to the nearest number of pixels, or
+    down, as the weights were trained. ``stretch`` does not keep the ratio. ``crop`` keeps it and
+    takes a center crop of ``crop_fraction`` of the shorter side: 0.875 is 224 of 256 pixels, the
+    usual evaluation on ImageNet. ``channel_order`` is that of the network's input; mean and scale
+    are given in RGB in either case.
 
     ``rectangle`` is the network's stride, or None. If given, a letterboxed image is padded only to
     the next multiple of it in each direction, not to the full ``size_hw``.
@@ -150,7 +193,9 @@ class Preprocess(PreprocessKeys):
         if (new_h, new_w) != (height, width):
             resized = cv2.resize(image_rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
             image_rgb = np.asarray(resized, np.uint8)
-        top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
+        top, left = 0, 0
+        if self.padding == "around":
+            top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
         canvas = np.full((target_h, target_w, 3), self.pad_value, np.uint8)
         canvas[top : top + new_h, left : left + new_w] = image_rgb
         placement = Placement((new_w / width, new_h / height), (left, top), (height, width))
@@ -173,7 +218,8 @@ class Preprocess(PreprocessKeys):
         """Return height and width of the resized image, within ``size_hw``."""
         height, width = image_size_hw
         ratio = min(self.size_hw[0] / height, self.size_hw[1] / width)
-        return max(round(height * ratio), 1), max(round(width * ratio), 1)
+        whole = round if self.rounding == "nearest" else math.floor
+        return max(whole(height * ratio), 1), max(whole(width * ratio), 1)
 
     def normalize(
         self, images: Sequence[Image] | NDArray[np.uint8], out: NDArray[np.float32] | None = None
@@ -181,16 +227,17 @@ class Preprocess(PreprocessKeys):
         """Normalize (b, H, W, 3) uint8 images to (b, 3, H, W) float32 network input, contiguous.
 
         Args:
-            images: images of one size.
+            images: RGB images of one size.
             out: (b, 3, H, W) array for the result; None allocates one.
         """
         if out is None:
             out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
         mean_rgb, scale_rgb = (np.array(rgb, np.float32) for rgb in (self.mean_rgb, self.scale_rgb))
         for image, planes in zip(images, out, strict=True):
+            planes_rgb = planes if self.channel_order == "rgb" else planes[::-1]
             # Plane by plane, since numpy is slow on interleaved channels.
             for plane, pixels, mean, scale in zip(
-                planes, cv2.split(image), mean_rgb, scale_rgb, strict=True
+                planes_rgb, cv2.split(image), mean_rgb, scale_rgb, strict=True
             ):
                 centred = np.subtract(pixels, mean, out=plane) if mean else pixels
                 np.divide(centred, scale, out=plane)

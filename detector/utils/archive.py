@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import IO
 
 from detector.utils.errors import DetectorError, one_line
+from detector.utils.files import refuse_special
 
 MAX_MEMBERS = 100_000
 """Maximum number of members of an archive."""
@@ -44,6 +45,8 @@ class Archive:
 
     def __init__(self, path: str | Path, stream: IO[bytes] | None = None) -> None:
         self.path = Path(path)
+        if stream is None:
+            refuse_special(self.path, "an archive of PyTorch")
         try:
             self._zip = zipfile.ZipFile(self.path if stream is None else stream)
         except FileNotFoundError as error:

@@ -16,7 +16,7 @@ MAX_LINE = 300
 HIDDEN = "***"
 """Text that replaces user names, passwords and tokens of URLs."""
 
-_URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")
+_URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/{1,2}(?=[^/])")
 _URL = re.compile(_URL_START.pattern + r"""(?:\S*@)?(?:[^\s'"]|['"](?=\w))*""")
 """Pattern of a URL in a text; a path made of a URL has one slash after the colon, not two."""
 

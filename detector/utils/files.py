@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,8 @@ from detector.utils.errors import DetectorError, MissingFileError, nearest, show
 
 TEMPORARY = ".*.tmp*"
 """Pattern of the temporary files that :func:`atomic` writes; a killed process leaves them."""
+
+_TEMPORARY = re.compile(r"(?P<start>\..*)\.(?P<process>\d{1,10})(?P<end>\.tmp(\..*)?)", re.DOTALL)
 
 MAX_TEMPORARY_BYTES = 143
 """Maximum length of the name of a temporary file: the least limit of common file systems. Most
@@ -53,6 +57,7 @@ def atomic(
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
         yield temporary
         if synced:
             _sync(temporary)
@@ -66,6 +71,43 @@ def atomic(
     finally:
         with suppress(OSError):  # it was renamed or never written, or its folder is not a folder
             temporary.unlink()
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove the temporary files of this file whose processes have ended, killed as they wrote."""
+    found = _leftovers(path.parent.absolute())
+    for leftover in found.pop(_without_process(_temporary(path).name), ()):
+        with suppress(OSError):  # another process removed it first
+            leftover.unlink()
+
+
+@lru_cache(maxsize=4096)
+def _leftovers(folder: Path) -> dict[str, list[Path]]:
+    """Return the temporary files of ended processes in a folder, listed once, by their file."""
+    found: dict[str, list[Path]] = {}
+    for name in os.listdir(folder):
+        match = _TEMPORARY.fullmatch(name)
+        if match is not None and not _is_running(int(match["process"])):
+            found.setdefault(_without_process(name), []).append(folder / name)
+    return found
+
+
+def _without_process(name: str) -> str:
+    """Return the name of a temporary file without the number of its process."""
+    return _TEMPORARY.sub(r"\g<start>\g<end>", name)
+
+
+def _is_running(process: int) -> bool:
+    """Return whether a process runs on this machine; where that cannot be told, True."""
+    if os.name != "posix":  # elsewhere a signal of 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user, or no number of a process
+        return True
+    return True
 
 
 def _temporary(path: Path) -> Path:
@@ -126,6 +168,7 @@ def read_limited(path: str | Path, limit_bytes: int, expected: str) -> bytes:
     except IsADirectoryError as error:  # open itself raises it for a folder
         raise DetectorError(f"is not a regular file, expected {expected}", file=path) from error
     except OSError as error:
+        refuse_special(Path(path), expected)  # a socket cannot even be opened
         raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
     except ValueError as error:  # a null character, or half of a surrogate pair
         raise DetectorError("cannot be read: no file can have that name", file=path) from error
@@ -200,6 +243,19 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def refuse_special(path: Path, expected: str) -> None:
+    """Raise DetectorError for a pipe, a socket or a device: opening one may block for ever.
+
+    Args:
+        path: the file; a missing one, or a folder, is accepted here.
+        expected: what the file should be, e.g. ``"weights"``.
+    """
+    with suppress(OSError, ValueError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise DetectorError(f"is not a regular file, expected {expected}", file=path)
+
+
 def check_start(path: Path, expected: str) -> None:
     """Raise DetectorError for a file that stands in place of another: a pointer or a web page.
 
@@ -229,6 +285,7 @@ def find_file(
     """
     path = as_path(path, folder)
     given = path if beside is None else beside / path
+    refuse_special(given, "a YAML file")
     with suppress(OSError):  # the name is too long for a file
         if given.is_file():
             return given

@@ -107,7 +107,7 @@ _TRAIN: dict[str, Answer] = {
     "image-weights": "--balance-classes repeats the images of rare classes",
     "split": "--train-split and --val-split",
     "cache-images": "--cache ram",
-    "rect": "training inputs are square; detector val --letterbox rectangle pads less",
+    "rect": "--imgsz HEIGHT,WIDTH; detector val --letterbox rectangle pads less",
     "quad": "all images of a batch have one size; --multi-scale varies it between batches",
     # Optimizer and schedule
     "lr lr0 base-lr solver.base-lr": "--learning-rate",

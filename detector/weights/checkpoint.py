@@ -27,10 +27,10 @@ from detector.settings import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line
-from detector.utils.files import as_path, atomic, check_start, is_file
+from detector.utils.files import as_path, atomic, check_start, is_file, refuse_special
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
-from detector.weights.interop.ssd import class_names, count_classes, is_ssd, load_ssd
+from detector.weights.interop.networks import find_network
 from detector.weights.interop.state_dict import read_state_dict
 from detector.weights.interop.yolov5 import (
     find_yolov5_names,
@@ -187,7 +187,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 def find_class_names(path: Path, state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return the class names of start weights; empty if the file has none.
 
-    SSD weights of other projects have the names of VOC or COCO if their number of classes matches.
+    Weights of a family without names have those of VOC or COCO if their number of classes matches.
 
     Args:
         path: the file.
@@ -196,9 +196,9 @@ def find_class_names(path: Path, state: Mapping[str, Tensor]) -> tuple[str, ...]
     metadata = find_metadata(path)
     if metadata is not None:
         return metadata.names
-    if is_ssd(state):
-        names = class_names(count_classes(state))
-        return names if isinstance(names, tuple) else ()
+    network = find_network(state)
+    if network is not None:
+        return network.class_names(state)
     return find_yolov5_names(path) if _is_foreign(path) else ()
 
 
@@ -256,6 +256,7 @@ def _check_kind(path: Path) -> None:
         raise DetectorError(
             "an exported file, for detect and val only; expected .safetensors or .pt", file=path
         )
+    refuse_special(path, "weights")
     if not is_file(path):
         raise DetectorError("no such file; expected weights", file=path)
     check_start(path, "weights")
@@ -271,7 +272,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _load_foreign(path: Path) -> Detector:
-    """Load a YOLOv5 checkpoint, or a dictionary of SSD weights."""
+    """Load a YOLOv5 checkpoint, or a dictionary of weights of a family that is known by names."""
     try:
         return load_yolov5(path)
     except DetectorError as no_network:
@@ -279,9 +280,10 @@ def _load_foreign(path: Path) -> Detector:
             state = read_state_dict(path)
         except DetectorError:
             raise no_network from None
-        if not is_ssd(state):
+        network = find_network(state)
+        if network is None:
             raise no_network
-        return load_ssd(state, path)
+        return network.load(state, path)
 
 
 def _load_own(path: Path) -> Detector:
@@ -295,6 +297,7 @@ def _load_own(path: Path) -> Detector:
 
 def _open(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return header and tensors of a safetensors file; no tensors unless ``weights``."""
+    refuse_special(path, "weights")
     try:
         with path.open("rb") as file:
             start = file.read(8)

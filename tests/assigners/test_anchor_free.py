@@ -78,10 +78,10 @@ def slow_aligned(
                 continue
             overlap, own, scores = measured(targets, made, target, point)
             alignment = scores[own] ** alpha * overlap**beta
-            if alignment > 0:
-                found.append((-alignment, point, -overlap))
-        for _, point, value in sorted(found)[:top]:
-            taken[int(targets.image_index[target]), point, target] = value
+            found.append((-alignment, point, -overlap))
+        for number, (negative, point, value) in enumerate(sorted(found)[:top]):
+            if negative < 0 or number == 0:  # at least one
+                taken[int(targets.image_index[target]), point, target] = value
     return cheapest_target(taken)
 
 
@@ -135,6 +135,19 @@ def test_equal_predictions_are_taken_in_order(assigner) -> None:
     count = 10 if isinstance(assigner, SimOtaAssigner) else 13
     assert found.prediction.tolist() == candidates.prediction[:count].tolist()
     assert set(found.image.tolist()) == {1}
+
+
+def test_each_target_with_a_candidate_has_a_prediction() -> None:
+    """Predictions far from the box have an alignment of 0: the first candidate is taken."""
+    box = torch.tensor([[16.0, 16, 48, 48]]).double()
+    targets = Targets(box, torch.tensor([1]), torch.tensor([0]))
+    far = DecodedPredictions(
+        (box + 1000).expand(IMAGES, len(POINTS), 4), torch.full((IMAGES, len(POINTS), CLASSES), 0.5)
+    )
+    assigner = AlignedAssigner()
+    found = assigner(targets, POINTS, far)
+    first = assigner.candidates(targets, POINTS).prediction[0]
+    assert found.prediction.tolist() == [first]
 
 
 def test_no_gradient_is_recorded() -> None:

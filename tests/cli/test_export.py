@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from detector.cli.export import _without_folders
 from detector.cli.flags import format_flags
 from detector.export.pt2.backend import Pt2Backend
+from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.settings import DetectSettings, ExportSettings
 from detector.utils.errors import DetectorError
@@ -133,6 +138,45 @@ def test_a_size_that_does_not_fit(fails: Run, finder: Path):
     )
 
 
+def test_a_batch_in_the_file(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
+    """Five images in calls of four; AP is measured with the file's batch, too."""
+    words = ("--weights", finder, "--output", tmp_path / "four", "--batch", 4)
+    ran = run("export", *words, "--data", finder_data)
+    assert "--batch 4 " in ran.metrics["certificate"]["command"]
+    measured = ran.metrics["certificate"]["measured"]
+    assert measured["before"]["AP"] == measured["after"]["AP"]
+    assert OnnxBackend(tmp_path / "four.onnx").batch_size == 4
+    words = ("--weights", tmp_path / "four.onnx", "--certificate", "--data", finder_data)
+    assert run("val", *words).metrics["AP"] == measured["after"]["AP"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--batch", 4, "--dynamic"),
+            "--batch does not go with --dynamic: such a file takes any number of images",
+        ),
+        (("--batch", 65), "--batch: expected at most 64, found '65'"),
+        (("--batch", 0), "--batch: expected at least 1, found '0'"),
+        (
+            ("--opset", 13, "--format", "pt2"),
+            "--opset is not for --format pt2: it is ONNX's",
+        ),
+        (("--opset", 12), "--opset: expected at least 13, found '12'"),
+        (
+            ("--imgsz", "64,70"),
+            "imgsz 64,70 is not a multiple of the network's stride 16; the nearest is 64",
+        ),
+    ],
+)
+def test_flags_that_do_not_fit(
+    fails: Run, finder: Path, tmp_path: Path, flags: tuple[object, ...], message: str
+):
+    assert fails("export", "--weights", finder, "--output", tmp_path / "a", *flags) == message
+    assert not list(tmp_path.glob("a*"))
+
+
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
@@ -200,4 +244,138 @@ def test_the_recorded_command_holds_no_password_and_no_token():
     assert format_flags(_without_folders(settings)) == recorded
     assert format_flags(DetectSettings(weights=Path("best.onnx"), source=url)) == (
         "--weights best.onnx --source 'rtsp://***@10.0.0.7/live/door.sdp?***'"
+    )
+
+
+# --------------------------------------------------------------------------------------- --accept
+
+
+def changed(source: Path, path: Path, change: Callable[[Any], None]) -> Path:
+    """Write a copy of an ONNX file, changed by a function of its proto; its seal is broken."""
+    proto = onnx.load(source)
+    change(proto)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def renamed(proto: Any) -> None:
+    proto.graph.name = "simplified"
+
+
+def scaled_weights(factor: float) -> Callable[[Any], None]:
+    def change(proto: Any) -> None:
+        for tensor in proto.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.ndim == 4:
+                tensor.CopyFrom(numpy_helper.from_array(values * np.float32(factor), tensor.name))
+
+    return change
+
+
+def restated(**values: Any) -> Callable[[Any], None]:
+    """Return a change of the metadata."""
+
+    def change(proto: Any) -> None:
+        for item in proto.metadata_props:
+            if item.key == METADATA_KEY:
+                item.value = json.dumps({**json.loads(item.value), **values})
+
+    return change
+
+
+def test_a_changed_file_is_accepted(run: Run, finder: Path, finder_onnx: Path, tmp_path: Path):
+    path = changed(finder_onnx, tmp_path / "changed.onnx", renamed)
+    with pytest.raises(DetectorError, match="damaged or changed: its seal does not match"):
+        OnnxBackend(path)
+    ran = run("export", "--weights", finder, "--accept", path)
+    assert ran.metrics["path"] == str(path)
+    assert ran.metrics["max_box_diff_px"] < 1e-3
+    assert OnnxBackend(path).names == ("red", "green")
+    assert onnx.load(path).graph.name == "simplified"
+    assert run("val", "--weights", path, "--certificate").code == 0
+    certificate = ran.metrics["certificate"]
+    assert certificate["command"].startswith(
+        "tools/export.py --weights finder.safetensors --accept"
+    )
+    assert (
+        certificate["weights_sha256"]
+        == OnnxBackend(finder_onnx).metadata.certificate.weights_sha256
+    )
+
+
+def test_accepted_into_another_file(run: Run, finder: Path, finder_onnx: Path, tmp_path: Path):
+    path = changed(finder_onnx, tmp_path / "changed.onnx", renamed)
+    before = path.read_bytes()
+    words = ("--weights", finder, "--accept", path, "--output", tmp_path / "new.onnx")
+    assert run("export", *words).code == 0
+    assert path.read_bytes() == before
+    assert OnnxBackend(tmp_path / "new.onnx").batch_size == 1
+
+
+def test_a_file_with_other_weights(fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path):
+    path = changed(finder_onnx, tmp_path / "changed.onnx", scaled_weights(1.01))
+    before = path.read_bytes()
+    message = fails("export", "--weights", finder, "--accept", path)
+    assert re.fullmatch(
+        r"the exported file differs from the network: (boxes|scores) by \d\.\d\de[-+]\d\d.*"
+        r"allowed is \d.*; nothing was written",
+        message,
+    )
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir() if "certificate" in one.name] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"names": ["green", "red"]},
+            "its metadata say names ('green', 'red'), the weights ('red', 'green')",
+        ),
+        ({"names": ["red"]}, "its metadata say names ('red',), the weights ('red', 'green')"),
+        ({"stride": 1}, "its metadata say stride 1, the weights 16"),
+        ({"task": "classify"}, "its metadata say task 'classify', the weights 'detect'"),
+    ],
+)
+def test_metadata_that_lie(
+    fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path, values: dict, message: str
+):
+    path = changed(finder_onnx, tmp_path / "changed.onnx", restated(**values))
+    assert fails("export", "--weights", finder, "--accept", path) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mean_rgb", [1, 0, 0]), ("mode", "stretch"), ("pad_value", 0), ("size_hw", [64, 96])],
+)
+def test_preprocessing_that_lies(
+    fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path, key: str, value: Any
+):
+    true = json.loads(OnnxBackend(finder_onnx).preprocess.model_dump_json())
+    lie = restated(preprocess={**true, key: value})
+    path = changed(finder_onnx, tmp_path / "changed.onnx", lie)
+    message = fails("export", "--weights", finder, "--accept", path)
+    if key == "size_hw":  # the file itself has another size
+        assert message.endswith("input is 64×64, but its metadata say 64×96")
+    else:
+        assert message.startswith(f"{path}: its metadata say preprocess ")
+        assert "the weights" in message
+
+
+def test_files_that_cannot_be_accepted(fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path):
+    def message(path: Path, *flags: object) -> str:
+        return fails("export", "--weights", finder, "--accept", path, *flags)
+
+    text = tmp_path / "text.onnx"
+    text.write_text("not a model")
+    assert message(text) == f"{text}: is not an ONNX file"
+    none = tmp_path / "none.onnx"
+    assert message(none) == f"{none}: cannot be read: No such file or directory"
+    bare = changed(finder_onnx, tmp_path / "bare.onnx", lambda p: p.ClearField("metadata_props"))
+    assert message(bare) == (
+        f"{bare}: no 'detector' metadata (class names, preprocessing): "
+        "not a file that tools/export.py wrote"
+    )
+    assert message(finder_onnx, "--imgsz", 64, "--opset", 13) == (
+        "--imgsz, --opset: the file of --accept decides it; omit them"
     )

@@ -222,8 +222,9 @@ def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_p
     bare = tmp_path / "bare"
     shutil.copytree(finder_images, bare / "images")
     assert message(bare) == (
-        f"{bare}: neither a data.yaml nor a known layout in this folder, expected images/ and "
-        "labels/, annotations/*.json, XML files, or a folder of images for each class"
+        f"{bare}: neither a data.yaml nor a known layout in this folder, which holds 5 .png; the "
+        "nearest layout is a folder of images for each class; for boxes, files of labels are "
+        "missing: txt (YOLO) or XML (Pascal VOC) named like the images, or a COCO JSON"
     )
     (bare / "labels").mkdir()
     assert message(bare) == f"{bare}: no class names in the labels"

@@ -118,7 +118,7 @@ def test_a_missing_label_file_is_counted(yolo_folder, make_image) -> None:
     path = yolo_folder({"a": "0 .5 .5 .1 .1\n"})
     make_image("images/train/b.png")
     dataset = open_dataset(path, "train")
-    assert "images without a label file, taken as without objects: 1" in dataset.report
+    assert "images without a label file, taken as without objects: 1 of 2 (50.0%)" in dataset.report
     assert len(dataset.samples[1].class_ids) == 0
 
 
@@ -209,7 +209,8 @@ def test_images_without_an_xml_file(
         )
     dataset = open_dataset(path, "train", max_unlabeled=float(flag or 0.1))
     assert len(dataset) == images
-    line = f"images without a label file, taken as without objects: {missing}"
+    count = f"{missing} of {images} ({missing / images:.1%})"
+    line = f"images without a label file, taken as without objects: {count}"
     assert line in dataset.report
 
 

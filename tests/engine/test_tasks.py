@@ -23,7 +23,7 @@ from detector.evaluation.coco import CocoEvaluator
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
 from detector.model.deploy import deploy
-from detector.model.detector import Detector, build
+from detector.model.detector import build
 from detector.predict import Predictor
 from detector.registry import register
 from detector.settings import AugmentSettings, TrainSettings, YoloLossSettings
@@ -81,9 +81,8 @@ class PointSettings(AugmentSettings):
 class PointLoss:
     """The cell that holds a truth's centre answers for it."""
 
-    def __init__(self, model: Detector, settings: PointSettings) -> None:
-        assert isinstance(model.head, PointHead)
-        self.stride = model.head.stride
+    def __init__(self, head: PointHead, size_hw: tuple[int, int], settings: PointSettings) -> None:
+        self.stride = head.stride
         self.gain = settings.sides_gain
 
     def __call__(self, maps: Tensor, targets: Targets) -> dict[str, Tensor]:
@@ -208,7 +207,7 @@ def test_the_task_of_detect(tiny_cfg: Path):
     assert task.name == "detect"
     assert task.evaluator is CocoEvaluator
     assert task.adds_up
-    criterion = task.criterion(model, YoloLossSettings(objectness_gain=2.0))
+    criterion = task.criterion(model.head, (64, 32), YoloLossSettings(objectness_gain=2.0))
     assert isinstance(criterion, YoloLoss)
     # The side scales it: 2 · (64 / 640)² · 3 / 2 levels
     assert criterion.objectness_gain == pytest.approx(2 * 0.01 * 3 / 2)

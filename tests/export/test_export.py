@@ -20,7 +20,9 @@ from detector.export.pt2.backend import Pt2Backend
 from detector.export.run import ExportReport, export_model
 from detector.layers.conv import Conv
 from detector.model.detector import Detector
+from detector.predict import open_backend
 from detector.runtime.backends.backend import Backend
+from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 
@@ -229,6 +231,42 @@ def test_a_file_with_other_weights_is_not_left(
 def test_the_operator_set(export_once: Callable[[str], ExportReport], form: str, opset: int):
     proto = onnx.load(export_once(form).path)
     assert [(item.domain, item.version) for item in proto.opset_import] == [("", opset)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(opset=13),
+        Options(opset=13, dynamic=True),
+        Options(opset=13, batch=3, precision="fp16"),
+        Options(opset=13, dynamic=True, nms=NmsSettings()),
+        Options(opset=13, batch=2, nms=NmsSettings(multi_label=True)),
+        Options(opset=15, nms=NmsSettings(class_agnostic=True)),
+    ],
+)
+def test_earlier_operator_sets(
+    network: Detector, images: torch.Tensor, tmp_path: Path, options: Options
+):
+    """The export itself compares the boxes with the network's, in ONNX Runtime."""
+    report = export_model(network, "onnx", tmp_path / "a", [images], options=options)
+    proto = onnx.load(report.path)
+    assert [(item.domain, item.version) for item in proto.opset_import] == [("", options.opset)]
+    assert proto.ir_version == {13: 7, 15: 8}[options.opset]
+    assert report.certificate.before_nms.boxes_px < (1e-3 if options.precision == "fp32" else 0.2)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_fixed_batch(network: Detector, images: torch.Tensor, tmp_path: Path, form: str):
+    """Three images in calls of two: the last call is filled up."""
+    options = Options(batch=2)
+    report = export_model(network, form, tmp_path / "a", [images], options=options)
+    backend = open_backend(report.path)
+    assert (backend.batch_size, backend.dynamic_size) == (2, False)
+    assert report.certificate.images == 2 + 3
+    boxes, _ = backend(images[:2].numpy())
+    assert len(boxes) == 2
+    with pytest.raises(DetectorError):
+        backend(images.numpy())
 
 
 def test_open_dimensions_have_names(export_once: Callable[[str], ExportReport]):

@@ -185,9 +185,9 @@ def test_another_input_size_with_the_old_steps(tmp_path: Path):
 def test_the_input_size_is_fixed():
     model = build("ssd300_vovnet27slim", classes=2)
     assert model.fixed_size_hw == (300, 300)
-    assert model.square_size(300) == (300, 300)
+    assert model.size_of(300) == (300, 300)
     with pytest.raises(DetectorError) as caught:
-        model.square_size(320)
+        model.size_of(320)
     assert str(caught.value) == (
         "input size 320×320: the network takes 300×300 only, its default boxes are made for it"
     )

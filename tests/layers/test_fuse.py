@@ -7,8 +7,11 @@ import torch
 from torch import nn
 
 from detector.layers.fuse import (
+    add_kernels,
+    chain_kernels,
     fold_batch_norm,
     identity_kernel,
+    norm_kernel,
     norm_scale_shift,
     pad_kernel,
     plain_conv,
@@ -75,3 +78,41 @@ def test_plain_conv_keeps_shape_and_type() -> None:
     assert made.weight.equal(kernel[0].half())
     assert made.bias is not None
     assert made.weight.requires_grad
+
+
+def test_pad_kernel_of_one_row() -> None:
+    padded = pad_kernel(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 3)
+    assert padded[0, 0].tolist() == [[0, 0, 0], [1, 2, 3], [0, 0, 0]]
+
+
+def test_add_kernels_by_hand() -> None:
+    square = torch.ones(1, 1, 3, 3), torch.tensor([1.0])
+    point = torch.full((1, 1, 1, 1), 7.0), torch.tensor([10.0])
+    weight, bias = add_kernels([square, point])
+    assert weight[0, 0].tolist() == [[1, 1, 1], [1, 8, 1], [1, 1, 1]]
+    assert bias.item() == 11
+    assert add_kernels([square, point], at=0)[0][0, 0].tolist() == [[8, 1, 1], [1] * 3, [1] * 3]
+
+
+def test_norm_kernel_by_hand() -> None:
+    norm = nn.BatchNorm2d(2, eps=0)
+    norm.weight.data.copy_(torch.tensor([3.0, 5.0]))
+    norm.bias.data.copy_(torch.tensor([1.0, 2.0]))
+    weight, bias = norm_kernel(norm)
+    assert weight.flatten(1).tolist() == [[3, 0], [0, 5]]
+    assert bias.tolist() == [1, 2]
+    assert norm_kernel(norm, groups=2)[0].flatten().tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_chain_kernels(groups: int) -> None:
+    """As both convolutions one after the other, inside the border."""
+    first = nn.Conv2d(4, 8, 1, groups=groups).double()
+    second = nn.Conv2d(8, 12, 3, groups=groups).double()
+    assert first.bias is not None
+    assert second.bias is not None
+    weight, bias = chain_kernels((first.weight, first.bias), (second.weight, second.bias), groups)
+    x = torch.rand(1, 4, 6, 7, dtype=torch.float64)
+    torch.testing.assert_close(
+        nn.functional.conv2d(x, weight, bias, groups=groups), second(first(x))
+    )

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from detector.layers.pixels import Contract, Expand, Focus
+from detector.layers.pixels import Contract, Expand, Focus, ReOrg
 
 
-def test_focus_takes_squares_down_their_columns() -> None:
-    block = Focus(2, 3).eval()
-    block.conv = nn.Identity()  # type: ignore[assignment]
+@pytest.mark.parametrize("block", [Focus(2, 3), ReOrg()], ids=["Focus", "ReOrg"])
+def test_squares_are_taken_down_their_columns(block: nn.Module) -> None:
+    block.conv = nn.Identity()
     x = torch.rand(2, 2, 6, 4)
     found = block(x)
     assert found.shape == (2, 8, 3, 2)

@@ -1,4 +1,4 @@
-"""Every module name of YOLOv5's and YOLOv7's files builds, trains, deploys, rejects bad args."""
+"""Every module name of published YOLO files builds, trains, deploys, rejects bad args."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy, fuse_modules
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
+from detector.registry import contract
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
 
@@ -30,22 +31,40 @@ head:
 LINE = 7
 
 ROWS = [
+    ("AConv", "[24]"),
+    ("ADown", "[24]"),
     ("Bottleneck", "[16]"),
     ("BottleneckCSP", "[16]"),
     ("BottleneckCSP", "[24, False, 2, 0.5]"),
+    ("C2", "[24, False]"),
+    ("C2PSA", "[16, 1.0]"),
+    ("C2f", "[24, True, 2]"),
     ("C3", "[16, False]"),
     ("C3Ghost", "[16]"),
     ("C3Ghost", "[24, False, 1, 1.0]"),
     ("C3SPP", "[16, [3, 5, 7]]"),
     ("C3TR", "[16, False]"),
     ("C3TR", "[24, False, 1, 1.0]"),
+    ("C3k", "[24, True, 1, 0.5, 5]"),
+    ("C3k2", "[32, True, 0.25, 2]"),
+    ("C3k2", "[16, False]"),
     ("C3x", "[16, True, 2]"),
+    ("CBAM", "[16, 3]"),
+    ("CoordAtt", "[]"),
+    ("ECA", "[16]"),
+    ("GSConv", "[24, 3, 2]"),
+    ("SE", "[16, 4]"),
+    ("SimAM", "[]"),
+    ("VoVGSCSP", "[24, False]"),
     ("Contract", "[2]"),
     ("Contract", "[]"),
     ("CrossConv", "[16, 3, 1, 1, 1.0, True]"),
     ("CrossConv", "[24, 5, 2, 4, 0.5]"),
     ("DWConv", "[16, 3, 2]"),
     ("DWConv", "[24, 3, 1, 2]"),
+    ("DownC", "[24]"),
+    ("ELAN1", "[16, 8, 4]"),
+    ("ELAN", "[24, 8]"),
     ("Expand", "[2]"),
     ("Focus", "[16, 3]"),
     ("Focus", "[16, 3, 1, None, 4]"),
@@ -57,14 +76,20 @@ ROWS = [
     ("MP", "[2]"),
     ("MixConv2d", "[16, [1, 3], 2]"),
     ("MixConv2d", "[16, [3, 5, 7], 1, True]"),
+    ("ReOrg", "[]"),
     ("RepConv", "[16, 3, 1]"),
     ("RepConv", "[24, 3, 2, 1, 8]"),
+    ("RepNCSP", "[24, False]"),
+    ("RepNCSPELAN4", "[24, 16, 8, 2]"),
+    ("RepNCSPELAN", "{c_out: 16, part: 8}"),
     ("SP", "[5]"),
     ("SP", "[3, 2]"),
     ("SPP", "[24, [5, 9, 13]]"),
     ("SPP", "[16]"),
     ("SPPCSPC", "[16]"),
+    ("SPPELAN", "[24, 8]"),
     ("SPPF", "[24, 5]"),
+    ("Silence", "[]"),
     ("eSE", "[]"),
     ("_OSA_module", "[8, 16, 3]"),
     ("OSA_module", "[8, 24]"),
@@ -105,10 +130,17 @@ def test_builds_trains_and_deploys(word: str, args: str) -> None:
     ("word", "inside"),
     [
         ("BottleneckCSP", "m"),
+        ("C2", "m"),
+        ("C2PSA", "m"),
+        ("C2f", "m"),
         ("C3", "m"),
+        ("C3k", "m"),
+        ("C3k2", "m"),
         ("C3Ghost", "m"),
         ("C3TR", "m.tr"),
         ("C3x", "m"),
+        ("RepNCSP", "m"),
+        ("VoVGSCSP", "m"),
     ],
 )
 def test_these_repeat_inside(word: str, inside: str) -> None:
@@ -116,7 +148,7 @@ def test_these_repeat_inside(word: str, inside: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["C3SPP", "DWConv", "GhostBottleneck", "GhostConv", "RepConv", "SPP"]
+    "word", ["C3SPP", "DWConv", "DownC", "GhostBottleneck", "GhostConv", "RepConv", "SPP"]
 )
 def test_others_are_stacked(word: str) -> None:
     stack = model(word, "[16]", 3).rows[1]
@@ -126,11 +158,7 @@ def test_others_are_stacked(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "args"),
-    [
-        (word, args)
-        for word, args in ROWS
-        if word not in {"Contract", "Expand", "MP", "SP", "eSE"} and not word.startswith("nn.")
-    ],
+    [(word, args) for word, args in ROWS if contract(word).takes("activation")],
 )
 def test_the_files_activation_is_everywhere(word: str, args: str) -> None:
     network = model(word, args, keys="activation: nn.LeakyReLU(0.1)")
@@ -147,6 +175,11 @@ def test_width_multiple_scales_these() -> None:
     assert model("nn.BatchNorm2d", "[16]", keys=keys).plan[1].channels == 8
 
 
+def test_width_multiple_leaves_inner_widths_of_gelan() -> None:
+    block = model("RepNCSPELAN4", "[64, 32, 16, 1]", keys="width_multiple: 0.5").rows[1]
+    assert [m.conv.out_channels for m in (block.cv1, block.cv2[1], block.cv4)] == [32, 16, 32]
+
+
 def test_activation_as_the_last_argument() -> None:
     network = model("RepConv", "[16, 3, 1, None, 1, nn.LeakyReLU(0.1)]")
     assert isinstance(network.rows[1].act, nn.LeakyReLU)
@@ -155,11 +188,16 @@ def test_activation_as_the_last_argument() -> None:
 @pytest.mark.parametrize(
     ("word", "args", "message"),
     [
+        ("ADown", "[15]",
+         "argument 'c_out': expected an even number of channels, found 15"),
         ("BottleneckCSP", "[]",
          "argument 'c_out' is missing; expected [c_out, shortcut, groups, expansion, activation]"),
         ("BottleneckCSP", "[16, 1]", "argument 'shortcut': expected True or False, found 1"),
         ("BottleneckCSP", "[16, True, 1, 0.01]",
          "argument 'expansion': 0.01 of 16 channels leaves none"),
+        ("C2PSA", "[24]", "argument 'c_out': expected 16 as in the input, found 24"),
+        ("C2f", "[16, True, 3]", "argument 'groups': 3 does not divide 8 → 8 channels"),
+        ("C3k2", "[16, 0.5]", "argument 'c3k': expected True or False, found 0.5"),
         ("C3Ghost", "[16, True, 2]", "argument 'groups': expected 1, found 2"),
         ("C3Ghost", "[12]", "a ghost bottleneck makes a multiple of 4 channels, found 6"),
         ("C3SPP", "[16, 5]",
@@ -172,6 +210,12 @@ def test_activation_as_the_last_argument() -> None:
         ("CrossConv", "[16, 2]", "argument 'kernel': expected an odd number, found 2"),
         ("DWConv", "[16, 3, 0]",
          "argument 'stride': expected a whole number of at least 1, found 0"),
+        ("DownC", "[15]",
+         "argument 'c_out': expected an even number of channels, found 15"),
+        ("ELAN1", "[16]",
+         "argument 'part' is missing; expected [c_out, part, process, activation]"),
+        ("ELAN", "[16, 9]",
+         "argument 'part': expected an even number of channels, found 9"),
         ("Expand", "[3]", "argument 'gain': 3² does not divide 16 channels"),
         ("Focus", "{c_out: 16, kernal: 3}",
          "unknown argument 'kernal'; did you mean 'kernel'?"),
@@ -186,6 +230,8 @@ def test_activation_as_the_last_argument() -> None:
         ("RepConv", "[16, 4]", "argument 'kernel': expected an odd number, found 4"),
         ("RepConv", "[16, 3, 1, 0]",
          "argument 'padding': the branches fit only with 1 here, found 0"),
+        ("RepNCSPELAN4", "[16, 8, 8, 0]",
+         "argument 'bottlenecks': expected a whole number of at least 1, found 0"),
         ("SP", "[2]", "argument 'kernel': expected an odd number, found 2"),
         ("SPP", "[16, [5, 9.5]]",
          "argument 'kernels': expected a list of whole numbers, found [5, 9.5]"),

@@ -9,7 +9,7 @@ from torch import nn
 from detector.heads.implicit import IDetect
 from detector.layers.conv import FusedConv
 from detector.layers.repvgg import randomise_batch_norms
-from detector.layers.yolov7 import MP, SP, RepConv
+from detector.layers.yolov7 import MP, SP, DownC, RepConv, Shortcut
 from detector.model.deploy import fuse_modules
 from detector.model.detector import build
 
@@ -20,6 +20,28 @@ def test_max_pools() -> None:
     assert MP(3)(x).equal(x.unfold(2, 3, 3).unfold(3, 3, 3).amax((4, 5)))
     assert SP(5)(x).equal(nn.functional.max_pool2d(x, 5, 1, 2))
     assert SP(3, 2)(x).shape == (1, 3, 6, 3)
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_downsampling_of_two_paths(stride: int) -> None:
+    block = DownC(8, 24, stride).eval()
+    x = torch.randn(2, 8, 12, 6)
+    pooled = x.unfold(2, stride, stride).unfold(3, stride, stride).amax((4, 5))
+    expected = torch.cat([block.cv2(block.cv1(x)), block.cv3(pooled)], 1)
+    torch.testing.assert_close(block(x), expected)
+    assert expected.shape == (2, 24, 12 // stride, 6 // stride)
+    # 8 → 8 and 8 → 12 of 1×1, 8 → 12 of 3×3, and their norms
+    assert sum(p.numel() for p in block.parameters()) == 64 + 96 + 864 + 2 * (8 + 12 + 12)
+
+
+def test_shortcut_adds() -> None:
+    x, y, z = torch.randn(3, 2, 8, 4, 4)
+    assert Shortcut([8, 8], 1)([x, y]).equal(x + y)
+    assert Shortcut([8, 8, 8])([x, y, z]).equal(x + y + z)
+    with pytest.raises(
+        ValueError, match=r"^adds features of one number of channels, found \[8, 4\]$"
+    ):
+        Shortcut([8, 4])
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -9,14 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from detector.heads.distribution import DFLHead
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
-from detector.losses import ClassifyLoss, MultiBoxLoss, YoloLoss
-from detector.settings import LossSettings, YoloLossSettings
+from detector.heads.yolox import YOLOXHead
+from detector.losses import ClassifyLoss, DistributionLoss, MultiBoxLoss, YoloLoss, YoloxLoss
+from detector.settings import (
+    DistributionLossSettings,
+    LossSettings,
+    YoloLossSettings,
+    YoloxLossSettings,
+)
 from detector.structures.samples import Targets
 
 IMAGES, CLASSES, SIDE = 5, 3, 64
-LOSSES = ("yolo", "multibox", "classify")
+LOSSES = ("yolo", "yolox", "distribution", "multibox", "classify")
 
 
 def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
@@ -26,6 +33,16 @@ def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
         head = Detect(CLASSES, [[8, 8, 16, 24], [24, 24, 48, 40]], [8, 8], [8, 16])
         shapes = [(IMAGES, 2, SIDE // s, SIDE // s, 5 + CLASSES) for s in (8, 16)]
         return YoloLoss(head, YoloLossSettings(), SIDE), [random_raw(shape) for shape in shapes]
+    if name == "yolox":
+        point_head = YOLOXHead(CLASSES, 8, c_in=[8, 8], strides=[8, 16])
+        shapes = [(IMAGES, SIDE // s, SIDE // s, 5 + CLASSES) for s in (8, 16)]
+        settings = YoloxLossSettings(l1_gain=1.0)
+        return YoloxLoss(point_head, settings), [random_raw(shape) for shape in shapes]
+    if name == "distribution":
+        dfl_head = DFLHead(CLASSES, 4, c_in=[8, 8], strides=[8, 16])
+        shapes = [(IMAGES, SIDE // s, SIDE // s, 16 + CLASSES) for s in (8, 16)]
+        loss = DistributionLoss(dfl_head, DistributionLossSettings())
+        return loss, [random_raw(shape) for shape in shapes]
     if name == "multibox":
         sides = [[10, 20], [20, 40]]
         ssd = SSDHead(CLASSES, sides, [[2], [2]], [8, 16], c_in=[8, 8], imgsz=SIDE)

@@ -11,6 +11,7 @@ from detector.losses import YoloLoss
 from detector.settings import YoloLossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
+from tests.losses.conftest import bce, ciou, sigmoid
 
 ANCHORS = [[8.0, 8.0, 12.0, 20.0], [30.0, 24.0, 40.0, 50.0]]
 STRIDES = (8, 16)
@@ -41,27 +42,6 @@ def make_targets(count: int, classes: int = 3) -> Targets:
         torch.randint(0, classes, (count,), generator=generator),
         torch.randint(0, 2, (count,), generator=generator),
     )
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-def bce(logit: float, target: float) -> float:
-    p = sigmoid(logit)
-    return -target * math.log(p) - (1 - target) * math.log(1 - p)
-
-
-def ciou(a: list[float], b: list[float]) -> float:
-    """Return the CIoU by arXiv 1911.08287, equations 7 to 11, written out."""
-    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    wa, ha, wb, hb = a[2] - a[0], a[3] - a[1], b[2] - b[0], b[3] - b[1]
-    iou = w * h / (wa * ha + wb * hb - w * h)
-    cw, ch = max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1])
-    rho = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
-    v = 4 / math.pi**2 * (math.atan(wa / ha) - math.atan(wb / hb)) ** 2
-    return iou - rho / (cw**2 + ch**2) - v * v / (1 - iou + v)
 
 
 def by_cells(part: torch.Tensor, sizes_hw: list[tuple[int, int]]) -> torch.Tensor:

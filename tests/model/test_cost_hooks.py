@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detector.layers.psa import SpatialAttention
 from detector.model.cost import cost
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build, build_model_file
@@ -24,9 +25,10 @@ anchors: [[10, 13], [30, 61]]
 backbone:
   - [-1, 1, Conv, [16, 3, 4]]
   - [-1, 2, C3TR, [16]]
+  - [-1, 2, C2PSA, [16]]
   - [-1, 1, nn.ConvTranspose2d, [8, 2, 2]]
 head:
-  - [[1, 2], 1, Detect, [nc, anchors]]
+  - [[2, 3], 1, Detect, [nc, anchors]]
 """
 
 FAST = {
@@ -70,6 +72,9 @@ def hooked_macs(model: Detector, size_hw: tuple[int, int]) -> int:
             _, cells, channels = output[0].shape
             # Four projections; queries × keys, then their weights × values.
             total += 4 * cells * channels**2 + 2 * cells**2 * channels
+        elif isinstance(layer, SpatialAttention):
+            cells = prod(output.shape[2:])
+            total += cells**2 * layer.heads * (layer.key + layer.value)
 
     hooks = [module.register_forward_hook(count) for module in model.modules()]
     with torch.inference_mode():

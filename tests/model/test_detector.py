@@ -334,12 +334,14 @@ def test_run_empty_leaves_no_trace() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_normalize_equals_the_preprocessing_of_prediction(
-    dtype: torch.dtype, rng: np.random.Generator
+    dtype: torch.dtype, order: str, rng: np.random.Generator
 ) -> None:
     model = build_text(PLAIN).to(dtype)
     of_model = {"mean_rgb": (123.0, 117.0, 104.0), "scale_rgb": (58.0, 57.0, 255.0)}
+    of_model["channel_order"] = order
     model.preprocess = model.preprocess.model_copy(update=of_model)
     images = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
     planes = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
@@ -349,7 +351,10 @@ def test_normalize_equals_the_preprocessing_of_prediction(
     assert torch.equal(found.float(), torch.from_numpy(expected))
     # (200 − 123) / 58, (0 − 117) / 57, 51 / 255 − 104 / 255
     pixel = model.normalize(torch.tensor([200, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1))
-    np.testing.assert_allclose(pixel.flatten(), [77 / 58, -117 / 57, -53 / 255], rtol=1e-6)
+    by_hand = [77 / 58, -117 / 57, -53 / 255]
+    np.testing.assert_allclose(
+        pixel.flatten(), by_hand if order == "rgb" else by_hand[::-1], rtol=1e-6
+    )
 
 
 def test_normalize_no_images() -> None:

@@ -143,3 +143,24 @@ def test_stored_text_that_names_a_file_is_refused(naming: Path) -> None:
         check_model_file(YamlFile(naming, text), "one")
     message = "backbone: names another file, 'family.yaml', which is not read here"
     assert str(caught.value) == f"{naming}:7: {message}"
+
+
+def test_backbone_of_a_file_with_scales(tmp_path: Path) -> None:
+    (tmp_path / "scaled.yaml").write_text(
+        "scales: {n: [0.5, 0.25, 1024], m: [0.5, 1.0, 24]}\n"
+        "backbone:\n"
+        "  - [-1, 1, Conv, [64, 3, 2]]\n"
+        "  - [-1, 2, C3k2, [64, False]]\n"
+        "head: []\n"
+    )
+    naming = tmp_path / "naming.yaml"
+    naming.write_text(
+        "imgsz: 64\nnames: [a]\nbackbone: {cfg: scaled.yaml, variant: m}\n"
+        "head:\n  - [-1, 1, Detect, [nc, 1]]\n"
+    )
+    model = build(naming)
+    # Of 64 channels 24 are left, times 1; m's C3k2 have C3k in every row.
+    conv, block = (row.arguments for row in model.plan[:2])
+    assert conv["c_out"] == block["c_out"] == 24
+    assert block["c3k"] is True
+    assert parts(rebuild(model.definition)) == parts(model)

@@ -60,7 +60,7 @@ ANCHORS_USAGE = (
 )
 KEYS = (
     "known keys: nc, names, ch, depth_multiple, width_multiple, anchors, activation, imgsz, "
-    "preprocess, values, variants, variant, backbone, head"
+    "preprocess, values, variants, variant, scales, scale, backbone, head"
 )
 FLOW_FROM_13 = "while parsing a flow sequence from line 13"
 BLOCK_FROM_1 = "while parsing a block mapping from line 1"
@@ -271,8 +271,8 @@ KEY = [
     Case(
         "variant with an unknown key",
         "imgsz: 64", "variants: {s: {depth: 1}}",
-        5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple, anchors, "
-        "values, backbone",
+        5, "unknown key 'variants.s.depth'; known keys: depth_multiple, width_multiple, "
+        "max_channels, anchors, values, backbone",
     ),
 ]
 
@@ -352,12 +352,6 @@ ROW = [
         "module misspelt",
         "RepVGGBlock, [64", "RepVGBlok, [64",
         15, "row 3: unknown module 'RepVGBlok'; did you mean 'RepVGGBlock'?",
-    ),
-    Case(
-        "key of YOLOv8",
-        "depth_multiple: 0.5", "scales: {n: [0.33, 0.25, 1024]}",
-        3, "scales: a model file of YOLOv8 or later, which is not read; expected the keys of "
-        "YOLOv5's files (depth_multiple, width_multiple) or variants",
     ),
     Case(
         "kernel of two sides",

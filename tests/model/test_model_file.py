@@ -77,6 +77,63 @@ def test_variants(
     assert (found.depth_multiple, found.width_multiple) == (depth, width)
 
 
+SCALES = "scales: {n: [0.33, 0.25, 1024], m: [0.67, 0.75, 96]}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "name", "depth", "width", "channels"),
+    [
+        (SCALES, "n", "n", 0.33, 0.25, 1024),
+        (SCALES + "scale: m\n", None, "m", 0.67, 0.75, 96),
+        (SCALES + "scale: m\n", "n", "n", 0.33, 0.25, 1024),
+        ("depth_multiple: 2\nwidth_multiple: 3\n" + SCALES, "n", "n", 0.33, 0.25, 1024),
+        (SCALES.replace("0.33", "1"), "n", "n", 1, 0.25, 1024),
+    ],
+)
+def test_scales(
+    keys: str, asked: str | None, name: str, depth: float, width: float, channels: int
+) -> None:
+    found = model_file(keys, asked)
+    assert (found.variant, found.scale) == (name, name)
+    assert (found.depth_multiple, found.width_multiple) == (depth, width)
+    assert found.max_channels == channels
+
+
+def test_a_variant_is_no_scale() -> None:
+    found = model_file("variants: {n: {max_channels: 96}}\n", "n")
+    assert (found.variant, found.scale, found.max_channels) == ("n", None, 96)
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "message"),
+    [
+        (SCALES, None, "1: scales: none is chosen; expected --variant n, m"),
+        (SCALES, "x", "1: unknown variant 'x'; the file has: n, m"),
+        ("scale: x\n" + SCALES, None, "1: unknown variant 'x'; the file has: n, m"),
+        ("scale: n\n", None, "1: scale: the file has no scales"),
+        (SCALES + "variants: {}\n", "n",
+         "2: variants: the file has scales; expected only one of the two"),
+        (SCALES + "variant: n\n", None,
+         "2: variant: the file has scales; expected the key 'scale'"),
+        ("scales: {}\n", "n", "1: scales: expected 1 or more values, found {}"),
+        ("scales: [n]\n", "n", "1: scales: expected a mapping, found ['n']"),
+        ("scales:\n  n: [0.33, 0.25]\n", "n",
+         "2: scales.n: expected [depth, width, max_channels], found [0.33, 0.25]"),
+        ("scales:\n  n: 0.33\n", "n",
+         "2: scales.n: expected [depth, width, max_channels], found 0.33"),
+        ("scales:\n  n: [0, 0.25, 64]\n", "n", "2: scales.n.0: expected more than 0, found 0"),
+        ("scales:\n  n: [1, 17, 64]\n", "n", "2: scales.n.1: expected at most 16, found 17"),
+        ("scales:\n  n: [1, 1, 0]\n", "n", "2: scales.n.2: expected at least 1, found 0"),
+        ("scales:\n  n: [1, 1, wide]\n", "n",
+         "2: scales.n.2: expected a whole number, found 'wide'"),
+    ],
+)  # fmt: skip
+def test_scales_refused(keys: str, asked: str | None, message: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        model_file(keys, asked)
+    assert str(caught.value) == f"a.yaml:{message}"
+
+
 def test_anchors_of_a_variant() -> None:
     keys = "anchors: [[1, 2]]\nvariants:\n  big: {anchors: [[8, 9]]}\n  same: {}\n"
     assert model_file(keys).anchors == [[1, 2]]
@@ -310,3 +367,17 @@ def test_no_level(folder: Path, level: str) -> None:
         naming(folder, "P1", level)
     message = "row 3: 'from' is a row index, a level such as P4, or a list of them"
     assert str(caught.value) == f"{folder}/naming.yaml:6: {message}, found ['{level}', -1]"
+
+
+@pytest.mark.parametrize("text", ["010", "1:30"])
+def test_a_number_of_several_meanings_in_a_row(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "model.yaml"
+    row = "  - [-1, 1, Conv, [{}]]\n"
+    rest = "head:\n  - [-1, 1, Conv, [8]]\n"
+    file.write_text(f"nc: 1\nbackbone:\n{row.format('10')}{row.format(text)}{rest}")
+    with pytest.raises(DetectorError) as caught:
+        read_model_file(file)
+    message = f"backbone.1.3.0: {text} has several meanings in YAML, expected a plain number"
+    assert str(caught.value) == f"{file}:4: {message}"
+    file.write_text(file.read_text().replace(text, "'10'"))
+    assert len(read_model_file(file).rows) == 3

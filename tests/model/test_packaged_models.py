@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from detector.heads.yolo import Detect
 from detector.layers.repvgg import RepVGGBlock
 from detector.model.builder import Row
+from detector.model.deploy import fuse_modules
 from detector.model.detector import build
 from detector.model.model_file import read_model_file
 from detector.utils.files import packaged_files
@@ -28,11 +29,14 @@ def model_files() -> list[tuple[str, str | None]]:
 
 
 ZOO = {
+    "mobileone": ["s0", "s4"],
     "repvgg": ["A0", "B1g4", "plus-L2pse"],
     "vovnet": ["27-slim", "19-v2"],
     "vgg": ["16", "19-bn"],
+    "yolox": ["nano", "tiny"],
+    "yolov9": ["t", "m"],
 }
-"""Variants of the classifiers' files that together use every feature of these files."""
+"""Variants of large files that together use every feature of these files."""
 
 
 def variants(name: str) -> list[str | None]:
@@ -43,6 +47,15 @@ def variants(name: str) -> list[str | None]:
     if all(variant.anchors is not None for variant in keys.variants.values()):
         return [keys.variant]
     return list(keys.variants)
+
+
+def all_tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of raw outputs, those for training only included."""
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    else:
+        for part in outputs.values() if isinstance(outputs, dict) else outputs:
+            yield from all_tensors(part)
 
 
 @pytest.mark.parametrize(("name", "variant"), model_files())
@@ -76,9 +89,7 @@ def test_every_model_file(name: str, variant: str | None) -> None:
     for hook in hooks:
         hook.remove()
     assert seen == list(range(len(model.plan)))
-    tensors = (
-        [raw_outputs["logits"], *raw_outputs.get("auxiliary", ())] if name in ZOO else raw_outputs
-    )
+    tensors = [*all_tensors(raw_outputs)]
     if boxes_per_cell:
         assert model.strides == (8, 16, 32)
         shapes = [(1, boxes_per_cell, 64 // s, 96 // s, 7) for s in model.strides]
@@ -108,6 +119,35 @@ def test_every_model_file(name: str, variant: str | None) -> None:
 )
 def test_published_params(name: str, classes: int | None, expected: int) -> None:
     assert params(build(name, classes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "expected"),
+    [
+        ("yolox", "nano", 912_159),
+        ("yolox", "tiny", 5_055_855),
+        ("yolox", "s", 8_968_255),
+        ("yolox", "m", 25_326_495),
+        ("yolox", "l", 54_208_895),
+        ("yolox", "x", 99_071_455),
+        ("yolov9", "t", 3_717_648),
+        ("yolov9", "s", 9_804_480),
+        ("yolov9", "m", 32_878_400),
+        ("yolov9", "c", 51_182_048),
+    ],
+)
+def test_published_params_of_variants(name: str, variant: str, expected: int) -> None:
+    with torch.device("meta"):
+        assert params(build(name, variant=variant)) == expected
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [("t", 2_407_616), ("s", 7_105_872), ("m", 19_978_656), ("c", 25_288_752)],
+)
+def test_deployed_params_of_yolov9(variant: str, expected: int) -> None:
+    """Without the auxiliary branch, each RepConv one convolution."""
+    assert params(fuse_modules(build("yolov9", variant=variant))) == expected
 
 
 def test_parts_of_yolov5_repvgg() -> None:

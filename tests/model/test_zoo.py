@@ -119,3 +119,20 @@ def test_batch_norms_of_vgg_are_fused():
     # 2 · (2 · 64 + 2 · 128 + 4 · 256 + 8 · 512) weights and biases
     assert trained.params - deployed.params == 2 * (128 + 256 + 1024 + 4096)
     assert deployed.params == 143_667_240
+
+
+@pytest.mark.parametrize(
+    ("variant", "params", "deployed_params", "gmac"),
+    [
+        # params as timm counts them; multiply-adds of arXiv 2206.04040, table 9
+        ("s0", 5_293_272, 2_078_504, 0.275),
+        ("s1", 4_825_192, 4_764_840, 0.825),
+        ("s2", 7_884_648, 7_808_168, 1.299),
+        ("s3", 10_170_600, 10_078_312, 1.896),
+        ("s4", 14_951_248, 14_838_352, 2.978),
+    ],
+)
+def test_mobileone(variant: str, params: int, deployed_params: int, gmac: float):
+    trained, deployed = costs(empty("mobileone", variant))
+    assert (trained.params, deployed.params) == (params, deployed_params)
+    assert deployed.macs / 1e9 == pytest.approx(gmac, abs=1.5e-3)

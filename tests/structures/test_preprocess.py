@@ -47,6 +47,35 @@ def test_letterbox(
     assert (canvas[~inside] == 114).all()
 
 
+def test_padding_at_the_right_and_bottom_only() -> None:
+    """33 rows of 64 are 31 short: none above, 31 below."""
+    preprocess = Preprocess(size_hw=(64, 64), padding="right_bottom")
+    canvas, placement = preprocess.fit(picture(33, 64))
+    assert placement.offset_xy == (0, 0)
+    assert (canvas[:33] == 200).all() and (canvas[33:] == 114).all()
+    box = np.array([[10.0, 20, 30, 40]], np.float32)
+    np.testing.assert_array_equal(placement.to_image(placement.to_input(box)), [[10, 20, 30, 33]])
+
+
+def test_sides_rounded_down() -> None:
+    """427 · 416 / 640 = 277.55."""
+    for rounding, rows in (("nearest", 278), ("down", 277)):
+        preprocess = Preprocess(size_hw=(416, 416), rounding=rounding, padding="right_bottom")
+        canvas, placement = preprocess.fit(picture(427, 640))
+        assert (canvas[:rows] == 200).all() and (canvas[rows:] == 114).all()
+        assert placement.scale_xy == (0.65, rows / 427)
+
+
+def test_blue_comes_first_where_the_network_wants_it() -> None:
+    """Mean and scale stay those of red, green, blue: (30 − 10) / 1, (20 − 0) / 2, (10 − 0) / 4."""
+    image = np.broadcast_to(np.array([30, 20, 10], np.uint8), (8, 8, 3))
+    keys = {"size_hw": (8, 8), "mean_rgb": (10.0, 0.0, 0.0), "scale_rgb": (1.0, 2.0, 4.0)}
+    for order, expected in (("rgb", [20, 10, 2.5]), ("bgr", [2.5, 10, 20])):
+        planes = Preprocess(channel_order=order, **keys).normalize(image[None])
+        assert planes.flags.c_contiguous
+        np.testing.assert_array_equal(planes[0, :, 0, 0], expected)
+
+
 # Letterboxed into 64×96 as by hand, then up to multiples of 32 with ⌊rest / 2⌋ before the image.
 @pytest.mark.parametrize(
     ("image_hw", "input_hw", "offset_xy"),

@@ -109,3 +109,9 @@ def test_a_password_with_a_space() -> None:
 
 def test_a_long_url_is_cut_only_after_its_password_is_hidden() -> None:
     assert shown("rtsp://me:" + "secret" * 20 + "@host/door") == "'rtsp://***@host/door'"
+
+
+def test_a_long_word_is_shown_at_once() -> None:
+    """A search that grew with the square of the length would take hours here."""
+    assert shown("P" * 1_000_000) == f"'{'P' * 56}..."
+    assert hide_secrets(f"{'a' * 100}rtsp://me:secret@host") == f"{'a' * 100}rtsp://***@host"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +185,41 @@ def test_long_names_of_one_beginning_have_temporaries_of_their_own(tmp_path):
         assert one != other
         one.touch()
         other.touch()
+
+
+def killed_while_writing(path: Path) -> str:
+    """Return the name of the temporary file that a killed process leaves."""
+    program = (
+        "import os, signal, sys\n"
+        "from detector.utils.files import atomic\n"
+        "with atomic(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    print(temporary.name, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    words = [sys.executable, "-c", program, str(path)]
+    process = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert process.returncode == -signal.SIGKILL
+    return process.stdout.strip()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are looked up by a signal")
+@pytest.mark.parametrize("name", ["a.txt", "a", "[a]*.txt", "画" * 81 + ".png"])
+def test_temporaries_of_killed_processes_are_removed_at_the_next_write(
+    tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    file.write_text("old")
+    left = killed_while_writing(file)
+    assert {path.name for path in tmp_path.iterdir()} == {name, left}
+    assert file.read_text() == "old"
+    kept = [
+        left.replace(left.split(".")[-3 if file.suffix else -2], str(os.getppid())),  # it runs
+        ".b.1.tmp.txt",  # of another file
+        ".a.x.tmp.txt",
+    ]
+    for other in kept:
+        (tmp_path / other).touch()
+    write_text(file, "new")
+    assert file.read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {name, *kept}

@@ -25,6 +25,9 @@ from detector.data.augment.transforms import (
 from detector.settings import ClassAugmentSettings
 from detector.structures.preprocess import Preprocess
 
+CROP_RATIOS = (3 / 4, 4 / 3)
+"""Range by which a crop is wider than the input's shape, as in Inception's crop for square ones."""
+
 
 class ClassAugment:
     """Augmentation of images with one class; a call draws all randomness from its generator.
@@ -47,7 +50,11 @@ class ClassAugment:
         self.corners = np.array([[0, 0, width, height]], np.float32)
         self.compose = v2.Compose(
             [
-                v2.RandomResizedCrop(preprocess.size_hw, scale=((1 - settings.scale) ** 2, 1)),
+                v2.RandomResizedCrop(
+                    preprocess.size_hw,
+                    scale=((1 - settings.scale) ** 2, 1),
+                    ratio=tuple(ratio * width / height for ratio in CROP_RATIOS),
+                ),
                 v2.RandomHorizontalFlip(settings.fliplr),
                 v2.RandomVerticalFlip(settings.flipud),
             ]

@@ -37,6 +37,10 @@ MAX_ASPECT = 100.0
 
 MOSAIC_IMAGES = 4
 
+TRIES = 10
+"""Number of times that a further transform is tried: one may change the size by chance only, as a
+random turn by 90° does to images that are not square."""
+
 Matrix = NDArray[np.float64]
 Generator = np.random.Generator
 
@@ -337,21 +341,25 @@ def _transform(known: Mapping[str, Any], entry: Mapping[str, Any], index: int) -
 
 
 def _try(transform: Any, entry: Mapping[str, Any], index: int, size_hw: tuple[int, int]) -> None:
-    """Apply a transform once, so that its errors appear before training."""
+    """Apply a transform some times, so that its errors appear before training."""
     probability, transform.p = transform.p, 1.0
     image = np.zeros((*size_hw, 3), np.uint8)
     try:
-        result = transform(image=image, bboxes=np.zeros((0, 6), np.float32))["image"]
+        results = [
+            transform(image=image, bboxes=np.zeros((0, 6), np.float32))["image"]
+            for _ in range(TRIES)
+        ]
     except Exception as error:  # any error of albumentations, given arguments from a file
         message = f"albumentations[{index}]: {entry['name']}: {_reason(error)}"
         raise DetectorError(message) from error
     finally:
         transform.p = probability
-    if result.shape != image.shape or result.dtype != np.uint8:
-        raise DetectorError(
-            f"albumentations[{index}]: {entry['name']} gives {result.shape} {result.dtype} images, "
-            f"expected {image.shape} uint8"
-        )
+    for result in results:
+        if result.shape != image.shape or result.dtype != np.uint8:
+            raise DetectorError(
+                f"albumentations[{index}]: {entry['name']} gives {result.shape} {result.dtype} "
+                f"images, expected {image.shape} uint8"
+            )
 
 
 def _reason(error: BaseException) -> str:

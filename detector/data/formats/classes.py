@@ -84,7 +84,7 @@ def images_in_list(
             issues.append(Issue(list_file, message, line, drops_image=True))
         else:
             rows.append((line, text, class_id))
-    listed = find_listed([text for _, text, _ in rows], list_file, folder)
+    listed = find_listed([text for _, text, _ in rows], (list_file.parent, folder))
     images = [
         _annotated_image(path, number, list_file, class_id, line)
         for number, (path, (line, _, class_id)) in enumerate(
@@ -111,11 +111,14 @@ def list_names(list_file: Path) -> list[str]:
 
 
 def is_list(list_file: Path) -> bool:
-    """Return True if the first line of a list file has a label after the image's path."""
+    """Return True if the first line of a list file has a label after the image's path.
+
+    Quotes around the whole line are no label; the reader of the list then reports the line.
+    """
     if not list_file.is_file():
         return False
     _, text = read_lines(list_file)[0]
-    return Path(text).suffix.lower() not in IMAGE_SUFFIXES
+    return Path(text.rstrip("'\"")).suffix.lower() not in IMAGE_SUFFIXES
 
 
 def is_folder(folder: Path) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,15 @@ from typing import Any
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.json_file import read_json
 from detector.data.formats.names import match_names
-from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW, are_fractions
+from detector.data.formats.rows import (
+    AnnotatedImage,
+    LabelRow,
+    Labels,
+    SizeHW,
+    are_fractions,
+    is_finite_number,
+)
+from detector.data.formats.segmentation import COMPUTED, mask_size, with_box
 from detector.utils.errors import DetectorError, nearest, shown
 
 BOX_VALUES = 4
@@ -142,10 +150,8 @@ def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> d
     category_ids = {category["id"] for category in categories}
     annotations = [
         {"iscrowd": 0, "area": annotation["bbox"][2] * annotation["bbox"][3], **annotation}
-        for annotation in file.annotations
-        if isinstance(annotation.get("image_id"), int)  # --skip-bad keeps what cannot be hashed
-        and annotation["image_id"] in image_ids
-        and not annotation_issue(annotation, category_ids)
+        for annotation in _usable_annotations(file, category_ids)
+        if annotation["image_id"] in image_ids
     ]
     ids = [annotation.get("id") for annotation in annotations]
     if not all(isinstance(i, int) and i > 0 for i in ids) or len(set(ids)) < len(ids):
@@ -154,23 +160,35 @@ def ground_truth(file: CocoFile, image_ids: set[int], names: Sequence[str]) -> d
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def annotation_issue(annotation: dict[str, Any], category_ids: set[int]) -> str | None:
-    """Return why an annotation cannot be used, or None."""
+def _usable_annotations(file: CocoFile, category_ids: set[int]) -> Iterator[dict[str, Any]]:
+    for annotation in file.annotations:
+        if isinstance(annotation.get("image_id"), int):  # --skip-bad keeps what cannot be hashed
+            with contextlib.suppress(ValueError):
+                yield _checked(annotation, category_ids)
+
+
+def _checked(annotation: dict[str, Any], category_ids: set[int]) -> dict[str, Any]:
+    """Return an annotation that can be used, with the box around its segmentation if it has none.
+
+    Raises:
+        ValueError: it cannot be used; says why.
+    """
     if _category_id(annotation) not in category_ids:
         category = shown(annotation.get("category_id"))
-        return f"category_id {category} is out of range: it is not among the categories"
+        raise ValueError(f"category_id {category} is out of range: it is not among the categories")
+    annotation = with_box(annotation)
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != BOX_VALUES:
-        return f"bbox {shown(box)}, expected 4 numbers [x, y, width, height]"
-    if not all(_is_finite_number(value) for value in box):
-        return f"bbox {shown(box)} has a value that is not a finite number"
+        raise ValueError(f"bbox {shown(box)}, expected 4 numbers [x, y, width, height]")
+    if not all(is_finite_number(value) for value in box):
+        raise ValueError(f"bbox {shown(box)} has a value that is not a finite number")
     if are_fractions(box[:2], box[2:]):
-        return f"bbox {shown(box)} has fractions of the image, expected pixels"
-    if not _is_finite_number(annotation.get("area", 0)):
-        return f"area {shown(annotation['area'])} is not a finite number"
+        raise ValueError(f"bbox {shown(box)} has fractions of the image, expected pixels")
+    if not is_finite_number(annotation.get("area", 0)):
+        raise ValueError(f"area {shown(annotation['area'])} is not a finite number")
     if annotation.get("iscrowd", 0) not in (0, 1):
-        return f"iscrowd {shown(annotation['iscrowd'])}, expected 0 or 1"
-    return None
+        raise ValueError(f"iscrowd {shown(annotation['iscrowd'])}, expected 0 or 1")
+    return annotation
 
 
 def _read_labels(
@@ -188,11 +206,18 @@ def _read_labels(
         )
     known = set(class_ids)
     for annotation in annotations:
-        issue = annotation_issue(annotation, known)
-        if issue:
-            labels.add_issue(f"{_title(annotation)} of {image['file_name']}: {issue}")
+        title = f"{_title(annotation)} of {image['file_name']}"
+        try:
+            checked = _checked(annotation, known)
+        except ValueError as error:
+            labels.add_issue(f"{title}: {error}")
             continue
-        x, y, w, h = annotation["bbox"]
+        if checked is not annotation:
+            labels.counts[COMPUTED] += 1
+            mask_hw = mask_size(annotation)
+            if mask_hw and mask_hw != size_hw:
+                labels.add_issue(f"{title}: {other_size(mask_hw, size_hw)}", drops_image=True)
+        x, y, w, h = checked["bbox"]
         labels.rows.append(
             LabelRow(
                 class_ids[annotation["category_id"]],
@@ -250,10 +275,3 @@ def _category_id(annotation: dict[str, Any]) -> int | None:
 
 def _title(annotation: dict[str, Any]) -> str:
     return f"annotation {annotation.get('id', 'without id')}"
-
-
-def _is_finite_number(value: Any) -> bool:
-    """Return True for a number that a float can hold."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    return abs(value) <= sys.float_info.max

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.folders import visible
+from detector.data.formats.lists import find_listed
+from detector.data.formats.moved import exists
 from detector.data.formats.split_words import split_name
 from detector.utils.errors import DetectorError
+
+
+def locate_images(file: CocoFile, folder: Path) -> tuple[CocoFile, Counter[str]]:
+    r"""Return the file with the names under which its images exist, and how many were amended.
+
+    Names that lead nowhere, such as ``images\0.png`` or paths of another machine, are looked for
+    by their ends.
+    """
+    names = [image["file_name"] for image in file.images]
+    listed = find_listed(names, (folder,))
+    if not listed.counts:
+        return file, listed.counts
+    images = [
+        {**image, "file_name": os.path.relpath(path, folder)}
+        for image, path in zip(file.images, listed.paths, strict=True)
+    ]
+    return replace(file, images=images), listed.counts
 
 
 def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path | None:
     """Return the folder that a file's image paths are relative to, or None if there is none.
 
     Of several folders that hold the first image, the one whose name means the file's split is
-    chosen; of those whose names fit equally, the one that holds all images of the file.
+    chosen; of those whose names fit equally, the one that holds all images of the file. Only if
+    no folder holds it under its whole name are the ends of the name looked for.
 
     Args:
         root: the data set's folder.
@@ -29,12 +51,16 @@ def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path
     if not file.images:
         return None
     first = file.images[0]["file_name"]
+    folders = list(_folders(root, file.path))
+    found = {folder: folder / first for folder in folders if _is_file(folder / first)}
+    if not found:
+        ends = ((folder, find_listed([first], (folder,)).paths[0]) for folder in folders)
+        found = {folder: path for folder, path in ends if _is_file(path)}
     # Several ways to one file, such as links, are one choice.
     holders: dict[str, Path] = {}
-    for folder in _folders(root, file.path):
-        if (folder / first).is_file():
-            holders.setdefault(os.path.realpath(folder / first), folder)
-    ranks = {folder: _rank(root, folder / first, words) for folder in holders.values()}
+    for folder, path in found.items():
+        holders.setdefault(os.path.realpath(path), folder)
+    ranks = {folder: _rank(root, found[folder], words) for folder in holders.values()}
     best = [folder for folder, rank in ranks.items() if rank == max(ranks.values())]
     if len(best) > 1:
         best = [folder for folder in best if _holds_all(folder, file)] or best
@@ -68,6 +94,7 @@ def check_owner(
         owners: split and annotation file of each image claimed so far, which grows.
     """
     meant = _splits_meant(Path(folder).parts)
+    file, _ = locate_images(file, root / folder)
     for image in file.images:
         path = root / folder / image["file_name"]
         other, other_file = owners.setdefault(path, (split, file.path))
@@ -109,4 +136,9 @@ def _splits_meant(folders: Iterable[str]) -> set[str]:
 
 
 def _holds_all(folder: Path, file: CocoFile) -> bool:
-    return all((folder / image["file_name"]).is_file() for image in file.images)
+    located, _ = locate_images(file, folder)
+    return all(_is_file(folder / image["file_name"]) for image in located.images)
+
+
+def _is_file(path: Path) -> bool:
+    return exists(path) and path.is_file()

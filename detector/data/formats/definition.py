@@ -10,9 +10,10 @@ from detector.data.formats import classes, yolo
 from detector.data.formats.folders import visible
 from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
-from detector.data.formats.rows import image_files, read_lines
+from detector.data.formats.rows import has_image, image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
 from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
+from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
 from detector.utils.files import find_file
@@ -225,7 +226,10 @@ def _bare_place(path: str, root: Path) -> Split:
     if path.endswith(".txt"):
         has_labels = classes.is_list(root / path)
         return Split(class_list=path) if has_labels else Split(list_file=path)
-    has_labels = classes.is_folder(root / path) and not _has_yolo_labels(root / path)
+    folder = root / path
+    if has_annotation(folder) and has_image(folder) and not _has_yolo_labels(folder):
+        return Split(images=path, annotations=path)
+    has_labels = classes.is_folder(folder) and not _has_yolo_labels(folder)
     return Split(class_folders=path) if has_labels else Split(images=path)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
-def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+def files_below(folder: Path, suffixes: Collection[str] | None) -> Iterator[Path]:
     """Yield files with some suffixes below a folder, except hidden ones or in hidden folders.
 
     Links to folders are followed after all plain folders, so that a file in the folder itself gets
@@ -17,7 +17,8 @@ def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
 
     Args:
         folder: folder to search; yields nothing if it does not exist.
-        suffixes: lower case, with their dots; those of files are compared case-insensitively.
+        suffixes: lower case, with their dots; those of files are compared case-insensitively. None
+            yields all files.
     """
     entered = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
     waiting = deque([str(folder)])
@@ -32,7 +33,8 @@ def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
             paths = (os.path.join(place, name) for name in folders)
             waiting.extend(path for path in paths if os.path.islink(path))
             for name in files:
-                if os.path.splitext(name)[1].lower() in suffixes and not is_hidden(name):
+                suffix = os.path.splitext(name)[1].lower()
+                if (suffixes is None or suffix in suffixes) and not is_hidden(name):
                     yield Path(place, name)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from detector.data.formats import classes, coco, labelme, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
-from detector.data.formats.coco_images import check_owner, folder_of_images
+from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
@@ -21,8 +21,15 @@ from detector.data.formats.listed_layouts import (
 )
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
-from detector.data.formats.split_words import split_name
+from detector.data.formats.split_words import split_folder_above, split_name
 from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.unknown_layout import unknown_layout
+from detector.data.formats.voc_layout import (
+    has_annotation,
+    listed_splits,
+    place_of_all,
+    splits_of_folders,
+)
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import IMAGE_SUFFIXES
 
@@ -48,21 +55,14 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     Raises:
         DetectorError: unknown layout, or one of a format that is not read.
     """
-    splits = _coco_layout(root)
-    if splits and "train" not in splits:
-        splits = {**_yolo_layout(root), **splits}
-    splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
-    splits = splits or _beside_layout(root) or _labelme_layout(root) or _listed_layout(root)
+    left_out: list[str] = []
+    splits = _find_splits(root, left_out)
     if not splits or _lacks_labels(root, splits):
         check_foreign(root, source, FORMATS)
     splits = splits or _class_layout(root)
     if not splits:
         check_foreign(root, source, CONTAINERS)
-        raise DetectorError(
-            "neither a data.yaml nor a known layout in this folder, expected images/ and labels/, "
-            "annotations/*.json, XML files, or a folder of images for each class",
-            file=source,
-        )
+        raise unknown_layout(root, source, _inner_set(root), left_out)
     names, note = found_names(root, splits, Path(source))
     notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
     places = [place for group in splits.values() for place in group]
@@ -80,8 +80,18 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         root=root,
         names=names,
         splits=splits,
-        notes=(*notes, *_left_out(root, splits), *left_out_files(root, places), note),
+        notes=(*notes, *left_out, *_left_out(root, splits), *left_out_files(root, places), note),
     )
+
+
+def _find_splits(root: Path, left_out: list[str]) -> dict[str, tuple[Split, ...]]:
+    """Return the splits of a layout with boxes, or none; ``left_out`` gets lines on other files."""
+    splits = _coco_layout(root, USUAL_PLACES, left_out)
+    if splits and "train" not in splits:
+        splits = {**_yolo_layout(root), **splits}
+    splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
+    splits = splits or _beside_layout(root) or _coco_layout(root, OTHER_PLACES, left_out)
+    return splits or _labelme_layout(root) or _listed_layout(root)
 
 
 def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
@@ -90,11 +100,19 @@ def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
     return formats == {"YOLO txt"} and not any(files_below(root, {".txt"}))
 
 
+def _inner_set(root: Path) -> str | None:
+    """Return the name of the only folder in a folder if that has a known layout, as in archives."""
+    folders = [path for path in visible(root, "*") if path.is_dir()]
+    if len(folders) != 1 or not (_find_splits(folders[0], []) or _class_layout(folders[0])):
+        return None
+    return folders[0].name
+
+
 def _described(places: Sequence[Split]) -> str:
-    """Return the format of a split's places; of JSON files and of several places also the paths."""
+    """Return the format of a split's places; of several, or labels elsewhere, also the paths."""
     text: str = places[0].format
     pairs = [
-        f"{p.annotations or p.via} with the images in {p.images}" for p in places if _is_file(p)
+        f"{p.annotations or p.via} with the images in {p.images}" for p in places if _is_pair(p)
     ]
     if pairs or len(places) > 1:
         text += ", " + " and ".join(
@@ -103,9 +121,11 @@ def _described(places: Sequence[Split]) -> str:
     return text
 
 
-def _is_file(place: Split) -> bool:
-    """Return True if the labels of a place are one annotation file."""
-    return place.format == "COCO JSON" or place.format in LISTED_FORMATS
+def _is_pair(place: Split) -> bool:
+    """Return True if labels and images were found apart from each other."""
+    if place.format == "COCO JSON" or place.format in LISTED_FORMATS:
+        return True
+    return place.annotations not in (None, place.images) and place.part == (0.0, 1.0)
 
 
 def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
@@ -127,39 +147,15 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     return [f"images of no split, left out: {', '.join(names[:MAX_LEFT_OUT])}{more}"]
 
 
-def _coco_layout(root: Path) -> dict[str, tuple[Split, ...]]:
-    """Find ``annotations/*.json`` beside image folders, or a JSON file in each split's folder.
-
-    A single file that is not named after a split is divided into train and val.
-    """
-    files = sorted(visible(root, "annotations/*.json")) or sorted(visible(root, "*/*.json"))
-    files = [file for file in files if file.stem.startswith("instances_")] or files
-    splits: dict[str, tuple[Split, ...]] = {}
-    owners: dict[Path, tuple[str | None, Path]] = {}
-    for file in files:
-        content = _read_coco(file)
-        if content is None:
-            continue
-        stem = file.stem.removeprefix("instances_")
-        words = (stem, *stem.split("_"), file.parent.name)
-        name = next((name for word in words if (name := split_name(word))), stem)
-        images = folder_of_images(root, content, words)
-        if images is not None:
-            check_owner(content, root, _relative(images, root), split_name(name), owners)
-            place = Split(annotations=_relative(file, root), images=_relative(images, root))
-            splits[stem if name in splits else name] = (place,)
+def _coco_layout(
+    root: Path, patterns: Sequence[str], notes: list[str]
+) -> dict[str, tuple[Split, ...]]:
+    """Find COCO JSON files; divide a single one that is not named after a split."""
+    splits = coco_splits(root, patterns, notes)
     if len(splits) == 1:
-        ((name, (place,)),) = splits.items()
-        return splits if split_name(name) else _seeded_split(place)
-    return splits
-
-
-def _read_coco(file: Path) -> coco.CocoFile | None:
-    """Return an annotation file, or None for captions, keypoints or another kind of JSON file."""
-    try:
-        return coco.read_file(file)
-    except DetectorError:
-        return None
+        ((name, place),) = splits.items()
+        return {name: (place,)} if split_name(name) else _seeded_split(place)
+    return {name: (place,) for name, place in splits.items()}
 
 
 def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -209,18 +205,12 @@ def _by_folder(
     """Return the places in the folders of splits that hold ``folders``; else divide all of them."""
     if not folders:
         return {}
-    above = {one for folder in folders for one in _split_folder_above(root, folder)}
+    above = {found for folder in folders if (found := split_folder_above(root, folder))}
     named = {
         name: tuple(place(_relative(folder, root)) for folder in group)
         for name, group in _by_split_name(above).items()
     }
     return named or _seeded_split(place(_relative(common_folder(folders), root)))
-
-
-def _split_folder_above(root: Path, folder: Path) -> list[Path]:
-    """Return the outermost folder between root and ``folder`` that is named after a split."""
-    between = [one for one in (folder, *folder.parents) if one.is_relative_to(root) and one != root]
-    return [one for one in between if split_name(one.name)][-1:]
 
 
 def _beside(folder: str) -> Split:
@@ -229,26 +219,10 @@ def _beside(folder: str) -> Split:
 
 def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find VOC's folders with image-set lists, or a folder per split; else divide all XML files."""
-    if not _has_annotation(root):
+    if not has_annotation(root):
         return {}
-    images, annotations = (
-        name if (root / name).is_dir() else "." for name in ("JPEGImages", "Annotations")
-    )
-    splits: dict[str, tuple[Split, ...]] = {}
-    for name in (*GUESSED_SPLITS, "trainval"):
-        image_set = f"ImageSets/Main/{name}.txt"
-        if (root / image_set).is_file():
-            place = Split(images=images, annotations=annotations, image_set=image_set)
-            splits[name] = (place,)
-    if splits:
-        return splits
-    with_xml = [path for path in visible(root, "*") if _has_annotation(path)]
-    for name, group in _named_folders(with_xml).items():
-        paths = [_relative(folder, root) for folder in group]
-        splits[name] = tuple(Split(images=path, annotations=path) for path in paths)
-    if splits:
-        return splits
-    return _seeded_split(Split(images=images, annotations=annotations))
+    splits = listed_splits(root) or splits_of_folders(root)
+    return splits or _seeded_split(place_of_all(root, root))
 
 
 def _listed_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -301,11 +275,6 @@ def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
     parts = {"train": (0.0, TRAIN_PART), "val": (TRAIN_PART, 1.0)}
     update = {"seed": GUESS_SEED}
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
-
-
-def _has_annotation(folder: Path) -> bool:
-    """Return True if there is a Pascal VOC XML file below a folder, not just other XML files."""
-    return any(voc.is_annotation(file) for file in files_below(folder, voc.SUFFIXES))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""Images of a list file, of which each line names one."""
+"""Images that a list names: one in each line of a text file, or in each record of a JSON file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detector.data.formats.moved import existing_end, path_parts
-from detector.data.formats.rows import listed_path
+from detector.data.formats.moved import existing_end, exists, path_parts
 
 
 @dataclass
@@ -19,15 +18,14 @@ class Listed:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def find_listed(texts: Sequence[str], list_file: Path, root: Path) -> Listed:
-    """Return the images of a list, absolute or relative to the list file or to ``root``.
+def find_listed(texts: Sequence[str], folders: Sequence[Path]) -> Listed:
+    r"""Return the images of a list, absolute or relative to one of the folders.
 
-    Where lines lead nowhere, the same beginning is dropped from all of them, such as the ``data/``
-    that some tools write before each path.
+    Where paths lead nowhere, the same beginning is dropped from all of them, such as the ``data/``
+    that some tools write before each path, and ``\`` divides folders as ``/`` does.
     """
-    listed = Listed([listed_path(text, list_file.parent, root) for text in texts])
-    missing = [index for index, path in enumerate(listed.paths) if not path.exists()]
-    folders = (list_file.parent, root)
+    listed = Listed([_listed_path(text, folders) for text in texts])
+    missing = [index for index, path in enumerate(listed.paths) if not exists(path)]
     ends = ((texts[index], existing_end(texts[index], folders)) for index in missing)
     text, end = next(((text, end) for text, end in ends if end is not None), ("", ""))
     if not end:
@@ -36,8 +34,14 @@ def find_listed(texts: Sequence[str], list_file: Path, root: Path) -> Listed:
     name = f"listed images found by the ends of their paths, such as {end} for {text}"
     for index in missing:
         parts = path_parts(texts[index])
-        path = listed_path("/".join(parts[len(dropped) :]), list_file.parent, root)
-        if parts[: len(dropped)] == dropped and path.exists():
+        path = _listed_path("/".join(parts[len(dropped) :]), folders)
+        if parts[: len(dropped)] == dropped and exists(path):
             listed.paths[index] = path
             listed.counts[name] += 1
     return listed
+
+
+def _listed_path(line: str, folders: Sequence[Path]) -> Path:
+    """Resolve a path, absolute or relative to the first folder that has it; if none, the last."""
+    paths = [folder / line for folder in folders]
+    return next((path for path in paths if exists(path)), paths[-1])

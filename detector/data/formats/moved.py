@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detector.data.formats.split_words import split_name
+
+MAX_PARTS = 64
+"""Largest number of parts of a path whose ends are looked for."""
+
+
+def exists(path: Path) -> bool:
+    """Return whether a file or folder exists; one of too long a name does not.
+
+    Raises:
+        OSError: its folder may not be read, so that nobody can know.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def path_parts(text: str) -> list[str]:
@@ -25,9 +43,9 @@ def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
     may hold other splits.
     """
     parts = path_parts(text)
-    for start, part in enumerate(parts):
+    for start, part in enumerate(parts if len(parts) <= MAX_PARTS else []):
         end = parts[start:]
-        if ".." not in end and any(folder.joinpath(*end).exists() for folder in folders):
+        if ".." not in end and any(exists(folder.joinpath(*end)) for folder in folders):
             yield "/".join(end)
         if split_name(part):
             return

@@ -66,7 +66,7 @@ def annotated_images(
         folder: folder of images that are not beside the file.
         names: class names.
     """
-    found = find_listed([image.name for image in listed], file, folder)
+    found = find_listed([image.name for image in listed], (file.parent, folder))
     class_ids = _class_ids(listed, names)
     images: list[AnnotatedImage] = []
     issues: list[Issue] = []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from detector.data.formats.rows import Box
+from detector.data.formats.rows import Box, is_finite_number
 from detector.utils.errors import shown
 
 
@@ -28,8 +27,7 @@ def number(value: Any, name: str) -> float:
     Raises:
         ValueError: it is not a finite number; says ``name``.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not abs(value) <= sys.float_info.max:
+    if not is_finite_number(value):
         raise ValueError(f"{name}: {shown(value)} is not a finite number")
     return float(value)
 

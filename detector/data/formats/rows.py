@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
@@ -18,6 +20,8 @@ Box = tuple[float, float, float, float]
 """Corners x1, y1, x2, y2."""
 
 MAX_LIST_BYTES = 1 << 30
+UNLABELED = "images without a label file, taken as without objects"
+"""Name of the count of such images."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,13 @@ def are_fractions(start_xy: Sequence[float], others: Sequence[float]) -> bool:
     return all(0 <= value < 1 for value in start_xy) and all(0 < value <= 1 for value in others)
 
 
+def is_finite_number(value: object) -> TypeGuard[float]:
+    """Return True for a number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
 def image_files(folder: Path) -> list[Path]:
     """Return all image files below a folder, sorted by path.
 
@@ -98,14 +109,6 @@ def image_files(folder: Path) -> list[Path]:
 def has_image(folder: Path) -> bool:
     """Return True if there is an image file anywhere below a folder."""
     return any(True for _ in files_below(folder, IMAGE_SUFFIXES))
-
-
-def listed_path(line: str, beside: Path, root: Path) -> Path:
-    """Resolve a line of a list file: a path, absolute or relative to ``beside`` or ``root``."""
-    path = Path(line)
-    if path.is_absolute():
-        return path
-    return beside / path if (beside / path).exists() else root / path
 
 
 def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int, str]]:

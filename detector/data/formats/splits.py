@@ -58,7 +58,7 @@ class Split(Strict):
     images: str | None = Field(None, description="folder of images")
     labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
     annotations: str | None = Field(None, description="COCO JSON, CSV, or folder of VOC XML files")
-    image_set: str | None = Field(None, description="VOC list: one stem per line")
+    image_set: str | None = Field(None, description="VOC list of stems, or folder of XML files")
     list_file: str | None = Field(None, description="YOLO list: one image path per line")
     via: str | None = Field(None, description="JSON of the VGG Image Annotator")
     via_class: str | None = Field(None, description="VIA: region attribute that is the class")

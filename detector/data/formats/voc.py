@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeGuard
+from typing import NamedTuple, NoReturn, TypeGuard
 from xml.parsers import expat
 
 from detector.data.formats.converters import is_cvat
@@ -15,6 +15,7 @@ from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.pairing import Match, Pairing, path_below
 from detector.data.formats.rows import (
+    UNLABELED,
     AnnotatedImage,
     LabelRow,
     Labels,
@@ -32,6 +33,15 @@ MAX_XML_BYTES = 4 << 20
 MAX_XML_DEPTH = 32
 MAX_DIGITS = 9
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class _Entry(NamedTuple):
+    """An entry of an image set: where it is, its text, and the path of an image without suffix."""
+
+    file: Path
+    line: int | None
+    text: str
+    path: str
 
 
 @dataclass
@@ -66,19 +76,13 @@ def annotated_images(
         names: class names.
 
     Raises:
-        DetectorError: none of the images has an XML file.
+        DetectorError: no such folder.
     """
     # Pair all images of the folder: whether a name is ambiguous must not depend on the request.
     by_path = {path_below(folder, image): image for image in image_files(folder)}
     pairing = Pairing(annotations, xml_files(annotations), by_path)
     class_ids = {name: index for index, name in enumerate(names)}
     matches = [pairing.find(path_below(folder, image)) for image in images]
-    if not any(match.files for match in matches):
-        raise DetectorError(
-            f"none of {len(images)} images has an XML file; the first was looked for as "
-            f"{images[0].stem}.xml",
-            file=annotations,
-        )
     annotated: list[AnnotatedImage] = []
     issues: list[Issue] = []
     for number, (image, match) in enumerate(zip(images, matches, strict=True), 1):
@@ -92,39 +96,38 @@ def annotated_images(
     return annotated, issues
 
 
-def check_unlabeled(images: Sequence[AnnotatedImage], max_share: float) -> None:
-    """Raise DetectorError if too large a share of images lack their XML file.
+def label_files(images: Sequence[Path], folder: Path, annotations: Path) -> list[tuple[Path, Path]]:
+    """Return the images that have an XML file, each with that file, without ambiguous ones.
 
     Args:
-        images: images of any format; only those whose labels are XML files count.
-        max_share: largest share without a file.
+        images: see :func:`annotated_images`.
+        folder: see :func:`annotated_images`.
+        annotations: see :func:`annotated_images`.
     """
-    pairs = [(image.path, image.label_file) for image in images]
-    is_file = {
-        path: file.is_file() for path, file in pairs if file and file.suffix.lower() in SUFFIXES
-    }
-    missing = [path for path, exists in is_file.items() if not exists]
-    if len(missing) > max_share * len(is_file):
-        percent = -(-100 * len(missing) // len(is_file))  # rounded up, so that the flag suffices
-        raise DetectorError(
-            f"{len(missing)} of {len(is_file)} images have no XML file, the first is {missing[0]}; "
-            f"--max-unlabeled {percent / 100:g} takes them as images without objects"
-        )
+    paired, _ = annotated_images(images, folder, annotations, [])
+    return [(image.path, image.label_file) for image in paired if image.label_file is not None]
 
 
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:
-    """Return the images of an image-set list, and an issue for each line without an image.
+    """Return the images of an image set, and an issue for each entry without an image.
 
-    A line is an image's path below the folder, or its name if that is unique; with or without
-    suffix.
+    Args:
+        image_set: a list, of which a line is an image's path below the folder, or its name if that
+            is unique, with or without suffix; or a folder of XML files named like the images.
+        folder: folder of images.
     """
     files = image_files(folder)
-    known = {stem for file in files for stem in (path_below(folder, file), file.stem)}
-    lines = [(line, text, _listed(text, known)) for line, text in read_lines(image_set)]
-    pairing = Pairing(folder, files, (path for _, _, path in lines))
+    if image_set.is_dir():
+        paths = ((file, path_below(image_set, file)) for file in xml_files(image_set))
+        entries = [_Entry(file, None, path, path) for file, path in paths]
+    else:
+        known = {stem for file in files for stem in (path_below(folder, file), file.stem)}
+        lines = read_lines(image_set)
+        entries = [_Entry(image_set, line, text, _listed(text, known)) for line, text in lines]
+    pairing = Pairing(folder, files, (path for *_, path in entries))
     images: list[Path] = []
     issues: list[Issue] = []
-    for line, text, path in lines:
+    for file, line, text, path in entries:
         match = pairing.find(path)
         if match.file is not None:
             images.append(match.file)
@@ -134,7 +137,7 @@ def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue
             message = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
         elif match.files:
             message += f"; {match.files[0]} may also be {match.rivals[0]!r}"
-        issues.append(Issue(image_set, message, line, drops_image=True))
+        issues.append(Issue(file, message, line, drops_image=True))
     return images, issues
 
 
@@ -168,7 +171,7 @@ def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Label
         if root.tag != "annotation":
             raise DetectorError(f"expected <annotation>, found <{root.tag}>", line=root.line)
     except MissingFileError:
-        labels.counts["images without a label file, taken as without objects"] += 1
+        labels.counts[UNLABELED] += 1
         return labels
     except DetectorError as error:
         labels.add_issue(error.message, error.line, drops_image=True)

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from detector.data.formats.issues import Issue
 from detector.data.formats.lists import find_listed
+from detector.data.formats.moved import exists
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
+    UNLABELED,
     AnnotatedImage,
     LabelRow,
     Labels,
@@ -47,16 +49,8 @@ def annotated_images(
         labels: the folder of label files; None looks for it as :func:`label_path` does.
         keypoint_columns: number of columns of rows with keypoints; None if longer rows are
             polygons.
-
-    Raises:
-        DetectorError: none of the images has a label file.
     """
     files = [label_path(image, folder, labels) for image in images]
-    if not any(file.is_file() for file in files):
-        raise DetectorError(
-            f"none of {len(files)} images has a label file; the first was looked for at {files[0]}",
-            file=folder or images[0].parent,
-        )
     read = partial(read_labels, class_count=class_count, keypoint_columns=keypoint_columns)
     return [
         AnnotatedImage(image, number, partial(read, file), file)
@@ -119,8 +113,8 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
         DetectorError: none of the images exists.
     """
     lines = read_lines(list_file)
-    listed = find_listed([text for _, text in lines], list_file, root)
-    images = [path for path in listed.paths if path.exists()]
+    listed = find_listed([text for _, text in lines], (list_file.parent, root))
+    images = [path for path in listed.paths if exists(path)]
     if not images:
         line, text = lines[0]
         raise DetectorError(
@@ -132,7 +126,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     issues = [
         Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
         for (line, text), path in zip(lines, listed.paths, strict=True)
-        if not path.exists()
+        if not exists(path)
     ]
     return images, issues, listed.counts
 
@@ -167,7 +161,7 @@ def read_labels(
     try:
         text = _text(file)
     except MissingFileError:
-        labels.counts["images without a label file, taken as without objects"] += 1
+        labels.counts[UNLABELED] += 1
         return labels
     except DetectorError as error:
         labels.add_issue(error.message, drops_image=True)

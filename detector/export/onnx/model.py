@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from detector.export.onnx.fp16 import store_as_fp16
 from detector.export.onnx.nms import NETWORK_OUTPUTS, with_nms
+from detector.export.onnx.opset import WRITTEN_OPSET, lower_opset
 from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
 from detector.export.program import quiet
@@ -30,7 +31,11 @@ def convert_onnx(program: ExportedProgram, metadata: ModelMetadata, options: Opt
     Raises:
         DetectorError: see :func:`onnx_model`.
     """
-    proto = onnx_model(program, metadata, options)
+    return saver(onnx_model(program, metadata, options))
+
+
+def saver(proto: Any) -> Save:
+    """Return the function that writes an onnx.ModelProto; its own properties are replaced."""
 
     def save(path: Path, properties: Mapping[str, str]) -> None:
         del proto.metadata_props[:]
@@ -56,9 +61,11 @@ def onnx_model(program: ExportedProgram, metadata: ModelMetadata, options: Optio
         raise DetectorError(
             f"writing ONNX needs onnx and onnxscript ({error}); run: pip install onnx onnxscript"
         ) from error
-    proto = _exported(program, metadata, options.opset)
+    proto = _exported(program, metadata, max(options.opset, WRITTEN_OPSET))
     if options.nms is not None:
         proto = with_nms(proto, options.nms, len(metadata.names))
+    if options.opset < WRITTEN_OPSET:
+        proto = lower_opset(proto, options.opset)
     if options.precision == "fp16":
         store_as_fp16(proto)
     _tidy(proto, metadata)
@@ -87,7 +94,7 @@ def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> 
         raise DetectorError(f"cannot be written as ONNX: {one_line(error)}") from error
     found = next(item.version for item in proto.opset_import if item.domain == "")
     if found != opset:
-        raise DetectorError(f"cannot be written with operator set {opset}; {found} works")
+        raise DetectorError(f"cannot be written with --opset {opset}; {found} works")
     return proto
 
 

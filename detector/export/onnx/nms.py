@@ -112,7 +112,9 @@ def with_nms(proto: Any, settings: NmsSettings, classes: int) -> Any:
     onnx.checker.check_model(nms_model)
     inputs = [value.name for value in nms_model.graph.input]
     io_map = list(zip(NETWORK_OUTPUTS, inputs, strict=True))
-    return compose.merge_models(proto, nms_model, io_map=io_map)
+    merged = compose.merge_models(proto, nms_model, io_map=io_map)
+    del merged.opset_import[len(proto.opset_import) :]  # merging lists both models' sets
+    return merged
 
 
 def _text(settings: NmsSettings, opset: int, ir_version: int) -> str:

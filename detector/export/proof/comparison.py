@@ -104,14 +104,24 @@ def compare(
 
 
 def split_batches(batches: Sequence[InputBatch], batch_size: int | None) -> list[InputBatch]:
-    """Split batches into those of a file's fixed batch size, which must divide theirs."""
+    """Regroup images into batches of a file's fixed size; the first ones fill up the last.
+
+    Args:
+        batches: images of one size each; the batches may have different sizes.
+        batch_size: number of images per call of the file; None returns the batches.
+    """
     if batch_size is None:
         return list(batches)
-    return [
-        images[start : start + batch_size]
-        for images in batches
-        for start in range(0, len(images), batch_size)
-    ]
+    by_size: dict[tuple[int, ...], list[InputBatch]] = {}
+    for images in batches:
+        by_size.setdefault(images.shape[1:], []).append(images)
+    regrouped: list[InputBatch] = []
+    for parts in by_size.values():
+        images = np.concatenate(parts)
+        count = math.ceil(len(images) / batch_size)
+        filled = images[np.arange(count * batch_size) % len(images)]
+        regrouped += np.split(filled, count)
+    return regrouped
 
 
 def _wrong_shapes(found: Arrays, expected: Arrays, task: TaskName) -> DetectorError:

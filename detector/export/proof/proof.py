@@ -130,7 +130,7 @@ def prove(
     if evaluation is not None:
         measured = _measure(candidate.original, backend, tolerance.metric, evaluation)
     runs = (verify.eager(candidate.original), backend)
-    ms_before, ms_after = verify.milliseconds(runs, size_hw)
+    ms_before, ms_after = verify.milliseconds(runs, size_hw, backend.batch_size or 1)
     images = batches[0][: backend.batch_size]
     return Proof(findings, measured, ms_before, ms_after, sample=(images, backend(images)))
 

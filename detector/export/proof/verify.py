@@ -196,21 +196,25 @@ def random_batches(
     count = batch or 2
     shapes = [(count, 3, *size_hw)]
     if dynamic_size:
-        shapes += [(1, 3, rows * stride, columns * stride) for rows, columns in OTHER_CELLS_HW]
+        shapes += [
+            (batch or 1, 3, rows * stride, columns * stride) for rows, columns in OTHER_CELLS_HW
+        ]
     return [generator.random(shape, np.float32) for shape in shapes]
 
 
-def milliseconds(runs: Sequence[ArrayFunction], size_hw: tuple[int, int]) -> list[float]:
-    """Return the median run time per image of each function, ms.
+def milliseconds(
+    runs: Sequence[ArrayFunction], size_hw: tuple[int, int], batch: int = 1
+) -> list[float]:
+    """Return the median run time per image of each function, ms, in batches of a size.
 
     The functions run in turns, so that other load on the machine affects all of them alike.
     """
-    image = np.zeros((1, 3, *size_hw), np.float32)
+    images = np.zeros((batch, 3, *size_hw), np.float32)
     times: list[list[float]] = [[] for _ in runs]
     for turn in range(TIMED_RUNS + 1):
         for run, found in zip(runs, times, strict=True):
             start = time.perf_counter()
-            run(image)
+            run(images)
             if turn:  # the first one prepares buffers and is not counted
                 found.append(time.perf_counter() - start)
-    return [float(np.median(found) * 1000) for found in times]
+    return [float(np.median(found) * 1000 / batch) for found in times]

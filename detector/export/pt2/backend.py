@@ -21,6 +21,7 @@ from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.seal import SEAL_KEY, check_seal, seal
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
+from detector.utils.files import refuse_special
 
 
 def convert_pt2(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
@@ -58,6 +59,7 @@ class Pt2Backend(ExportedBackend):
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         path = Path(path)
+        refuse_special(path, "a pt2 file")
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.nms.nms import best_first, nms
-from detector.settings import NmsSettings, TaskName
+from detector.settings import MAX_FIXED_BATCH, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 
 INPUT = "images"
-
-MAX_BATCH = 64
-"""Largest fixed batch size accepted; files exported here take one image, or any number."""
 
 Shape = tuple[int | None, ...]
 """Shape of an input or output, None for a dynamic dimension; empty if the file declares none."""
@@ -131,8 +128,8 @@ class ExportedBackend:
         if len(shape) != 4 or shape[1] not in (None, 3):
             raise self.error(f"input has shape {_shape_text(shape)}, expected (batch, 3, h, w)")
         batch, _, *size_hw = shape
-        if batch is not None and batch > MAX_BATCH:
-            raise self.error(f"takes {batch} images at a time, at most {MAX_BATCH} are given")
+        if batch is not None and batch > MAX_FIXED_BATCH:
+            raise self.error(f"takes {batch} images at a time, at most {MAX_FIXED_BATCH} are given")
         expected = self.preprocess.size_hw
         if any(n not in (None, m) for n, m in zip(size_hw, expected, strict=True)):
             found, stated = ("×".join(map(str, size)) for size in (size_hw, expected))

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.onnx_fields import has_external_data
+from detector.runtime.backends.onnx_graph import Graph, read_graph
+from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
 from detector.runtime.backends.seal import MAX_EXPORTED_BYTES, check_seal
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited, utf8_path
+from detector.utils.files import read_limited, refuse_special, utf8_path
 from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
@@ -36,13 +38,16 @@ class OnnxBackend(ExportedBackend):
 
     def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
         path = Path(path)
+        refuse_special(path, "an ONNX file")
         if not path.is_file():
             raise DetectorError("no such file", file=path)
         check_seal(path)
-        _check_external_data(path)
+        self._graph = read_checked_graph(path)
+        metadata = ModelMetadata.from_properties(self._graph.properties, path)
+        self.path = path
+        self._checked: set[tuple[int, ...]] = set()
+        self._check_sizes((1, 3, *metadata.preprocess.size_hw))
         self._session = open_session(path, path, threads, device)
-        properties = self._session.get_modelmeta().custom_metadata_map
-        metadata = ModelMetadata.from_properties(properties, path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         super().__init__(path, metadata, _shapes(inputs), _shapes(outputs))
         if inputs[0].type != _FLOAT32:
@@ -50,21 +55,39 @@ class OnnxBackend(ExportedBackend):
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
+        self._check_sizes(images.shape)
         try:
             outputs = self._session.run(self.output_names, {INPUT: images})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise self.error(f"ONNX Runtime: {_reason(error, self.path)}") from error
         return tuple(outputs)
 
+    def _check_sizes(self, image: tuple[int, ...]) -> None:
+        """Raise where the graph would need too much memory for input of this shape."""
+        if image in self._checked:
+            return
+        try:
+            check_sizes(self._graph, input_sizes(self._graph, image))
+        except ValueError as error:
+            raise self.error(f"refused, it was not run: {error}") from error
+        self._checked.add(image)
 
-def _check_external_data(path: Path) -> None:
-    """Raise where weights are in other files, which no seal covers, or that cannot be told."""
+
+def read_checked_graph(path: Path) -> Graph:
+    """Return the graph of a file whose weights and operators are within it, and are known."""
+    content = read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file")
     try:
-        is_external = has_external_data(read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file"))
+        is_external = has_external_data(content)
+        graph = read_graph(content)
     except ValueError as error:
         raise DetectorError(str(error), file=path) from error
     if is_external:
         raise DetectorError("has weights in other files, which no seal covers", file=path)
+    try:
+        check_operators(graph)
+    except ValueError as error:
+        raise DetectorError(f"refused, it was not run: {error}", file=path) from error
+    return graph
 
 
 def open_session(

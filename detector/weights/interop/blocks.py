@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detector.heads.classify import AUXILIARY
+from detector.heads.head import AUXILIARY
 from detector.model.detector import Detector
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import PreprocessKeys
@@ -29,6 +29,8 @@ IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395,
 INPUT_LAYERS = {"conv": ("conv_bn", "bn"), "pointwise": ("pointwise_bn", "bn")}
 """Convolutions of a first block that read the image → candidates for the norm behind each; the
 first one that exists is used."""
+IMAGE_CHANNELS = (3, 12)
+"""Input channels of a convolution that reads the image, or 2×2 of its pixels side by side."""
 COUNTER = "num_batches_tracked"
 """Name of a batch norm's step counter, which weights saved by early versions of torch lack."""
 
@@ -131,7 +133,7 @@ def backbone_rows(model: Detector) -> list[int]:
 
 
 def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys = IMAGENET) -> Block:
-    """Convert the first block's weights to an input with another mean and scale.
+    """Convert the first block's weights to an input with another mean, scale or channel order.
 
     A pixel p was trained as (p − m) / s and is given as x = (p − M) / S, so that the trained value
     is (S · x + M − m) / s. The factor S / s is multiplied into the weights; the offset (M − m) / s
@@ -140,8 +142,8 @@ def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys =
 
     Args:
         first: the first block.
-        preprocess: M and S, of the network.
-        source: m and s, of the weights.
+        preprocess: M, S and the channel order of the network.
+        source: m, s and the channel order of the weights.
     """
     mean, scale = _float64(source.mean_rgb), _float64(source.scale_rgb)
     factor = _float64(preprocess.scale_rgb) / scale
@@ -149,10 +151,14 @@ def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys =
     tensors = dict(first.tensors)
     for conv, norms in INPUT_LAYERS.items():
         weight = tensors.get(f"{conv}.weight")
-        if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
+        if weight is None or weight.ndim != 4 or weight.shape[1] not in IMAGE_CHANNELS:
             continue
-        shift = (weight * offset.to(weight.device)).sum((1, 2, 3))
-        tensors[f"{conv}.weight"] = weight * factor.to(weight.device)
+        rgb = weight.unflatten(1, (-1, 3))  # (c_out, pixels, 3, k, k): Focus moves pixels here
+        rgb = rgb if source.channel_order == "rgb" else rgb.flip(2)
+        shift = (rgb * offset.to(weight.device)).sum((1, 2, 3, 4))
+        rgb = rgb * factor.to(weight.device)
+        rgb = rgb if preprocess.channel_order == "rgb" else rgb.flip(2)
+        tensors[f"{conv}.weight"] = rgb.flatten(1, 2)
         places = [(f"{conv}.bias", shift), *((f"{norm}.running_mean", -shift) for norm in norms)]
         any(add(tensors, name, values) for name, values in places)  # to the first that exists
     return Block(first.path, tensors)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import repvgg, ssd, torchvision_vgg, vgg, vovnet
+from detector.weights.interop import repvgg, ssd, torchvision_vgg, vgg, vovnet, yolox
 
 State = Mapping[str, Tensor]
 
@@ -40,6 +40,7 @@ def _vgg16(state: State, model: Detector) -> dict[str, Tensor]:
 
 LAYOUTS = (
     Layout(ssd.is_ssd, _ssd),
+    Layout(yolox.is_yolox, yolox.with_our_names),
     Layout(vgg.is_vgg16, _vgg16),
     Layout(torchvision_vgg.is_torchvision_vgg, torchvision_vgg.with_our_names),
     Layout(repvgg.is_repvgg, repvgg.with_our_names),

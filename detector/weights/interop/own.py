@@ -9,7 +9,7 @@ from torch import Tensor
 from detector.layers.conv import Conv
 from detector.layers.vgg import ConvAct
 from detector.model.detector import Detector
-from detector.structures.preprocess import Preprocess
+from detector.structures.preprocess import PreprocessKeys
 from detector.weights.interop.blocks import Block, backbone_blocks, fit_input, without_bias
 from detector.weights.interop.order import convolutions
 
@@ -17,9 +17,9 @@ _KINDS = (Conv, ConvAct)
 
 
 def fit_weights(
-    state: Mapping[str, Tensor], source: Preprocess, model: Detector
+    state: Mapping[str, Tensor], source: PreprocessKeys, model: Detector
 ) -> dict[str, Tensor]:
-    """Convert weights to a network's input mean and scale, and biases to batch norms' means.
+    """Convert weights to a network's input, and biases to batch norms' means.
 
     Args:
         state: weights under our names.

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from detector.heads.classify import AUXILIARY
+from detector.heads.head import AUXILIARY
 from detector.layers.conv import FusedConv
 from detector.layers.repvgg import RepVGGBlock
 from detector.model.detector import Detector

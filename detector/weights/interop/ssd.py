@@ -16,16 +16,15 @@ from torch import Tensor
 
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import find_file
-from detector.utils.yaml_file import read_yaml
 from detector.weights.interop.order import convolutions, layers, pair
+from detector.weights.interop.packaged_names import COCO_CLASSES, packaged_names
 
 CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
 """Packaged model file by number of feature levels."""
 BOXES_OF_FIRST_LEVEL = 4
 """Number of default boxes per cell on the first level."""
-VOC_CLASSES, COCO_CLASSES, COCO_IDS = 20, 80, 90
-"""Numbers of classes by which VOC's and COCO's class names are recognized."""
+VOC_CLASSES, COCO_IDS = 20, 90
+"""Numbers of classes by which VOC's and, beside 80, COCO's class names are recognized."""
 UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Ids from 1 to 90 that COCO's 80 categories leave out; torchvision's head predicts them too."""
 
@@ -121,23 +120,23 @@ def count_classes(state: Mapping[str, Tensor]) -> int:
     return state[f"{first}.weight"].shape[0] // BOXES_OF_FIRST_LEVEL - 1
 
 
+def known_names(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return VOC's or COCO's class names if their number matches, else nothing."""
+    names = class_names(count_classes(state))
+    return names if isinstance(names, tuple) else ()
+
+
 def class_names(classes: int) -> int | tuple[str, ...]:
     """Return VOC's or COCO's class names if their number matches, else the number itself."""
     if classes == VOC_CLASSES:
-        return _packaged_names("voc")
+        return packaged_names("voc")
     if classes in (COCO_CLASSES, COCO_IDS):
-        names = iter(_packaged_names("coco"))
+        names = iter(packaged_names("coco"))
         if classes == COCO_CLASSES:
             return tuple(names)
         ids = range(1, COCO_IDS + 1)
         return tuple(f"unused {i}" if i in UNUSED_COCO_IDS else next(names) for i in ids)
     return classes
-
-
-def _packaged_names(data: str) -> tuple[str, ...]:
-    """Read the class names of a packaged data set definition, without opening the data set."""
-    names = read_yaml(find_file(data, "datasets")).value["names"]
-    return tuple(names.values() if isinstance(names, dict) else names)
 
 
 def _check_places(state: Mapping[str, Tensor], layout: _NamePrefixes) -> None:

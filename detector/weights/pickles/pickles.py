@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from detector.utils.archive import ZIP_START, Archive
 from detector.utils.errors import DetectorError
+from detector.utils.files import refuse_special
 from detector.weights.pickles.machine import (
     MAX_PICKLE_BYTES,
     PickleError,
@@ -39,6 +40,7 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
         DetectorError: the file is missing, damaged, too large, or not a PyTorch checkpoint.
     """
     path = Path(path)
+    refuse_special(path, "a checkpoint")
     try:
         with path.open("rb") as file:
             start = file.read(START_BYTES)
@@ -61,6 +63,7 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
 def looks_like_checkpoint(path: str | Path) -> bool:
     """Return whether a file's first bytes, or its archive members, are those of a checkpoint."""
     try:
+        refuse_special(Path(path), "a checkpoint")
         with Path(path).open("rb") as file:
             start = file.read(START_BYTES)
         if _is_legacy(start):

@@ -104,3 +104,21 @@ def test_examples_follow_from_seed_epoch_and_index(tmp_path: Path, make_image) -
     assert tuple(batch.images.shape) == (4, 3, *SIZE_HW)
     assert batch.targets.image_index.tolist() == [0, 1, 2, 3]
     assert sorted(batch.targets.class_ids.tolist()) == [0, 0, 1, 1]
+
+
+def test_crops_have_the_shape_of_the_input() -> None:
+    """Pixels keep their ratio up to 3/4 and 4/3: a crop of 48×96 px has the shape of a wide input.
+
+    Red and green grow by 255 in 256 pixels; their spans in the crop tell its sides.
+    """
+    wide = ClassAugment(
+        AugmentSettings(**{**PLAIN, "scale": 0.5}), Preprocess(size_hw=(32, 64), mode="crop")
+    )
+    ratios = []
+    for seed in range(60):
+        image = wide([example((256, 256))], np.random.default_rng(seed)).image.astype(float)
+        width, height = (
+            image[..., channel].max() - image[..., channel].min() for channel in (0, 1)
+        )
+        ratios.append(width / height)
+    assert 1.4 < min(ratios) < 1.7 and 2.3 < max(ratios) < 2.8  # 2 · 3/4 and 2 · 4/3

@@ -130,7 +130,7 @@ def test_lists_of_obj_data(tmp_path: Path, make_pairs, place: str) -> None:
 def test_a_train_list_alone_is_divided(tmp_path: Path, make_pairs) -> None:
     make_pairs("img")
     write_list(tmp_path / "train.txt", "img", 5)
-    write_data(tmp_path, "obj.data", train="train.txt", valid="none.txt")
+    write_data(tmp_path, "obj.data", train="train.txt")
     definition = load_definition(tmp_path)
     assert definition.splits["val"] == (Split(list_file="train.txt", part=(0.8, 1.0), seed=0),)
     assert (
@@ -140,6 +140,19 @@ def test_a_train_list_alone_is_divided(tmp_path: Path, make_pairs) -> None:
     assert [len(open_dataset(tmp_path, split)) for split in ("train", "val")] == [4, 1]
     write_data(tmp_path, "obj.data", train="train.txt", valid="train.txt")
     assert "train and val are the same list, train.txt" in load_definition(tmp_path).notes
+
+
+@pytest.mark.parametrize("key", ["train", "valid"])
+def test_a_list_that_does_not_exist(tmp_path: Path, make_pairs, key: str) -> None:
+    make_pairs("data/img")
+    write_list(tmp_path / "data/train.txt", "img", 5)
+    write_data(tmp_path / "data", "obj.data", **{"test": "", key: "data/none.txt"})
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'data/obj.data'}:3: {key}: no list 'data/none.txt', expected one of images; "
+        f"{tmp_path / 'data'} holds img/, obj.data, train.txt"
+    )
 
 
 def test_two_files_of_lists(tmp_path: Path, make_pairs) -> None:

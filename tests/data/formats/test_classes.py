@@ -157,6 +157,10 @@ def test_what_is_recognised(tmp_path: Path, make_image) -> None:
     assert is_list(write_list(tmp_path, "a.png 1\n"))
     assert not is_list(write_list(tmp_path, "images/a 1.png\n"))
     assert not is_list(tmp_path / "none.txt")
+    # quotes, which the reader of a list of images then reports
+    assert not is_list(write_list(tmp_path, '"images/a 1.png"\nimages/b.png\n'))
+    assert not is_list(write_list(tmp_path, "'a.png'\n"))
+    assert is_list(write_list(tmp_path, '"a.png" 1\n'))
     assert not is_folder(tmp_path / "none")
     make_image("set/cat/a.png")
     assert is_folder(tmp_path / "set")

@@ -202,8 +202,9 @@ def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
     with pytest.raises(DetectorError) as caught:
         load_definition(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: neither a data.yaml nor a known layout in this folder, expected images/ and "
-        "labels/, annotations/*.json, XML files, or a folder of images for each class"
+        f"{tmp_path}: neither a data.yaml nor a known layout in this folder, which holds 1 .jpg; "
+        "the nearest layout is a folder of images for each class; for boxes, files of labels are "
+        "missing: txt (YOLO) or XML (Pascal VOC) named like the images, or a COCO JSON"
     )
 
 

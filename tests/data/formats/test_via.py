@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from detector.data.dataset import open_dataset
 from detector.data.formats import via
 from detector.data.formats.definition import load_definition
+from detector.data.formats.named_boxes import is_image_path
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError
 
@@ -232,6 +233,7 @@ def test_an_invalid_region(tmp_path: Path, via_folder, shape: Any, kind: Any, me
         ("{}", ": no images with 'filename' and 'regions', expected a VIA annotation file"),
         ({"_via_img_metadata": {}}, ": is empty, expected images"),
         ({"a": {"filename": 1, "regions": []}}, ": filename: 1, expected the name of an image"),
+        ({"a": {"filename": "/", "regions": []}}, ": filename: '/', expected the name of an image"),
         (
             {"a": {"filename": "x/" * 500 + "a", "regions": []}},
             f": filename: '{'x/' * 28}..., expected the name of an image",
@@ -286,7 +288,7 @@ CLASSES = st.text(min_size=1, max_size=8).map(str.strip).filter(bool)
 
 @given(
     images=st.dictionaries(
-        st.text(min_size=1, max_size=8),
+        st.text(min_size=1, max_size=8).filter(is_image_path),
         st.lists(st.tuples(CLASSES, NUMBERS, NUMBERS, NUMBERS, NUMBERS), max_size=3),
         min_size=1,
         max_size=3,

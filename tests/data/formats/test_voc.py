@@ -266,15 +266,6 @@ def test_two_files_that_one_image_may_have(tmp_path: Path) -> None:
     ]
 
 
-def test_not_one_xml_file(tmp_path: Path) -> None:
-    touch(tmp_path, "pics/a.jpg pics/b.jpg marks/c.xml")
-    with pytest.raises(DetectorError) as caught:
-        paired(tmp_path, "a.jpg b.jpg")
-    assert str(caught.value) == (
-        f"{tmp_path}/marks: none of 2 images has an XML file; the first was looked for as a.xml"
-    )
-
-
 def test_xml_files_in_links_and_hidden_folders(tmp_path: Path) -> None:
     touch(tmp_path, "marks/a.xml marks/.old/a.xml store/b.xml")
     (tmp_path / "marks/more").symlink_to(tmp_path / "store")

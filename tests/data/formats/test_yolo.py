@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from detector.data.formats.yolo import (
     MAX_LABEL_BYTES,
-    annotated_images,
     images_sharing_labels,
     label_path,
     labels_without_image,
@@ -236,16 +235,6 @@ def test_a_list_of_missing_images(tmp_path: Path, line: str) -> None:
     assert str(caught.value) == (
         f"{file}:2: none of 2 listed images exists; the first, {line!r}, was looked for at "
         f"{tmp_path / line}"
-    )
-
-
-def test_not_one_label_file(tmp_path: Path) -> None:
-    images = [tmp_path / "images/a.jpg", tmp_path / "images/b.jpg"]
-    with pytest.raises(DetectorError) as caught:
-        annotated_images(images, 2)
-    assert caught.value.message == (
-        "none of 2 images has a label file; "
-        f"the first was looked for at {tmp_path / 'labels/a.txt'}"
     )
 
 

@@ -89,3 +89,10 @@ def test_batches_of_a_file_that_takes_two_images():
     batches = [np.zeros((4, 3, 8, 8), np.float32), np.zeros((2, 3, 6, 6), np.float32)]
     assert [one.shape for one in split_batches(batches, 2)] == [(2, 3, 8, 8)] * 2 + [(2, 3, 6, 6)]
     assert split_batches(batches, None) == batches
+
+
+def test_single_images_for_a_file_that_takes_two():
+    """Three images make two batches; the first image fills up the last."""
+    batches = [np.full((1, 3, 8, 8), value, np.float32) for value in (1, 2, 3)]
+    split = split_batches(batches, 2)
+    assert [one[:, 0, 0, 0].tolist() for one in split] == [[1, 2], [3, 1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,3 +194,66 @@ def test_a_classifier_s_outputs(make_onnx):
     assert fails(make_onnx(metadata=classifier, outputs=outputs)) == (
         "output 'probabilities' has shape (?, 3, 2), expected 2 dimensions"
     )
+
+
+def with_node(path: Path, operator: str, *inputs: str, **attributes: object) -> None:
+    """Add a node, and seal the file anew, as whoever plants it would."""
+    import onnx
+
+    proto = onnx.load(path)
+    proto.graph.node.append(onnx.helper.make_node(operator, inputs, ["planted"], **attributes))
+    huge = onnx.numpy_helper.from_array(np.array([1 << 36]), "huge")
+    proto.graph.initializer.append(huge)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: METADATA.to_json(), SEAL_KEY: UNSEALED})
+    path.write_bytes(proto.SerializeToString())
+    seal(path)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (("Loop",), "refused, it was not run: has the operator 'Loop', which is not among those "
+         "of networks"),
+        (("ConstantOfShape", "huge"), "refused, it was not run: needs more memory than a network: "
+         "68,719,476,754 values at once from ConstantOfShape 'planted' on, at most 33,554,432 for "
+         "an input of 2,048 pixels"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_would_fill_the_memory(make_onnx, monkeypatch, node, message):
+    """A constant of 2^36 values, after the 18 of the outputs: not opened."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    path = make_onnx()
+    with_node(path, *node)
+    assert fails(path) == message
+
+
+def test_an_input_size_that_would_fill_the_memory(make_onnx):
+    """With the input's width w, the added value has 2^36 · w / 64 − 2^36 values.
+
+    Held besides are 18 values of the outputs, and 4 from which that size follows.
+    """
+    import onnx
+
+    path = make_onnx(size=("height", "width"))
+    with_node(path, "ConstantOfShape", "more")
+    proto = onnx.load(path)
+    nodes = [
+        onnx.helper.make_node("Shape", ["images"], ["width"], start=3),
+        onnx.helper.make_node("Mul", ["width", "huge"], ["times"]),
+        onnx.helper.make_node("Div", ["times", "64"], ["part"]),
+        onnx.helper.make_node("Sub", ["part", "huge"], ["more"]),
+    ]
+    last = proto.graph.node.pop()
+    proto.graph.node.extend([*nodes, last])
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([64]), "64"))
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: METADATA.to_json(), SEAL_KEY: UNSEALED})
+    path.write_bytes(proto.SerializeToString())
+    seal(path)
+    backend = OnnxBackend(path)
+    assert backend(np.ones((1, 3, *SIZE_HW), np.float32))[1].shape == (1, 3, 2)
+    with pytest.raises(DetectorError, match="68,719,476,758 values at once from ConstantOfShape"):
+        backend(np.ones((1, 3, 32, 128), np.float32))

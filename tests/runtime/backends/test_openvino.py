@@ -99,12 +99,19 @@ def test_files_that_are_none(make_openvino, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_sealed_file_that_openvino_cannot_read(make_openvino):
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        ("Mish", "OpenVINO cannot read it: "),
+        ("Nothing", "refused, it was not run: has the operator 'Nothing', which is not among "),
+    ],
+)
+def test_a_sealed_file_that_openvino_cannot_read(make_openvino, operator, message):
     path = make_openvino()
     text = re.sub(r"repdet-sha256:\w{64}", UNSEALED, path.read_text())
-    path.write_text(text.replace('type="Const"', 'type="Nothing"'))
+    path.write_text(text.replace('type="Const"', f'type="{operator}"'))
     seal(path, weights_of(path))
-    assert fails(path).startswith("OpenVINO cannot read it: ")
+    assert fails(path).startswith(message)
 
 
 @pytest.mark.parametrize(

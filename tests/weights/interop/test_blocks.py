@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,22 @@ def test_an_input_of_another_mean_and_scale(bias: bool):
     found = F.batch_norm(x, fitted["bn.running_mean"].double(), fitted["bn.running_var"].double())
     torch.testing.assert_close(found.float(), expected[..., 1:-1, 1:-1], atol=1e-5, rtol=0)
     assert tensors["conv.weight"].data_ptr() == conv.weight.data_ptr()  # copied, not changed
+
+
+@pytest.mark.parametrize("squares", [1, 4], ids=["pixels", "2x2 pixels as channels"])
+def test_an_input_of_another_channel_order(squares: int):
+    """Weights for BGR in 0..255 give the same sums on RGB with SSD's mean."""
+    source = Preprocess(size_hw=(64, 64), channel_order="bgr", scale_rgb=(1.0, 1.0, 1.0))
+    conv = nn.Conv2d(3 * squares, 4, 3)
+    tensors = {f"conv.{name}": tensor.detach() for name, tensor in conv.named_parameters()}
+    fitted = fit_input(Block("stem", tensors), SSD_INPUT, source).tensors
+    images = np.random.default_rng(0).integers(0, 256, (squares, 8, 8, 3), np.uint8)
+    x, ours = (
+        torch.from_numpy(preprocess.normalize(images)).flatten(0, 1)[None].double()
+        for preprocess in (source, SSD_INPUT)
+    )
+    found = F.conv2d(ours, fitted["conv.weight"], fitted["conv.bias"])
+    torch.testing.assert_close(found, conv.double()(x).detach(), atol=1e-4, rtol=1e-6)
 
 
 def test_the_projects_own_input_changes_nothing():

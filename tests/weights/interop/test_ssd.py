@@ -288,3 +288,11 @@ def test_weights_without_a_place(state: dict[str, Tensor]):
     more = {"vgg.1.running_mean": torch.ones(64)}
     with pytest.raises(DetectorError, match=r"^ssd\.pth: .*'vgg\.1\.running_mean'"):
         load_ssd({**state, **more}, Path("ssd.pth"))
+
+
+def test_names_of_an_own_definition_are_the_text_as_written(tmp_path, monkeypatch):
+    """YAML 1.1 would read 010 as 8 and 1:30 as 90; a file in the working folder comes first."""
+    monkeypatch.chdir(tmp_path)
+    written = ["010", "1:30", *(f"c{i}" for i in range(18))]
+    (tmp_path / "voc").write_text(f"names: [{', '.join(written)}]")
+    assert class_names(20) == tuple(written)
