@@ -12,7 +12,7 @@ from detector.data.formats.coco import CocoFile
 from detector.data.formats.folders import visible
 from detector.data.formats.lists import find_listed
 from detector.data.formats.moved import exists
-from detector.data.formats.split_words import split_name
+from detector.data.formats.split_words import split_meant, split_name
 from detector.utils.errors import DetectorError
 
 
@@ -120,7 +120,7 @@ def _rank(root: Path, image: Path, words: tuple[str, ...]) -> tuple[int, bool]:
     Second: whether a folder is named after images.
     """
     folders = Path(os.path.relpath(image.parent, root)).parts
-    split = next((name for word in words if (name := split_name(word))), None)
+    split = split_meant(words)
     meant = _splits_meant(folders)
     if words[0] in folders:
         fit = 3

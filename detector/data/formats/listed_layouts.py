@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from detector.data.formats.coco_images import folder_of_images
 from detector.data.formats.folders import visible
 from detector.data.formats.moved import path_parts
 from detector.data.formats.named_boxes import class_names
-from detector.data.formats.split_words import split_name
+from detector.data.formats.split_words import split_meant, words_of
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError, shown
 
@@ -91,7 +90,7 @@ def _by_split(
     """
     by_split: dict[str | None, Path] = {}
     for file in files:
-        split = next((name for word in _words(file) if (name := split_name(word))), None)
+        split = split_meant(words_of(root, file))
         other = by_split.setdefault(split, file)
         if other != file:
             of = "no split" if split is None else f"split {split!r}"
@@ -113,7 +112,7 @@ def _place(root: Path, file: Path, names: Sequence[str], key: str) -> Split:
         DetectorError: the images are nowhere.
     """
     last_parts = [path_parts(name)[-1] for name in names]
-    words = _words(file)
+    words = words_of(root, file)
     folder = folder_of_images(root, _images_only(file, names), words)
     folder = folder or folder_of_images(root, _images_only(file, last_parts), words)
     if folder is None:
@@ -127,8 +126,3 @@ def _place(root: Path, file: Path, names: Sequence[str], key: str) -> Split:
 def _images_only(file: Path, names: Sequence[str]) -> CocoFile:
     """Return the image paths of an annotation file in the form that COCO's have."""
     return CocoFile(file, [{"file_name": name} for name in names], [], [], 0)
-
-
-def _words(file: Path) -> tuple[str, ...]:
-    """Return the words of a file's name that may mean a split, and the name of its folder."""
-    return (file.stem, *re.split(r"[_\-.]", file.stem), file.parent.name)
