@@ -103,6 +103,12 @@ def test_data_that_are_none(fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_pat
     assert fails("train", *words, tiny_data, "--val-split", "valid") == (
         f"{tiny_data}: no split 'valid'; did you mean 'val'?"
     )
+    assert fails("train", *words, tiny_data, "--val-split", "checks") == (
+        f"{tiny_data}: no split 'checks'; it has train, val, for example --val-split val"
+    )
+    assert fails("train", *words, tiny_data, "--train-split", "some") == (
+        f"{tiny_data}: no split 'some'; it has train, val, for example --train-split val"
+    )
     assert not (tmp_path / "runs").exists()
 
 

@@ -172,7 +172,9 @@ def _numbered(file: YamlFile, nc: int | None, names: tuple[str, ...]) -> tuple[s
         return names
     numbers = tuple(map(str, range(min(nc, MAX_NUMBERED_CLASSES))))
     if len(numbers) != nc or names != numbers[: len(names)]:
-        raise file.error(f"nc is {nc}, but the labels have {len(names)} classes", "nc")
+        found = len(names)
+        message = f"nc is {nc}, but the labels have {found} classes, expected nc: {found}"
+        raise file.error(message, "nc")
     return numbers
 
 
@@ -289,7 +291,9 @@ def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | No
     except DetectorError as error:
         raise file.error(f"names: {error.message}", "names") from error
     if keys.nc is not None and keys.nc != len(names):
-        raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "nc")
+        found = len(names)
+        message = f"nc is {keys.nc}, but there are {found} names, expected nc: {found}"
+        raise file.error(message, "nc")
     if keys.generate is not None and names != CLASSES:
         raise file.error(f"names: the generated set has {', '.join(CLASSES)}", "names")
     return names

@@ -22,7 +22,7 @@ from detector.data.formats.listed_layouts import (
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
 from detector.data.formats.split_words import split_folder_above, split_name
-from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.splits import TRAIN_PART, DatasetDefinition, Split
 from detector.data.formats.unknown_layout import unknown_layout
 from detector.data.formats.voc_layout import (
     has_annotation,
@@ -34,9 +34,6 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 GUESSED_SPLITS = ("train", "val", "test")
-TRAIN_PART = 0.8
-"""Fraction of the images that becomes the train split where no lists exist."""
-
 GUESS_SEED = 0
 MAX_LEFT_OUT = 5
 """Largest number of unused folders that are named; the rest are counted."""

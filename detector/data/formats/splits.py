@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field
 
 from detector.data.formats import shapes
@@ -41,6 +43,9 @@ PATH_KEYS = (
     "class_list",
 )
 """Keys of a place that are paths."""
+
+TRAIN_PART = 0.8
+"""Fraction of the images that becomes the train split where no lists exist."""
 
 PartBound = Annotated[float, Field(ge=0, le=1)]
 
@@ -89,6 +94,11 @@ class Split(Strict):
             return "YOLO txt"
         return FORMATS_BY_SUFFIX.get(Path(self.annotations).suffix.lower(), "Pascal VOC XML")
 
+    def as_yaml(self) -> str:
+        """Return the place as it is written in a definition, in one line."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=inf).strip()
+
     @property
     def task(self) -> TaskName:
         """The task that such labels train a network for."""
@@ -120,16 +130,35 @@ class DatasetDefinition(Strict):
     lines: dict[str, int] = {}
     path_line: int | None = None
 
-    def places(self, split: str) -> tuple[Split, ...]:
+    def places(self, split: str, flag: str = "--split") -> tuple[Split, ...]:
         """Return the places of a split.
+
+        Args:
+            split: its name.
+            flag: the flag that names it, for the error.
 
         Raises:
             DetectorError: no such split; names those that exist.
         """
         if split not in self.splits:
-            hint = nearest(split, self.splits) or f"; it has {', '.join(self.splits)}"
+            hint = nearest(split, self.splits) or f"; it has {self._choices(split, flag)}"
             raise DetectorError(f"no split {split!r}{hint}", file=self.source)
         return self.splits[split]
+
+    def _choices(self, split: str, flag: str) -> str:
+        """Return what to do about a missing split: take another one, or divide the only one."""
+        names = list(self.splits)
+        if len(names) > 1:
+            return f"{', '.join(names)}, for example {flag} {names[-1]}"
+        place, *others = self.splits[names[0]]
+        text = f"{names[0]}: {flag} {names[0]} takes that one"
+        if others or place.part != (0.0, 1.0):
+            return text
+        first, second = (
+            place.model_copy(update={"part": part}).as_yaml()
+            for part in ((0.0, TRAIN_PART), (TRAIN_PART, 1.0))
+        )
+        return f"{text}, or a data.yaml divides it: {names[0]}: {first}, {split}: {second}"
 
     def prepared_root(self) -> Path:
         """Return the root folder, after generating the data set if it is a generated one.
