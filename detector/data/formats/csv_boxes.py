@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.data.formats.moved import path_parts
-from detector.data.formats.named_boxes import ListedImage, NamedBox, class_names, is_image_path
+from detector.data.formats.moved import is_image_path, path_parts
+from detector.data.formats.named_boxes import ListedImage, NamedBox, class_names
 from detector.utils.errors import DetectorError, MissingFileError, shown
 from detector.utils.files import read_text
 from detector.utils.opencv import IMAGE_SUFFIXES

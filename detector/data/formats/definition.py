@@ -12,7 +12,7 @@ from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
 from detector.data.formats.rows import has_image, image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
-from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
+from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split, WrittenPath
 from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
@@ -94,7 +94,7 @@ def _defines_splits(file: Path) -> bool:
 class _File(Strict):
     """Keys of a definition file, apart from its splits."""
 
-    path: str | None = None
+    path: WrittenPath | None = None
     names: Any = None
     nc: int | None = None
     splits: dict[str, Any] = {}

@@ -15,8 +15,8 @@ from typing import Any
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.json_file import read_json
-from detector.data.formats.moved import path_parts
-from detector.data.formats.named_boxes import class_issue, is_image_path, pixels_issue
+from detector.data.formats.moved import is_image_path, path_parts
+from detector.data.formats.named_boxes import class_issue, pixels_issue
 from detector.data.formats.outlines import box_around, box_around_ellipse, numbers, outlines_counted
 from detector.data.formats.pairing import Match, Pairing, path_below
 from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, image_files
@@ -40,6 +40,12 @@ BOXES = ("rectangle", "mask")
 EXPECTED = "a labelme annotation file"
 
 ImagesAndIssues = tuple[list[AnnotatedImage], list[Issue], Counter[str]]
+
+
+def is_labelme(content: Any) -> bool:
+    """Return True for the content of a labelme file."""
+    is_mapping = isinstance(content, dict) and "imagePath" in content
+    return is_mapping and isinstance(content.get("shapes"), list)
 
 
 def annotated_images(folder: Path, images: Path, names: Sequence[str]) -> ImagesAndIssues:
@@ -144,16 +150,11 @@ def _read(file: Path) -> dict[str, Any]:
         DetectorError: unreadable, too large, not JSON (names the line), or not a labelme file.
     """
     content = read_json(file, MAX_LABELME_BYTES, EXPECTED)
-    if not _is_labelme(content):
+    if not is_labelme(content):
         raise DetectorError(
             f"no list of 'shapes' and no 'imagePath', expected {EXPECTED}", file=file
         )
     return dict(content)
-
-
-def _is_labelme(content: Any) -> bool:
-    is_mapping = isinstance(content, dict) and "imagePath" in content
-    return is_mapping and isinstance(content.get("shapes"), list)
 
 
 def _json_files(folder: Path) -> list[Path]:
@@ -185,7 +186,7 @@ def _named_image(file: Path, match: Match) -> Path | None:
         DetectorError: the file is not JSON, or the image does not exist.
     """
     content = read_json(file, MAX_LABELME_BYTES, EXPECTED)
-    if not _is_labelme(content):
+    if not is_labelme(content):
         return None
     path = _stated_image(file, content)
     if path is not None and path.is_file():

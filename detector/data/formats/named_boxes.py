@@ -10,17 +10,11 @@ from pathlib import Path
 
 from detector.data.formats.folders import is_hidden
 from detector.data.formats.issues import Issue, other_size
-from detector.data.formats.lists import find_listed
-from detector.data.formats.moved import path_parts
+from detector.data.formats.lists import find_listed, searched
 from detector.data.formats.names import match_names
 from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, are_fractions
 from detector.utils.errors import nearest, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
-
-MAX_PATH_CHARACTERS = 1000
-MAX_NAME_BYTES = 255
-"""Longest path of an image that is looked for, and longest part of it: file systems allow neither
-longer parts nor, with the folder before it, much longer paths."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +65,15 @@ def annotated_images(
     images: list[AnnotatedImage] = []
     issues: list[Issue] = []
     for number, (image, path) in enumerate(zip(listed, found.paths, strict=True), 1):
-        if path.is_file():
+        if path is not None and path.is_file():
             read = partial(_read_labels, file, image, class_ids, tuple(names))
             images.append(AnnotatedImage(path, number, read))
         else:
-            message = f"no image {shown(image.name)}, looked for at {path}"
+            message = f"no image {shown(image.name)}, {searched(path)}"
             issues.append(Issue(file, message, image.line, drops_image=True))
     counts = found.counts
     counts[f"images that {file.name} does not name, left out"] = _unnamed(images)
     return images, issues, counts
-
-
-def is_image_path(text: object) -> bool:
-    """Return True for a text that can be the path of an image, whether that exists or not."""
-    if not isinstance(text, str) or len(text) > MAX_PATH_CHARACTERS:
-        return False
-    parts = [part.encode("utf-8", "surrogatepass") for part in path_parts(text)]
-    return bool(parts) and max(map(len, parts)) <= MAX_NAME_BYTES
 
 
 def class_names(listed: Sequence[ListedImage]) -> list[str]:

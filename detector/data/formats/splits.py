@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from detector.data.formats import shapes
+from detector.data.formats.moved import check_path, exists
 from detector.data.formats.shapes import ShapesSettings
 from detector.data.formats.written_paths import contents
 from detector.settings import TaskName
@@ -47,6 +48,9 @@ PATH_KEYS = (
 TRAIN_PART = 0.8
 """Fraction of the images that becomes the train split where no lists exist."""
 
+WrittenPath = Annotated[str, AfterValidator(check_path)]
+"""A path of a definition, as it is written."""
+
 PartBound = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -60,16 +64,22 @@ class Split(Strict):
     these, the labels are YOLO txt.
     """
 
-    images: str | None = Field(None, description="folder of images")
-    labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
-    annotations: str | None = Field(None, description="COCO JSON, CSV, or folder of VOC XML files")
-    image_set: str | None = Field(None, description="VOC list of stems, or folder of XML files")
-    list_file: str | None = Field(None, description="YOLO list: one image path per line")
-    via: str | None = Field(None, description="JSON of the VGG Image Annotator")
+    images: WrittenPath | None = Field(None, description="folder of images")
+    labels: WrittenPath | None = Field(
+        None, description="folder of YOLO txt; default: sibling 'labels'"
+    )
+    annotations: WrittenPath | None = Field(
+        None, description="COCO JSON, CSV, or folder of VOC XML files"
+    )
+    image_set: WrittenPath | None = Field(
+        None, description="VOC list of stems, or folder of XML files"
+    )
+    list_file: WrittenPath | None = Field(None, description="YOLO list: one image path per line")
+    via: WrittenPath | None = Field(None, description="JSON of the VGG Image Annotator")
     via_class: str | None = Field(None, description="VIA: region attribute that is the class")
-    labelme: str | None = Field(None, description="folder of labelme JSON files")
-    class_folders: str | None = Field(None, description="folder with a subfolder per class")
-    class_list: str | None = Field(None, description="list: image path and class per line")
+    labelme: WrittenPath | None = Field(None, description="folder of labelme JSON files")
+    class_folders: WrittenPath | None = Field(None, description="folder with a subfolder per class")
+    class_list: WrittenPath | None = Field(None, description="list: image path and class per line")
     kpt_shape: KeypointShape | None = Field(
         None, description="YOLO txt: number of keypoints in a row, and 2 or 3 values for each"
     )
@@ -183,7 +193,7 @@ class DatasetDefinition(Strict):
         for place in self.places(split):
             for key in PATH_KEYS:
                 value = getattr(place, key)
-                if value is not None and not (self.root / value).exists():
+                if value is not None and not exists(self.root / value):
                     raise DetectorError(
                         f"split {split!r}: {self.root / value} does not exist; "
                         f"{contents(self.root)}",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.json_file import read_json
-from detector.data.formats.named_boxes import ListedImage, NamedBox, is_image_path
+from detector.data.formats.moved import is_image_path
+from detector.data.formats.named_boxes import ListedImage, NamedBox
 from detector.data.formats.outlines import (
     box_around,
     box_around_ellipse,

@@ -24,7 +24,7 @@ from detector.data.formats.rows import (
     image_files,
     read_lines,
 )
-from detector.utils.errors import DetectorError, MissingFileError, nearest
+from detector.utils.errors import DetectorError, MissingFileError, nearest, shown
 from detector.utils.files import read_limited
 from detector.utils.opencv import IMAGE_SUFFIXES
 
@@ -132,7 +132,7 @@ def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue
         if match.file is not None:
             images.append(match.file)
             continue
-        message = f"no image {text!r} in {folder}"
+        message = f"no image {shown(text)} in {folder}"
         if len(match.files) > 1:
             message = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
         elif match.files:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from detector.data.formats.issues import Issue
-from detector.data.formats.lists import find_listed
+from detector.data.formats.lists import find_listed, searched
 from detector.data.formats.moved import exists
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
@@ -114,19 +114,19 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     """
     lines = read_lines(list_file)
     listed = find_listed([text for _, text in lines], (list_file.parent, root))
-    images = [path for path in listed.paths if exists(path)]
+    images = [path for path in listed.paths if path is not None and exists(path)]
     if not images:
         line, text = lines[0]
         raise DetectorError(
-            f"none of {len(lines)} listed images exists; the first, {shown(text)}, was looked for "
-            f"at {listed.paths[0]}",
+            f"none of {len(lines)} listed images exists; the first, {shown(text)}, was "
+            f"{searched(listed.paths[0])}",
             file=list_file,
             line=line,
         )
     issues = [
-        Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
+        Issue(list_file, f"no image {shown(text)}, {searched(path)}", line, drops_image=True)
         for (line, text), path in zip(lines, listed.paths, strict=True)
-        if not exists(path)
+        if path is None or not exists(path)
     ]
     return images, issues, listed.counts
 
