@@ -21,7 +21,7 @@ from detector.data.formats.named_boxes import ListedImage
 from detector.data.formats.names import describe, match_names
 from detector.data.formats.namesakes import images_sharing_labels
 from detector.data.formats.pairing import shared_files
-from detector.data.formats.rows import UNLABELED, AnnotatedImage, image_files
+from detector.data.formats.rows import UNLABELED, WITHOUT_IMAGE, AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Format, Split
 from detector.data.formats.unlabeled import check_unlabeled, describe_negatives
 from detector.settings import TaskName
@@ -333,14 +333,16 @@ def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 
 def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     folder = root / (place.images or "")
+    annotations = root / str(place.annotations)
     issues: list[Issue] = []
+    counts: Counter[str] = Counter()
     if place.image_set is None:
         paths = image_files(folder)
+        counts[WITHOUT_IMAGE] = voc.labels_without_image(paths, folder, annotations)
     else:
         paths, issues = voc.listed_images(root / place.image_set, folder)
-    annotations = root / str(place.annotations)
     images, ambiguous = voc.annotated_images(_part(paths, place), folder, annotations, names)
-    return _FoundImages(images, issues + ambiguous)
+    return _FoundImages(images, issues + ambiguous, counts)
 
 
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -353,7 +355,7 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         folder = root / str(place.images)
         paths = image_files(folder)
         stray = yolo.labels_without_image(paths, labels, folder)
-        counts = Counter({"label files without an image": stray})
+        counts = Counter({WITHOUT_IMAGE: stray})
     chosen = _part(paths, place)
     keypoint_columns, notes = yolo.judge_rows(
         chosen, folder, labels, place.kpt_shape, place.polygons

@@ -21,7 +21,8 @@ Box = tuple[float, float, float, float]
 
 MAX_LIST_BYTES = 1 << 30
 UNLABELED = "images without a label file, taken as without objects"
-"""Name of the count of such images."""
+WITHOUT_IMAGE = "label files without an image"
+"""Names of the counts of such images and files."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,18 @@ def label_files(images: Sequence[Path], folder: Path, annotations: Path) -> list
     return [(image.path, image.label_file) for image in paired if image.label_file is not None]
 
 
+def labels_without_image(images: Sequence[Path], folder: Path, annotations: Path) -> int:
+    """Count the annotations that belong to none of the images.
+
+    Args:
+        images: all images of the folder.
+        folder: see :func:`annotated_images`.
+        annotations: see :func:`annotated_images`.
+    """
+    used = {file for _, file in label_files(images, folder, annotations)}
+    return sum(file not in used and is_annotation(file) for file in xml_files(annotations))
+
+
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:
     """Return the images of an image set, and an issue for each entry without an image.
 
