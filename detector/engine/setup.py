@@ -181,7 +181,8 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
         max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
-    _say([*train_set.report, *val_set.report])
+    _say(train_set.report)
+    _say(line for line in val_set.report if line not in definition.notes)
     return train_set, val_set
 
 

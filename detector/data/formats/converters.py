@@ -108,6 +108,10 @@ def _is_open_images(file: Path) -> bool:
     return {"ImageID", "LabelName", "XMin"} <= set(header.strip().split(","))
 
 
+def _is_via_csv(file: Path) -> bool:
+    return _start(file).startswith("filename,file_size,file_attributes,region_count,")
+
+
 JSON_FILES = ("*.json", "*/*.json", "*/*/*.json")
 
 FORMATS: tuple[Foreign, ...] = (
@@ -131,6 +135,13 @@ FORMATS: tuple[Foreign, ...] = (
         ("*.csv", "*/*.csv"),
         _is_open_images,
         f"{_datumaro('open_images')} (with class descriptions and image ids beside the boxes)",
+    ),
+    Foreign(
+        "CSV of VIA",
+        ("*.csv", "*/*.csv"),
+        _is_via_csv,
+        "Annotation > Export Annotations (as json)",
+        "VIA itself (BSD)",
     ),
     Foreign(
         "Supervisely",

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
 from detector.data.formats.lists import find_listed, searched
-from detector.data.formats.moved import exists
+from detector.data.formats.moved import exists, path_parts
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
@@ -29,6 +30,7 @@ from detector.data.formats.rows import (
 from detector.data.formats.yolo_rows import BOX_COLUMNS, RowJudge, parse_row
 from detector.utils.errors import DetectorError, MissingFileError, shown
 from detector.utils.files import read_text
+from detector.utils.opencv import IMAGE_SUFFIXES
 
 MAX_LABEL_BYTES = 16 << 20
 
@@ -119,7 +121,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
         line, text = lines[0]
         raise DetectorError(
             f"none of {len(lines)} listed images exists; the first, {shown(text)}, was "
-            f"{searched(listed.paths[0])}",
+            f"{searched(listed.paths[0])}{_namesake(text, root)}",
             file=list_file,
             line=line,
         )
@@ -129,6 +131,20 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
         if path is None or not exists(path)
     ]
     return images, issues, listed.counts
+
+
+def _namesake(text: str, root: Path) -> str:
+    """Return words that name an image elsewhere with the name of a listed one, or nothing."""
+    name = path_parts(text)[-1:]
+    found = (file for file in files_below(root, IMAGE_SUFFIXES) if [file.name] == name)
+    file = next(found, None)
+    if file is None:
+        return ""
+    folder = os.path.relpath(file.parent, root)
+    return (
+        f"; {os.path.relpath(file, root)} has its name; a data.yaml says where its labels are: "
+        f"SPLIT: {{images: {folder}, labels: FOLDER}}"
+    )
 
 
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:

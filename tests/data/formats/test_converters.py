@@ -51,6 +51,13 @@ CASES = {
         None,
         f"{datumaro('open_images')} (with class descriptions and image ids beside the boxes)",
     ),
+    "CSV of VIA": (
+        "via_export_csv.csv",
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+        "region_attributes\n",
+        None,
+        "VIA itself (BSD) converts it: Annotation > Export Annotations (as json)",
+    ),
     "Supervisely": (
         "ds0/ann/a.png.json",
         SUPERVISELY,
