@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.check import DROPPED, check_images
-from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats import classes, coco, csv_boxes, labelme, named_boxes, via, voc, yolo
 from detector.data.formats.coco_images import locate_images
 from detector.data.formats.definition import load_definition
 from detector.data.formats.issues import Issue, issues_error
+from detector.data.formats.named_boxes import ListedImage
 from detector.data.formats.names import describe, match_names
 from detector.data.formats.namesakes import images_sharing_labels
 from detector.data.formats.pairing import shared_files
-from detector.data.formats.rows import UNLABELED, AnnotatedImage, image_files
-from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.rows import UNLABELED, WITHOUT_IMAGE, AnnotatedImage, image_files
+from detector.data.formats.splits import DatasetDefinition, Format, Split
 from detector.data.formats.unlabeled import check_unlabeled, describe_negatives
 from detector.settings import TaskName
 from detector.structures.samples import Sample
@@ -309,11 +310,17 @@ def _repeated_files(images: Sequence[AnnotatedImage]) -> list[str]:
 
 
 def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
-    if place.format == "COCO JSON":
-        return _find_coco(place, root, names)
-    if place.task == "classify":
-        return _find_classes(place, root, names)
-    return (_find_voc if place.format == "Pascal VOC XML" else _find_yolo)(place, root, names)
+    find: dict[Format, Callable[[Split, Path, Sequence[str]], _FoundImages]] = {
+        "YOLO txt": _find_yolo,
+        "COCO JSON": _find_coco,
+        "Pascal VOC XML": _find_voc,
+        "CSV": _find_csv,
+        "VIA JSON": _find_via,
+        "labelme JSON": _find_labelme,
+        "class folders": _find_classes,
+        "class list": _find_classes,
+    }
+    return find[place.format](place, root, names)
 
 
 def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -326,14 +333,16 @@ def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
 
 def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     folder = root / (place.images or "")
+    annotations = root / str(place.annotations)
     issues: list[Issue] = []
+    counts: Counter[str] = Counter()
     if place.image_set is None:
         paths = image_files(folder)
+        counts[WITHOUT_IMAGE] = voc.labels_without_image(paths, folder, annotations)
     else:
         paths, issues = voc.listed_images(root / place.image_set, folder)
-    annotations = root / str(place.annotations)
     images, ambiguous = voc.annotated_images(_part(paths, place), folder, annotations, names)
-    return _FoundImages(images, issues + ambiguous)
+    return _FoundImages(images, issues + ambiguous, counts)
 
 
 def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
@@ -346,7 +355,7 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
         folder = root / str(place.images)
         paths = image_files(folder)
         stray = yolo.labels_without_image(paths, labels, folder)
-        counts = Counter({"label files without an image": stray})
+        counts = Counter({WITHOUT_IMAGE: stray})
     chosen = _part(paths, place)
     keypoint_columns, notes = yolo.judge_rows(
         chosen, folder, labels, place.kpt_shape, place.polygons
@@ -356,6 +365,33 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     issues += [ambiguous[image.path] for image in images if image.path in ambiguous]
     images = [image for image in images if image.path not in ambiguous]
     return _FoundImages(images, issues, counts, notes)
+
+
+def _find_csv(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+    file = root / str(place.annotations)
+    return _find_listed(place, file, csv_boxes.read_file(file), root, names)
+
+
+def _find_via(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+    file = root / str(place.via)
+    return _find_listed(place, file, via.read_file(file, place.via_class, names), root, names)
+
+
+def _find_listed(
+    place: Split, file: Path, listed: Sequence[ListedImage], root: Path, names: Sequence[str]
+) -> _FoundImages:
+    """Find the images that an annotation file lists."""
+    folder = root / (place.images or "")
+    images, issues, counts = named_boxes.annotated_images(file, listed, folder, names)
+    return _FoundImages(_part(images, place), issues, counts)
+
+
+def _find_labelme(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+    folder = root / str(place.labelme)
+    images, issues, counts = labelme.annotated_images(
+        folder, root / (place.images or folder), names
+    )
+    return _FoundImages(_part(images, place), issues, counts)
 
 
 def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:

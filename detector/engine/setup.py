@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 
 from detector.data.dataset import DetectionDataset, open_dataset
+from detector.data.formats.definition import load_definition
 from detector.engine.callbacks import Callback
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
@@ -166,24 +167,26 @@ def _datasets(
 
 def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDataset]:
     assert settings.data is not None
+    definition = load_definition(settings.data, settings.data_root)
+    definition.places(settings.train_split, "--train-split")
+    definition.places(settings.val_split, "--val-split")
     train_set = open_dataset(
-        settings.data,
+        definition,
         settings.train_split,
-        data_root=settings.data_root,
         skip_bad=settings.skip_bad,
         max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
     val_set = open_dataset(
-        settings.data,
+        definition,
         settings.val_split,
-        data_root=settings.data_root,
         names=train_set.names,
         skip_bad=settings.skip_bad,
         max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
-    _say([*train_set.report, *val_set.report])
+    _say(train_set.report)
+    _say(line for line in val_set.report if line not in definition.notes)
     return train_set, val_set
 
 

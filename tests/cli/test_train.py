@@ -1,6 +1,7 @@
 """``train``: the tool around the trainer. What training does is tested in tests/engine."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,12 @@ def test_data_that_are_none(fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_pat
     assert fails("train", *words, tiny_data, "--val-split", "valid") == (
         f"{tiny_data}: no split 'valid'; did you mean 'val'?"
     )
+    assert fails("train", *words, tiny_data, "--val-split", "checks") == (
+        f"{tiny_data}: no split 'checks'; it has train, val, for example --val-split val"
+    )
+    assert fails("train", *words, tiny_data, "--train-split", "some") == (
+        f"{tiny_data}: no split 'some'; it has train, val, for example --train-split val"
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -117,3 +124,15 @@ def test_presets(run: Run, fails: Run, tiny_cfg: Path, tiny_data: Path, tmp_path
     assert fails("train", *where, "--preset", preset) == (
         f"{preset}:2: unknown key 'epoch'; did you mean 'epochs'?"
     )
+
+
+def test_the_layout_of_a_folder_is_told_once(
+    run: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path
+):
+    data = tmp_path / "set"
+    for name in ("images", "labels"):
+        shutil.copytree(tiny_data.parent / name, data / name)
+    ran = run("train", "--cfg", tiny_cfg, "--data", data, "--project", tmp_path / "runs", *FEW)
+    printed = ran.out + ran.err
+    assert printed.count(f"{data}: val: YOLO txt") == 1
+    assert printed.count("split 'train' of ") == printed.count("split 'val' of ") == 1

@@ -224,7 +224,8 @@ def test_data_that_are_none(fails: Run, finder: Path, finder_images: Path, tmp_p
     assert message(bare) == (
         f"{bare}: neither a data.yaml nor a known layout in this folder, which holds 5 .png; the "
         "nearest layout is a folder of images for each class; for boxes, files of labels are "
-        "missing: txt (YOLO) or XML (Pascal VOC) named like the images, or a COCO JSON"
+        "missing: txt (YOLO), XML (Pascal VOC) or JSON (labelme) named like the images, or one "
+        "file of all: COCO JSON, VIA JSON or CSV"
     )
     (bare / "labels").mkdir()
     assert message(bare) == f"{bare}: no class names in the labels"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.issues import Issue
-from detector.data.formats.lists import find_listed
+from detector.data.formats.lists import find_listed, searched
 from detector.data.formats.names import class_number
 from detector.data.formats.rows import (
     AnnotatedImage,
@@ -85,12 +85,15 @@ def images_in_list(
         else:
             rows.append((line, text, class_id))
     listed = find_listed([text for _, text, _ in rows], (list_file.parent, folder))
-    images = [
-        _annotated_image(path, number, list_file, class_id, line)
-        for number, (path, (line, _, class_id)) in enumerate(
-            zip(listed.paths, rows, strict=True), 1
-        )
-    ]
+    images: list[AnnotatedImage] = []
+    for number, (path, (line, text, class_id)) in enumerate(
+        zip(listed.paths, rows, strict=True), 1
+    ):
+        if path is None:
+            message = f"no image {shown(text)}, {searched(path)}"
+            issues.append(Issue(list_file, message, line, drops_image=True))
+        else:
+            images.append(_annotated_image(path, number, list_file, class_id, line))
     return images, issues, listed.counts
 
 

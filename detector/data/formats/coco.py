@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from detector.data.formats import labelme, via
 from detector.data.formats.issues import Issue, other_size
+from detector.data.formats.json_file import read_json
+from detector.data.formats.lists import searched
+from detector.data.formats.moved import is_path
 from detector.data.formats.names import match_names
 from detector.data.formats.rows import (
     AnnotatedImage,
@@ -23,9 +26,15 @@ from detector.data.formats.rows import (
 )
 from detector.data.formats.segmentation import COMPUTED, mask_size, with_box
 from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.files import read_limited
 
 BOX_VALUES = 4
+EXPECTED = "a COCO annotation file"
+OTHERS = {
+    "via: FILE": (via.is_via, "VIA"),
+    "labelme: FOLDER": (labelme.is_labelme, "labelme"),
+}
+"""JSON files of other formats: what a definition says in place of ``annotations: FILE``."""
+
 MAX_JSON_BYTES = 4 << 30
 
 
@@ -59,12 +68,13 @@ def read_file(path: Path) -> CocoFile:
     Raises:
         DetectorError: unreadable, not JSON (names the line), or without COCO's lists of records.
     """
-    try:
-        content = json.loads(read_limited(path, MAX_JSON_BYTES, "a COCO annotation file"))
-    except json.JSONDecodeError as error:
-        raise DetectorError(f"JSON syntax: {error.msg}", file=path, line=error.lineno) from error
-    except (ValueError, RecursionError) as error:  # not text, 4301 digits, or 1000 brackets
-        raise DetectorError("is not a COCO annotation file", file=path) from error
+    content = read_json(path, MAX_JSON_BYTES, EXPECTED)
+    for key, (is_other, title) in OTHERS.items():
+        if is_other(content):
+            raise DetectorError(
+                f"is a file of {title}, expected {EXPECTED}; a definition names it as {key}",
+                file=path,
+            )
     images = _records(path, content, "images", {"id": int, "file_name": str})
     annotations = _records(path, content, "annotations", {})
     categories = _records(path, content, "categories", {"id": int, "name": str})
@@ -115,6 +125,13 @@ def annotated_images(
         else:
             message = f"{_title(annotation)}: image_id {image_id!r} is not among the images"
             issues.append(Issue(file.path, message))
+    issues += [
+        Issue(
+            file.path, f"no image {shown(image['file_name'])}, {searched(None)}", drops_image=True
+        )
+        for image in file.images
+        if not is_path(image["file_name"])
+    ]
     images = [
         AnnotatedImage(
             folder / image["file_name"],
@@ -128,6 +145,7 @@ def annotated_images(
             ),
         )
         for image in file.images
+        if is_path(image["file_name"])
     ]
     return images, issues
 
@@ -262,7 +280,7 @@ def _records(path: Path, content: Any, key: str, fields: dict[str, type]) -> lis
     """Return the list of records under a key, after validating the fields of each."""
     records = content.get(key) if isinstance(content, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise DetectorError(f"no list of {key!r}, expected a COCO annotation file", file=path)
+        raise DetectorError(f"no list of {key!r}, expected {EXPECTED}", file=path)
     for index, record in enumerate(records):
         for name, kind in fields.items():
             value = record.get(name)

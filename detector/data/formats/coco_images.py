@@ -11,8 +11,8 @@ from pathlib import Path
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.folders import visible
 from detector.data.formats.lists import find_listed
-from detector.data.formats.moved import exists
-from detector.data.formats.split_words import split_name
+from detector.data.formats.moved import exists, is_path
+from detector.data.formats.split_words import split_meant, split_name
 from detector.utils.errors import DetectorError
 
 
@@ -27,7 +27,7 @@ def locate_images(file: CocoFile, folder: Path) -> tuple[CocoFile, Counter[str]]
     if not listed.counts:
         return file, listed.counts
     images = [
-        {**image, "file_name": os.path.relpath(path, folder)}
+        image if path is None else {**image, "file_name": os.path.relpath(path, folder)}
         for image, path in zip(file.images, listed.paths, strict=True)
     ]
     return replace(file, images=images), listed.counts
@@ -48,14 +48,14 @@ def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path
     Raises:
         DetectorError: several folders fit equally; names two of them.
     """
-    if not file.images:
+    first = file.images[0]["file_name"] if file.images else None
+    if not is_path(first):
         return None
-    first = file.images[0]["file_name"]
     folders = list(_folders(root, file.path))
     found = {folder: folder / first for folder in folders if _is_file(folder / first)}
     if not found:
         ends = ((folder, find_listed([first], (folder,)).paths[0]) for folder in folders)
-        found = {folder: path for folder, path in ends if _is_file(path)}
+        found = {folder: path for folder, path in ends if path is not None and _is_file(path)}
     # Several ways to one file, such as links, are one choice.
     holders: dict[str, Path] = {}
     for folder, path in found.items():
@@ -96,6 +96,8 @@ def check_owner(
     meant = _splits_meant(Path(folder).parts)
     file, _ = locate_images(file, root / folder)
     for image in file.images:
+        if not is_path(image["file_name"]):
+            continue
         path = root / folder / image["file_name"]
         other, other_file = owners.setdefault(path, (split, file.path))
         if split and other and split != other and meant & {split, other}:
@@ -120,7 +122,7 @@ def _rank(root: Path, image: Path, words: tuple[str, ...]) -> tuple[int, bool]:
     Second: whether a folder is named after images.
     """
     folders = Path(os.path.relpath(image.parent, root)).parts
-    split = next((name for word in words if (name := split_name(word))), None)
+    split = split_meant(words)
     meant = _splits_meant(folders)
     if words[0] in folders:
         fit = 3
@@ -137,7 +139,8 @@ def _splits_meant(folders: Iterable[str]) -> set[str]:
 
 def _holds_all(folder: Path, file: CocoFile) -> bool:
     located, _ = locate_images(file, folder)
-    return all(_is_file(folder / image["file_name"]) for image in located.images)
+    names = [image["file_name"] for image in located.images]
+    return all(is_path(name) and _is_file(folder / name) for name in names)
 
 
 def _is_file(path: Path) -> bool:

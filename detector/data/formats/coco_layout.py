@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from detector.data.formats import coco
 from detector.data.formats.coco_images import check_owner, folder_of_images
 from detector.data.formats.folders import files_below, visible
-from detector.data.formats.split_words import split_name
+from detector.data.formats.split_words import split_meant, words_of
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
@@ -51,8 +50,8 @@ def _splits(root: Path, files: Sequence[Path], notes: list[str]) -> dict[str, Sp
         content = _read(file)
         if content is None or not content.images:
             continue
-        path, words = _relative(file, root), _words(root, file)
-        split = next((name for word in words if (name := split_name(word))), None)
+        path, words = _relative(file, root), words_of(root, file)
+        split = split_meant(words)
         images = folder_of_images(root, content, words)
         if images is None:
             first = shown(content.images[0]["file_name"])
@@ -63,13 +62,6 @@ def _splits(root: Path, files: Sequence[Path], notes: list[str]) -> dict[str, Sp
         key = next(name for name in names if name and name not in splits)
         splits[key] = Split(annotations=path, images=_relative(images, root))
     return splits
-
-
-def _words(root: Path, file: Path) -> tuple[str, ...]:
-    """Return the words of a file's name that may mean its split, the most telling one first."""
-    stem = file.stem.removeprefix("instances_")
-    folders = file.relative_to(root).parts[-2::-1]
-    return stem, *re.split(r"[\W_]+", stem), *folders
 
 
 def _whole_files(root: Path, files: Sequence[Path]) -> list[Path]:

@@ -12,7 +12,7 @@ from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
 from detector.data.formats.rows import has_image, image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
-from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
+from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split, WrittenPath
 from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
@@ -22,8 +22,13 @@ from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 """Top-level keys that are splits, as in YOLO's files; other splits are given under ``splits:``."""
 
-CLASS_SOURCES: dict[str, set[str]] = {"class_folders": set(), "class_list": {"images"}}
-"""Keys for images with one class each, and the other keys that each may be combined with."""
+OWN_SOURCES: dict[str, set[str]] = {
+    "class_folders": set(),
+    "class_list": {"images"},
+    "via": {"images", "via_class"},
+    "labelme": {"images"},
+}
+"""Keys that determine the format alone, and the other keys that each may be combined with."""
 
 RGB_CHANNELS = 3
 
@@ -89,7 +94,7 @@ def _defines_splits(file: Path) -> bool:
 class _File(Strict):
     """Keys of a definition file, apart from its splits."""
 
-    path: str | None = None
+    path: WrittenPath | None = None
     names: Any = None
     nc: int | None = None
     splits: dict[str, Any] = {}
@@ -167,7 +172,9 @@ def _numbered(file: YamlFile, nc: int | None, names: tuple[str, ...]) -> tuple[s
         return names
     numbers = tuple(map(str, range(min(nc, MAX_NUMBERED_CLASSES))))
     if len(numbers) != nc or names != numbers[: len(names)]:
-        raise file.error(f"nc is {nc}, but the labels have {len(names)} classes", "nc")
+        found = len(names)
+        message = f"nc is {nc}, but the labels have {found} classes, expected nc: {found}"
+        raise file.error(message, "nc")
     return numbers
 
 
@@ -245,12 +252,14 @@ def _has_yolo_labels(folder: Path) -> bool:
 
 def _check_sources(file: YamlFile, place: Split, *keys: str | int) -> None:
     """Raise DetectorError for keys of a place that cannot be combined."""
-    for kind, companions in CLASS_SOURCES.items():
+    for kind, companions in OWN_SOURCES.items():
         if getattr(place, kind) is not None:
             others = sorted(place.model_fields_set - companions - {kind, "part", "seed"})
             if others:
                 raise file.error(f"{others[0]} does not go with {kind}", *keys)
             return
+    if place.via_class is not None:
+        raise file.error("via_class needs via, a file of the VGG Image Annotator", *keys)
     if place.image_set is not None and place.format != "Pascal VOC XML":
         raise file.error("image_set needs annotations, a folder of XML files", *keys)
     if place.list_file is not None and place.annotations is not None:
@@ -282,7 +291,9 @@ def _file_names(file: YamlFile, keys: _File, root: Path) -> tuple[str, ...] | No
     except DetectorError as error:
         raise file.error(f"names: {error.message}", "names") from error
     if keys.nc is not None and keys.nc != len(names):
-        raise file.error(f"nc is {keys.nc}, but there are {len(names)} names", "nc")
+        found = len(names)
+        message = f"nc is {keys.nc}, but there are {found} names, expected nc: {found}"
+        raise file.error(message, "nc")
     if keys.generate is not None and names != CLASSES:
         raise file.error(f"names: the generated set has {', '.join(CLASSES)}", "names")
     return names

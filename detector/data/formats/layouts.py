@@ -1,21 +1,28 @@
-"""Common layouts of folders without a definition file: YOLO, COCO, Pascal VOC, class folders."""
+"""Common layouts of folders without a definition: YOLO, COCO, Pascal VOC, CSV, class folders."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from detector.data.formats import classes, coco, voc, yolo
+from detector.data.formats import classes, coco, labelme, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
 from detector.data.formats.class_files import read_class_file
 from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
+from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
+from detector.data.formats.listed_layouts import (
+    LISTED_FORMATS,
+    left_out_files,
+    listed_layout,
+    listed_names,
+)
 from detector.data.formats.names import check_names
 from detector.data.formats.rows import has_image, image_files
 from detector.data.formats.split_words import split_folder_above, split_name
-from detector.data.formats.splits import DatasetDefinition, Split
+from detector.data.formats.splits import TRAIN_PART, DatasetDefinition, Split
 from detector.data.formats.unknown_layout import unknown_layout
 from detector.data.formats.voc_layout import (
     has_annotation,
@@ -27,9 +34,6 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 GUESSED_SPLITS = ("train", "val", "test")
-TRAIN_PART = 0.8
-"""Fraction of the images that becomes the train split where no lists exist."""
-
 GUESS_SEED = 0
 MAX_LEFT_OUT = 5
 """Largest number of unused folders that are named; the rest are counted."""
@@ -46,15 +50,20 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         source: the folder as the user wrote it, for messages.
 
     Raises:
-        DetectorError: unknown layout.
+        DetectorError: unknown layout, or one of a format that is not read.
     """
     left_out: list[str] = []
     splits = _find_splits(root, left_out)
+    if not splits or _lacks_labels(root, splits):
+        check_foreign(root, source, FORMATS)
+    splits = splits or _class_layout(root)
     if not splits:
+        check_foreign(root, source, CONTAINERS)
         raise unknown_layout(root, source, _inner_set(root), left_out)
     names, note = found_names(root, splits, Path(source))
-    notes = [f"{source}: {split}: {_described(places)}" for split, places in splits.items()]
-    divided = [p for places in splits.values() for p in places if p.part != (0.0, 1.0)]
+    notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
+    places = [place for group in splits.values() for place in group]
+    divided = [place for place in places if place.part != (0.0, 1.0)]
     if divided:
         missing = "no lists" if divided[0].list_file is None else "no list for val"
         notes.append(
@@ -68,38 +77,50 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         root=root,
         names=names,
         splits=splits,
-        notes=(*notes, *left_out, *_left_out(root, splits), note),
+        notes=(*notes, *left_out, *_left_out(root, splits), *left_out_files(root, places), note),
     )
 
 
 def _find_splits(root: Path, left_out: list[str]) -> dict[str, tuple[Split, ...]]:
-    """Return the splits of a known layout, or none; ``left_out`` gets lines on unused files."""
+    """Return the splits of a layout with boxes, or none; ``left_out`` gets lines on other files."""
     splits = _coco_layout(root, USUAL_PLACES, left_out)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
     splits = splits or _darknet_layout(root) or _yolo_layout(root) or _voc_layout(root)
     splits = splits or _beside_layout(root) or _coco_layout(root, OTHER_PLACES, left_out)
-    return splits or _class_layout(root)
+    return splits or _labelme_layout(root) or _listed_layout(root)
+
+
+def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
+    """Return True if the labels should be YOLO txt and there is no text file at all."""
+    formats = {place.format for places in splits.values() for place in places}
+    return formats == {"YOLO txt"} and not any(files_below(root, {".txt"}))
 
 
 def _inner_set(root: Path) -> str | None:
     """Return the name of the only folder in a folder if that has a known layout, as in archives."""
     folders = [path for path in visible(root, "*") if path.is_dir()]
-    return folders[0].name if len(folders) == 1 and _find_splits(folders[0], []) else None
+    if len(folders) != 1 or not (_find_splits(folders[0], []) or _class_layout(folders[0])):
+        return None
+    return folders[0].name
 
 
 def _described(places: Sequence[Split]) -> str:
     """Return the format of a split's places; of several, or labels elsewhere, also the paths."""
     text: str = places[0].format
-    pairs = [f"{p.annotations} with the images in {p.images}" for p in places if _is_pair(p)]
+    pairs = [
+        f"{p.annotations or p.via} with the images in {p.images}" for p in places if _is_pair(p)
+    ]
     if pairs or len(places) > 1:
-        text += ", " + " and ".join(pairs or [str(p.images or p.class_folders) for p in places])
+        text += ", " + " and ".join(
+            pairs or [str(p.images or p.labelme or p.class_folders) for p in places]
+        )
     return text
 
 
 def _is_pair(place: Split) -> bool:
     """Return True if labels and images were found apart from each other."""
-    if place.format == "COCO JSON":
+    if place.format == "COCO JSON" or place.format in LISTED_FORMATS:
         return True
     return place.annotations not in (None, place.images) and place.part == (0.0, 1.0)
 
@@ -109,7 +130,10 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     places = [place for group in splits.values() for place in group]
     if any(place.list_file is not None for place in places):
         return []  # the author of a list has chosen
-    used = {(root / str(place.images or place.class_folders or ".")).resolve() for place in places}
+    used = {
+        (root / str(place.images or place.labelme or place.class_folders or ".")).resolve()
+        for place in places
+    }
     folders = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
     resolved = {folder: folder.resolve() for folder in folders}
     others = [one for one, path in resolved.items() if used.isdisjoint((path, *path.parents))]
@@ -156,15 +180,34 @@ def _darknet_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _beside_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find YOLO txt files beside images, in a folder per split; else divide all of them."""
-    folders = folders_of_pairs(root)
+    return _by_folder(root, folders_of_pairs(root), _beside)
+
+
+def _labelme_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find labelme's files, in a folder per split; else divide all of them.
+
+    Where no image is in their folder, the images are looked for everywhere.
+    """
+
+    def place(folder: str) -> Split:
+        images = None if has_image(root / folder) else "."
+        return Split(labelme=folder, images=images)
+
+    return _by_folder(root, labelme.folders_of_files(root), place)
+
+
+def _by_folder(
+    root: Path, folders: Sequence[Path], place: Callable[[str], Split]
+) -> dict[str, tuple[Split, ...]]:
+    """Return the places in the folders of splits that hold ``folders``; else divide all of them."""
     if not folders:
         return {}
     above = {found for folder in folders if (found := split_folder_above(root, folder))}
     named = {
-        name: tuple(_beside(_relative(folder, root)) for folder in group)
-        for name, group in _named_folders(above).items()
+        name: tuple(place(_relative(folder, root)) for folder in group)
+        for name, group in _by_split_name(above).items()
     }
-    return named or _seeded_split(_beside(_relative(common_folder(folders), root)))
+    return named or _seeded_split(place(_relative(common_folder(folders), root)))
 
 
 def _beside(folder: str) -> Split:
@@ -177,6 +220,12 @@ def _voc_layout(root: Path) -> dict[str, tuple[Split, ...]]:
         return {}
     splits = listed_splits(root) or splits_of_folders(root)
     return splits or _seeded_split(place_of_all(root, root))
+
+
+def _listed_layout(root: Path) -> dict[str, tuple[Split, ...]]:
+    """Find annotation files that list images, one per split; else divide the images of one."""
+    found = listed_layout(root)
+    return _seeded_split(found) if isinstance(found, Split) else found
 
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -196,14 +245,19 @@ def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 
 def _named_folders(folders: Iterable[Path]) -> dict[str, list[Path]]:
-    """Return the folders that hold images and are named after a split, by split, sorted.
+    """Return the folders that hold images and are named after a split, by split, sorted."""
+    return _by_split_name(path for path in folders if path.is_dir() and has_image(path))
+
+
+def _by_split_name(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return the folders that are named after a split, by split, sorted.
 
     Several may mean one split, such as ``train1`` and ``train2``; of links, the folder counts.
     """
     found: dict[str, dict[str, Path]] = {name: {} for name in GUESSED_SPLITS}
     for folder in sorted(folders, key=lambda path: (path.is_symlink(), path)):
         name = split_name(folder.name)
-        if name and folder.is_dir() and has_image(folder):
+        if name:
             found[name].setdefault(os.path.realpath(folder), folder)
     return {name: sorted(group.values()) for name, group in found.items() if group}
 
@@ -240,6 +294,11 @@ def found_names(
         folders = sorted({root / str(place.annotations) for place in places})
         files = [file for folder in folders for file in voc.xml_files(folder)]
         names, note = voc.class_names(files), "class names are those in the XML files, sorted"
+    elif places[0].format == "labelme JSON":
+        names = labelme.class_names(sorted({root / str(place.labelme) for place in places}))
+        note = "class names are those of the shapes, sorted"
+    elif places[0].format in LISTED_FORMATS:
+        names, note = listed_names(root, places)
     elif places[0].task == "classify":
         names, note = _class_names(root, places)
     else:

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detector.data.formats.moved import existing_end, exists, path_parts
+from detector.data.formats.moved import existing_end, exists, is_path, path_parts
 
 
 @dataclass
 class Listed:
-    """The path of each line, whether it exists or not, and a count of those that were amended."""
+    """The path of each line, and a count of those that were amended.
 
-    paths: list[Path]
+    A path need not exist; it is None if no file can have it, because it is too long.
+    """
+
+    paths: list[Path | None]
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -24,8 +27,8 @@ def find_listed(texts: Sequence[str], folders: Sequence[Path]) -> Listed:
     Where paths lead nowhere, the same beginning is dropped from all of them, such as the ``data/``
     that some tools write before each path, and ``\`` divides folders as ``/`` does.
     """
-    listed = Listed([_listed_path(text, folders) for text in texts])
-    missing = [index for index, path in enumerate(listed.paths) if not exists(path)]
+    listed = Listed([_listed_path(text, folders) if is_path(text) else None for text in texts])
+    missing = [i for i, path in enumerate(listed.paths) if path is not None and not exists(path)]
     ends = ((texts[index], existing_end(texts[index], folders)) for index in missing)
     text, end = next(((text, end) for text, end in ends if end is not None), ("", ""))
     if not end:
@@ -39,6 +42,11 @@ def find_listed(texts: Sequence[str], folders: Sequence[Path]) -> Listed:
             listed.paths[index] = path
             listed.counts[name] += 1
     return listed
+
+
+def searched(path: Path | None) -> str:
+    """Return where a listed image was looked for, in the words of an error message."""
+    return "too long for a path" if path is None else f"looked for at {path}"
 
 
 def _listed_path(line: str, folders: Sequence[Path]) -> Path:

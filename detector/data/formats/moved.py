@@ -6,8 +6,13 @@ import errno
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from detector.data.formats.split_words import split_name
+
+MAX_PATH_BYTES = 4096
+MAX_NAME_BYTES = 255
+"""Longest path that is looked for, and longest part of one: no file system allows longer ones."""
 
 MAX_PARTS = 64
 """Largest number of parts of a path whose ends are looked for."""
@@ -27,6 +32,34 @@ def exists(path: Path) -> bool:
         raise
 
 
+def is_path(text: object) -> TypeGuard[str]:
+    """Return True for a text that is short enough for a path, whether that exists or not."""
+    if not isinstance(text, str) or len(text) > MAX_PATH_BYTES:
+        return False
+    encoded = text.encode("utf-8", "surrogatepass")
+    return len(encoded) <= MAX_PATH_BYTES and all(
+        len(part) <= MAX_NAME_BYTES for part in re.split(rb"[/\\]", encoded)
+    )
+
+
+def is_image_path(text: object) -> TypeGuard[str]:
+    """Return True for a text that can be the path of an image, and not just of a folder."""
+    return is_path(text) and bool(path_parts(text))
+
+
+def check_path(text: str) -> str:
+    """Return a path of a definition.
+
+    Raises:
+        ValueError: it is too long for a path.
+    """
+    if not is_path(text):
+        raise ValueError(
+            f"expected a path of at most {MAX_PATH_BYTES} bytes, each part {MAX_NAME_BYTES}"
+        )
+    return text
+
+
 def path_parts(text: str) -> list[str]:
     r"""Return the parts of a path written on any system.
 
@@ -42,7 +75,7 @@ def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
     A part that means a split is never dropped: ``x/val/images`` does not become ``images``, which
     may hold other splits.
     """
-    parts = path_parts(text)
+    parts = path_parts(text) if is_path(text) else []
     for start, part in enumerate(parts if len(parts) <= MAX_PARTS else []):
         end = parts[start:]
         if ".." not in end and any(exists(folder.joinpath(*end)) for folder in folders):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
@@ -15,10 +16,13 @@ from detector.utils.files import read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 SizeHW = tuple[int, int]
+Box = tuple[float, float, float, float]
+"""Corners x1, y1, x2, y2."""
 
 MAX_LIST_BYTES = 1 << 30
 UNLABELED = "images without a label file, taken as without objects"
-"""Name of the count of such images."""
+WITHOUT_IMAGE = "label files without an image"
+"""Names of the counts of such images and files."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def are_fractions(start_xy: Sequence[float], others: Sequence[float]) -> bool:
     return all(0 <= value < 1 for value in start_xy) and all(0 < value <= 1 for value in others)
 
 
-def is_finite_number(value: object) -> bool:
+def is_finite_number(value: object) -> TypeGuard[float]:
     """Return True for a number that a float can hold."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import yaml
+from pydantic import AfterValidator, Field
 
 from detector.data.formats import shapes
+from detector.data.formats.moved import check_path, exists
 from detector.data.formats.shapes import ShapesSettings
 from detector.data.formats.written_paths import contents
 from detector.settings import TaskName
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.yaml_file import Strict
 
-Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
+Format = Literal[
+    "YOLO txt",
+    "COCO JSON",
+    "Pascal VOC XML",
+    "CSV",
+    "VIA JSON",
+    "labelme JSON",
+    "class folders",
+    "class list",
+]
 KeypointShape = tuple[Annotated[int, Field(ge=1)], Literal[2, 3]]
+
+FORMATS_BY_SUFFIX: dict[str, Format] = {".json": "COCO JSON", ".csv": "CSV"}
+"""Formats of annotation files; without such a suffix, ``annotations`` is a folder."""
 
 PATH_KEYS = (
     "images",
@@ -23,10 +38,18 @@ PATH_KEYS = (
     "annotations",
     "image_set",
     "list_file",
+    "via",
+    "labelme",
     "class_folders",
     "class_list",
 )
 """Keys of a place that are paths."""
+
+TRAIN_PART = 0.8
+"""Fraction of the images that becomes the train split where no lists exist."""
+
+WrittenPath = Annotated[str, AfterValidator(check_path)]
+"""A path of a definition, as it is written."""
 
 PartBound = Annotated[float, Field(ge=0, le=1)]
 
@@ -34,18 +57,29 @@ PartBound = Annotated[float, Field(ge=0, le=1)]
 class Split(Strict):
     """Images and their labels. Paths are absolute or relative to the data set's root.
 
-    The keys determine the format: ``annotations`` is a COCO JSON file or a folder of VOC XML files;
+    The keys determine the format: ``annotations`` is a COCO JSON file, a CSV file of boxes or a
+    folder of VOC XML files;
+    ``via`` is a file of the VGG Image Annotator, ``labelme`` a folder of labelme's files;
     ``class_folders`` and ``class_list`` give each image one class and no boxes; without any of
     these, the labels are YOLO txt.
     """
 
-    images: str | None = Field(None, description="folder of images")
-    labels: str | None = Field(None, description="folder of YOLO txt; default: sibling 'labels'")
-    annotations: str | None = Field(None, description="COCO JSON, or folder of VOC XML files")
-    image_set: str | None = Field(None, description="VOC list of stems, or folder of XML files")
-    list_file: str | None = Field(None, description="YOLO list: one image path per line")
-    class_folders: str | None = Field(None, description="folder with a subfolder per class")
-    class_list: str | None = Field(None, description="list: image path and class per line")
+    images: WrittenPath | None = Field(None, description="folder of images")
+    labels: WrittenPath | None = Field(
+        None, description="folder of YOLO txt; default: sibling 'labels'"
+    )
+    annotations: WrittenPath | None = Field(
+        None, description="COCO JSON, CSV, or folder of VOC XML files"
+    )
+    image_set: WrittenPath | None = Field(
+        None, description="VOC list of stems, or folder of XML files"
+    )
+    list_file: WrittenPath | None = Field(None, description="YOLO list: one image path per line")
+    via: WrittenPath | None = Field(None, description="JSON of the VGG Image Annotator")
+    via_class: str | None = Field(None, description="VIA: region attribute that is the class")
+    labelme: WrittenPath | None = Field(None, description="folder of labelme JSON files")
+    class_folders: WrittenPath | None = Field(None, description="folder with a subfolder per class")
+    class_list: WrittenPath | None = Field(None, description="list: image path and class per line")
     kpt_shape: KeypointShape | None = Field(
         None, description="YOLO txt: number of keypoints in a row, and 2 or 3 values for each"
     )
@@ -62,9 +96,18 @@ class Split(Strict):
             return "class folders"
         if self.class_list is not None:
             return "class list"
+        if self.via is not None:
+            return "VIA JSON"
+        if self.labelme is not None:
+            return "labelme JSON"
         if self.annotations is None:
             return "YOLO txt"
-        return "COCO JSON" if self.annotations.endswith(".json") else "Pascal VOC XML"
+        return FORMATS_BY_SUFFIX.get(Path(self.annotations).suffix.lower(), "Pascal VOC XML")
+
+    def as_yaml(self) -> str:
+        """Return the place as it is written in a definition, in one line."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=inf).strip()
 
     @property
     def task(self) -> TaskName:
@@ -97,16 +140,35 @@ class DatasetDefinition(Strict):
     lines: dict[str, int] = {}
     path_line: int | None = None
 
-    def places(self, split: str) -> tuple[Split, ...]:
+    def places(self, split: str, flag: str = "--split") -> tuple[Split, ...]:
         """Return the places of a split.
+
+        Args:
+            split: its name.
+            flag: the flag that names it, for the error.
 
         Raises:
             DetectorError: no such split; names those that exist.
         """
         if split not in self.splits:
-            hint = nearest(split, self.splits) or f"; it has {', '.join(self.splits)}"
+            hint = nearest(split, self.splits) or f"; it has {self._choices(split, flag)}"
             raise DetectorError(f"no split {split!r}{hint}", file=self.source)
         return self.splits[split]
+
+    def _choices(self, split: str, flag: str) -> str:
+        """Return what to do about a missing split: take another one, or divide the only one."""
+        names = list(self.splits)
+        if len(names) > 1:
+            return f"{', '.join(names)}, for example {flag} {names[-1]}"
+        place, *others = self.splits[names[0]]
+        text = f"{names[0]}: {flag} {names[0]} takes that one"
+        if others or place.part != (0.0, 1.0):
+            return text
+        first, second = (
+            place.model_copy(update={"part": part}).as_yaml()
+            for part in ((0.0, TRAIN_PART), (TRAIN_PART, 1.0))
+        )
+        return f"{text}, or a data.yaml divides it: {names[0]}: {first}, {split}: {second}"
 
     def prepared_root(self) -> Path:
         """Return the root folder, after generating the data set if it is a generated one.
@@ -131,7 +193,7 @@ class DatasetDefinition(Strict):
         for place in self.places(split):
             for key in PATH_KEYS:
                 value = getattr(place, key)
-                if value is not None and not (self.root / value).exists():
+                if value is not None and not exists(self.root / value):
                     raise DetectorError(
                         f"split {split!r}: {self.root / value} does not exist; "
                         f"{contents(self.root)}",

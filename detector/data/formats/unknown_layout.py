@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from detector.data.formats import coco, voc
 from detector.data.formats.folders import files_below
+from detector.data.formats.json_file import read_json
 from detector.data.formats.rows import read_lines
 from detector.utils.errors import DetectorError, shown
-from detector.utils.files import read_limited
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 MAX_SUFFIXES = 6
@@ -28,12 +28,22 @@ EXPECTED = {
     ".xml": "Pascal VOC XML, an <annotation> file named like each image",
     ".txt": "YOLO txt, rows of `class x y width height` in a file named like each image, in "
     "labels/ or beside the images",
+    ".csv": "CSV, rows path,x1,y1,x2,y2,class or a header with filename, xmin, ymin, xmax, ymax "
+    "and class",
 }
 """Layouts of boxes by the suffix of their files, and what they need."""
 
+EXPECTED_BY_KEY = {
+    "shapes": "labelme JSON, a file named like each image, with imagePath and a list of shapes",
+    "imagePath": "labelme JSON, a file named like each image, with imagePath and a list of shapes",
+    "regions": "VIA JSON, a file of images with filename and regions each",
+}
+"""Layouts of JSON files, by a key that no others have."""
+
 EXPECTED_OF_IMAGES = (
-    "a folder of images for each class; for boxes, files of labels are missing: txt (YOLO) or XML "
-    "(Pascal VOC) named like the images, or a COCO JSON"
+    "a folder of images for each class; for boxes, files of labels are missing: txt (YOLO), XML "
+    "(Pascal VOC) or JSON (labelme) named like the images, or one file of all: COCO JSON, VIA JSON "
+    "or CSV"
 )
 EXPECTED_OF_NOTHING = "images/ and labels/ (YOLO), a COCO JSON and images, or a data.yaml"
 
@@ -63,7 +73,7 @@ def unknown_layout(
         if counts[suffix]:
             example = next(file for file in files if file.suffix.lower() == suffix)
             parts.append(f"{example.relative_to(root)} {_content(example)}")
-            expected = EXPECTED[suffix]
+            expected = _expected_json(example) if suffix == ".json" else EXPECTED[suffix]
         else:
             has_image = not IMAGE_SUFFIXES.isdisjoint(counts)
             expected = EXPECTED_OF_IMAGES if has_image else EXPECTED_OF_NOTHING
@@ -89,11 +99,24 @@ def _content(file: Path) -> str:
         return f"cannot be used: {error.message}{line}"
 
 
-def _json_content(file: Path) -> str:
+def _expected_json(file: Path) -> str:
+    """Return the layout whose keys a JSON file has, in itself or in its first record."""
+    content = _read_json(file)
+    record = next(iter(content.values()), None) if isinstance(content, dict) else None
+    keys = [key for part in (content, record) if isinstance(part, dict) for key in part]
+    return next((EXPECTED_BY_KEY[key] for key in keys if key in EXPECTED_BY_KEY), EXPECTED[".json"])
+
+
+def _read_json(file: Path) -> Any:
+    """Return the content of a JSON file, or None if it cannot be read."""
     try:
-        content = json.loads(read_limited(file, MAX_EXAMPLE_BYTES, "a JSON file"))
-    except (ValueError, RecursionError):
-        content = None
+        return read_json(file, MAX_EXAMPLE_BYTES, "a JSON file")
+    except DetectorError:
+        return None
+
+
+def _json_content(file: Path) -> str:
+    content = _read_json(file)
     if isinstance(content, list):
         first = next(iter(content), None)
         return f"holds a list, of {_keys(first)}" if isinstance(first, dict) else "holds a list"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeGuard
 from xml.parsers import expat
 
+from detector.data.formats.converters import is_cvat
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.pairing import Match, Pairing, path_below
@@ -23,7 +24,7 @@ from detector.data.formats.rows import (
     image_files,
     read_lines,
 )
-from detector.utils.errors import DetectorError, MissingFileError, nearest
+from detector.utils.errors import DetectorError, MissingFileError, nearest, shown
 from detector.utils.files import read_limited
 from detector.utils.opencv import IMAGE_SUFFIXES
 
@@ -107,6 +108,18 @@ def label_files(images: Sequence[Path], folder: Path, annotations: Path) -> list
     return [(image.path, image.label_file) for image in paired if image.label_file is not None]
 
 
+def labels_without_image(images: Sequence[Path], folder: Path, annotations: Path) -> int:
+    """Count the annotations that belong to none of the images.
+
+    Args:
+        images: all images of the folder.
+        folder: see :func:`annotated_images`.
+        annotations: see :func:`annotated_images`.
+    """
+    used = {file for _, file in label_files(images, folder, annotations)}
+    return sum(file not in used and is_annotation(file) for file in xml_files(annotations))
+
+
 def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue]]:
     """Return the images of an image set, and an issue for each entry without an image.
 
@@ -131,7 +144,7 @@ def listed_images(image_set: Path, folder: Path) -> tuple[list[Path], list[Issue
         if match.file is not None:
             images.append(match.file)
             continue
-        message = f"no image {text!r} in {folder}"
+        message = f"no image {shown(text)} in {folder}"
         if len(match.files) > 1:
             message = f"{text!r} may be {_either(match.files)}, expected a path below {folder}"
         elif match.files:
@@ -152,11 +165,14 @@ def xml_files(folder: Path) -> list[Path]:
 
 
 def is_annotation(file: Path) -> bool:
-    """Return True if an XML file is a VOC annotation; an unreadable file counts as one."""
+    """Return True if an XML file is a VOC annotation; an unreadable file counts as one.
+
+    A file of CVAT never does, though it may be too large to be read.
+    """
     try:
         return read_xml(file).tag == "annotation"
     except DetectorError:
-        return True
+        return not is_cvat(file)
 
 
 def read_labels(file: Path, size_hw: SizeHW, class_ids: dict[str, int]) -> Labels:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.folders import visible
-from detector.data.formats.moved import existing_end, existing_ends
+from detector.data.formats.moved import check_path, existing_end, existing_ends, exists
+from detector.utils.errors import shown
 from detector.utils.yaml_file import YamlFile, YamlKey
 
 MAX_NAMED = 8
@@ -27,7 +28,7 @@ def find_root(file: Path, path: str, splits: Any) -> tuple[Path, str | None]:
         splits: the values of its splits.
     """
     written = file.parent / path
-    if written.is_dir():
+    if exists(written) and written.is_dir():
         return written, None
     for end in (*existing_ends(path, [file.parent]), "."):
         root = file.parent / end
@@ -58,13 +59,18 @@ class WrittenPaths:
         """Return the path to read in place of a written one; that itself if nothing is found.
 
         Raises:
-            DetectorError: two different paths may both be the same folder or file.
+            DetectorError: two different paths may both be the same folder or file; a path that is
+                too long.
         """
-        exists = (self.root / value).exists()
-        end = value if exists else existing_end(value, [self.root])
+        try:
+            check_path(value)
+        except ValueError as error:
+            raise self.file.error(f"{error}, found {shown(value)}", *keys) from error
+        is_there = exists(self.root / value)
+        end = value if is_there else existing_end(value, [self.root])
         if end is None:
             return value
-        if not exists:
+        if not is_there:
             self._amended.add(value)
             title = ".".join(str(key) for key in keys)
             self.notes.append(f"{title}: {self.root / value} does not exist, read as {end}")

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
-from detector.data.formats.lists import find_listed
-from detector.data.formats.moved import exists
+from detector.data.formats.lists import find_listed, searched
+from detector.data.formats.moved import exists, path_parts
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
@@ -29,6 +30,7 @@ from detector.data.formats.rows import (
 from detector.data.formats.yolo_rows import BOX_COLUMNS, RowJudge, parse_row
 from detector.utils.errors import DetectorError, MissingFileError, shown
 from detector.utils.files import read_text
+from detector.utils.opencv import IMAGE_SUFFIXES
 
 MAX_LABEL_BYTES = 16 << 20
 
@@ -114,21 +116,35 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     """
     lines = read_lines(list_file)
     listed = find_listed([text for _, text in lines], (list_file.parent, root))
-    images = [path for path in listed.paths if exists(path)]
+    images = [path for path in listed.paths if path is not None and exists(path)]
     if not images:
         line, text = lines[0]
         raise DetectorError(
-            f"none of {len(lines)} listed images exists; the first, {shown(text)}, was looked for "
-            f"at {listed.paths[0]}",
+            f"none of {len(lines)} listed images exists; the first, {shown(text)}, was "
+            f"{searched(listed.paths[0])}{_namesake(text, root)}",
             file=list_file,
             line=line,
         )
     issues = [
-        Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
+        Issue(list_file, f"no image {shown(text)}, {searched(path)}", line, drops_image=True)
         for (line, text), path in zip(lines, listed.paths, strict=True)
-        if not exists(path)
+        if path is None or not exists(path)
     ]
     return images, issues, listed.counts
+
+
+def _namesake(text: str, root: Path) -> str:
+    """Return words that name an image elsewhere with the name of a listed one, or nothing."""
+    name = path_parts(text)[-1:]
+    found = (file for file in files_below(root, IMAGE_SUFFIXES) if [file.name] == name)
+    file = next(found, None)
+    if file is None:
+        return ""
+    folder = os.path.relpath(file.parent, root)
+    return (
+        f"; {os.path.relpath(file, root)} has its name; a data.yaml says where its labels are: "
+        f"SPLIT: {{images: {folder}, labels: FOLDER}}"
+    )
 
 
 def label_path(image: Path, folder: Path | None = None, labels: Path | None = None) -> Path:

@@ -211,3 +211,29 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: str, place: str, messag
     with pytest.raises(DetectorError) as caught:
         coco.read_file(path)
     assert str(caught.value) == f"{path}{place}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            {"a": {"filename": "0.png", "regions": []}},
+            "VIA, {}; a definition names it as via: FILE",
+        ),
+        (
+            {"_via_img_metadata": {"a": {"filename": "0.png", "regions": []}}, "_via_settings": {}},
+            "VIA, {}; a definition names it as via: FILE",
+        ),
+        (
+            {"imagePath": "0.png", "shapes": []},
+            "labelme, {}; a definition names it as labelme: FOLDER",
+        ),
+    ],
+)
+def test_json_of_other_tools(tmp_path: Path, content: dict[str, Any], expected: str) -> None:
+    file = tmp_path / "all.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(DetectorError) as caught:
+        coco.read_file(file)
+    text = expected.format("expected a COCO annotation file")
+    assert str(caught.value) == f"{file}: is a file of {text}"

@@ -147,7 +147,7 @@ splits:
             2,
             "names: expected a class name, found True; put it in quotes",
         ),
-        ("train: x\nnames: [a, b]\nnc: 3\n", 3, "nc is 3, but there are 2 names"),
+        ("train: x\nnames: [a, b]\nnc: 3\n", 3, "nc is 3, but there are 2 names, expected nc: 2"),
         (
             "generate: {name: shapes}\nnames: [a]\n",
             2,
@@ -182,6 +182,35 @@ def test_unknown_definition() -> None:
     assert str(caught.value) == "datasets/bcdd.yaml: no such file; did you mean 'bccd'?"
 
 
+def test_a_missing_split_of_a_single_one(tmp_path: Path, make_image) -> None:
+    """The divided split that the message proposes can be written as it stands."""
+    for index in range(5):
+        make_image(f"my train/{index}.png")
+        (tmp_path / f"my train/{index}.txt").write_text("0 .5 .5 .1 .1\n")
+    place = "{images: my train, labels: my train}"
+    path = define(tmp_path, f"names: [a]\ntrain: {place}\n")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(path).places("val", "--val-split")
+    start = (
+        f"{path}: no split 'val'; it has train: --val-split train takes that one, or a data.yaml "
+        "divides it: "
+    )
+    divided = str(caught.value).removeprefix(start)
+    assert divided == (
+        "train: {images: my train, labels: my train, part: [0.0, 0.8]}, "
+        "val: {images: my train, labels: my train, part: [0.8, 1.0]}"
+    )
+    path = define(tmp_path, "names: [a]\n" + divided.replace("}, ", "}\n"))
+    sizes = [len(open_dataset(path, split)) for split in ("train", "val")]
+    assert sizes == [4, 1]  # 80 % of 5 images
+    path = define(tmp_path, f"names: [a]\ntrain: [{place}, {place}]\n")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(path).places("val")
+    assert str(caught.value) == (
+        f"{path}: no split 'val'; it has train: --split train takes that one"
+    )
+
+
 def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
     path = define(tmp_path, "path: inner\nnames: [a]\nsplits: {train: x, val: y}\n")
     definition = load_definition(path)
@@ -190,7 +219,9 @@ def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: no split 'valid'; did you mean 'val'?"
     with pytest.raises(DetectorError) as caught:
         definition.places("xyz")
-    assert str(caught.value) == f"{path}: no split 'xyz'; it has train, val"
+    assert str(caught.value) == (
+        f"{path}: no split 'xyz'; it has train, val, for example --split val"
+    )
     with pytest.raises(DetectorError) as caught:
         definition.prepared_root()
     assert str(caught.value) == (
@@ -250,12 +281,12 @@ def test_a_number_of_classes_without_names(tmp_path: Path, make_image) -> None:
     )
     with pytest.raises(DetectorError) as caught:
         load_definition(define(tmp_path, "train: images/train\nnc: 1\n"))
-    assert caught.value.message == "nc is 1, but the labels have 2 classes"
+    assert caught.value.message == "nc is 1, but the labels have 2 classes, expected nc: 2"
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     assert load_definition(define(tmp_path, "train: images/train\nnc: 2\n")).names == ("cat", "dog")
     with pytest.raises(DetectorError) as caught:
         load_definition(define(tmp_path, "train: images/train\nnc: 3\n"))
-    assert caught.value.message == "nc is 3, but the labels have 2 classes"
+    assert caught.value.message == "nc is 3, but the labels have 2 classes, expected nc: 2"
 
 
 # ---------------------------------------------------------------------------------- one class each

@@ -204,7 +204,8 @@ def test_a_folder_of_no_known_layout(tmp_path: Path, make_image) -> None:
     assert str(caught.value) == (
         f"{tmp_path}: neither a data.yaml nor a known layout in this folder, which holds 1 .jpg; "
         "the nearest layout is a folder of images for each class; for boxes, files of labels are "
-        "missing: txt (YOLO) or XML (Pascal VOC) named like the images, or a COCO JSON"
+        "missing: txt (YOLO), XML (Pascal VOC) or JSON (labelme) named like the images, or one "
+        "file of all: COCO JSON, VIA JSON or CSV"
     )
 
 

@@ -11,6 +11,9 @@ from detector.data.formats.definition import load_definition
 from detector.utils.errors import DetectorError
 
 COCO = "COCO JSON, a file with lists of images, annotations and categories"
+LABELME = "labelme JSON, a file named like each image, with imagePath and a list of shapes"
+VIA = "VIA JSON, a file of images with filename and regions each"
+CSV = "CSV, rows path,x1,y1,x2,y2,class or a header with filename, xmin, ymin, xmax, ymax and class"
 VOC = "Pascal VOC XML, an <annotation> file named like each image"
 YOLO = (
     "YOLO txt, rows of `class x y width height` in a file named like each image, in labels/ or "
@@ -39,7 +42,10 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "found", "nearest"),
     [
-        ("a.json", '{"version": 1, "shapes": []}', "holds the keys version, shapes", COCO),
+        ("a.json", '{"version": 1, "shapes": []}', "holds the keys version, shapes", LABELME),
+        ("a.json", '{"imagePath": 1, "shapes": 2}', "holds the keys imagePath, shapes", LABELME),
+        ("a.json", '{"a": {"regions": []}}', "holds the keys a", VIA),
+        ("a.json", '{"a": 1}', "holds the keys a", COCO),
         ("a.json", '[{"image": 1, "annotations": 2}]', "holds a list, of the keys image, "
          "annotations", COCO),
         ("a.json", "[]", "holds a list", COCO),
@@ -55,6 +61,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         ("a.xml", "<annotations/>", "holds <annotations>", VOC),
         ("a.txt", "Car 0.00 0 -1.57\n", "begins with 'Car 0.00 0 -1.57'", YOLO),
         ("a.txt", "", "cannot be used: is empty, expected text", YOLO),
+        ("a.csv", "file,box,kind\n", "begins with 'file,box,kind'", CSV),
     ],
 )  # fmt: skip
 def test_files_of_labels(

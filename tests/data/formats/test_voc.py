@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.data.dataset import open_dataset
 from detector.data.formats.voc import (
     MAX_XML_BYTES,
     annotated_images,
@@ -293,3 +294,24 @@ def test_a_pipe_drops_its_image(tmp_path: Path) -> None:
     (issue,) = read_labels(file, (20, 40), CLASSES).issues
     assert issue.drops_image
     assert str(issue) == f"{file}: is not a regular file, expected an XML file"
+
+
+def test_annotations_without_an_image_are_counted(tmp_path: Path, make_image) -> None:
+    for name in ("0", "1", "b/2"):
+        make_image(f"images/{name}.png")
+    xml = (
+        "<annotation><object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax>"
+        "<ymax>9</ymax></bndbox></object></annotation>"
+    )
+    (tmp_path / "marks").mkdir()
+    for name in ("0", "1", "2", "3", "4"):  # 2 is paired by its name
+        (tmp_path / f"marks/{name}.xml").write_text(xml)
+    (tmp_path / "marks/other.xml").write_text("<project/>")
+    place = "{images: images, annotations: marks}"
+    (tmp_path / "set.yaml").write_text(
+        f"names: [a]\ntrain: {place}\nval: {place[:-1]}, image_set: list.txt}}\n"
+    )
+    (tmp_path / "list.txt").write_text("0\n")
+    reports = [open_dataset(tmp_path / "set.yaml", split).report for split in ("train", "val")]
+    assert "label files without an image: 2" in reports[0]
+    assert not any("without an image" in line for line in reports[1])  # of other splits

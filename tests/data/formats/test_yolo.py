@@ -223,8 +223,19 @@ def test_listed_paths_of_another_machine(tmp_path: Path, form: str) -> None:
     )
 
 
-@pytest.mark.parametrize("line", ["data/b.jpg", "old/val/images/a.jpg", "'images/a.jpg'"])
-def test_a_list_of_missing_images(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("data/b.jpg", ""),
+        ("'images/a.jpg'", ""),
+        (
+            "old/val/images/a.jpg",
+            "; images/a.jpg has its name; a data.yaml says where its labels are: SPLIT: "
+            "{images: images, labels: FOLDER}",
+        ),
+    ],
+)
+def test_a_list_of_missing_images(tmp_path: Path, line: str, hint: str) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").touch()
     file = tmp_path / "lists/val.txt"
@@ -234,7 +245,7 @@ def test_a_list_of_missing_images(tmp_path: Path, line: str) -> None:
         listed_images(file, tmp_path)
     assert str(caught.value) == (
         f"{file}:2: none of 2 listed images exists; the first, {line!r}, was looked for at "
-        f"{tmp_path / line}"
+        f"{tmp_path / line}{hint}"
     )
 
 
