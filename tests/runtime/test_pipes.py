@@ -42,7 +42,7 @@ def test_weights_beside_a_file(finder_openvino: Path, tmp_path: Path) -> None:
     path = pipe_instead_of(file.with_suffix(".bin"))
     with pytest.raises(DetectorError) as caught:
         OpenVinoBackend(file)
-    assert str(caught.value) == f"{path}: no such file"
+    assert str(caught.value) == f"{path}: is not a regular file, expected an OpenVINO file"
 
 
 def test_a_list_of_inputs(tmp_path: Path) -> None:
