@@ -45,6 +45,9 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
+MIN_OPSET, MAX_OPSET = 13, 23
+"""First and last ONNX operator set that files are written in."""
+
 MAX_FIXED_BATCH = 64
 """Largest fixed number of images per call that an exported file may have."""
 ImageSide = Annotated[int, Field(ge=32, le=8192)]
@@ -551,7 +554,9 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     )
     dynamic: bool = Field(False, description="any batch and any size that the strides divide")
     source: str | None = Field(None, description="real images to compare on; default: drawn ones")
-    opset: Annotated[int, Field(ge=13, le=23)] = Field(18, description="ONNX operator set")
+    opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] = Field(
+        18, description="ONNX operator set"
+    )
     precision: PrecisionName = Field(
         "fp32", description="of the weights in the file; the arithmetic stays in fp32"
     )

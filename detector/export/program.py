@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from detector.export.rows import RowError, RowWatch
 from detector.model.detector import Detector
 from detector.structures.preprocess import MAX_SIDE
-from detector.utils.errors import DetectorError, one_line
+from detector.utils.errors import one_line
 
 MAX_BATCH = 4096
 """Largest batch of a dynamic program."""
@@ -24,6 +25,9 @@ TRACE_BATCH, TRACE_CELLS_HW = 2, (3, 4)
 
 All are above 1 and different, since torch.export specializes sizes of 1 and merges equal ones.
 """
+
+SIZES = ("number of images", "number of channels", "height", "width")
+"""Names of the sizes of images (b, 3, h, w), for error messages."""
 
 
 class ExportGraph(nn.Module):
@@ -49,7 +53,7 @@ def trace(model: Detector, size_hw: tuple[int, int], batch: int | None) -> Expor
             largest stride.
 
     Raises:
-        DetectorError: a module's control flow depends on the data, or on a fixed size.
+        RowError: a module's control flow depends on the data, or on a fixed size.
     """
     graph = ExportGraph(model.requires_grad_(False)).eval()
     shapes: dict[str, dict[int, Any]] | None = None
@@ -62,11 +66,21 @@ def trace(model: Detector, size_hw: tuple[int, int], batch: int | None) -> Expor
             shapes["images"][3] = stride * Dim("columns", **cells)
             size_hw = (TRACE_CELLS_HW[0] * stride, TRACE_CELLS_HW[1] * stride)
     example = torch.zeros(batch or TRACE_BATCH, 3, *size_hw)
+    watch = RowWatch(model)
     try:
-        with quiet(), torch.no_grad():
+        with watch.watching(), quiet(), torch.no_grad():
             return torch.export.export(graph, (example,), dynamic_shapes=shapes)
     except Exception as error:  # third-party modules may raise anything while they are traced
-        raise DetectorError(f"the network cannot be traced: {one_line(error)}") from error
+        raise _trace_error(error, watch, is_dynamic=batch is None) from error
+
+
+def _trace_error(error: Exception, watch: RowWatch, is_dynamic: bool) -> RowError:
+    """Return an error about the row that could not be traced, with its remedy."""
+    if watch.fixed:
+        axis, row = next(iter(watch.fixed.items()))
+        return RowError(f"works with one {SIZES[axis]} only; export without --dynamic", row)
+    remedy = "; export without --dynamic" if is_dynamic else ""
+    return RowError(f"cannot be traced: {one_line(error)}{remedy}", watch.row)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from detector.export.options import Options, Save
 from detector.export.program import trace
 from detector.export.proof.certify import certify
 from detector.export.proof.proof import Candidate, EvaluationImages, Proof, prove
+from detector.export.rows import naming_rows
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
@@ -121,10 +122,11 @@ def export_model(
     metadata = model_metadata(model, size_hw or model.preprocess.size_hw, options)
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
-    program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
-    save = form.convert(program, metadata, options)
-    draft = Draft(form, form.path(output), save, metadata)
-    return write_proven(draft, candidate, evaluation, command)
+    with naming_rows(model):
+        program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
+        save = form.convert(program, metadata, options)
+        draft = Draft(form, form.path(output), save, metadata)
+        return write_proven(draft, candidate, evaluation, command)
 
 
 def write_proven(

@@ -16,6 +16,9 @@ MAX_LINE = 300
 HIDDEN = "***"
 """Text that replaces user names, passwords and tokens of URLs."""
 
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
+"""Pattern of a terminal's control sequence: colors, cursor movements, titles."""
+
 _URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/{1,2}(?=[^/])")
 _URL = re.compile(_URL_START.pattern + r"""(?:\S*@)?(?:[^\s'"]|['"](?=\w))*""")
 """Pattern of a URL in a text; a path made of a URL has one slash after the colon, not two."""
@@ -127,14 +130,15 @@ def one_line(error: BaseException | str) -> str:
 
     The line is the first one that is not blank, joined with the next one if it ends in a colon. The
     exception's class is put before a missing key or index, which would say little alone, and
-    replaces an empty message. Lines longer than ``MAX_LINE`` are cut.
+    replaces an empty message. Escape codes of terminals are left out. Lines longer than
+    ``MAX_LINE`` are cut.
 
     >>> one_line(RuntimeError("\nout of memory\n  at kernel.cpp:3"))
     'out of memory'
     >>> one_line(KeyError("width"))
     "KeyError: 'width'"
     """
-    text = hide_secrets(str(error))
+    text = hide_secrets(_ESCAPE.sub("", str(error)))
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     announces = len(lines) > 1 and lines[0].endswith(":")
     text = " ".join(lines[: 2 if announces else 1])

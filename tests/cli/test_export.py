@@ -312,6 +312,23 @@ def test_accepted_into_another_file(run: Run, finder: Path, finder_onnx: Path, t
     assert OnnxBackend(tmp_path / "new.onnx").batch_size == 1
 
 
+def test_a_changed_file_with_nms(
+    run: Run, fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path
+):
+    path = tmp_path / "nms.onnx"
+    words = ("--weights", finder, "--output", path, "--nms", "--confidence", 0.3)
+    assert run("export", *words).code == 0
+    before = OnnxBackend(path).metadata
+    changed(path, path, renamed)
+    assert run("export", "--weights", finder, "--accept", path).code == 0
+    after = OnnxBackend(path).metadata
+    assert (after.nms, after.nms.confidence) == (before.nms, 0.3)
+    assert run("val", "--weights", path, "--certificate").code == 0
+    changed(path, path, scaled_weights(1.01))
+    message = fails("export", "--weights", finder, "--accept", path)
+    assert message.startswith("the exported file differs from the network: ")
+
+
 def test_a_file_with_other_weights(fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path):
     path = changed(finder_onnx, tmp_path / "changed.onnx", scaled_weights(1.01))
     before = path.read_bytes()

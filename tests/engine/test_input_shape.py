@@ -113,8 +113,7 @@ def test_the_objectness_scales_with_the_area(tiny_cfg: Path) -> None:
     model = build(tiny_cfg)
     gains = []
     for size_hw in ((80, 80), (160, 40)):
-        model.preprocess = Preprocess(size_hw=size_hw)
-        gains.append(task_of(Detect).criterion(model, SETTINGS).objectness_gain)
+        gains.append(task_of(Detect).criterion(model.head, size_hw, SETTINGS).objectness_gain)
     assert gains[0] == pytest.approx(gains[1])
     # (80 / 640)² · 3 / 2 levels
     assert gains[0] == pytest.approx(0.0234375)

@@ -209,8 +209,8 @@ def test_the_task_of_detect(tiny_cfg: Path):
     assert task.adds_up
     criterion = task.criterion(model.head, (64, 32), YoloLossSettings(objectness_gain=2.0))
     assert isinstance(criterion, YoloLoss)
-    # The side scales it: 2 · (64 / 640)² · 3 / 2 levels
-    assert criterion.objectness_gain == pytest.approx(2 * 0.01 * 3 / 2)
+    # The area scales it: 2 · (64 · 32 / 640²) · 3 / 2 levels = 2 · 0.005 · 1.5
+    assert criterion.objectness_gain == pytest.approx(0.015)
 
 
 def test_a_head_s_own_flags(cfg: Path, tiny_cfg: Path, tiny_data: Path, tmp_path: Path, capsys):

@@ -65,6 +65,7 @@ def test_shown_is_one_short_line() -> None:
         (RuntimeError(), "RuntimeError"),
         (RuntimeError(" \n\t\n"), "RuntimeError"),
         (RuntimeError("one"), "one"),
+        ("\x1b[96mfailed\x1b[0m \x1b]0;title\x07to \x1b[1;31mconvert\x1b[K", "failed to convert"),
         ("\n  one \t line \n  at kernel.cpp:3\n", "one line"),
         (ValueError("does not fit:\n\n\tsize mismatch\n\tmore"), "does not fit: size mismatch"),
         (ValueError("does not fit:"), "does not fit:"),

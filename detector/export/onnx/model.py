@@ -15,9 +15,12 @@ from detector.export.onnx.opset import WRITTEN_OPSET, lower_opset
 from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
 from detector.export.program import quiet
+from detector.export.rows import RowError, node_of_error, row_in, row_of_node, row_of_onnx
 from detector.runtime.backends.backend import OUTPUTS, ModelMetadata
 from detector.runtime.backends.exported import INPUT
+from detector.runtime.backends.onnx_operators import OPERATORS
 from detector.runtime.backends.seal import seal
+from detector.settings import MAX_OPSET
 from detector.utils.errors import DetectorError, one_line
 
 PRODUCER = "detector"
@@ -51,8 +54,8 @@ def onnx_model(program: ExportedProgram, metadata: ModelMetadata, options: Optio
     """Convert a traced program to an onnx.ModelProto.
 
     Raises:
-        DetectorError: the exporter is not installed, does not support an operator or the operator
-            set, or the file would be too large.
+        DetectorError: the exporter is not installed, or the file would be too large.
+        RowError: the exporter, the operator set or the reader does not support an operator.
     """
     try:
         import onnx
@@ -61,7 +64,8 @@ def onnx_model(program: ExportedProgram, metadata: ModelMetadata, options: Optio
         raise DetectorError(
             f"writing ONNX needs onnx and onnxscript ({error}); run: pip install onnx onnxscript"
         ) from error
-    proto = _exported(program, metadata, max(options.opset, WRITTEN_OPSET))
+    proto = _converted(program, metadata, options.opset)
+    _check_operators(proto)
     if options.nms is not None:
         proto = with_nms(proto, options.nms, len(metadata.names))
     if options.opset < WRITTEN_OPSET:
@@ -75,27 +79,71 @@ def onnx_model(program: ExportedProgram, metadata: ModelMetadata, options: Optio
     return proto
 
 
-def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> Any:
-    outputs = OUTPUTS[metadata.task] if metadata.nms is None else NETWORK_OUTPUTS
+def _converted(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> Any:
+    """Convert a program, or raise an error about the row that cannot be, with a remedy."""
+    written = max(opset, WRITTEN_OPSET)
     try:
-        with quiet():
-            exported = torch.onnx.export(
-                decompose_pooling(program),
-                dynamo=True,
-                opset_version=opset,
-                input_names=[INPUT],
-                output_names=list(outputs),
-                external_data=False,
-                verbose=False,
-            )
-        assert exported is not None
-        proto: Any = exported.model_proto
+        return _exported(program, metadata, written)
     except Exception as error:  # the exporter's exceptions have no common base class
-        raise DetectorError(f"cannot be written as ONNX: {one_line(error)}") from error
+        node = node_of_error(error)
+        what = one_line(error) if node is None else f"the operator {node.target}"
+        works = _first_opset(program, metadata, written + 1)
+        remedy = "use --format pt2" if works is None else f"use --opset {works}"
+        message = f"cannot be written as ONNX with --opset {opset}: {what}; {remedy}"
+        row = row_in(str(error)) if node is None else row_of_node(node)
+        raise RowError(message, row) from error
+
+
+def _first_opset(program: ExportedProgram, metadata: ModelMetadata, first: int) -> int | None:
+    """Return the first operator set from ``first`` on that a program can be written in."""
+    for opset in range(first, MAX_OPSET + 1):
+        try:
+            _exported(program, metadata, opset)
+        except Exception:  # as in _converted
+            continue
+        return opset
+    return None
+
+
+def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> Any:
+    import onnx
+
+    outputs = OUTPUTS[metadata.task] if metadata.nms is None else NETWORK_OUTPUTS
+    with quiet():
+        exported = torch.onnx.export(
+            decompose_pooling(program),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=list(outputs),
+            external_data=False,
+            verbose=False,
+        )
+    assert exported is not None
+    proto: Any = exported.model_proto
     found = next(item.version for item in proto.opset_import if item.domain == "")
     if found != opset:
-        raise DetectorError(f"cannot be written with --opset {opset}; {found} works")
+        raise DetectorError(f"the exporter wrote {found}")
+    _name_by_rows(proto)
+    onnx.checker.check_model(proto)
     return proto
+
+
+def _check_operators(proto: Any) -> None:
+    """Raise RowError for an operator that the reader of ONNX files refuses."""
+    for node in proto.graph.node:
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        if name not in OPERATORS:
+            message = f"ONNX files do not take the operator {name}; use --format pt2"
+            raise RowError(message, row_of_onnx(node))
+
+
+def _name_by_rows(proto: Any) -> None:
+    """Put a node's row before its name, so that the messages of runtimes tell it."""
+    for node in proto.graph.node:
+        row = row_of_onnx(node)
+        if row is not None:
+            node.name = f"rows.{row}/{node.name}"
 
 
 def _tidy(proto: Any, metadata: ModelMetadata) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.export.rows import RowError, row_of_onnx
 from detector.utils.errors import DetectorError, one_line
 
 WRITTEN_OPSET = 18
@@ -33,7 +34,7 @@ def lower_opset(proto: Any, opset: int) -> Any:
     """Return an onnx.ModelProto of set ``WRITTEN_OPSET`` in an earlier operator set.
 
     Raises:
-        DetectorError: an operator needs a later set; the message names the lowest that works.
+        RowError: an operator needs a later set; the message names the lowest that works.
     """
     import onnx
     from onnx import checker, helper
@@ -41,10 +42,13 @@ def lower_opset(proto: Any, opset: int) -> Any:
     lowered = onnx.ModelProto()
     lowered.CopyFrom(_with_definitions(proto, opset))
     nodes = _lowered(lowered.graph, opset)
-    needed, name = max((_lowest_opset(node, opset), node.op_type) for node in nodes)
+    newest = max(nodes, key=lambda node: (_lowest_opset(node, opset), node.op_type))
+    needed = _lowest_opset(newest, opset)
     if needed > opset:
-        raise DetectorError(
-            f"cannot be written with --opset {opset}: operator {name} needs --opset {needed}"
+        raise RowError(
+            f"cannot be written with --opset {opset}: operator {newest.op_type} needs "
+            f"--opset {needed}",
+            row_of_onnx(newest),
         )
     del lowered.graph.node[:]
     lowered.graph.node.extend(nodes)

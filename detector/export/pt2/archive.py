@@ -50,27 +50,43 @@ NUMBER = re.compile(r"-?Infinity|NaN")
 RANGE = re.compile(r"[A-Za-z0-9_*+/%(), -]{1,300}")
 VERSION = re.compile(r"[\w.+<=-]{0,100}")
 
-OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z_][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)")
+OPERATOR = re.compile(
+    r"torch\.ops\.(aten|torchvision)\.([a-z_][A-Za-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)"
+)
 SIZE_OPERATORS = re.compile(
     r"_operator\.(add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_)"
     r"|torch\.sym_(max|min|not|float|int)|math\.(floor|ceil|trunc)"
 )
-COMPOSITE_OPERATORS = re.compile(
-    r"""
-    _assert_tensor_metadata | adaptive_avg_pool2d | adaptive_max_pool2d | batch_norm | celu
-    | chunk | clamp_min | concat | contiguous | conv1d | conv2d | conv_transpose2d | detach
-    | dropout | einsum | expand_as | feature_dropout | flatten | floor_divide | group_norm
-    | hardsigmoid | hardswish | instance_norm | layer_norm | lift_fresh_copy | linalg_vector_norm
-    | linear | linspace | log_sigmoid | matmul | max_pool2d | meshgrid | mish | movedim | narrow
-    | numel | one_hot | ones | pad | pixel_shuffle | pixel_unshuffle | prelu | reshape | rsub
-    | scaled_dot_product_attention | selu | silu | softmax | softplus | split | square | stack
-    | swapaxes | tile | to | transpose | true_divide | type_as | unbind | unflatten
-    | upsample_bicubic2d | upsample_nearest2d | zeros
+MORE_OPERATORS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    _assert_tensor_metadata _upsample_bicubic2d_aa _upsample_bilinear2d_aa
+    _upsample_nearest_exact2d _weight_norm adaptive_avg_pool2d adaptive_max_pool2d addcmul
+    affine_grid_generator argsort baddbmm batch_norm bilinear cdist celu channel_shuffle chunk
+    clamp_min complex concat contiguous conv1d conv2d conv_transpose2d detach dropout einsum
+    expand_as feature_dropout fft_fft fft_fft2 fft_fftn fft_fftshift fft_ifft fft_ifft2 fft_ifftn
+    fft_ifftshift fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn flatten floor_divide
+    full_like glu grid_sampler group_norm hardshrink hardsigmoid hardswish hstack im2col imag
+    instance_norm kron layer_norm lerp lift_fresh_copy linalg_vector_norm linear linspace
+    log_sigmoid log_softmax logsumexp masked_fill matmul max_pool2d max_unpool2d median meshgrid
+    mish movedim mT mv nan_to_num narrow new_ones new_zeros numel one_hot ones ones_like outer pad
+    pixel_shuffle pixel_unshuffle prelu real repeat_interleave reshape rms_norm roll rot90 rsub
+    scaled_dot_product_attention selu silu softmax softplus softshrink split square stack std
+    swapaxes tensor_split tensordot tile to transpose tril triu true_divide type_as unbind
+    unflatten unfold upsample_bicubic2d upsample_nearest2d vdot view_as_complex view_as_real vstack
+    zeros zeros_like
     """,
-    re.VERBOSE,
+    )
 )
-"""Operators outside the core set that networks use; torch decomposes them into core operators."""
-STRING_ARGUMENTS = ("approximate", "equation", "indexing", "mode", "padding", "rounding_mode")
+"""Operators of torch outside its core set that networks use. They only compute on tensors."""
+TORCHVISION_OPERATORS = frozenset({"deform_conv2d", "roi_align"})
+STRING_ARGUMENTS = (
+    *("approximate", "equation", "indexing", "mode", "norm", "padding", "rounding_mode"),
+)
+
+EQUATION = re.compile(r"[A-Za-z., ]{1,100}(->[A-Za-z. ]{0,100})?")
+"""Pattern of einsum's argument, such as ``bchw,cd->bdhw``."""
 
 
 class _UnsafeError(Exception):
@@ -173,6 +189,24 @@ def _check_node(node: Mapping[str, Any]) -> None:
             raise _UnsafeError(f"text for argument {argument['name']!r} of {node['target']}")
 
 
+def refused_operator(target: Any) -> str | None:
+    """Return an operator's name if files with it are refused, None if they are accepted.
+
+    Python's functions, which compute sizes, are checked in the file.
+
+    >>> refused_operator(torch.ops.aten.im2col.default)
+    >>> refused_operator(torch.ops.aten.from_file.default)
+    'aten.from_file.default'
+    """
+    if not isinstance(target, (torch._ops.OpOverload, torch._ops.HigherOrderOperator)):
+        return None
+    try:
+        _check_operator(f"torch.ops.{target}")
+    except _UnsafeError:
+        return str(target)
+    return None
+
+
 @lru_cache(maxsize=1000)
 def _check_operator(target: str) -> None:
     """Raise unless an operator is core ATen, decomposes into it, or is arithmetic of sizes."""
@@ -181,13 +215,17 @@ def _check_operator(target: str) -> None:
     match = OPERATOR.fullmatch(target)
     if match is None:
         raise _UnsafeError(f"operator {shown(target)}")
-    name, overload = match.groups()
+    library, name, overload = match.groups()
     plain = name[:-1] if name.endswith("_") else name  # in place
-    if COMPOSITE_OPERATORS.fullmatch(plain) or _is_core(plain):
-        if overload in getattr(getattr(torch.ops.aten, name, None), "overloads", list)():
-            return
+    if library == "torchvision":
+        is_known = name in TORCHVISION_OPERATORS
+    else:
+        is_known = plain in MORE_OPERATORS or _is_core(plain)
+    if not is_known:
+        raise _UnsafeError(f"operator {shown(target)}, which is not among those of networks")
+    packet = getattr(getattr(torch.ops, library), name, None)
+    if overload not in getattr(packet, "overloads", list)():
         raise _UnsafeError(f"operator {shown(target)}, which this torch does not have")
-    raise _UnsafeError(f"operator {shown(target)}, which is not among those of networks")
 
 
 def _is_core(name: str) -> bool:
@@ -215,6 +253,11 @@ def _check_words(value: Any, place: str = "") -> None:
 def _check_word(text: str) -> None:
     if not (WORD.fullmatch(text) or NUMBER.fullmatch(text)):
         raise _UnsafeError(shown(text))
+
+
+def _check_text(text: str) -> None:
+    if not EQUATION.fullmatch(text):
+        _check_word(text)
 
 
 def _matches(form: re.Pattern[str]) -> Callable[[str], None]:
@@ -250,6 +293,7 @@ def _check_size(text: str) -> None:
 
 _FORMS: dict[str, Callable[[str], None]] = {
     "target": _check_operator,
+    "as_string": _check_text,
     "expr_str": _check_size,
     "in_spec": _check_structure,
     "out_spec": _check_structure,

@@ -14,8 +14,9 @@ from torch.export.passes import move_to_device_pass
 
 from detector.export.options import Options, Save
 from detector.export.program import quiet
-from detector.export.pt2.archive import clean
+from detector.export.pt2.archive import clean, refused_operator
 from detector.export.pt2.memory import check_memory
+from detector.export.rows import RowError, row_of_node
 from detector.model.torch_backend import torch_nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
@@ -28,9 +29,16 @@ from detector.utils.errors import DetectorError, one_line
 def convert_pt2(program: ExportedProgram, metadata: ModelMetadata, options: Options) -> Save:
     """Convert a traced program to a ``.pt2`` file, without example inputs and source locations.
 
-    The returned function raises DetectorError if torch cannot write the program, or if the network
-    uses an operator that the reader refuses.
+    The returned function raises DetectorError if torch cannot write the program.
+
+    Raises:
+        RowError: the network uses an operator that the reader refuses.
     """
+    for node in program.graph.nodes:
+        refused = refused_operator(node.target) if node.op == "call_function" else None
+        if refused is not None:
+            message = f"pt2 files do not take the operator {refused}; use --format onnx"
+            raise RowError(message, row_of_node(node))
 
     def save(path: Path, properties: Mapping[str, str]) -> None:
         written = io.BytesIO()
@@ -40,7 +48,11 @@ def convert_pt2(program: ExportedProgram, metadata: ModelMetadata, options: Opti
                 torch.export.save(program, written, extra_files=extra)
         except Exception as error:  # the exporter's exceptions have no common base class
             raise DetectorError(f"cannot be written as pt2: {one_line(error)}") from error
-        content, _ = clean(path, written)
+        try:
+            content, _ = clean(path, written)
+        except DetectorError as error:
+            message = f"cannot be written as pt2, {error.message}; use --format onnx"
+            raise DetectorError(message) from error
         path.write_bytes(content)
         seal(path)
 

@@ -9,6 +9,10 @@ MAX_CHARACTERS = 400
 """Maximum length of a size; the longest one seen in a real network has 183 characters."""
 MAX_POWER = 8
 
+DOUBLE_PRECISION = 53
+"""Bits of precision of Python's numbers."""
+
+FLOAT = re.compile(r"\d{1,20}\.\d{1,20}")
 SYMBOL = re.compile(r"[su]\d{1,6}")
 FUNCTIONS = re.compile(
     "Add|CeilToInt|Eq|FloorToInt|Ge|Gt|Integer|Le|Lt|Max|Min|Mul|Ne|ToFloat|TruncToInt"
@@ -45,7 +49,9 @@ def _is_size(node: ast.AST) -> bool:
         return isinstance(node.op, ast.USub) and _is_size(node.operand)
     if isinstance(node, ast.BinOp):
         return _is_operation(node)
-    return _is_symbol(node) or (isinstance(node, ast.Call) and _is_call(node))
+    if not isinstance(node, ast.Call):
+        return _is_symbol(node)
+    return _is_symbol(node) or _is_float(node) or _is_call(node)
 
 
 def _is_operation(node: ast.BinOp) -> bool:
@@ -123,6 +129,19 @@ def _is_symbol(node: ast.AST) -> bool:
             and isinstance(keyword.value.value, bool)
             for keyword in node.keywords
         )
+    )
+
+
+def _is_float(call: ast.Call) -> bool:
+    """Return True for ``Float('2.0', precision=53)``, the factor of an enlargement."""
+    return (
+        _names(call.func, "Float")
+        and len(call.args) == 1
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+        and FLOAT.fullmatch(call.args[0].value) is not None
+        and [keyword.arg for keyword in call.keywords] == ["precision"]
+        and _number(call.keywords[0].value) == DOUBLE_PRECISION
     )
 
 

@@ -292,6 +292,25 @@ def _space_to_depth(call: Call) -> list[Value]:
     return call.give((batch, channels * side**2, height // side, width // side))
 
 
+@rule("Col2Im")
+def _col2im(call: Call) -> list[Value]:
+    batch, values = call.shape()[:2]
+    image, block = call.needed("image_shape", 1), call.needed("block_shape", 2)
+    return call.give((batch, values // math.prod(block), *image))
+
+
+@rule("DFT")
+def _fourier(call: Call) -> list[Value]:
+    shape = list(call.shape())
+    axis = _axis(call.needed("axis", 2)[0], len(shape))
+    length = call.numbers("dft_length", 1)
+    shape[axis] = length[0] if length else shape[axis]
+    is_half, is_inverse = (call.attributes.get(name, 0) for name in ("onesided", "inverse"))
+    if is_half and not is_inverse:
+        shape[axis] = shape[axis] // 2 + 1
+    return call.give((*shape[:-1], 1 if is_half and is_inverse else 2))
+
+
 @rule("GridSample")
 def _grid_sample(call: Call) -> list[Value]:
     return call.give((*call.shape(0)[:2], *call.shape(1)[1:-1]))

@@ -12,7 +12,7 @@ pytest.importorskip("onnxscript")
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options
 from detector.export.program import trace
-from detector.export.run import _model_metadata
+from detector.export.run import model_metadata
 from detector.model.detector import build, build_model_file
 from detector.model.model_file import check_model_file
 from detector.runtime.backends.onnx_graph import read_graph
@@ -30,8 +30,8 @@ def test_each_packaged_network(cfg: str, dynamic: bool) -> None:
     model = build(cfg).eval()
     size_hw = model.preprocess.size_hw
     options = Options(dynamic=dynamic)
-    program = trace(model, size_hw, dynamic)
-    proto = onnx_model(program, _model_metadata(model, size_hw, options), options)
+    program = trace(model, size_hw, options.fixed_batch)
+    proto = onnx_model(program, model_metadata(model, size_hw, options), options)
     graph = read_graph(proto.SerializeToString())
     check_operators(graph)
     check_sizes(graph, input_sizes(graph, (1, 3, *size_hw)))
