@@ -26,6 +26,7 @@ from detector.data.formats.rows import (
     read_lines,
 )
 from detector.utils.errors import nearest, shown
+from detector.utils.files import exists
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 ImagesAndIssues = tuple[list[AnnotatedImage], list[Issue]]
@@ -112,7 +113,7 @@ def list_names(list_file: Path) -> list[str]:
 
 def is_list(list_file: Path) -> bool:
     """Return True if the first line of a list file has a label after the image's path."""
-    if not list_file.is_file():
+    if not exists(list_file) or not list_file.is_file():
         return False
     _, text = read_lines(list_file)[0]
     return Path(text).suffix.lower() not in IMAGE_SUFFIXES

@@ -10,6 +10,7 @@ from detector.data.formats.coco import CocoFile
 from detector.data.formats.folders import visible
 from detector.data.formats.split_words import split_name
 from detector.utils.errors import DetectorError
+from detector.utils.files import exists
 
 
 def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path | None:
@@ -32,7 +33,7 @@ def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path
     # Several ways to one file, such as links, are one choice.
     holders: dict[str, Path] = {}
     for folder in _folders(root, file.path):
-        if (folder / first).is_file():
+        if _is_file(folder / first):
             holders.setdefault(os.path.realpath(folder / first), folder)
     ranks = {folder: _rank(root, folder / first, words) for folder in holders.values()}
     best = [folder for folder, rank in ranks.items() if rank == max(ranks.values())]
@@ -109,4 +110,8 @@ def _splits_meant(folders: Iterable[str]) -> set[str]:
 
 
 def _holds_all(folder: Path, file: CocoFile) -> bool:
-    return all((folder / image["file_name"]).is_file() for image in file.images)
+    return all(_is_file(folder / image["file_name"]) for image in file.images)
+
+
+def _is_file(path: Path) -> bool:
+    return exists(path) and path.is_file()

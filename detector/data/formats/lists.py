@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detector.data.formats.moved import existing_end, path_parts
 from detector.data.formats.rows import listed_path
+from detector.utils.files import exists
 
 
 @dataclass
@@ -26,7 +27,7 @@ def find_listed(texts: Sequence[str], list_file: Path, root: Path) -> Listed:
     that some tools write before each path.
     """
     listed = Listed([listed_path(text, list_file.parent, root) for text in texts])
-    missing = [index for index, path in enumerate(listed.paths) if not path.exists()]
+    missing = [index for index, path in enumerate(listed.paths) if not exists(path)]
     folders = (list_file.parent, root)
     ends = ((texts[index], existing_end(texts[index], folders)) for index in missing)
     text, end = next(((text, end) for text, end in ends if end is not None), ("", ""))
@@ -37,7 +38,7 @@ def find_listed(texts: Sequence[str], list_file: Path, root: Path) -> Listed:
     for index in missing:
         parts = path_parts(texts[index])
         path = listed_path("/".join(parts[len(dropped) :]), list_file.parent, root)
-        if parts[: len(dropped)] == dropped and path.exists():
+        if parts[: len(dropped)] == dropped and exists(path):
             listed.paths[index] = path
             listed.counts[name] += 1
     return listed

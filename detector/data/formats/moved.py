@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detector.data.formats.split_words import split_name
+from detector.utils.files import exists
 
 
 def path_parts(text: str) -> list[str]:
@@ -27,7 +28,7 @@ def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
     parts = path_parts(text)
     for start, part in enumerate(parts):
         end = parts[start:]
-        if ".." not in end and any(folder.joinpath(*end).exists() for folder in folders):
+        if ".." not in end and any(exists(folder.joinpath(*end)) for folder in folders):
             yield "/".join(end)
         if split_name(part):
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
 from detector.utils.errors import DetectorError
-from detector.utils.files import read_text
+from detector.utils.files import exists, read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 SizeHW = tuple[int, int]
@@ -103,7 +103,7 @@ def listed_path(line: str, beside: Path, root: Path) -> Path:
     path = Path(line)
     if path.is_absolute():
         return path
-    return beside / path if (beside / path).exists() else root / path
+    return beside / path if exists(beside / path) else root / path
 
 
 def read_lines(path: Path, expected: str = "one image a line") -> list[tuple[int, str]]:

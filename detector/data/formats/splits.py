@@ -12,6 +12,7 @@ from detector.data.formats.shapes import ShapesSettings
 from detector.data.formats.written_paths import contents
 from detector.settings import TaskName
 from detector.utils.errors import DetectorError, nearest
+from detector.utils.files import exists, is_folder
 from detector.utils.yaml_file import Strict
 
 Format = Literal["YOLO txt", "COCO JSON", "Pascal VOC XML", "class folders", "class list"]
@@ -116,7 +117,7 @@ class DatasetDefinition(Strict):
         """
         if self.generate is not None:
             return shapes.draw_set(self.generate, self.root)
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             beside = "" if self.path_line is None else f"{contents(Path(self.source).parent)}; "
             raise DetectorError(
                 f"the folder {self.root} does not exist; {beside}"
@@ -131,7 +132,7 @@ class DatasetDefinition(Strict):
         for place in self.places(split):
             for key in PATH_KEYS:
                 value = getattr(place, key)
-                if value is not None and not (self.root / value).exists():
+                if value is not None and not exists(self.root / value):
                     raise DetectorError(
                         f"split {split!r}: {self.root / value} does not exist; "
                         f"{contents(self.root)}",

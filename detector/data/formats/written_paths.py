@@ -9,6 +9,7 @@ from typing import Any
 
 from detector.data.formats.folders import visible
 from detector.data.formats.moved import existing_end, existing_ends
+from detector.utils.files import exists, is_folder
 from detector.utils.yaml_file import YamlFile, YamlKey
 
 MAX_NAMED = 8
@@ -27,7 +28,7 @@ def find_root(file: Path, path: str, splits: Any) -> tuple[Path, str | None]:
         splits: the values of its splits.
     """
     written = file.parent / path
-    if written.is_dir():
+    if is_folder(written):
         return written, None
     for end in (*existing_ends(path, [file.parent]), "."):
         root = file.parent / end
@@ -60,11 +61,11 @@ class WrittenPaths:
         Raises:
             DetectorError: two different paths may both be the same folder or file.
         """
-        exists = (self.root / value).exists()
-        end = value if exists else existing_end(value, [self.root])
+        is_there = exists(self.root / value)
+        end = value if is_there else existing_end(value, [self.root])
         if end is None:
             return value
-        if not exists:
+        if not is_there:
             self._amended.add(value)
             title = ".".join(str(key) for key in keys)
             self.notes.append(f"{title}: {self.root / value} does not exist, read as {end}")

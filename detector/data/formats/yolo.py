@@ -26,7 +26,7 @@ from detector.data.formats.rows import (
 )
 from detector.data.formats.yolo_rows import BOX_COLUMNS, RowJudge, parse_row
 from detector.utils.errors import DetectorError, MissingFileError, shown
-from detector.utils.files import read_text
+from detector.utils.files import exists, is_folder, read_text
 
 MAX_LABEL_BYTES = 16 << 20
 
@@ -120,7 +120,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     """
     lines = read_lines(list_file)
     listed = find_listed([text for _, text in lines], list_file, root)
-    images = [path for path in listed.paths if path.exists()]
+    images = [path for path in listed.paths if exists(path)]
     if not images:
         line, text = lines[0]
         raise DetectorError(
@@ -132,7 +132,7 @@ def listed_images(list_file: Path, root: Path) -> tuple[list[Path], list[Issue],
     issues = [
         Issue(list_file, f"no image {shown(text)}, looked for at {path}", line, drops_image=True)
         for (line, text), path in zip(lines, listed.paths, strict=True)
-        if not path.exists()
+        if not exists(path)
     ]
     return images, issues, listed.counts
 
@@ -156,7 +156,7 @@ def label_path(image: Path, folder: Path | None = None, labels: Path | None = No
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
         places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 : -1], name))
-    return next((place for place in places if place.parent.is_dir()), places[0])
+    return next((place for place in places if is_folder(place.parent)), places[0])
 
 
 def read_labels(
@@ -207,7 +207,7 @@ def _end_of_path(image: Path, labels: Path) -> Path:
     parts = Path(os.path.normpath(image)).relative_to(image.anchor).parts
     ends = (Path(*parts[start:]) for start in range(len(parts)))
     return next(
-        (end for end in ends if ".." not in end.parts and (labels / end).parent.is_dir()),
+        (end for end in ends if ".." not in end.parts and is_folder((labels / end).parent)),
         Path(image.name),
     )
 
