@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import multiprocessing
 import shutil
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ import psutil
 
 from detector.settings import CacheKind
 from detector.utils import system
-from detector.utils.archive import UNREADABLE
+from detector.utils.archive import NO_ARRAYS
 from detector.utils.errors import DetectorError
 from detector.utils.files import atomic
 from detector.utils.opencv import Image, cv2, decode_image, read_bytes, read_image
@@ -147,7 +146,7 @@ def _read(file: Path) -> Image | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             image = arrays["image"]
-    except (*UNREADABLE, KeyError, zlib.error):
+    except NO_ARRAYS:
         return None
     is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return image if is_image else None
