@@ -72,7 +72,7 @@ def annotated_images(
     pairing = Pairing(annotations, xml_files(annotations), by_path)
     class_ids = {name: index for index, name in enumerate(names)}
     matches = [pairing.find(path_below(folder, image)) for image in images]
-    if not any(match.files for match in matches):
+    if matches and not any(match.files for match in matches):
         raise DetectorError(
             f"none of {len(images)} images has an XML file; the first was looked for as "
             f"{images[0].stem}.xml",

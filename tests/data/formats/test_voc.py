@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.data.dataset import open_dataset
 from detector.data.formats.voc import (
     MAX_XML_BYTES,
     annotated_images,
@@ -19,6 +20,7 @@ from detector.data.formats.voc import (
     xml_files,
 )
 from detector.utils.errors import DetectorError
+from tests.data.conftest import voc_xml
 
 CLASSES = {"cat": 0, "dog": 1}
 
@@ -302,3 +304,15 @@ def test_a_pipe_drops_its_image(tmp_path: Path) -> None:
     (issue,) = read_labels(file, (20, 40), CLASSES).issues
     assert issue.drops_image
     assert str(issue) == f"{file}: is not a regular file, expected an XML file"
+
+
+def test_a_list_without_any_image_of_the_folder(voc_folder, tmp_path: Path) -> None:
+    definition = voc_folder({"a": voc_xml()})
+    file = tmp_path / "ImageSets" / "Main" / "train.txt"
+    assert [sample.path.stem for sample in open_dataset(definition, "train").samples] == ["a"]
+    file.write_text("a1\n")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(definition, "train")
+    assert str(caught.value) == (
+        f"{file}:1: no image 'a1' in {tmp_path / 'JPEGImages'} (--skip-bad leaves it out)"
+    )
