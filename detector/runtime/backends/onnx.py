@@ -41,10 +41,15 @@ class OnnxBackend(ExportedBackend):
         check_seal(path)
         _check_external_data(path)
         self._session = open_session(path, path, threads, device)
-        properties = self._session.get_modelmeta().custom_metadata_map
-        metadata = ModelMetadata.from_properties(properties, path)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        super().__init__(path, metadata, _shapes(inputs), _shapes(outputs))
+        inputs = self._session.get_inputs()
+        try:
+            properties = self._session.get_modelmeta().custom_metadata_map
+            shapes, output_shapes = _shapes(inputs), _shapes(self._session.get_outputs())
+        except UnicodeDecodeError as error:  # ONNX Runtime does not check the file's texts
+            raise DetectorError("has text that is not UTF-8", file=path) from error
+        super().__init__(
+            path, ModelMetadata.from_properties(properties, path), shapes, output_shapes
+        )
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 

@@ -193,3 +193,15 @@ def test_a_classifier_s_outputs(make_onnx):
     assert fails(make_onnx(metadata=classifier, outputs=outputs)) == (
         "output 'probabilities' has shape (?, 3, 2), expected 2 dimensions"
     )
+
+
+def test_text_that_is_not_utf_8(make_onnx):
+    path = make_onnx()
+    content = path.read_bytes()
+    assert content.count(b'"names":["cat"') == 1
+    spoiled = content.replace(b'"names":["cat"', b'"names":["\xffat"')
+    mark = b"repdet-sha256:"
+    start = spoiled.rindex(mark) + len(mark)
+    path.write_bytes(spoiled[:start] + b"0" * 64 + spoiled[start + 64 :])
+    seal(path)
+    assert fails(path) == "has text that is not UTF-8"
