@@ -9,6 +9,10 @@ from pathlib import Path
 from detector.data.formats.split_words import split_name
 from detector.utils.files import exists
 
+MAX_PARTS = 100
+"""Largest number of parts of an end that is looked for; looking for each end of a path takes time
+that grows with the square of their number."""
+
 
 def path_parts(text: str) -> list[str]:
     r"""Return the parts of a path written on any system.
@@ -27,8 +31,9 @@ def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
     """
     parts = path_parts(text)
     for start, part in enumerate(parts):
-        end = parts[start:]
-        if ".." not in end and any(exists(folder.joinpath(*end)) for folder in folders):
+        end = parts[start : start + MAX_PARTS + 1]
+        is_short = len(end) <= MAX_PARTS and ".." not in end
+        if is_short and any(exists(folder.joinpath(*end)) for folder in folders):
             yield "/".join(end)
         if split_name(part):
             return
