@@ -68,3 +68,8 @@ def test_a_coco_file(labelled: Path) -> None:
     data = define(labelled, "{images: images, annotations: val.json}")
     message = f"{labelled / 'images' / LONG}: cannot be read: File name too long"
     assert refused(data) == f"{message} (--skip-bad leaves it out)"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".yaml"])
+def test_the_definition_itself(name: str) -> None:
+    assert refused(Path(name)) == f"{name}: no such file"
