@@ -201,3 +201,24 @@ def test_the_recorded_command_holds_no_password_and_no_token():
     assert format_flags(DetectSettings(weights=Path("best.onnx"), source=url)) == (
         "--weights best.onnx --source 'rtsp://***@10.0.0.7/live/door.sdp?***'"
     )
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_a_name_that_is_not_utf_8(
+    form: str, run: Run, finder: Path, finder_images: Path, tmp_path: Path
+):
+    output = tmp_path / os.fsdecode(b"\xff")
+    metrics = run("export", "--weights", finder, "--format", form, "--output", output).metrics
+    file = Path(metrics["path"])
+    assert file.stem == output.name
+    assert metrics["certificate"]["command"].endswith("--output '\\udcff' --json metrics.json")
+    assert run("val", "--weights", file, "--certificate").code == 0
+    assert run("detect", "--weights", file, "--source", finder_images, "--no-draw").code == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_a_place_that_takes_no_files(form: str, fails: Run, finder: Path):
+    words = ("--weights", finder, "--format", form, "--output", "/proc/x")
+    message = "cannot be written: No such file or directory"
+    assert fails("export", *words).endswith(f".certificate.json: {message}")
