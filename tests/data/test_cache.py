@@ -172,6 +172,11 @@ def test_a_damaged_file_is_decoded_anew(make_image, tmp_path: Path, decoded: lis
     assert np.array_equal(images[0], expected)
     np.savez(file, image=np.array([{}], dtype=object))
     assert np.array_equal(images[0], expected)
+    np.savez(file, image=np.zeros((0, 4, 3), np.uint8))
+    assert np.array_equal(images[0], expected)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("image", b"not an array")  # which numpy returns as bytes
+    assert np.array_equal(images[0], expected)
 
 
 @pytest.mark.parametrize(
