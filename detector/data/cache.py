@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import multiprocessing
 import shutil
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +19,10 @@ import psutil
 
 from detector.settings import CacheKind
 from detector.utils import system
-from detector.utils.archive import UNREADABLE
+from detector.utils.archive import NO_ARRAYS
 from detector.utils.errors import DetectorError
 from detector.utils.files import atomic
-from detector.utils.opencv import Image, cv2, decode_image, read_bytes, read_image
+from detector.utils.opencv import Image, check_image, cv2, decode_image, read_bytes, read_image
 
 MEMORY_BYTES = 8 << 30
 """Largest cache in memory; it never exceeds half of the free memory either."""
@@ -146,11 +145,11 @@ def _read(file: Path) -> Image | None:
     """Return the image of a cache file, or None if the file is missing or damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            image = arrays["image"]
-    except (*UNREADABLE, KeyError, zlib.error):
+            image: Image = arrays["image"]
+        check_image(image)
+    except (*NO_ARRAYS, DetectorError):
         return None
-    is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    return image if is_image else None
+    return image
 
 
 def shrink(image: Image, size_hw: tuple[int, int]) -> Image:

@@ -6,7 +6,6 @@ Nothing is unpickled. Compressed members are refused, since they could expand to
 from __future__ import annotations
 
 import math
-import tokenize
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.utils.archive import UNREADABLE
+from detector.utils.archive import NO_ARRAYS
 from detector.utils.errors import DetectorError
 
 _HEADERS = {
@@ -25,7 +24,6 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 """Readers of headers by version of the ``.npy`` format."""
-_NO_HEADER = (KeyError, MemoryError, SyntaxError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -94,5 +92,5 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DetectorError(f"cannot be read: {error.strerror or error}", file=path) from error
-    except (*UNREADABLE, *_NO_HEADER) as error:
+    except NO_ARRAYS as error:
         raise DetectorError("not an .npz file of plain arrays", file=path) from error

@@ -33,7 +33,11 @@ def convert_openvino(program: ExportedProgram, metadata: ModelMetadata, options:
     def save(path: Path, properties: Mapping[str, str]) -> None:
         for key, value in properties.items():
             model.set_rt_info(value, key)
-        openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
+        path.touch()  # its error about a place that takes no files is better than OpenVINO's
+        try:
+            openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
+        except RuntimeError as error:
+            raise DetectorError(f"OpenVINO cannot write it: {reason_of(error)}") from error
         seal(path, weights_of(path))
 
     return save

@@ -5,7 +5,9 @@ Members are read one by one, as bytes; callers interpret them.
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -29,6 +31,17 @@ UNREADABLE = (
     ValueError,
 )
 """Exceptions that :mod:`zipfile` raises for damaged, encrypted or other files."""
+NO_ARRAYS = (
+    *UNREADABLE,
+    KeyError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    tokenize.TokenError,
+    zlib.error,
+)
+"""Exceptions that numpy raises besides, for an ``.npz`` file that is damaged or holds others."""
 
 
 class Archive:

@@ -13,15 +13,28 @@ MAX_SHOWN = 60
 MAX_LINE = 300
 """Maximum length of a quoted message of another library, in characters."""
 
+MAX_ERROR_LINE = 10_000
+"""Maximum length of a line of an error, in characters: room for two of the longest paths."""
+
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that terminals obey or that end a line, apart from the line break between issues."""
+
 HIDDEN = "***"
 """Text that replaces user names, passwords and tokens of URLs."""
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
 """Pattern of a terminal's control sequence: colors, cursor movements, titles."""
 
-_URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/{1,2}(?=[^/])")
-_URL = re.compile(_URL_START.pattern + r"""(?:\S*@)?(?:[^\s'"]|['"](?=\w))*""")
-"""Pattern of a URL in a text; a path made of a URL has one slash after the colon, not two."""
+_URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")
+_URL = re.compile(
+    r"(?<![A-Za-z0-9+.-])([0-9+.-]*)("
+    + _URL_START.pattern
+    + r"""(?:\S{0,4000}@)?(?:[^\s'"]|['"](?=\w))*)"""
+)
+"""Pattern of a URL in a text; a path made of a URL has one slash after the colon, not two.
+
+It begins where a word does, and passwords are limited, so that a long text takes linear time.
+"""
 
 
 def hide_secrets(text: str) -> str:
@@ -30,7 +43,7 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("found 'rtsp://me:secret@host/door?token=1', expected a file")
     "found 'rtsp://***@host/door?***', expected a file"
     """
-    return _URL.sub(lambda match: public_url(match[0]), text)
+    return _URL.sub(lambda match: match[1] + public_url(match[2]), text)
 
 
 def public_url(url: str) -> str:
@@ -59,7 +72,7 @@ class DetectorError(Exception):
     """Error that a user can correct.
 
     Tools print it as one line (``file:line: message``) and exit with code 2. Passwords and tokens
-    of URLs are hidden.
+    of URLs are hidden, control characters are escaped, and very long lines lose their middle.
 
     Args:
         message: what was found, what was expected, and the nearest valid name.
@@ -77,12 +90,24 @@ class DetectorError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
+        return "\n".join(map(_printable, self._text().split("\n")))
+
+    def _text(self) -> str:
         if self.file is None:
             return self.message
         place = " ".join(self._place.splitlines())  # a name may hold line breaks
         if self.line is not None:
             place += f":{self.line}"
         return f"{place}: {self.message}"
+
+
+def _printable(line: str) -> str:
+    """Return a line without control characters, shortened in the middle if it is too long."""
+    line = _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], line)
+    if len(line) <= MAX_ERROR_LINE:
+        return line
+    half = (MAX_ERROR_LINE - len(" ... ")) // 2
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 class MissingFileError(DetectorError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -237,6 +238,33 @@ def as_path(value: str | Path, name: str) -> Path:
     if not isinstance(value, (str, Path)):
         raise DetectorError(f"{name}: expected a path, found {shown(value)}")
     return Path(value)
+
+
+def exists(path: Path) -> bool:
+    """Return whether a path that was read from a file leads to a file or folder.
+
+    No file has a name that is too long or has a null character.
+
+    Raises:
+        DetectorError: nobody can know, such as in a folder that may not be read.
+    """
+    return _exists(path, Path.exists)
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path that was read from a file leads to a folder; see :func:`exists`."""
+    return _exists(path, Path.is_dir)
+
+
+def _exists(path: Path, question: Callable[[Path], bool]) -> bool:
+    try:
+        return question(path)
+    except ValueError:  # a null character, or half of a surrogate pair
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise DetectorError(f"cannot be read: {error.strerror}", file=path) from error
 
 
 def is_file(path: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import pydantic
 import yaml
 
-from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.errors import MAX_SHOWN, DetectorError, nearest, shown
 from detector.utils.files import read_text
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ def explain(model: type[pydantic.BaseModel], issue: Any, suggest: Suggest | None
         suggest: is called for an unknown key, before the nearest known key is looked up.
     """
     keys = [str(key) for key in issue["loc"]]
-    name = ".".join(keys)
+    name = ".".join(map(_shown_key, keys))
     if issue["type"] in ("extra_forbidden", "invalid_key"):
         elsewhere = model.elsewhere(keys[-1]) if issubclass(model, Strict) else ""
         if elsewhere:
@@ -347,7 +347,7 @@ def explain(model: type[pydantic.BaseModel], issue: Any, suggest: Suggest | None
         known = _fields_at(model, keys[:-1])
         hint = suggest(name, issue.get("input")) if suggest is not None else ""
         hint = hint or nearest(keys[-1], known) or f"; known keys: {', '.join(known)}"
-        return f"unknown key {name!r}{hint}"
+        return f"unknown key {shown('.'.join(keys))}{hint}"
     if issue["type"] == "missing":
         return f"key {name!r} is missing"
     message = str(issue["msg"]).removeprefix("Value error, ")
@@ -359,6 +359,11 @@ def explain(model: type[pydantic.BaseModel], issue: Any, suggest: Suggest | None
         }
         message = "expected " + _EXPECTED[issue["type"]].format(**limits)
     return f"{name}: {message}, found {shown(issue.get('input'))}" if name else message
+
+
+def _shown_key(key: str) -> str:
+    """Return a key of a file as it is, or quoted where it would break a line."""
+    return key if key.isprintable() and len(key) <= MAX_SHOWN else shown(key)
 
 
 def _fields_at(model: type[pydantic.BaseModel], keys: list[str]) -> list[str]:

@@ -396,3 +396,24 @@ def test_files_that_cannot_be_accepted(fails: Run, finder: Path, finder_onnx: Pa
     assert message(finder_onnx, "--imgsz", 64, "--opset", 13) == (
         "--imgsz, --opset: the file of --accept decides it; omit them"
     )
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_a_name_that_is_not_utf_8(
+    form: str, run: Run, finder: Path, finder_images: Path, tmp_path: Path
+):
+    output = tmp_path / os.fsdecode(b"\xff")
+    metrics = run("export", "--weights", finder, "--format", form, "--output", output).metrics
+    file = Path(metrics["path"])
+    assert file.stem == output.name
+    assert metrics["certificate"]["command"].endswith("--output '\\udcff' --json metrics.json")
+    assert run("val", "--weights", file, "--certificate").code == 0
+    assert run("detect", "--weights", file, "--source", finder_images, "--no-draw").code == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_a_place_that_takes_no_files(form: str, fails: Run, finder: Path):
+    words = ("--weights", finder, "--format", form, "--output", "/proc/x")
+    message = "cannot be written: No such file or directory"
+    assert fails("export", *words).endswith(f".certificate.json: {message}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -171,6 +172,27 @@ def test_a_damaged_file_is_decoded_anew(make_image, tmp_path: Path, decoded: lis
     assert np.array_equal(images[0], expected)
     np.savez(file, image=np.array([{}], dtype=object))
     assert np.array_equal(images[0], expected)
+    np.savez(file, image=np.zeros((0, 4, 3), np.uint8))
+    assert np.array_equal(images[0], expected)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("image", b"not an array")  # which numpy returns as bytes
+    assert np.array_equal(images[0], expected)
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'shape':", b"{'shape': (", b"[" * 5000, b"{[]: 1}", b"nu\0ll", b"\xff"]
+)
+def test_a_header_that_numpy_cannot_parse(
+    header: bytes, make_image, tmp_path: Path, decoded: list[str]
+) -> None:
+    images = DiskCache([make_image("a.png", (20, 20), 10)], (64, 64), tmp_path / "cache")
+    expected = images[0]
+    (file,) = images.folder.iterdir()
+    with zipfile.ZipFile(file, "w") as archive:
+        array = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+        archive.writestr("image.npy", array)
+    assert np.array_equal(images[0], expected)
+    assert len(decoded) == 2
 
 
 def test_no_flipped_bit_is_an_error(make_image, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from detector.utils.errors import (
+    MAX_ERROR_LINE,
     MAX_LINE,
     MAX_SHOWN,
     DetectorError,
@@ -116,3 +118,37 @@ def test_a_long_word_is_shown_at_once() -> None:
     """A search that grew with the square of the length would take hours here."""
     assert shown("P" * 1_000_000) == f"'{'P' * 56}..."
     assert hide_secrets(f"{'a' * 100}rtsp://me:secret@host") == f"{'a' * 100}rtsp://***@host"
+
+
+@pytest.mark.parametrize("text", ["x" * 500_000, "a." * 250_000 + ":/", "http://" * 50_000])
+def test_secrets_of_a_long_text_are_looked_for_in_linear_time(text: str) -> None:
+    """Quadratic time would be hours."""
+    start = time.process_time()
+    assert hide_secrets(f"{text} rtsp://me:secret@host") == f"{text} rtsp://***@host"
+    assert time.process_time() - start < 10
+
+
+def test_a_scheme_after_digits_hides_its_secrets() -> None:
+    assert hide_secrets("found 12http://me:secret@host") == "found 12http://***@host"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("no class '\x1b[31mred'", "no class '\\x1b[31mred'"),
+        ("a\0b\tc\rd", "a\\x00b\\tc\\rd"),
+        ("a\x85b\u2028c", "a\\x85b\\u2028c"),
+        ("two issues:\n  é\n  ü", "two issues:\n  é\n  ü"),
+        ("x" * MAX_ERROR_LINE, "x" * MAX_ERROR_LINE),
+        ("a" * 9000 + "b" * 9000, "a" * 4997 + " ... " + "b" * 4997),  # (10,000 − 5) // 2
+        ("a" * 10_001 + "\nb", "a" * 4997 + " ... " + "a" * 4997 + "\nb"),
+    ],
+)
+def test_a_line_that_terminals_can_show(message: str, expected: str) -> None:
+    error = DetectorError(message)
+    assert str(error) == expected
+    assert error.message == message
+
+
+def test_a_place_that_terminals_can_show() -> None:
+    assert str(DetectorError("is wrong", file="a\x1b[31m", line=1)) == "a\\x1b[31m:1: is wrong"

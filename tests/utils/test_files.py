@@ -14,7 +14,9 @@ from detector.utils.errors import DetectorError, MissingFileError
 from detector.utils.files import (
     TEMPORARY,
     atomic,
+    exists,
     find_file,
+    is_folder,
     packaged_files,
     read_limited,
     read_text,
@@ -119,9 +121,9 @@ def test_a_missing_file_has_an_error_of_its_own(tmp_path: Path) -> None:
         read_limited(tmp_path / "none", 5, "labels")
 
 
-@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
-def test_a_name_that_no_file_can_have(name: str) -> None:
-    assert fails(name) == f"{name}: cannot be read: no file can have that name"
+@pytest.mark.parametrize(("name", "quoted"), [("a\0b", "a\\x00b"), ("a\ud800b", "a\ud800b")])
+def test_a_name_that_no_file_can_have(name: str, quoted: str) -> None:
+    assert fails(name) == f"{quoted}: cannot be read: no file can have that name"
 
 
 @pytest.mark.parametrize("name", ["cfg/yolov5n.yaml", "yolov5n.yaml", "yolov5n"])
@@ -223,3 +225,36 @@ def test_temporaries_of_killed_processes_are_removed_at_the_next_write(
     write_text(file, "new")
     assert file.read_text() == "new"
     assert {path.name for path in tmp_path.iterdir()} == {name, *kept}
+
+
+TOO_LONG = "x" * 256
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", (True, True)),
+        ("file", (True, False)),
+        ("missing", (False, False)),
+        ("file/below", (False, False)),
+        (TOO_LONG, (False, False)),
+        ("/".join(["x" * 200] * 30), (False, False)),
+        ("nu\0ll", (False, False)),
+        ("half\ud800", (False, False)),
+    ],
+)
+def test_a_path_from_a_file_exists_or_not(
+    name: str, expected: tuple[bool, bool], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert (exists(tmp_path / name), is_folder(tmp_path / name)) == expected
+
+
+def test_a_path_that_nobody_may_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(DetectorError) as caught:
+        exists(tmp_path / "a")
+    assert str(caught.value) == f"{tmp_path / 'a'}: cannot be read: Permission denied"

@@ -1,5 +1,8 @@
 """A figure becomes a file, or none."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +24,33 @@ def test_a_place_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(DetectorError, match="file/a.png: cannot be written: "):
         save_figure(new_figure(1, 1), tmp_path / "file" / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+PROGRAM = """
+import os, pathlib
+from detector.utils.plotting import new_figure, save_figure
+figure = new_figure(1, 1)
+figure.subplots().set_title("text")
+save_figure(figure, pathlib.Path("a.png"))
+assert os.environ.get("MPLCONFIGDIR") == {expected!r}
+"""
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_matplotlib_writes_into_its_own_folder_only_where_the_user_chose_one(
+    chosen: bool, tmp_path: Path
+):
+    folders = {name: tmp_path / name for name in ("home", "temporary", "fonts")}
+    for folder in folders.values():
+        folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL"))}
+    environment |= {"HOME": str(folders["home"]), "TMPDIR": str(folders["temporary"])}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    expected = str(folders["fonts"]) if chosen else None
+    if expected is not None:
+        environment["MPLCONFIGDIR"] = expected
+    program = PROGRAM.format(expected=expected)
+    subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "a.png").is_file()
+    written = {name: any(folder.iterdir()) for name, folder in folders.items()}
+    assert written == {"home": False, "temporary": False, "fonts": chosen}

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from detector.utils import yaml_file as yaml_file_module
 from detector.utils.errors import DetectorError
-from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
+from detector.utils.yaml_file import (
+    Strict,
+    YamlFile,
+    explain,
+    first_issue,
+    read_yaml,
+    validate,
+)
 
 TEXT = """\
 # a comment line
@@ -330,3 +337,23 @@ def test_settings_made_in_python_fail_in_one_line() -> None:
             Settings(**values)
         assert str(caught.value) == message
         assert caught.value.__suppress_context__  # a traceback shows this line alone
+
+
+class Named(Strict):
+    files: dict[str, int] = {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"files": {"a": "x"}}, "files.a: expected a whole number, found 'x'"),
+        ({"files": {"a\nb": "x"}}, r"files.'a\nb': expected a whole number, found 'x'"),
+        ({"files": {"y" * 70: 1.5}}, f"files.'{'y' * 56}...: expected a whole number, found 1.5"),
+        ({"a\nb": 1}, r"unknown key 'a\nb'; known keys: files"),
+        ({"flies": 1}, "unknown key 'flies'; did you mean 'files'?"),
+    ],
+)
+def test_keys_are_shown_in_one_line(content: dict[str, object], message: str) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Named.model_validate(content)
+    assert explain(Named, first_issue(caught.value)) == message

@@ -26,6 +26,7 @@ from detector.data.formats.rows import (
     read_lines,
 )
 from detector.utils.errors import nearest, shown
+from detector.utils.files import exists
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 ImagesAndIssues = tuple[list[AnnotatedImage], list[Issue]]
@@ -118,7 +119,7 @@ def is_list(list_file: Path) -> bool:
 
     Quotes around the whole line are no label; the reader of the list then reports the line.
     """
-    if not list_file.is_file():
+    if not exists(list_file) or not list_file.is_file():
         return False
     _, text = read_lines(list_file)[0]
     return Path(text.rstrip("'\"")).suffix.lower() not in IMAGE_SUFFIXES

@@ -11,9 +11,10 @@ from pathlib import Path
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.folders import visible
 from detector.data.formats.lists import find_listed
-from detector.data.formats.moved import exists, is_path
+from detector.data.formats.moved import is_path
 from detector.data.formats.split_words import split_meant, split_name
 from detector.utils.errors import DetectorError
+from detector.utils.files import exists
 
 
 def locate_images(file: CocoFile, folder: Path) -> tuple[CocoFile, Counter[str]]:

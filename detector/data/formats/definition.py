@@ -16,7 +16,7 @@ from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
 from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
-from detector.utils.files import find_file
+from detector.utils.files import find_file, is_folder
 from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
@@ -52,7 +52,7 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
             of unknown layout.
     """
     folder = Path(data)
-    if not folder.is_dir():
+    if not is_folder(folder):
         return _from_file(read_yaml(find_file(data, "datasets")), data_root)
     file = _file_in(folder)
     if file is not None:

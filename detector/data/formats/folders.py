@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from detector.utils.files import exists
+
 
 def files_below(folder: Path, suffixes: Collection[str] | None) -> Iterator[Path]:
     """Yield files with some suffixes below a folder, except hidden ones or in hidden folders.
@@ -40,6 +42,8 @@ def files_below(folder: Path, suffixes: Collection[str] | None) -> Iterator[Path
 
 def visible(folder: Path, pattern: str) -> Iterator[Path]:
     """Yield paths that match a glob pattern in a folder, except hidden ones; in arbitrary order."""
+    if not exists(folder):
+        return
     for path in folder.glob(pattern):
         if not any(is_hidden(part) for part in path.relative_to(folder).parts):
             yield path

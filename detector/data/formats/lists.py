@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detector.data.formats.moved import existing_end, exists, is_path, path_parts
+from detector.data.formats.moved import existing_end, is_path, path_parts
+from detector.utils.files import exists
 
 
 @dataclass

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
 from detector.data.formats.split_words import split_name
+from detector.utils.files import exists
+
+MAX_PARTS = 100
+"""Largest number of parts of an end that is looked for; looking for each end of a path takes time
+that grows with the square of their number."""
 
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
 """Longest path that is looked for, and longest part of one: no file system allows longer ones."""
-
-MAX_PARTS = 64
-"""Largest number of parts of a path whose ends are looked for."""
-
-
-def exists(path: Path) -> bool:
-    """Return whether a file or folder exists; one of too long a name does not.
-
-    Raises:
-        OSError: its folder may not be read, so that nobody can know.
-    """
-    try:
-        return path.exists()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return False
-        raise
 
 
 def is_path(text: object) -> TypeGuard[str]:
@@ -76,9 +63,10 @@ def existing_ends(text: str, folders: Sequence[Path]) -> Iterator[str]:
     may hold other splits.
     """
     parts = path_parts(text) if is_path(text) else []
-    for start, part in enumerate(parts if len(parts) <= MAX_PARTS else []):
-        end = parts[start:]
-        if ".." not in end and any(exists(folder.joinpath(*end)) for folder in folders):
+    for start, part in enumerate(parts):
+        end = parts[start : start + MAX_PARTS + 1]
+        is_short = len(end) <= MAX_PARTS and ".." not in end
+        if is_short and any(exists(folder.joinpath(*end)) for folder in folders):
             yield "/".join(end)
         if split_name(part):
             return

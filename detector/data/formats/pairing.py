@@ -82,8 +82,11 @@ def shared_files(pairs: Iterable[tuple[Path, Path]]) -> dict[Path, Issue]:
         if len(group) == 1 or not file.is_file():
             continue
         places = {image: os.path.realpath(image.parent) for image in group}
-        for image in group:
-            other = next((one for one in group if places[one] != places[image]), None)
+        first_of: dict[str, Path] = {}
+        for image, place in places.items():
+            first_of.setdefault(place, image)
+        for image in group:  # at most two steps, however long a list that repeats images is
+            other = next((one for place, one in first_of.items() if place != places[image]), None)
             if other is not None:
                 message = f"{file} may be its labels or those of {other}, expected a file for each"
                 issues[image] = Issue(image, message, drops_image=True)

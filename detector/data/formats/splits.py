@@ -10,11 +10,12 @@ import yaml
 from pydantic import AfterValidator, Field
 
 from detector.data.formats import shapes
-from detector.data.formats.moved import check_path, exists
+from detector.data.formats.moved import check_path
 from detector.data.formats.shapes import ShapesSettings
 from detector.data.formats.written_paths import contents
 from detector.settings import TaskName
 from detector.utils.errors import DetectorError, nearest
+from detector.utils.files import exists, is_folder
 from detector.utils.yaml_file import Strict
 
 Format = Literal[
@@ -178,7 +179,7 @@ class DatasetDefinition(Strict):
         """
         if self.generate is not None:
             return shapes.draw_set(self.generate, self.root)
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             beside = "" if self.path_line is None else f"{contents(Path(self.source).parent)}; "
             raise DetectorError(
                 f"the folder {self.root} does not exist; {beside}"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats.folders import visible
-from detector.data.formats.moved import check_path, existing_end, existing_ends, exists
+from detector.data.formats.moved import check_path, existing_end, existing_ends
 from detector.utils.errors import shown
+from detector.utils.files import exists, is_folder
 from detector.utils.yaml_file import YamlFile, YamlKey
 
 MAX_NAMED = 8
@@ -28,7 +29,7 @@ def find_root(file: Path, path: str, splits: Any) -> tuple[Path, str | None]:
         splits: the values of its splits.
     """
     written = file.parent / path
-    if exists(written) and written.is_dir():
+    if is_folder(written):
         return written, None
     for end in (*existing_ends(path, [file.parent]), "."):
         root = file.parent / end

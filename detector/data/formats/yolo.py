@@ -16,7 +16,7 @@ from pathlib import Path
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
 from detector.data.formats.lists import find_listed, searched
-from detector.data.formats.moved import exists, path_parts
+from detector.data.formats.moved import path_parts
 from detector.data.formats.names import class_number
 from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import (
@@ -29,7 +29,7 @@ from detector.data.formats.rows import (
 )
 from detector.data.formats.yolo_rows import BOX_COLUMNS, RowJudge, parse_row
 from detector.utils.errors import DetectorError, MissingFileError, shown
-from detector.utils.files import read_text
+from detector.utils.files import exists, is_folder, read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 MAX_LABEL_BYTES = 16 << 20
@@ -166,7 +166,7 @@ def label_path(image: Path, folder: Path | None = None, labels: Path | None = No
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
         places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 : -1], name))
-    return next((place for place in places if place.parent.is_dir()), places[0])
+    return next((place for place in places if is_folder(place.parent)), places[0])
 
 
 def read_labels(
@@ -217,7 +217,7 @@ def _end_of_path(image: Path, labels: Path) -> Path:
     parts = Path(os.path.normpath(image)).relative_to(image.anchor).parts
     ends = (Path(*parts[start:]) for start in range(len(parts)))
     return next(
-        (end for end in ends if ".." not in end.parts and (labels / end).parent.is_dir()),
+        (end for end in ends if ".." not in end.parts and is_folder((labels / end).parent)),
         Path(image.name),
     )
 

@@ -53,7 +53,7 @@ def certify(
             "python": platform.python_version(),
             **installed_versions((*ALWAYS_INVOLVED, *libraries)),
         },
-        command=command,
+        command=command.encode("utf-8", "backslashreplace").decode(),  # of file names
     )
 
 

@@ -46,8 +46,12 @@ class OnnxBackend(ExportedBackend):
         self._checked: set[tuple[int, ...]] = set()
         self._check_sizes((1, 3, *metadata.preprocess.size_hw))
         self._session = open_session(path, path, threads, device)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        super().__init__(path, metadata, _shapes(inputs), _shapes(outputs))
+        try:
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            shapes, output_shapes = _shapes(inputs), _shapes(outputs)
+        except UnicodeDecodeError as error:  # ONNX Runtime does not check the file's texts
+            raise DetectorError("has text that is not UTF-8", file=path) from error
+        super().__init__(path, metadata, shapes, output_shapes)
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 

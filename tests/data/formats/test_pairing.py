@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from detector.data.formats.pairing import Match, Pairing, path_below
+from detector.data.formats.pairing import Match, Pairing, path_below, shared_files
 
 SET = Path("set")
 
@@ -43,3 +44,24 @@ def test_matches(files: str, wanted: str, matches: dict[str, tuple]) -> None:
 
 def test_path_below() -> None:
     assert path_below(Path("/a"), Path("/a/b/c.d.jpg")) == "b/c.d"
+
+
+def test_a_file_of_images_in_two_folders(tmp_path: Path) -> None:
+    file, *images = (tmp_path / name for name in ("0.txt", "a/0.jpg", "b/0.jpg", "a/0.png"))
+    file.touch()
+    assert shared_files([(image, tmp_path / "none.txt") for image in images]) == {}
+    assert shared_files([(images[0], file), (images[2], file)]) == {}
+    issues = shared_files([(image, file) for image in images])
+    assert [str(issue) for issue in issues.values()] == [
+        f"{image}: {file} may be its labels or those of {other}, expected a file for each"
+        for image, other in zip(images, (images[1], images[0], images[1]), strict=True)
+    ]
+
+
+def test_a_list_that_repeats_an_image_takes_linear_time(tmp_path: Path) -> None:
+    """Quadratic time would be a minute."""
+    file = tmp_path / "0.txt"
+    file.touch()
+    start = time.process_time()
+    assert shared_files([(tmp_path / "a" / "0.jpg", file)] * 20_000) == {}
+    assert time.process_time() - start < 10

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from detector.data.dataset import open_dataset
 from detector.data.formats.definition import load_definition
-from detector.data.formats.moved import existing_end, existing_ends
+from detector.data.formats.moved import MAX_PARTS, existing_end, existing_ends
 from detector.data.formats.splits import Split
 from detector.data.formats.written_paths import contents
 from detector.utils.errors import DetectorError
@@ -154,3 +155,17 @@ def test_contents(tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
     named = ", ".join(f"{number}.txt" for number in range(7))
     assert contents(tmp_path) == f"{tmp_path} holds z/, {named} and 2 more"
+
+
+def test_an_end_has_a_largest_number_of_parts(tmp_path: Path) -> None:
+    deep = "/".join(["a"] * MAX_PARTS)
+    (tmp_path / deep / "a").mkdir(parents=True)
+    assert existing_end(f"x/{deep}", [tmp_path]) == deep
+    assert existing_end(f"x/{deep}/a", [tmp_path]) == deep
+
+
+def test_a_path_of_many_parts_takes_linear_time(tmp_path: Path) -> None:
+    """Quadratic time would be some minutes."""
+    start = time.process_time()
+    assert existing_end("b/" * 20_000, [tmp_path]) is None
+    assert time.process_time() - start < 20

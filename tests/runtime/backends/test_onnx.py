@@ -257,3 +257,15 @@ def test_an_input_size_that_would_fill_the_memory(make_onnx):
     assert backend(np.ones((1, 3, *SIZE_HW), np.float32))[1].shape == (1, 3, 2)
     with pytest.raises(DetectorError, match="68,719,476,758 values at once from ConstantOfShape"):
         backend(np.ones((1, 3, 32, 128), np.float32))
+
+
+def test_text_that_is_not_utf_8(make_onnx):
+    path = make_onnx()
+    content = path.read_bytes()
+    assert content.count(b'"names":["cat"') == 1
+    spoiled = content.replace(b'"names":["cat"', b'"names":["\xffat"')
+    mark = b"repdet-sha256:"
+    start = spoiled.rindex(mark) + len(mark)
+    path.write_bytes(spoiled[:start] + b"0" * 64 + spoiled[start + 64 :])
+    seal(path)
+    assert fails(path) == "has text that is not UTF-8"

@@ -50,7 +50,12 @@ HEAD = "model.9"
 
 @pytest.fixture(scope="session")
 def network() -> Detector:
-    """Network stored in the checkpoint; half precision holds its weights exactly."""
+    """Network stored in the checkpoint."""
+    return tiny_network()
+
+
+def tiny_network() -> Detector:
+    """Return a network whose weights half precision holds exactly."""
     model = build_model_file(check_model_file(YamlFile(Path("tiny.yaml"), TINY)))
     randomise_batch_norms(model)
     return model.half().float().eval()
@@ -60,31 +65,36 @@ def network() -> Detector:
 def write_yolov5(network: Detector, tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a checkpoint; keyword arguments replace parts of it."""
 
-    def write(
-        name: str = "foreign.pt",
-        *,
-        attributes: dict[str, Any] | None = None,
-        change: Callable[[nn.Module], None] | None = None,
-        wrap: Callable[[nn.Module], Any] = lambda model: {"epoch": -1, "ema": None, "model": model},
-        **options: Any,
-    ) -> Path:
-        module = types.ModuleType("models.yolo")
-        for word in ("Model", "Detect", "Block"):
-            setattr(module, word, type(word, (nn.Module,), {"__module__": "models.yolo"}))
-        sys.modules["models"], sys.modules["models.yolo"] = types.ModuleType("models"), module
-        try:
-            model = foreign_twin(network, module)
-            for key, value in (attributes or {}).items():
-                setattr(model, key, value)
-            if change is not None:
-                change(model)
-            path = tmp_path / name
-            torch.save(wrap(model.half()), path, **options)
-        finally:
-            del sys.modules["models"], sys.modules["models.yolo"]
-        return path
+    def write(name: str = "foreign.pt", **options: Any) -> Path:
+        write_checkpoint(network, tmp_path / name, **options)
+        return tmp_path / name
 
     return write
+
+
+def write_checkpoint(
+    network: Detector,
+    path: Path,
+    *,
+    attributes: dict[str, Any] | None = None,
+    change: Callable[[nn.Module], None] | None = None,
+    wrap: Callable[[nn.Module], Any] = lambda model: {"epoch": -1, "ema": None, "model": model},
+    **options: Any,
+) -> None:
+    """Write a network as a checkpoint of YOLOv5."""
+    module = types.ModuleType("models.yolo")
+    for word in ("Model", "Detect", "Block"):
+        setattr(module, word, type(word, (nn.Module,), {"__module__": "models.yolo"}))
+    sys.modules["models"], sys.modules["models.yolo"] = types.ModuleType("models"), module
+    try:
+        model = foreign_twin(network, module)
+        for key, value in (attributes or {}).items():
+            setattr(model, key, value)
+        if change is not None:
+            change(model)
+        torch.save(wrap(model.half()), path, **options)
+    finally:
+        del sys.modules["models"], sys.modules["models.yolo"]
 
 
 def foreign_twin(network: Detector, module: types.ModuleType) -> nn.Module:
