@@ -11,6 +11,7 @@ from dataclasses import dataclass
 AGPL = "AGPL-3.0"
 _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/"
 _MULTIMEDIATECH = "https://github.com/MultimediaTechLab/YOLO/releases/download/v1.0-alpha/"
+_PADDLE = "https://paddledet.bj.bcebos.com/models/"
 _YOLOV5 = "https://github.com/ultralytics/yolov5/releases/download/v7.0/"
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 
@@ -73,6 +74,12 @@ def _multimediatech() -> Iterator[PublishedWeights]:
         yield PublishedWeights(cfg, variant, file, _MULTIMEDIATECH, "MIT", 640, ap)
 
 
+def _ppyoloe() -> Iterator[PublishedWeights]:
+    for variant, ap in zip("smlx", (43.7, 49.8, 52.9, 54.7), strict=True):
+        file = f"ppyoloe_plus_crn_{variant}_80e_coco.pdparams"
+        yield PublishedWeights("ppyoloe", variant, file, _PADDLE, "Apache-2.0", 640, ap)
+
+
 def _ssd() -> Iterator[PublishedWeights]:
     yield PublishedWeights(
         "ssd300_vgg16",
@@ -98,5 +105,5 @@ def _ultralytics() -> Iterator[PublishedWeights]:
         yield PublishedWeights("yolo11", size, f"yolo11{size}.pt", _ULTRALYTICS, AGPL, 640, ap)
 
 
-PUBLISHED = (*_yolox(), *_multimediatech(), *_ssd(), *_ultralytics())
+PUBLISHED = (*_yolox(), *_multimediatech(), *_ppyoloe(), *_ssd(), *_ultralytics())
 """All rows, permissive licences first."""
