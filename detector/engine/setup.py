@@ -16,6 +16,7 @@ from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.formats.definition import load_definition
 from detector.engine.callbacks import Callback
+from detector.engine.norm_statistics import restore_statistics
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.engine.recipe import given_values, read_run_settings, resolve
@@ -62,9 +63,12 @@ def prepare(flags: TrainSettings) -> Trainer:
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
-    model = _trainable(_model(settings, train_set.names), settings, accelerator)
+    model = _model(settings, train_set.names)
     train_set.check_task(model.task)
     val_set.check_task(model.task)
+    if settings.weights is not None or settings.backbone_weights is not None:
+        _say(restore_statistics(model, train_set))
+    model = _trainable(model, settings, accelerator)
     settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
