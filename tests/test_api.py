@@ -133,8 +133,8 @@ def test_list_models():
         (lambda: detector.train("yolov5n", epochs=0), "epochs: expected at least 1, found 0"),
         (
             lambda: detector.train("ssd300_vgg16", mosaic=0.5),
-            "mosaic is a setting of Detect, and this network's head is SSDHead; SSDHead has "
-            "albumentations, fliplr and label_smoothing",
+            "mosaic is a setting of Detect and other heads, and this network's head is SSDHead; "
+            "SSDHead has albumentations, fliplr and label_smoothing",
         ),
         (lambda: detector.validate("no.onnx"), "no.onnx: no such file; expected weights"),
         (

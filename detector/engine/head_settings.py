@@ -132,8 +132,9 @@ def _whose(name: str, settings: type[TrainSettings], spell: Callable[[str], str]
     own = settings.model_fields
     mine = sorted(spell(field) for field in own.keys() - TrainSettings.model_fields.keys())
     hint = nearest(spell(name), mine)
+    others = " and other heads" if len(owners) > 1 else ""
     return (
-        f"is a setting of {_list(owners)}, and this network's head is {settings.of_head}"
+        f"is a setting of {owners[0]}{others}, and this network's head is {settings.of_head}"
         f"{hint or f'; {settings.of_head} has {_list(mine)}'}"
     )
 

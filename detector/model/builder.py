@@ -92,7 +92,9 @@ def row_contracts(model_file: ModelFile) -> list[RowContract]:
 def _dialect(model_file: ModelFile) -> str | None:
     """Return the dialect of a file: that of its ``scales``, or the one that its head needs."""
     head = model_file.rows[-1]
-    return ULTRALYTICS if model_file.scale else dialect_of(head.module, head.args)
+    if model_file.scale:
+        return ULTRALYTICS
+    return dialect_of(head.module, head.args) if model_file.anchors is None else None
 
 
 def _check_modules(rows: Sequence[RawRow]) -> None:

@@ -115,7 +115,7 @@ def network(scales: str, stages: list[tuple[int, int, str]], last: list[str], bl
     rows += [f"[[-1, {top + 3}], 1, Concat, [1]]", f"[-1, {number}, {block}, [512{up}]]"]
     rows += ["[-1, 1, Conv, [512, 3, 2]]", f"[[-1, {top}], 1, Concat, [1]]"]
     rows += [f"[-1, {number}, {block}, [1024{down_more}]]"]
-    head = f"[[{top + 6}, {top + 9}, {top + 12}], 1, Detect, [nc, 1]]"
+    head = f"[[{top + 6}, {top + 9}, {top + 12}], 1, Detect, [nc]]"
     listed = "".join(f"  - {row}\n" for row in rows)
     return f"scales: {scales}\nbackbone:\n{listed}head:\n  - {head}\n"
 

@@ -102,8 +102,15 @@ class _Message:
         return _Message(self.content, self._places(number))
 
     def texts(self, number: int) -> list[str]:
-        """Return the values of a repeated field of text."""
-        return [self.content[a:b].decode("utf-8", "replace") for a, b in self._places(number)]
+        """Return the values of a repeated field of text.
+
+        Raises:
+            ValueError: one is not UTF-8.
+        """
+        try:
+            return [self.content[a:b].decode() for a, b in self._places(number)]
+        except UnicodeDecodeError as error:
+            raise ValueError("has text that is not UTF-8") from error
 
     def text(self, number: int) -> str:
         """Return the value of a field of text, "" where there is none."""

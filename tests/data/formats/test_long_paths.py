@@ -138,3 +138,10 @@ def test_paths_of_a_definition(
         f"{file}:{line}: {title}expected a path of at most 4096 bytes, each part 255, found "
         f"{start(text)}"
     )
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".yaml"])
+def test_the_definition_itself(name: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(Path(name), "val")
+    assert str(caught.value) == f"{name}: no such file"

@@ -54,7 +54,7 @@ head:
 def test_points_of_a_dynamic_network() -> None:
     """The number of cells follows from the size of the input: 8·16 + 4·8 + 2·4 = 168 at 64×128."""
     model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), SMALL_YOLOX))).eval()
-    program = trace(model, (64, 64), dynamic=True)
+    program = trace(model, (64, 64), None)
     boxes_xyxy, scores = program.module()(torch.zeros(3, 3, 64, 128))
     assert boxes_xyxy.shape == (3, 168, 4)
     assert scores.shape == (3, 168, 3)
