@@ -100,8 +100,8 @@ def test_what_training_prints(run: Run, cfg: Path, folder: Path, tmp_path: Path)
     assert (ran.code, ran.err) == (
         2,
         "error: --mosaic is a setting of Detect and other heads, and this network's head is "
-        "Classify; Classify has --albumentations, --fliplr, --flipud, --hsv-h, --hsv-s, --hsv-v, --label-smoothing and "
-        "--scale\n",
+        "Classify; Classify has --albumentations, --fliplr, --flipud, --hsv-h, --hsv-s, --hsv-v, "
+        "--label-smoothing and --scale\n",
     )
     ran = run("train", *words, "--device", "cpu")
     assert (ran.code, ran.err) == (0, "")
