@@ -42,12 +42,16 @@ def configurations() -> list[Any]:
     """Return each file's default variant, and some that differ in more than widths and numbers."""
     names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
     more = [("repvgg", "B1g4"), ("repvgg", "plus-L2pse"), ("vovnet", "39-v2"), ("vgg", "16-bn")]
-    return [*(_its_own(name) for name in names), *more]
+    return [_marked(*pair) for pair in (*((name, None) for name in names), *more)]
 
 
-def _its_own(name: str) -> Any:
-    slow = name in ("ssd300_vgg16", "ssd512_vgg16")  # and they have no batch norm to fuse
-    return pytest.param(name, None, marks=[pytest.mark.slow] if slow else [])
+LARGE = ("vgg", "ssd300_vgg16", "ssd300_vgg16bn", "ssd512_vgg16", "ssd512_repvgg_a0", "yolov5x")
+"""Files of large networks, whose blocks smaller ones have, too."""
+
+
+def _marked(name: str, variant: str | None) -> Any:
+    is_slow = name in LARGE or variant == "plus-L2pse"
+    return pytest.param(name, variant, marks=[pytest.mark.slow] if is_slow else [])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
