@@ -61,7 +61,7 @@ def cell_centres(
         for stride, (height, width) in zip(strides, sizes_hw, strict=True)
     ]
     sides = [
-        like.new_full((level.shape[0],), stride)  # len() would fix the number when it is traced
+        torch.full_like(level[:, 0], stride)  # len() would fix the number when it is traced
         for stride, level in zip(strides, centres, strict=True)
     ]
     return torch.cat(centres), torch.cat(sides)
