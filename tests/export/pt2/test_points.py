@@ -31,5 +31,5 @@ def test_the_file_gives_the_network_s_boxes(
     text = MODEL.replace("HEAD", head).replace("ARGS", args)
     model = build_model_file(check_model_file(YamlFile(Path("a.yaml"), text)))
     report = export_model(model, "pt2", tmp_path / "m", options=Options(dynamic=dynamic))
-    assert report.proof.findings.boxes_px < 1e-3
-    assert report.proof.findings.scores < 1e-5
+    assert report.proof.findings.before_nms.boxes_px < 1e-3
+    assert report.proof.findings.before_nms.scores < 1e-5
