@@ -107,6 +107,8 @@ class ConvClassify(Classify):
     WIDTH = 1280
 
     def __init__(self, nc: int, activation: Activation = "SiLU", c_in: Sequence[int] = ()) -> None:
+        if len(c_in) != 1:
+            raise ValueError(f"reads one row, found {len(c_in)}")
         super().__init__(nc, c_in=[self.WIDTH])
         self.conv: nn.Module = Conv(c_in[0], self.WIDTH, 1, activation=activation)
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -129,8 +130,12 @@ class RowBuilder:
         self.model_file = model_file
         self.classes = classes
         self.modules = {raw.module for raw in model_file.rows}
-        self.rounds_widths = False
         self.features: dict[int, Feature | tuple[Feature, ...]] = {IMAGE: Feature(3, Fraction(1))}
+
+    @cached_property
+    def rounds_widths(self) -> bool:
+        """True if widths are rounded even where the file gives no ``width_multiple``."""
+        return _dialect(self.model_file) == ULTRALYTICS
 
     def build(self) -> tuple[tuple[Row, ...], list[nn.Module]]:
         """Return all rows of the file, and their modules.
@@ -139,7 +144,6 @@ class RowBuilder:
             DetectorError: a row cannot be built; the first such row is named.
         """
         contracts = row_contracts(self.model_file)
-        self.rounds_widths = _dialect(self.model_file) == ULTRALYTICS
         with _Budget():
             pairs = zip(self.model_file.rows, contracts, strict=True)
             built = [self._row(raw, known) for raw, known in pairs]
