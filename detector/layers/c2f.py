@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from detector.layers.activation import Activation
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
-from detector.layers.csp import C3, Bottleneck, hidden_width
+from detector.layers.csp import C3, Residual, hidden_width
 from detector.registry import ULTRALYTICS, Count, Odd, Positive, Width, register
 
 
-class SquareBottleneck(Bottleneck):
+class SquareBottleneck(Residual):
     """Bottleneck of two k×k convs, c → c."""
 
     def __init__(
@@ -29,14 +29,14 @@ class SquareBottleneck(Bottleneck):
         activation: Activation,
         kernel: int = 3,
     ) -> None:
-        super().__init__(channels, channels, shortcut, groups, expansion, activation)
         hidden = hidden_width(channels, expansion)
-        self.cv1 = Conv(channels, hidden, kernel, activation=activation)
-        self.cv2 = Conv(hidden, channels, kernel, groups=groups, activation=activation)
+        cv1 = Conv(channels, hidden, kernel, activation=activation)
+        cv2 = Conv(hidden, channels, kernel, groups=groups, activation=activation)
+        super().__init__(cv1, cv2, shortcut)
 
 
 @register("Bottleneck", dialect=ULTRALYTICS)
-class WideBottleneck(Bottleneck):
+class WideBottleneck(Residual):
     """3×3 conv → 3×3 conv, with a shortcut if ``shortcut`` is set and the widths agree."""
 
     def __init__(
@@ -48,8 +48,10 @@ class WideBottleneck(Bottleneck):
         expansion: Positive = 0.5,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__(c_in, c_out, shortcut, groups, expansion, activation)
-        self.cv1 = Conv(c_in, hidden_width(c_out, expansion), 3, activation=activation)
+        hidden = hidden_width(c_out, expansion)
+        cv1 = Conv(c_in, hidden, 3, activation=activation)
+        cv2 = Conv(hidden, c_out, 3, groups=groups, activation=activation)
+        super().__init__(cv1, cv2, shortcut and c_in == c_out)
 
 
 @register()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv, Conv2d, same_padding
-from detector.layers.csp import C3, hidden_width
+from detector.layers.csp import C3, Residual, hidden_width
 from detector.registry import Count, Odd, Positive, Width, register
 
 
@@ -28,7 +28,7 @@ class StripConv(Conv):
 
 
 @register()
-class CrossConv(nn.Module):
+class CrossConv(Residual):
     """1×k conv → k×1 conv, with a shortcut if ``shortcut`` is set and the shapes agree."""
 
     def __init__(
@@ -42,15 +42,10 @@ class CrossConv(nn.Module):
         shortcut: bool = False,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__()
         hidden = hidden_width(c_out, expansion)
-        self.cv1 = StripConv(c_in, hidden, (1, kernel), (1, stride), activation=activation)
-        self.cv2 = StripConv(hidden, c_out, (kernel, 1), (stride, 1), groups, activation)
-        self.add = shortcut and c_in == c_out and stride == 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.cv2(self.cv1(x))
-        return x + out if self.add else out
+        cv1 = StripConv(c_in, hidden, (1, kernel), (1, stride), activation=activation)
+        cv2 = StripConv(hidden, c_out, (kernel, 1), (stride, 1), groups, activation)
+        super().__init__(cv1, cv2, shortcut and c_in == c_out and stride == 1)
 
 
 @register()

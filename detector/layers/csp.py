@@ -20,8 +20,22 @@ def hidden_width(c_out: int, expansion: float) -> int:
     return hidden
 
 
+class Residual(nn.Module):
+    """Two layers one after the other, and their input added to the result if ``add`` is set."""
+
+    def __init__(self, cv1: nn.Module, cv2: nn.Module, add: bool) -> None:
+        super().__init__()
+        self.cv1 = cv1
+        self.cv2 = cv2
+        self.add = add
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.cv2(self.cv1(x))
+        return x + out if self.add else out
+
+
 @register()
-class Bottleneck(nn.Module):
+class Bottleneck(Residual):
     """1×1 conv → 3×3 conv, with a shortcut if ``shortcut`` is set and the widths agree.
 
     Args:
@@ -38,19 +52,16 @@ class Bottleneck(nn.Module):
         activation: Activation = "SiLU",
         separable: bool = False,
     ) -> None:
-        super().__init__()
         hidden = hidden_width(c_out, expansion)
-        self.cv1: nn.Module = Conv(c_in, hidden, 1, activation=activation)
-        self.cv2: nn.Module
-        if separable:
-            self.cv2 = SeparableConv(hidden, c_out, activation=activation)
-        else:
-            self.cv2 = Conv(hidden, c_out, 3, groups=groups, activation=activation)
-        self.add = shortcut and c_in == c_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.cv2(self.cv1(x))
-        return x + out if self.add else out
+        cv1 = Conv(c_in, hidden, 1, activation=activation)
+        if separable and groups != 1:
+            raise ValueError(f"argument 'groups': a separable conv has its own, found {groups}")
+        cv2 = (
+            SeparableConv(hidden, c_out, activation=activation)
+            if separable
+            else Conv(hidden, c_out, 3, groups=groups, activation=activation)
+        )
+        super().__init__(cv1, cv2, shortcut and c_in == c_out)
 
 
 @register()
@@ -140,13 +151,21 @@ class SPPF(nn.Module):
 
     Chained 5×5 pools cover windows of 5, 9 and 13 pixels: spatial pyramid pooling at a third of
     its cost.
+
+    Args:
+        hidden: width of the first convolution, by default half of c_in.
     """
 
     def __init__(
-        self, c_in: int, c_out: Width, kernel: Odd = 5, activation: Activation = "SiLU"
+        self,
+        c_in: int,
+        c_out: Width,
+        kernel: Odd = 5,
+        activation: Activation = "SiLU",
+        hidden: Count | None = None,
     ) -> None:
         super().__init__()
-        hidden = hidden_width(c_in, 0.5)
+        hidden = hidden or hidden_width(c_in, 0.5)
         self.cv1 = Conv(c_in, hidden, 1, activation=activation)
         self.cv2 = Conv(hidden * 4, c_out, 1, activation=activation)
         self.m = nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,19 +11,20 @@ from detector.layers.activation import Activation
 from detector.layers.checks import even_half
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
-from detector.layers.csp import C3, SPPF, Bottleneck, hidden_width
+from detector.layers.csp import C3, SPPF, Residual, hidden_width
 from detector.layers.yolov7 import RepConv
 from detector.registry import Count, Positive, Size, Width, register
 
 register("Silence")(nn.Identity)
 
 
-class RepBottleneck(Bottleneck):
+class RepBottleneck(Residual):
     """RepConv without identity → 3×3 conv, both c → c, with a shortcut if ``shortcut`` is set."""
 
     def __init__(self, channels: int, shortcut: bool, groups: int, activation: Activation) -> None:
-        super().__init__(channels, channels, shortcut, groups, 1.0, activation)
-        self.cv1 = RepConv(channels, channels, activation=activation, identity=False)
+        cv1 = RepConv(channels, channels, activation=activation, identity=False)
+        cv2 = Conv(channels, channels, 3, groups=groups, activation=activation)
+        super().__init__(cv1, cv2, shortcut)
 
 
 @register()
@@ -47,11 +48,11 @@ class RepNCSP(C3):
         )
 
 
-@register("ELAN", "ELAN1")
-class ELAN(nn.Module):
-    """1×1 conv to ``part``, halves a and b; c: 3×3 of b; d: 3×3 of c; 1×1 of [a, b, c, d].
+class LinkedParts(nn.Module):
+    """1×1 conv to ``part``, halves a and b; c: link of b; d: link of c; 1×1 of [a, b, c, d].
 
     Args:
+        link: makes a layer from its input's and its output's channels.
         part: width of the first convolution. ``width_multiple`` does not scale it, nor ``process``:
             published model files give both as built.
         process: width of c and d; by default half of ``part``.
@@ -62,15 +63,16 @@ class ELAN(nn.Module):
         c_in: int,
         c_out: Width,
         part: Count,
-        process: Count | None = None,
-        activation: Activation = "SiLU",
+        process: Count | None,
+        activation: Activation,
+        link: Callable[[int, int], nn.Module],
     ) -> None:
         super().__init__()
         half = even_half("part", part)
         process = process or half
         self.cv1 = Conv(c_in, part, 1, activation=activation)
-        self.cv2: nn.Module = Conv(half, process, 3, activation=activation)
-        self.cv3: nn.Module = Conv(process, process, 3, activation=activation)
+        self.cv2 = link(half, process)
+        self.cv3 = link(process, process)
         self.cv4 = Conv(part + 2 * process, c_out, 1, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,9 +81,27 @@ class ELAN(nn.Module):
         return self.cv4(concatenate((parts, c, self.cv3(c))))  # type: ignore[no-any-return]
 
 
+@register("ELAN", "ELAN1")
+class ELAN(LinkedParts):
+    """LinkedParts whose links are 3×3 convs."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: Width,
+        part: Count,
+        process: Count | None = None,
+        activation: Activation = "SiLU",
+    ) -> None:
+        def link(c: int, width: int) -> nn.Module:
+            return Conv(c, width, 3, activation=activation)
+
+        super().__init__(c_in, c_out, part, process, activation, link)
+
+
 @register("RepNCSPELAN", "RepNCSPELAN4")
-class RepNCSPELAN(ELAN):
-    """ELAN with a RepNCSP of ``bottlenecks`` before each of its 3×3 convolutions."""
+class RepNCSPELAN(LinkedParts):
+    """LinkedParts whose links are a RepNCSP of ``bottlenecks`` and a 3×3 conv."""
 
     def __init__(
         self,
@@ -92,15 +112,11 @@ class RepNCSPELAN(ELAN):
         bottlenecks: Count = 1,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__(c_in, c_out, part, process, activation)
-        half = part // 2
-        process = process or half
+        def link(c: int, width: int) -> nn.Module:
+            csp = RepNCSP(c, width, bottlenecks, activation=activation)
+            return nn.Sequential(csp, Conv(width, width, 3, activation=activation))
 
-        def link(width: int) -> nn.Module:
-            csp = RepNCSP(width, process, bottlenecks, activation=activation)
-            return nn.Sequential(csp, Conv(process, process, 3, activation=activation))
-
-        self.cv2, self.cv3 = link(half), link(process)
+        super().__init__(c_in, c_out, part, process, activation, link)
 
 
 @register(stride=lambda arguments: 2)
@@ -173,7 +189,5 @@ class SPPELAN(SPPF):
         hidden: Count | None = None,
         activation: Activation = "SiLU",
     ) -> None:
-        super().__init__(c_in, c_out, activation=activation)
         hidden = hidden or hidden_width(c_out, 0.5)
-        self.cv1 = Conv(c_in, hidden, 1, activation=activation)
-        self.cv2 = Conv(4 * hidden, c_out, 1, activation=activation)
+        super().__init__(c_in, c_out, activation=activation, hidden=hidden)

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
+from detector.layers.checks import even_half
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, hidden_width
@@ -28,9 +29,7 @@ class GhostConv(nn.Module):
         activation: Activation = "SiLU",
     ) -> None:
         super().__init__()
-        if c_out % 2:
-            raise ValueError(f"a ghost convolution makes an even number of channels, found {c_out}")
-        half = c_out // 2
+        half = even_half("c_out", c_out)
         self.cv1 = Conv(c_in, half, kernel, stride, groups=groups, activation=activation)
         self.cv2 = DWConv(half, half, 5, activation=activation)
 

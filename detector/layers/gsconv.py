@@ -7,38 +7,22 @@ from typing import Literal
 from torch import Tensor, nn
 
 from detector.layers.activation import Activation
-from detector.layers.checks import even_half
 from detector.layers.concat import concatenate
 from detector.layers.conv import Conv
 from detector.layers.csp import C3, hidden_width
-from detector.layers.depthwise import DWConv
-from detector.registry import Count, Positive, Width, register
+from detector.layers.ghost import GhostConv
+from detector.registry import Positive, Width, register
 
 
 @register()
-class GSConv(nn.Module):
-    """Conv to half of c_out, concatenated with a depthwise 5×5 conv of it, channels shuffled.
+class GSConv(GhostConv):
+    """GhostConv with its channels shuffled.
 
     The shuffling takes the channels 0, 2, 4, …, then 1, 3, 5, … of the concatenation.
     """
 
-    def __init__(
-        self,
-        c_in: int,
-        c_out: Width,
-        kernel: Count = 1,
-        stride: Count = 1,
-        groups: Count = 1,
-        activation: Activation = "SiLU",
-    ) -> None:
-        super().__init__()
-        half = even_half("c_out", c_out)
-        self.cv1 = Conv(c_in, half, kernel, stride, groups=groups, activation=activation)
-        self.cv2 = DWConv(half, half, 5, activation=activation)
-
     def forward(self, x: Tensor) -> Tensor:
-        dense = self.cv1(x)
-        both = concatenate((dense, self.cv2(dense)))
+        both = super().forward(x)
         return concatenate((both[:, ::2], both[:, 1::2]))
 
 

@@ -29,7 +29,7 @@ class RepBlock(nn.Sequential):
         )
 
 
-class RepBottleneck(nn.Module):
+class RepPair(nn.Module):
     """Two RepVGG blocks, and the input times a learnt number, 1 at the start, added to them."""
 
     def __init__(self, channels: int, activation: Activation) -> None:
@@ -60,7 +60,7 @@ class BepC3(C3):
         super().__init__(c_in, c_out, 0, expansion=expansion, activation=activation)
         hidden = hidden_width(c_out, expansion)
         pairs = max(repeats // 2, 1)
-        self.m = nn.Sequential(*(RepBottleneck(hidden, activation) for _ in range(pairs)))
+        self.m = nn.Sequential(*(RepPair(hidden, activation) for _ in range(pairs)))
 
 
 @register()

@@ -95,3 +95,8 @@ def test_sppf_sees_5_9_and_13_pixels() -> None:
 def test_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_a_separable_conv_has_its_own_groups() -> None:
+    with pytest.raises(ValueError, match="^argument 'groups': a separable conv has its own"):
+        Bottleneck(8, 8, groups=2, separable=True)

@@ -69,7 +69,7 @@ def test_c3ghost_params_by_hand() -> None:
     [
         (
             lambda: GhostConv(8, 7),
-            "^a ghost convolution makes an even number of channels, found 7$",
+            "^argument 'c_out': expected an even number of channels, found 7$",
         ),
         (
             lambda: GhostBottleneck(8, 6),

@@ -219,7 +219,7 @@ def test_activation_as_the_last_argument() -> None:
         ("Expand", "[3]", "argument 'gain': 3² does not divide 16 channels"),
         ("Focus", "{c_out: 16, kernal: 3}",
          "unknown argument 'kernal'; did you mean 'kernel'?"),
-        ("GhostConv", "[15]", "a ghost convolution makes an even number of channels, found 15"),
+        ("GhostConv", "[15]", "argument 'c_out': expected an even number of channels, found 15"),
         ("MP", "[0]", "argument 'kernel': expected a whole number of at least 1, found 0"),
         ("MixConv2d", "[16, 3]",
          "argument 'kernels': expected a list of whole numbers, found 3"),
