@@ -77,6 +77,7 @@ class Curves(Callback):
 
     def __init__(self) -> None:
         self.results: Sequence[Mapping[str, Any]] = ()
+        self.without = "the best epoch was in an earlier part of this run"
 
     def on_start(self, start: Start) -> None:
         self.start = start
@@ -84,12 +85,11 @@ class Curves(Callback):
     def on_epoch(self, epoch: Epoch) -> None:
         if epoch.record["epoch"] == epoch.best_epoch:
             self.results = epoch.results
+            self.without = "the best epoch found no boxes"
 
     def on_end(self, history: Sequence[Record]) -> None:
         if not self.results:
-            logger.info(
-                "no precision_recall.png, confusion.png: no boxes of the best epoch are known here"
-            )
+            logger.info("no precision_recall.png, confusion.png: %s", self.without)
             return
         data, folder = self.start.val_set, self.start.folder
         image_ids = [sample.image_id for sample in data.samples]

@@ -72,6 +72,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
+    _say(_closed_mixing(settings))
     _check_boxes(train_set, val_set)
     run = from_main(lambda: Run.create(settings))
     from_main(run.claim)
@@ -80,6 +81,15 @@ def prepare(flags: TrainSettings) -> Trainer:
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.callbacks += _watchers(settings, model)
     return trainer
+
+
+def _closed_mixing(settings: TrainSettings) -> list[str]:
+    """Say that no epoch mixes images, where the last ones without mixing are all there are."""
+    closed = getattr(settings, "close_mixing", 0)
+    mixing = [n for n in ("mosaic", "mixup", "copy_paste") if getattr(settings, n, 0)]
+    if not (settings.augment and mixing and closed >= settings.epochs):
+        return []
+    return [f"no epoch has {', '.join(mixing)}: close_mixing {closed}, epochs {settings.epochs}"]
 
 
 def _check_boxes(*datasets: DetectionDataset) -> None:

@@ -68,6 +68,7 @@ def find_contradictions(model_file: ModelFile, model: Detector) -> list[LintWarn
 
 
 def _contradictions(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:
+    yield from _unread_anchors(model_file)
     yield from _anchors(model_file, model)
     yield from _connections(model_file, model)
     yield from _comments(model_file, model)
@@ -128,6 +129,15 @@ def _connections(model_file: ModelFile, model: Detector) -> Iterator[LintWarning
             yield _about(raw, ": no row reads its output")
         if contract(row.module).joins and len(row.sources) == 1:
             yield _about(raw, ": joins a single feature map")
+
+
+def _unread_anchors(model_file: ModelFile) -> Iterator[LintWarning]:
+    """Warn of anchors that no row of the file names, as beside a head without anchors."""
+    file = model_file.file
+    arguments = (row.args for row in model_file.rows)
+    named = any("anchors" in (a.values() if isinstance(a, dict) else a) for a in arguments)
+    if model_file.keys.anchors is not None and not named:
+        yield LintWarning(file.path, file.line("anchors"), "anchors: no row reads them")
 
 
 def _anchors(model_file: ModelFile, model: Detector) -> Iterator[LintWarning]:

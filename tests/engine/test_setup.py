@@ -236,3 +236,10 @@ def test_a_split_without_an_object(said, tiny_cfg: Path, tiny_data: Path, tmp_pa
         "to measure"
     )
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("epochs", "said_so"), [(5, True), (6, False)])
+def test_a_training_without_any_mixing(said, tiny_cfg: Path, epochs: int, said_so: bool) -> None:
+    lines = said(cfg=str(tiny_cfg), mosaic=0.6, close_mixing=5, epochs=epochs)
+    line = "no epoch has mosaic: close_mixing 5, epochs 5"
+    assert (line in lines) == said_so

@@ -224,6 +224,13 @@ def test_defaulted_keys() -> None:
     assert len(warnings_of(table)) == 2
 
 
+def test_anchors_that_no_row_reads() -> None:
+    """As beside the head of YOLOv8, which has none."""
+    text = "nc: 2\nscales: {n: [1, 1, 64]}\nscale: n\n" + TEXT[TEXT.index("anchors:") :]
+    read = warnings_of(text.replace("[nc, anchors]", "[nc]"))
+    assert [line for line in read if "no row reads" in line] == ["4: anchors: no row reads them"]
+
+
 def test_anchors_against_the_strides() -> None:
     small, large = "[10, 13, 16, 30]      # P3/8", "[30, 61, 62, 45]      # P4/16"
     swapped = TEXT.replace(small, "X").replace(large, small).replace("X", large)
