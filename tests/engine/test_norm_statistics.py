@@ -13,7 +13,7 @@ from detector.data.dataset import open_dataset
 from detector.engine.norm_statistics import (
     IMAGES,
     fitted_batches,
-    is_folded,
+    lacks_statistics,
     restore_statistics,
 )
 from detector.layers.conv import Conv
@@ -63,6 +63,18 @@ def model() -> Detector:
 
 
 @torch.no_grad()
+def test_a_mean_that_stands_for_a_bias(model: Detector, tiny_data: Path) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    fold(model)
+    for norm in norms_of(model):
+        norm.running_mean.copy_(torch.randn_like(norm.running_mean))
+    before = model(images)
+    restore_statistics(model, open_dataset(str(tiny_data), "train"))
+    for found, expected in zip(model(images), before, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
 def test_no_output_changes(model: Detector, tiny_data: Path) -> None:
     images = torch.rand(2, 3, 64, 64)
     before = model(images)
@@ -70,7 +82,7 @@ def test_no_output_changes(model: Detector, tiny_data: Path) -> None:
     dataset = open_dataset(str(tiny_data), "train")
     count = len(norms_of(model))
     assert restore_statistics(model, dataset) == [
-        f"start weights: {count} batch norms hold no statistics, as after folding; they are taken "
+        f"start weights: {count} batch norms hold no statistics; they are taken "
         f"from {min(len(dataset), IMAGES)} training images, which changes no output"
     ]
     for found, expected in zip(model(images), before, strict=True):
@@ -95,10 +107,14 @@ def test_training_starts_from_the_same_network(model: Detector, tiny_data: Path)
 
 def test_fresh_norms_and_those_with_statistics_stay() -> None:
     norm = nn.BatchNorm2d(3)
-    assert not is_folded(norm)
+    assert not lacks_statistics(norm)
     nn.init.constant_(norm.bias, 0.5)
-    assert is_folded(norm)
+    assert lacks_statistics(norm)
     nn.init.constant_(norm.running_mean, 0.1)
-    assert not is_folded(norm)
-    assert not is_folded(nn.BatchNorm2d(3, track_running_stats=False))
-    assert not is_folded(nn.BatchNorm2d(3, affine=False))
+    assert lacks_statistics(norm)
+    nn.init.constant_(norm.bias, 0.0)
+    assert lacks_statistics(norm)  # a convolution's bias
+    norm.running_var[0] = 1.5
+    assert not lacks_statistics(norm)
+    assert not lacks_statistics(nn.BatchNorm2d(3, track_running_stats=False))
+    assert not lacks_statistics(nn.BatchNorm2d(3, affine=False))
