@@ -70,7 +70,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
             f"{missing}: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
             "train, the others val"
         )
-    if len(splits) > 1 and splits.get("train") == splits.get("val"):
+    if "val" in splits and splits.get("train") == splits["val"]:
         notes.append(f"train and val are the same list, {splits['val'][0].list_file}")
     return DatasetDefinition(
         source=source,

@@ -166,3 +166,15 @@ def test_yolo_labels_count_before_a_file_at_the_root(tmp_path: Path, make_image)
     (tmp_path / "labels/train/0.txt").write_text("0 .5 .5 .1 .1\n")
     write_json(tmp_path / "predictions.json", ["0.png"])
     assert load_definition(tmp_path).splits["train"] == (Split(images="images/train"),)
+
+
+def test_files_of_neither_train_nor_val(tmp_path: Path, make_image) -> None:
+    for name in ("test", "extra"):
+        make_image(f"{name}/0.png")
+        write_json(tmp_path / f"annotations/{name}.json", ["0.png"])
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        name: (Split(annotations=f"annotations/{name}.json", images=name),)
+        for name in ("extra", "test")
+    }
+    assert not any("the same list" in note for note in definition.notes)
