@@ -29,6 +29,10 @@ from detector.utils.errors import DetectorError, nearest, shown
 
 BOX_VALUES = 4
 EXPECTED = "a COCO annotation file"
+KEYS = frozenset({"images", "annotations", "categories"})
+MIN_KEYS = 2
+"""Smallest number of these keys by which content is taken for COCO JSON, which may be invalid."""
+
 OTHERS = {
     "via: FILE": (via.is_via, "VIA"),
     "labelme: FOLDER": (labelme.is_labelme, "labelme"),
@@ -68,7 +72,26 @@ def read_file(path: Path) -> CocoFile:
     Raises:
         DetectorError: unreadable, not JSON (names the line), or without COCO's lists of records.
     """
+    return _parse(path, read_json(path, MAX_JSON_BYTES, EXPECTED))
+
+
+def read_any(path: Path) -> CocoFile | None:
+    """Read a JSON file, or return None for content of another kind.
+
+    Raises:
+        DetectorError: unreadable, not JSON (names the line), or invalid COCO JSON.
+    """
     content = read_json(path, MAX_JSON_BYTES, EXPECTED)
+    is_coco = isinstance(content, dict) and len(KEYS & content.keys()) >= MIN_KEYS
+    return _parse(path, content) if is_coco else None
+
+
+def _parse(path: Path, content: Any) -> CocoFile:
+    """Return an annotation file of valid content.
+
+    Raises:
+        DetectorError: it is not COCO JSON, or has invalid records.
+    """
     for key, (is_other, title) in OTHERS.items():
         if is_other(content):
             raise DetectorError(

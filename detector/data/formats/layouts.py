@@ -13,6 +13,7 @@ from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_s
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
+from detector.data.formats.left_out import LeftOut
 from detector.data.formats.listed_layouts import (
     LISTED_FORMATS,
     left_out_files,
@@ -52,7 +53,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     Raises:
         DetectorError: unknown layout, or one of a format that is not read.
     """
-    left_out: list[str] = []
+    left_out = LeftOut()
     splits = _find_splits(root, left_out)
     if not splits or _lacks_labels(root, splits):
         check_foreign(root, source, FORMATS)
@@ -77,12 +78,18 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
         root=root,
         names=names,
         splits=splits,
-        notes=(*notes, *left_out, *_left_out(root, splits), *left_out_files(root, places), note),
+        notes=(
+            *notes,
+            *left_out.lines(root),
+            *_left_out(root, splits),
+            *left_out_files(root, places),
+            note,
+        ),
     )
 
 
-def _find_splits(root: Path, left_out: list[str]) -> dict[str, tuple[Split, ...]]:
-    """Return the splits of a layout with boxes, or none; ``left_out`` gets lines on other files."""
+def _find_splits(root: Path, left_out: LeftOut) -> dict[str, tuple[Split, ...]]:
+    """Return the splits of a layout with boxes, or none; ``left_out`` gets files of no split."""
     splits = _coco_layout(root, USUAL_PLACES, left_out)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
@@ -100,7 +107,7 @@ def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
 def _inner_set(root: Path) -> str | None:
     """Return the name of the only folder in a folder if that has a known layout, as in archives."""
     folders = [path for path in visible(root, "*") if path.is_dir()]
-    if len(folders) != 1 or not (_find_splits(folders[0], []) or _class_layout(folders[0])):
+    if len(folders) != 1 or not (_find_splits(folders[0], LeftOut()) or _class_layout(folders[0])):
         return None
     return folders[0].name
 
@@ -145,10 +152,10 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
 
 
 def _coco_layout(
-    root: Path, patterns: Sequence[str], notes: list[str]
+    root: Path, patterns: Sequence[str], left_out: LeftOut
 ) -> dict[str, tuple[Split, ...]]:
     """Find COCO JSON files; divide a single one that is not named after a split."""
-    splits = coco_splits(root, patterns, notes)
+    splits = coco_splits(root, patterns, left_out)
     if len(splits) == 1:
         ((name, place),) = splits.items()
         return {name: (place,)} if split_name(name) else _seeded_split(place)

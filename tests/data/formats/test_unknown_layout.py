@@ -109,3 +109,16 @@ def test_a_set_inside_the_folder(tmp_path: Path, make_image) -> None:
         f"1 .png, 1 .txt; the folder pets in it has one: --data {tmp_path}/pets"
     )
     assert load_definition(tmp_path / "pets").names == ("0",)
+
+
+def test_unusable_files_beside_others(tmp_path: Path, make_image) -> None:
+    """The broken file is named, though another one is the example."""
+    make_image("pictures/0.png")
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks/a.json").write_text('{"a": 1}')
+    (tmp_path / "marks/train.json").write_text('{"images": [],\n')
+    assert message(tmp_path) == (
+        "1 .png, 2 .json; marks/train.json cannot be used: JSON syntax: Expecting property name "
+        "enclosed in double quotes in line 2; marks/a.json holds the keys a; the nearest layout is "
+        f"{COCO}"
+    )
