@@ -206,6 +206,24 @@ def read_text(path: str | Path, limit_bytes: int, expected: str) -> str:
         raise DetectorError("is not UTF-8 text", file=path) from error
 
 
+def read_start(path: Path, limit_bytes: int) -> str:
+    """Return the beginning of a regular file as text, by which its kind is recognized.
+
+    What is not UTF-8 is replaced.
+
+    Args:
+        path: the file; "" is returned for one that cannot be read.
+        limit_bytes: length of the beginning.
+    """
+    try:
+        if not path.is_file():  # such as a pipe, which may block
+            return ""
+        with path.open("rb") as file:
+            return file.read(limit_bytes).decode("utf-8-sig", errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
 def _open_nonblocking(path: str, flags: int) -> int:
     """Open a file without waiting for the writer of a pipe, so that a pipe can be refused."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from detector.data.formats.folders import visible
 from detector.utils.errors import DetectorError
+from detector.utils.files import read_start
 
 MAX_SIGN_BYTES = 1 << 16
 """Length of the beginning of a file by which its format is recognised."""
@@ -73,14 +74,7 @@ def _datumaro(name: str) -> str:
 
 
 def _start(file: Path) -> str:
-    """Return the beginning of a regular file as text, or "" if it cannot be read."""
-    if not file.is_file():
-        return ""  # a pipe, which may block
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_SIGN_BYTES).decode("utf-8-sig", errors="replace")
-    except OSError:
-        return ""
+    return read_start(file, MAX_SIGN_BYTES)
 
 
 def _holds_keys(*keys: str, first: str = "") -> Callable[[Path], bool]:

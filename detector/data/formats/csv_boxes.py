@@ -16,7 +16,7 @@ from pathlib import Path
 from detector.data.formats.moved import is_image_path, path_parts
 from detector.data.formats.named_boxes import ListedImage, NamedBox, class_names
 from detector.utils.errors import DetectorError, MissingFileError, shown
-from detector.utils.files import read_text
+from detector.utils.files import read_start, read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 MAX_CSV_BYTES = 1 << 28
@@ -66,12 +66,7 @@ def find_columns(file: Path) -> Columns | None:
     Raises:
         DetectorError: two columns of the header may mean the same.
     """
-    try:
-        with file.open("rb") as opened:
-            start = opened.read(MAX_HEADER_BYTES)
-    except OSError:
-        return None
-    text = start.decode("utf-8-sig", errors="replace").lstrip()
+    text = read_start(file, MAX_HEADER_BYTES).lstrip()
     for delimiter in DELIMITERS:
         try:
             row = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +26,21 @@ class LeftOut:
 
     def lines(self, root: Path) -> list[str]:
         """Return the lines to print about all of them; paths are relative to ``root``."""
-        named = list(self.unusable.items())[:MAX_UNUSABLE]
-        lines = [f"{file.relative_to(root)} {why_unusable(error)}" for file, error in named]
-        more = len(self.unusable) - len(named)
-        counted = [f"{more} more JSON files cannot be used"] if more else []
-        return [*self.without_images, *lines, *counted]
+        return [*self.without_images, *unusable_lines(self.unusable, root, "JSON")]
+
+
+def unusable_lines(unusable: Mapping[Path, DetectorError], root: Path, kind: str) -> list[str]:
+    """Return a line for each of some files that cannot be used; of many, the rest are counted.
+
+    Args:
+        unusable: the files, each with the error that says why.
+        root: folder that the paths in the lines are relative to.
+        kind: format of the files.
+    """
+    named = list(unusable.items())[:MAX_UNUSABLE]
+    lines = [f"{file.relative_to(root)} {why_unusable(error)}" for file, error in named]
+    more = len(unusable) - len(named)
+    return [*lines, *([f"{more} more {kind} files cannot be used"] if more else [])]
 
 
 def why_unusable(error: DetectorError) -> str:
