@@ -81,6 +81,14 @@ def find_columns(file: Path) -> Columns | None:
     return None
 
 
+def is_of_boxes(file: Path) -> bool:
+    """Return True for a CSV file of boxes, even one whose header is ambiguous."""
+    try:
+        return find_columns(file) is not None
+    except DetectorError:
+        return True
+
+
 def read_file(file: Path) -> list[ListedImage]:
     """Return the images of a CSV file in the order of their first rows.
 

@@ -13,7 +13,7 @@ from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_s
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import darknet_splits
 from detector.data.formats.folders import files_below, visible
-from detector.data.formats.left_out import LeftOut
+from detector.data.formats.left_out import MAX_LEFT_OUT, LeftOut
 from detector.data.formats.listed_layouts import (
     LISTED_FORMATS,
     left_out_files,
@@ -31,14 +31,11 @@ from detector.data.formats.voc_layout import (
     place_of_all,
     splits_of_folders,
 )
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, first_names
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 GUESSED_SPLITS = ("train", "val", "test")
 GUESS_SEED = 0
-MAX_LEFT_OUT = 5
-"""Largest number of unused folders that are named; the rest are counted."""
-
 MIN_CLASSES = 2
 """Smallest number of image folders that are taken for classes in the absence of split folders."""
 
@@ -147,8 +144,7 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     names = sorted(_relative(folder, root) for folder in others)
     if not names:
         return []
-    more = f" and {len(names) - MAX_LEFT_OUT} more" if len(names) > MAX_LEFT_OUT else ""
-    return [f"images of no split, left out: {', '.join(names[:MAX_LEFT_OUT])}{more}"]
+    return [f"images of no split, left out: {first_names(names, MAX_LEFT_OUT)}"]
 
 
 def _coco_layout(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from detector.utils.errors import DetectorError
 
-MAX_UNUSABLE = 5
-"""Largest number of unusable files that have a line each; the rest are counted."""
+MAX_LEFT_OUT = 5
+"""Largest number of unused files or folders that are named; the rest are counted."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ def unusable_lines(unusable: Mapping[Path, DetectorError], root: Path, kind: str
         root: folder that the paths in the lines are relative to.
         kind: format of the files.
     """
-    named = list(unusable.items())[:MAX_UNUSABLE]
+    named = list(unusable.items())[:MAX_LEFT_OUT]
     lines = [f"{file.relative_to(root)} {why_unusable(error)}" for file, error in named]
     more = len(unusable) - len(named)
     return [*lines, *([f"{more} more {kind} files cannot be used"] if more else [])]

@@ -9,11 +9,12 @@ from detector.data.formats import csv_boxes, via
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.coco_images import folder_of_images
 from detector.data.formats.folders import visible
+from detector.data.formats.left_out import MAX_LEFT_OUT
 from detector.data.formats.moved import path_parts
 from detector.data.formats.named_boxes import class_names
 from detector.data.formats.split_words import split_meant, words_of
 from detector.data.formats.splits import Split
-from detector.utils.errors import DetectorError, shown
+from detector.utils.errors import DetectorError, first_names, shown
 
 Found = dict[str, tuple[Split, ...]] | Split
 """Splits by name, or the one place that all images are in."""
@@ -44,11 +45,11 @@ def left_out_files(root: Path, places: Iterable[Split]) -> list[str]:
     """Return a line that names the annotation files that no split reads, if there are any."""
     used = {root / str(place.annotations) for place in places}
     names = [str(file.relative_to(root)) for file in _csv_files(root) if file not in used]
-    return [f"boxes of no split, left out: {', '.join(names)}"] if names else []
+    return [f"boxes of no split, left out: {first_names(names, MAX_LEFT_OUT)}"] if names else []
 
 
 def _csv_files(root: Path) -> list[Path]:
-    return [file for file in _files(root, "*.csv") if csv_boxes.find_columns(file)]
+    return [file for file in _files(root, "*.csv") if csv_boxes.is_of_boxes(file)]
 
 
 def _csv_layout(root: Path) -> Found:
