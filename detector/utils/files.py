@@ -274,6 +274,11 @@ def is_folder(path: Path) -> bool:
     return _exists(path, Path.is_dir)
 
 
+def leads_to_file(path: Path) -> bool:
+    """Return whether a path that was read from a file leads to a file; see :func:`exists`."""
+    return _exists(path, Path.is_file)
+
+
 def _exists(path: Path, question: Callable[[Path], bool]) -> bool:
     try:
         return question(path)
@@ -286,7 +291,7 @@ def _exists(path: Path, question: Callable[[Path], bool]) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file exists.
+    """Return whether a file that the user names exists; see also :func:`leads_to_file`.
 
     Raises:
         DetectorError: its name is too long or its folder may not be read, so that nobody can know.

@@ -21,6 +21,7 @@ from detector.data.formats.outlines import box_around, box_around_ellipse, numbe
 from detector.data.formats.pairing import Match, Pairing, path_below
 from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, image_files
 from detector.utils.errors import DetectorError, shown
+from detector.utils.files import leads_to_file
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 SUFFIXES = frozenset({".json"})
@@ -125,7 +126,7 @@ def read_labels(file: Path, image: Path, size_hw: SizeHW, class_ids: dict[str, i
         labels.add_issue(error.message, error.line, drops_image=True)
         return labels
     other = _stated_image(file, content)
-    if other is not None and other.is_file() and not other.samefile(image):
+    if other is not None and leads_to_file(other) and not other.samefile(image):
         message = f"imagePath: {other}, but the image of its name is {image}, expected the same"
         labels.add_issue(message, drops_image=True)
     stated_hw = _stated_size(content)
@@ -189,7 +190,7 @@ def _named_image(file: Path, match: Match) -> Path | None:
     if not is_labelme(content):
         return None
     path = _stated_image(file, content)
-    if path is not None and path.is_file():
+    if path is not None and leads_to_file(path):
         return path
     if match.files:
         others = " or ".join(map(str, match.files[:2]))
