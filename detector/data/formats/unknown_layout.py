@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,8 @@ def _read_json(file: Path) -> Any:
 
 
 def _json_content(file: Path) -> str:
+    if os.path.exists(file) and os.path.getsize(file) > MAX_EXAMPLE_BYTES:
+        return f"has more than {MAX_EXAMPLE_BYTES} bytes, too many to name its keys"
     content = _read_json(file)
     if isinstance(content, list):
         first = next(iter(content), None)
