@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.data.formats.folders import visible
+from detector.data.formats.splits import BOX_FORMATS
 from detector.utils.errors import DetectorError
 from detector.utils.files import read_start
 
@@ -58,7 +59,7 @@ def check_foreign(root: Path, source: str, formats: Sequence[Foreign]) -> None:
 def _message(foreign: Foreign, root: Path, file: Path) -> str:
     found = f"{file.relative_to(root)} is {foreign.name}, which is not read"
     if not foreign.command:
-        return f"{found}; no converter is known, expected YOLO txt, COCO JSON, VOC XML or CSV"
+        return f"{found}; no converter is known, expected one of: {', '.join(BOX_FORMATS)}"
     paths = {"root": shlex.quote(str(root)), "file": shlex.quote(str(file))}
     command = foreign.command.format(**paths)
     return f"{found}; {foreign.package} converts it: {command}"

@@ -97,7 +97,7 @@ def annotated_images(
 
 
 def label_files(images: Sequence[Path], folder: Path, annotations: Path) -> list[tuple[Path, Path]]:
-    """Return the images that have an XML file, each with that file, without ambiguous ones.
+    """Return images, each with its XML file, which need not exist; ambiguous ones are left out.
 
     Args:
         images: see :func:`annotated_images`.
