@@ -8,10 +8,10 @@ from pathlib import Path
 
 from detector.data.formats import classes, coco, labelme, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
-from detector.data.formats.class_files import read_class_file
+from detector.data.formats.class_files import read_class_file, read_names
 from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
-from detector.data.formats.darknet import darknet_splits
+from detector.data.formats.darknet import read_darknet
 from detector.data.formats.folders import files_below, visible
 from detector.data.formats.left_out import MAX_LEFT_OUT, LeftOut
 from detector.data.formats.listed_layouts import (
@@ -58,9 +58,10 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     if not splits:
         check_foreign(root, source, CONTAINERS)
         raise unknown_layout(root, source, _inner_set(root), left_out)
-    names, note = found_names(root, splits, Path(source))
-    notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
     places = [place for group in splits.values() for place in group]
+    class_file = _darknet_class_file(root, places)
+    names, note = found_names(root, splits, Path(source), class_file)
+    notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
     divided = [place for place in places if place.part != (0.0, 1.0)]
     if divided:
         missing = "no lists" if divided[0].list_file is None else "no list for val"
@@ -177,7 +178,8 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _darknet_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find the lists of an ``obj.data``; divide the train list where there is no other."""
-    splits = darknet_splits(root)
+    found = read_darknet(root)
+    splits = {} if found is None else found.splits
     return _seeded_split(splits["train"][0]) if list(splits) == ["train"] else splits
 
 
@@ -285,13 +287,29 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def found_names(
-    root: Path, splits: dict[str, tuple[Split, ...]], source: Path
+    root: Path,
+    splits: dict[str, tuple[Split, ...]],
+    source: Path,
+    class_file: str | None = None,
 ) -> tuple[tuple[str, ...], str]:
-    """Return class names taken from the labels, and a line that says how they were found."""
+    """Return class names taken from the labels, and a line that says how they were found.
+
+    Args:
+        root: the data set's folder.
+        splits: its splits.
+        source: the folder or definition as the user wrote it, for messages.
+        class_file: file of class names that was stated, relative to the root.
+
+    Raises:
+        DetectorError: the names cannot be read, or cannot be those of classes.
+    """
     places = [place for group in splits.values() for place in group]
     json = next((place.annotations for place in places if place.format == "COCO JSON"), None)
-    if json is not None:
-        names: Sequence[object] = coco.read_file(root / json).class_names()
+    names: Sequence[object]
+    if class_file is not None:
+        names, note = read_names(root / class_file), f"class names are from {class_file}"
+    elif json is not None:
+        names = coco.read_file(root / json).class_names()
         note = f"class names are the categories of {json}, numbered in the order of their ids"
     elif places[0].format == "Pascal VOC XML":
         folders = sorted({root / str(place.annotations) for place in places})
@@ -321,6 +339,14 @@ def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
     if all(name.isdecimal() for names in lists for name in names):
         return max(lists, key=len), "no class names found: classes are named by their numbers"
     return sorted(set().union(*lists)), "class names are those in the lists, sorted"
+
+
+def _darknet_class_file(root: Path, places: Sequence[Split]) -> str | None:
+    """Return the file of class names that darknet's file states, if its lists are the splits."""
+    if any(place.list_file is None for place in places):
+        return None
+    found = read_darknet(root)
+    return None if found is None else found.class_file
 
 
 def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:
