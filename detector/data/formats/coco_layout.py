@@ -35,11 +35,13 @@ def coco_splits(root: Path, patterns: Sequence[str], left_out: LeftOut) -> dict[
     Raises:
         DetectorError: the images of a file may be in several folders, or belong to another split.
     """
+    read: set[Path] = set()
     for pattern in patterns:
         found = sorted(path for path in visible(root, pattern) if not path.is_dir())
         files = _whole_files(root, found)
         files = [file for file in files if file.stem.startswith("instances_")] or files
-        splits = _splits(root, files, left_out)
+        splits = _splits(root, [file for file in files if file not in read], left_out)
+        read.update(files)
         if splits:
             return splits
     return {}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from detector.data.dataset import open_dataset
+from detector.data.formats import coco
 from detector.data.formats.definition import load_definition
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError
@@ -245,3 +246,24 @@ def test_many_unusable_files_are_counted(tmp_path: Path, make_image) -> None:
         *(f"marks/{number}x.json {BROKEN}" for number in range(5)),
         "3 more JSON files cannot be used",
     ]
+
+
+def test_each_file_is_read_once(
+    tmp_path: Path, make_image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two patterns find those in ``annotations/``."""
+    make_image("images/0.png")
+    write_json(tmp_path / "annotations/all.json", ["7.png"])
+    write_json(tmp_path / "marks/all.json", ["0.png"])
+    read: list[Path] = []
+
+    def read_any(file: Path) -> coco.CocoFile | None:
+        read.append(file)
+        return coco.read_file(file)
+
+    monkeypatch.setattr(coco, "read_any", read_any)
+    notes = load_definition(tmp_path).notes
+    assert [note for note in notes if "is left out" in note] == [
+        "annotations/all.json is left out: its first image, '7.png', is in no folder here"
+    ]
+    assert read == [tmp_path / "annotations/all.json", tmp_path / "marks/all.json"]
