@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from detector.data.formats.coco import CocoFile
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import folders_in
 from detector.data.formats.lists import find_listed
 from detector.data.formats.moved import is_path
 from detector.data.formats.split_words import split_meant, split_name
@@ -112,8 +112,10 @@ def check_owner(
 def _folders(root: Path, file: Path) -> Iterator[Path]:
     yield file.parent
     yield root
-    for pattern in ("*", "*/*"):
-        yield from sorted(path for path in visible(root, pattern) if path.is_dir())
+    folders = folders_in(root)
+    yield from folders
+    for folder in folders:
+        yield from folders_in(folder)
 
 
 def _rank(root: Path, image: Path, words: tuple[str, ...]) -> tuple[int, bool]:

@@ -12,7 +12,7 @@ from detector.data.formats.class_files import read_class_file, read_names
 from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import read_darknet
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.folders import files_below, folders_in, visible
 from detector.data.formats.left_out import MAX_LEFT_OUT, LeftOut
 from detector.data.formats.listed_layouts import (
     LISTED_FORMATS,
@@ -104,7 +104,7 @@ def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
 
 def _inner_set(root: Path) -> str | None:
     """Return the name of the only folder in a folder if that has a known layout, as in archives."""
-    folders = [path for path in visible(root, "*") if path.is_dir()]
+    folders = folders_in(root)
     if len(folders) != 1 or not (_find_splits(folders[0], LeftOut()) or _class_layout(folders[0])):
         return None
     return folders[0].name
@@ -166,7 +166,7 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     lists = {name: root / f"{name}.txt" for name in GUESSED_SPLITS}
     if lists["train"].is_file():
         return {n: (Split(list_file=p.name),) for n, p in lists.items() if p.is_file()}
-    folders = [*visible(root, "images/*"), *(path.parent for path in visible(root, "*/images"))]
+    folders = [*folders_in(root / "images"), *(path.parent for path in visible(root, "*/images"))]
     splits = {
         name: tuple(Split(images=_relative(_inner_images(folder), root)) for folder in group)
         for name, group in _named_folders(folders).items()
@@ -235,7 +235,7 @@ def _listed_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find folders of classes in each split's folder; else divide the folders of classes."""
-    named = _named_folders([path for path in visible(root, "*") if classes.is_folder(path)])
+    named = _named_folders([path for path in folders_in(root) if classes.is_folder(path)])
     if named:
         return {
             name: tuple(Split(class_folders=_relative(folder, root)) for folder in group)
