@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detector.data.formats import coco
 from detector.data.formats.coco_images import check_owner, folder_of_images
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.folders import files_below, relative_path, visible
 from detector.data.formats.left_out import LeftOut
 from detector.data.formats.split_words import split_meant, words_of
 from detector.data.formats.splits import Split
@@ -54,7 +54,7 @@ def _splits(root: Path, files: Sequence[Path], left_out: LeftOut) -> dict[str, S
         content = _read(file, left_out)
         if content is None or not content.images:
             continue
-        path, words = _relative(file, root), words_of(root, file)
+        path, words = relative_path(file, root), words_of(root, file)
         split = split_meant(words)
         images = folder_of_images(root, content, words)
         if images is None:
@@ -63,10 +63,10 @@ def _splits(root: Path, files: Sequence[Path], left_out: LeftOut) -> dict[str, S
                 f"{path} is left out: its first image, {first}, is in no folder here"
             )
             continue
-        check_owner(content, root, _relative(images, root), split, owners)
+        check_owner(content, root, relative_path(images, root), split, owners)
         names = (split, words[0], path)
         key = next(name for name in names if name and name not in splits)
-        splits[key] = Split(annotations=path, images=_relative(images, root))
+        splits[key] = Split(annotations=path, images=relative_path(images, root))
     return splits
 
 
@@ -94,7 +94,3 @@ def _read(file: Path, left_out: LeftOut) -> coco.CocoFile | None:
     except DetectorError as error:
         left_out.unusable[file] = error
         return None
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import relative_path, visible
 from detector.data.formats.splits import BOX_FORMATS
 from detector.utils.errors import DetectorError
 from detector.utils.files import read_start
@@ -57,7 +57,7 @@ def check_foreign(root: Path, source: str, formats: Sequence[Foreign]) -> None:
 
 
 def _message(foreign: Foreign, root: Path, file: Path) -> str:
-    found = f"{file.relative_to(root)} is {foreign.name}, which is not read"
+    found = f"{relative_path(file, root)} is {foreign.name}, which is not read"
     if not foreign.command:
         return f"{found}; no converter is known, expected one of: {', '.join(BOX_FORMATS)}"
     paths = {"root": shlex.quote(str(root)), "file": shlex.quote(str(file))}

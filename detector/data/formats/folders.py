@@ -62,6 +62,11 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name in names if not is_hidden(name))
 
 
+def relative_path(path: Path, root: Path) -> str:
+    """Return a path below a folder as definitions and messages write it, with slashes."""
+    return path.relative_to(root).as_posix()
+
+
 def is_hidden(name: str) -> bool:
     """Return True for a hidden file or folder, such as .ipynb_checkpoints."""
     return name.startswith(".")

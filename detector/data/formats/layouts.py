@@ -12,7 +12,7 @@ from detector.data.formats.class_files import read_class_file, read_names
 from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
 from detector.data.formats.darknet import read_darknet
-from detector.data.formats.folders import files_below, folders_in, visible
+from detector.data.formats.folders import files_below, folders_in, relative_path, visible
 from detector.data.formats.left_out import MAX_LEFT_OUT, LeftOut
 from detector.data.formats.listed_layouts import (
     LISTED_FORMATS,
@@ -142,7 +142,7 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     folders = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
     resolved = {folder: folder.resolve() for folder in folders}
     others = [one for one, path in resolved.items() if used.isdisjoint((path, *path.parents))]
-    names = sorted(_relative(folder, root) for folder in others)
+    names = sorted(relative_path(folder, root) for folder in others)
     if not names:
         return []
     return [f"images of no split, left out: {first_names(names, MAX_LEFT_OUT)}"]
@@ -168,7 +168,7 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
         return {n: (Split(list_file=p.name),) for n, p in lists.items() if p.is_file()}
     folders = [*folders_in(root / "images"), *(path.parent for path in visible(root, "*/images"))]
     splits = {
-        name: tuple(Split(images=_relative(_inner_images(folder), root)) for folder in group)
+        name: tuple(Split(images=relative_path(_inner_images(folder), root)) for folder in group)
         for name, group in _named_folders(folders).items()
     }
     if splits or not (root / "images").is_dir():
@@ -209,10 +209,10 @@ def _by_folder(
         return {}
     above = {found for folder in folders if (found := split_folder_above(root, folder))}
     named = {
-        name: tuple(place(_relative(folder, root)) for folder in group)
+        name: tuple(place(relative_path(folder, root)) for folder in group)
         for name, group in _by_split_name(above).items()
     }
-    return named or _seeded_split(place(_relative(common_folder(folders), root)))
+    return named or _seeded_split(place(relative_path(common_folder(folders), root)))
 
 
 def _beside(folder: str) -> Split:
@@ -238,7 +238,7 @@ def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     named = _named_folders([path for path in folders_in(root) if classes.is_folder(path)])
     if named:
         return {
-            name: tuple(Split(class_folders=_relative(folder, root)) for folder in group)
+            name: tuple(Split(class_folders=relative_path(folder, root)) for folder in group)
             for name, group in named.items()
         }
     names = classes.folder_names(root)
@@ -277,10 +277,6 @@ def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
     parts = {"train": (0.0, TRAIN_PART), "val": (TRAIN_PART, 1.0)}
     update = {"seed": GUESS_SEED}
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 # ------------------------------------------------------------------------------------------- names

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detector.data.formats.folders import relative_path
 from detector.utils.errors import DetectorError
 
 MAX_LEFT_OUT = 5
@@ -38,7 +39,7 @@ def unusable_lines(unusable: Mapping[Path, DetectorError], root: Path, kind: str
         kind: format of the files.
     """
     named = list(unusable.items())[:MAX_LEFT_OUT]
-    lines = [f"{file.relative_to(root)} {why_unusable(error)}" for file, error in named]
+    lines = [f"{relative_path(file, root)} {why_unusable(error)}" for file, error in named]
     more = len(unusable) - len(named)
     return [*lines, *([f"{more} more {kind} files cannot be used"] if more else [])]
 

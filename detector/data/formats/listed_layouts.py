@@ -8,7 +8,7 @@ from pathlib import Path
 from detector.data.formats import csv_boxes, via
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.coco_images import folder_of_images
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import relative_path, visible
 from detector.data.formats.left_out import MAX_LEFT_OUT
 from detector.data.formats.moved import path_parts
 from detector.data.formats.named_boxes import class_names
@@ -44,7 +44,7 @@ def listed_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
 def left_out_files(root: Path, places: Iterable[Split]) -> list[str]:
     """Return a line that names the annotation files that no split reads, if there are any."""
     used = {root / str(place.annotations) for place in places}
-    names = [str(file.relative_to(root)) for file in _csv_files(root) if file not in used]
+    names = [relative_path(file, root) for file in _csv_files(root) if file not in used]
     return [f"boxes of no split, left out: {first_names(names, MAX_LEFT_OUT)}"] if names else []
 
 
@@ -96,7 +96,7 @@ def _by_split(
         if other != file:
             of = "no split" if split is None else f"split {split!r}"
             raise DetectorError(
-                f"{other.relative_to(root)} and {file.relative_to(root)} both have boxes of {of}; "
+                f"{relative_path(other, root)} and {relative_path(file, root)} both have boxes of {of}; "
                 f"a data.yaml says which: SPLIT: {{{key}: FILE, images: FOLDER}}",
                 file=root,
             )
@@ -120,7 +120,7 @@ def _place(root: Path, file: Path, names: Sequence[str], key: str) -> Split:
         raise DetectorError(
             f"its first image, {shown(names[0])}, is in no folder below {root}", file=file
         )
-    relative = (path.relative_to(root).as_posix() for path in (file, folder))
+    relative = (relative_path(path, root) for path in (file, folder))
     return Split.model_validate(dict(zip((key, "images"), relative, strict=True)))
 
 

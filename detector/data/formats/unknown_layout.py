@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats import coco, voc
-from detector.data.formats.folders import files_below
+from detector.data.formats.folders import files_below, relative_path
 from detector.data.formats.json_file import read_json
 from detector.data.formats.left_out import LeftOut, why_unusable
 from detector.data.formats.rows import read_lines
@@ -72,7 +72,7 @@ def unknown_layout(root: Path, source: str, inner: str | None, left_out: LeftOut
         if counts[suffix]:
             example = next(file for file in files if file.suffix.lower() == suffix)
             if example not in left_out.unusable:
-                parts.append(f"{example.relative_to(root)} {_content(example)}")
+                parts.append(f"{relative_path(example, root)} {_content(example)}")
             expected = _expected_json(example) if suffix == ".json" else EXPECTED[suffix]
         else:
             has_image = not IMAGE_SUFFIXES.isdisjoint(counts)
