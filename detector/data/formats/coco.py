@@ -23,6 +23,7 @@ from detector.data.formats.rows import (
     SizeHW,
     are_fractions,
     is_finite_number,
+    stated_size,
 )
 from detector.data.formats.segmentation import COMPUTED, mask_size, with_box
 from detector.utils.errors import DetectorError, nearest, shown
@@ -246,7 +247,7 @@ def _read_labels(
     class_ids: dict[int, int],
 ) -> Labels:
     labels = Labels(file)
-    stated_hw = _stated_size(image)
+    stated_hw = stated_size(image.get("height"), image.get("width"))
     if stated_hw and stated_hw != size_hw:
         labels.add_issue(
             f"{image['file_name']}: {other_size(stated_hw, size_hw)}", drops_image=True
@@ -274,14 +275,6 @@ def _read_labels(
             )
         )
     return labels
-
-
-def _stated_size(image: dict[str, Any]) -> SizeHW | None:
-    """Return the image size that the file states, or None; some tools write none, or zeros."""
-    height, width = image.get("height"), image.get("width")
-    if not isinstance(height, int) or not isinstance(width, int) or not height or not width:
-        return None
-    return height, width
 
 
 def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) -> list[Issue]:
