@@ -84,9 +84,9 @@ def _file_in(folder: Path) -> tuple[Path | None, list[str]]:
                 found.append(file)
         except DetectorError as error:
             unusable[file] = error
-    for file, error in unusable.items():
+    for file, reason in unusable.items():
         if not found and CERTAIN_LINE.search(read_start(file, MAX_YAML_BYTES)):
-            raise error
+            raise reason
     if len(found) > 1:
         raise DetectorError(
             f"{found[0].name} and {found[1].name} both define splits; --data {found[0]} names one",

@@ -95,8 +95,9 @@ def _by_split(
         other = by_split.setdefault(split, file)
         if other != file:
             of = "no split" if split is None else f"split {split!r}"
+            first, second = (relative_path(path, root) for path in (other, file))
             raise DetectorError(
-                f"{relative_path(other, root)} and {relative_path(file, root)} both have boxes of {of}; "
+                f"{first} and {second} both have boxes of {of}; "
                 f"a data.yaml says which: SPLIT: {{{key}: FILE, images: FOLDER}}",
                 file=root,
             )
