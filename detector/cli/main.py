@@ -229,7 +229,7 @@ def _error_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         names = " → ".join(str(name) for name in (error.filename, error.filename2) if name)
-        return " ".join(": ".join(filter(None, (names, error.strerror))).splitlines())
+        return str(DetectorError(" ".join(error.strerror.splitlines()), file=names or None))
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("detector"):
         return f"{error.name} is not installed; run: pip install -r requirements.txt"
     reason = one_line(str(error))

@@ -32,7 +32,7 @@ from detector.settings import TrainSettings, ValSettings
 from detector.structures.samples import Batch
 from detector.utils import system
 from detector.utils.collectives import copy_from_main, is_distributed
-from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
+from detector.utils.errors import DetectorError, Interrupted, first_names, nearest, one_line
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""
@@ -352,12 +352,10 @@ class Trainer:
         examples = [key for batch in keys for key in batch]
         sources = [path for key in examples for path in self.loader.dataset.sources(key)]
         paths = [str(path) for path in dict.fromkeys(sources)]
-        more = len(paths) - MAX_NAMED_IMAGES
-        images = ", ".join(paths[:MAX_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
         return DetectorError(
             f"{issue}, in epoch {self.progress.epoch + 1}; a lower --learning-rate may help, "
             f"--skip-nonfinite skips such steps; {self.run.resume_hint()}; "
-            f"images of the step: {images}"
+            f"images of the step: {first_names(paths, MAX_NAMED_IMAGES)}"
         )
 
     def explain(self, error: BaseException) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from detector.utils.archive import NO_ARRAYS
 from detector.utils.errors import DetectorError
+from detector.utils.files import refuse_special
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -56,9 +57,8 @@ def stored_arrays(path: Path) -> Iterator[dict[str, StoredArray]]:
     Raises:
         DetectorError: no such file, damaged, compressed, encrypted, or not plain arrays.
     """
-    if path.exists() and not path.is_file():  # a pipe would block
-        raise DetectorError("is not a regular file, expected an .npz file", file=path)
     with _explained(path):
+        refuse_special(path, "an .npz file")
         opened = zipfile.ZipFile(path)
     with opened:
         yield {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 MAX_SHOWN = 60
@@ -148,6 +148,18 @@ def shown(value: object) -> str:
     """
     text = hide_secrets(repr(value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def first_names(names: Sequence[str], limit: int) -> str:
+    """Return the first of some names, and the number of the others.
+
+    >>> first_names(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    >>> first_names(["a", "b"], 2)
+    'a, b'
+    """
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{', '.join(names[:limit])}{more}"
 
 
 def one_line(error: BaseException | str) -> str:

@@ -206,6 +206,24 @@ def read_text(path: str | Path, limit_bytes: int, expected: str) -> str:
         raise DetectorError("is not UTF-8 text", file=path) from error
 
 
+def read_start(path: Path, limit_bytes: int) -> str:
+    """Return the beginning of a regular file as text, by which its kind is recognized.
+
+    What is not UTF-8 is replaced.
+
+    Args:
+        path: the file; "" is returned for one that cannot be read.
+        limit_bytes: length of the beginning.
+    """
+    try:
+        if not path.is_file():  # such as a pipe, which may block
+            return ""
+        with path.open("rb") as file:
+            return file.read(limit_bytes).decode("utf-8-sig", errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
 def _open_nonblocking(path: str, flags: int) -> int:
     """Open a file without waiting for the writer of a pipe, so that a pipe can be refused."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
@@ -256,6 +274,11 @@ def is_folder(path: Path) -> bool:
     return _exists(path, Path.is_dir)
 
 
+def leads_to_file(path: Path) -> bool:
+    """Return whether a path that was read from a file leads to a file; see :func:`exists`."""
+    return _exists(path, Path.is_file)
+
+
 def _exists(path: Path, question: Callable[[Path], bool]) -> bool:
     try:
         return question(path)
@@ -268,7 +291,7 @@ def _exists(path: Path, question: Callable[[Path], bool]) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file exists.
+    """Return whether a file that the user names exists; see also :func:`leads_to_file`.
 
     Raises:
         DetectorError: its name is too long or its folder may not be read, so that nobody can know.

@@ -146,6 +146,7 @@ class YamlFile:
         self.text = text
         self._lines: dict[tuple[YamlKey, ...], int] = {}
         self._numbers: dict[tuple[YamlKey, ...], str] = {}
+        self._ambiguous: dict[tuple[YamlKey, ...], tuple[YamlKey, ...]] = {}
         self._nodes = 0
         self._scalars = yaml.constructor.SafeConstructor()
         try:
@@ -173,11 +174,11 @@ class YamlFile:
 
         In YAML 1.1, 010 is 8 and 1:30 is 90; in YAML 1.2 they are 10 and a text.
         """
-        for place, text in self._numbers.items():
-            if place[: len(keys)] == keys and _AMBIGUOUS.fullmatch(text):
-                name = ".".join(map(str, place))
-                message = f"{name}: {text} has several meanings in YAML, expected a plain number"
-                raise self.error(message, *place)
+        place = self._ambiguous.get(keys)
+        if place is not None:
+            name, text = ".".join(map(str, place)), self._numbers[place]
+            message = f"{name}: {text} has several meanings in YAML, expected a plain number"
+            raise self.error(message, *place)
 
     def error(self, message: str, *keys: YamlKey) -> DetectorError:
         """Return an error about the value at ``keys``, with file and line."""
@@ -220,12 +221,19 @@ class YamlFile:
             limit = f"{len(node.value)} characters, at most {MAX_YAML_NUMBER} are read"
             raise self.error(f"unreadable value {shown(node.value)}: {limit}", *keys)
         if node.tag in _NUMBERS:
-            self._numbers[keys] = node.value
+            self._add_number(keys, node.value)
         try:
             return self._scalars.construct_object(node)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             # Such as a date in month 13, or a word with the tag !!int, !!bool or !!timestamp.
             raise self.error(f"unreadable value {shown(node.value)}: {error}", *keys) from error
+
+    def _add_number(self, keys: tuple[YamlKey, ...], text: str) -> None:
+        """Record a number, and that it is the first ambiguous one below its parents."""
+        self._numbers[keys] = text
+        if _AMBIGUOUS.fullmatch(text):
+            for length in range(len(keys) + 1):
+                self._ambiguous.setdefault(keys[:length], keys)
 
     def _mapping(self, node: yaml.MappingNode, keys: tuple[YamlKey, ...]) -> dict[YamlKey, Any]:
         mapping: dict[YamlKey, Any] = {}

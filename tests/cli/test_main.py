@@ -364,6 +364,16 @@ def test_what_the_system_answers_about_a_file(
     monkeypatch.setattr(MODULE, "_run", lambda *_: refuse(Path("b/c.txt")))
     assert run_tool("info", []) == 2
     assert capsys.readouterr().err == "error: b/c.txt: Permission denied\n"
+    monkeypatch.setattr(MODULE, "_run", lambda *_: refuse(Path("b/\x1b[31mc\n.txt")))
+    assert run_tool("info", []) == 2
+    assert capsys.readouterr().err == "error: b/\\x1b[31mc .txt: Permission denied\n"
+
+    def rename(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b")
+
+    monkeypatch.setattr(MODULE, "_run", rename)
+    assert run_tool("info", []) == 2
+    assert capsys.readouterr().err == "error: a → b: Invalid cross-device link\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell does")

@@ -100,3 +100,18 @@ def test_a_pipe_does_not_block(tmp_path):
     with pytest.raises(DetectorError) as caught, stored_arrays(path):
         pass
     assert str(caught.value) == f"{path}: is not a regular file, expected an .npz file"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "cannot be read: Is a directory"),
+        ("none.npz", "cannot be read: No such file or directory"),
+        ("x" * 300, "cannot be read: File name too long"),
+        ("nu\0ll", PLAIN),
+    ],
+)
+def test_a_path_that_leads_to_no_file(tmp_path, name, message):
+    with pytest.raises(DetectorError) as caught, stored_arrays(tmp_path / name):
+        pass
+    assert caught.value.message == message

@@ -17,6 +17,7 @@ from detector.utils.files import (
     exists,
     find_file,
     is_folder,
+    leads_to_file,
     packaged_files,
     read_limited,
     read_text,
@@ -233,21 +234,22 @@ TOO_LONG = "x" * 256
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("", (True, True)),
-        ("file", (True, False)),
-        ("missing", (False, False)),
-        ("file/below", (False, False)),
-        (TOO_LONG, (False, False)),
-        ("/".join(["x" * 200] * 30), (False, False)),
-        ("nu\0ll", (False, False)),
-        ("half\ud800", (False, False)),
+        ("", (True, True, False)),
+        ("file", (True, False, True)),
+        ("missing", (False, False, False)),
+        ("file/below", (False, False, False)),
+        (TOO_LONG, (False, False, False)),
+        ("/".join(["x" * 200] * 30), (False, False, False)),
+        ("nu\0ll", (False, False, False)),
+        ("half\ud800", (False, False, False)),
     ],
 )
 def test_a_path_from_a_file_exists_or_not(
-    name: str, expected: tuple[bool, bool], tmp_path: Path
+    name: str, expected: tuple[bool, bool, bool], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    assert (exists(tmp_path / name), is_folder(tmp_path / name)) == expected
+    path = tmp_path / name
+    assert (exists(path), is_folder(path), leads_to_file(path)) == expected
 
 
 def test_a_path_that_nobody_may_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

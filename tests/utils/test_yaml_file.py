@@ -98,6 +98,7 @@ def test_scalars(text: str, value: Any) -> None:
         ("rate: 0.5\nepochs: 010", "2: epochs: 010"),
         ("epochs: 1:30", "1: epochs: 1:30"),
         ("sizes: [1, -07]", "1: sizes.1: -07"),
+        ("name: [08]\nsizes: [1, 02, 03]\nepochs: 04", "2: sizes.1: 02"),
     ],
 )
 def test_settings_that_are_numbers_in_yaml_1_1_only(text: str, message: str) -> None:

@@ -28,7 +28,7 @@ def read_class_file(root: Path, folders: Iterable[Path]) -> tuple[list[str], Pat
     for folder in folders:
         places |= {folder, *folder.parents} if folder.is_relative_to(root) else {folder}
     inside = sorted(place for place in places if not root.is_relative_to(place) or place == root)
-    found = [(_names(file), file) for place in inside for file in _files(place)]
+    found = [(read_names(file), file) for place in inside for file in _files(place)]
     for names, file in found:
         if names != found[0][0]:
             raise DetectorError(
@@ -42,5 +42,10 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from sorted(path for path in visible(folder, pattern) if path.is_file())
 
 
-def _names(file: Path) -> list[str]:
+def read_names(file: Path) -> list[str]:
+    """Return the names of a class file.
+
+    Raises:
+        DetectorError: missing, empty or not text.
+    """
     return [name for _, name in read_lines(file, "one class name a line")]

@@ -26,7 +26,7 @@ from detector.data.formats.rows import (
     read_lines,
 )
 from detector.utils.errors import nearest, shown
-from detector.utils.files import exists
+from detector.utils.files import leads_to_file
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 ImagesAndIssues = tuple[list[AnnotatedImage], list[Issue]]
@@ -119,7 +119,7 @@ def is_list(list_file: Path) -> bool:
 
     Quotes around the whole line are no label; the reader of the list then reports the line.
     """
-    if not exists(list_file) or not list_file.is_file():
+    if not leads_to_file(list_file):
         return False
     _, text = read_lines(list_file)[0]
     return Path(text.rstrip("'\"")).suffix.lower() not in IMAGE_SUFFIXES

@@ -23,12 +23,17 @@ from detector.data.formats.rows import (
     SizeHW,
     are_fractions,
     is_finite_number,
+    stated_size,
 )
 from detector.data.formats.segmentation import COMPUTED, mask_size, with_box
 from detector.utils.errors import DetectorError, nearest, shown
 
 BOX_VALUES = 4
 EXPECTED = "a COCO annotation file"
+KEYS = frozenset({"images", "annotations", "categories"})
+MIN_KEYS = 2
+"""Smallest number of these keys by which content is taken for COCO JSON, which may be invalid."""
+
 OTHERS = {
     "via: FILE": (via.is_via, "VIA"),
     "labelme: FOLDER": (labelme.is_labelme, "labelme"),
@@ -68,7 +73,26 @@ def read_file(path: Path) -> CocoFile:
     Raises:
         DetectorError: unreadable, not JSON (names the line), or without COCO's lists of records.
     """
+    return _parse(path, read_json(path, MAX_JSON_BYTES, EXPECTED))
+
+
+def read_any(path: Path) -> CocoFile | None:
+    """Read a JSON file, or return None for content of another kind.
+
+    Raises:
+        DetectorError: unreadable, not JSON (names the line), or invalid COCO JSON.
+    """
     content = read_json(path, MAX_JSON_BYTES, EXPECTED)
+    is_coco = isinstance(content, dict) and len(KEYS & content.keys()) >= MIN_KEYS
+    return _parse(path, content) if is_coco else None
+
+
+def _parse(path: Path, content: Any) -> CocoFile:
+    """Return an annotation file of valid content.
+
+    Raises:
+        DetectorError: it is not COCO JSON, or has invalid records.
+    """
     for key, (is_other, title) in OTHERS.items():
         if is_other(content):
             raise DetectorError(
@@ -223,7 +247,7 @@ def _read_labels(
     class_ids: dict[int, int],
 ) -> Labels:
     labels = Labels(file)
-    stated_hw = _stated_size(image)
+    stated_hw = stated_size(image.get("height"), image.get("width"))
     if stated_hw and stated_hw != size_hw:
         labels.add_issue(
             f"{image['file_name']}: {other_size(stated_hw, size_hw)}", drops_image=True
@@ -251,14 +275,6 @@ def _read_labels(
             )
         )
     return labels
-
-
-def _stated_size(image: dict[str, Any]) -> SizeHW | None:
-    """Return the image size that the file states, or None; some tools write none, or zeros."""
-    height, width = image.get("height"), image.get("width")
-    if not isinstance(height, int) or not isinstance(width, int) or not height or not width:
-        return None
-    return height, width
 
 
 def _unmatched(file: CocoFile, class_ids: dict[int, int], names: Sequence[str]) -> list[Issue]:

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from detector.data.formats.coco import CocoFile
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import folders_in
 from detector.data.formats.lists import find_listed
 from detector.data.formats.moved import is_path
 from detector.data.formats.split_words import split_meant, split_name
 from detector.utils.errors import DetectorError
-from detector.utils.files import exists
+from detector.utils.files import leads_to_file
 
 
 def locate_images(file: CocoFile, folder: Path) -> tuple[CocoFile, Counter[str]]:
@@ -53,10 +53,10 @@ def folder_of_images(root: Path, file: CocoFile, words: tuple[str, ...]) -> Path
     if not is_path(first):
         return None
     folders = list(_folders(root, file.path))
-    found = {folder: folder / first for folder in folders if _is_file(folder / first)}
+    found = {folder: folder / first for folder in folders if leads_to_file(folder / first)}
     if not found:
         ends = ((folder, find_listed([first], (folder,)).paths[0]) for folder in folders)
-        found = {folder: path for folder, path in ends if path is not None and _is_file(path)}
+        found = {folder: path for folder, path in ends if path is not None and leads_to_file(path)}
     # Several ways to one file, such as links, are one choice.
     holders: dict[str, Path] = {}
     for folder, path in found.items():
@@ -112,8 +112,10 @@ def check_owner(
 def _folders(root: Path, file: Path) -> Iterator[Path]:
     yield file.parent
     yield root
-    for pattern in ("*", "*/*"):
-        yield from sorted(path for path in visible(root, pattern) if path.is_dir())
+    folders = folders_in(root)
+    yield from folders
+    for folder in folders:
+        yield from folders_in(folder)
 
 
 def _rank(root: Path, image: Path, words: tuple[str, ...]) -> tuple[int, bool]:
@@ -141,8 +143,4 @@ def _splits_meant(folders: Iterable[str]) -> set[str]:
 def _holds_all(folder: Path, file: CocoFile) -> bool:
     located, _ = locate_images(file, folder)
     names = [image["file_name"] for image in located.images]
-    return all(is_path(name) and _is_file(folder / name) for name in names)
-
-
-def _is_file(path: Path) -> bool:
-    return exists(path) and path.is_file()
+    return all(is_path(name) and leads_to_file(folder / name) for name in names)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from detector.data.formats import coco
 from detector.data.formats.coco_images import check_owner, folder_of_images
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.folders import files_below, relative_path, visible
+from detector.data.formats.left_out import LeftOut
 from detector.data.formats.split_words import split_meant, words_of
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError, shown
@@ -21,7 +22,7 @@ MAX_NAMESAKES = 8
 """Largest number of files named like images that are read; of more, each belongs to one image."""
 
 
-def coco_splits(root: Path, patterns: Sequence[str], notes: list[str]) -> dict[str, Split]:
+def coco_splits(root: Path, patterns: Sequence[str], left_out: LeftOut) -> dict[str, Split]:
     """Return the annotation files of the first pattern that finds any, by split.
 
     A file whose name means no split, or one that another file has taken, is a split of its own.
@@ -29,38 +30,43 @@ def coco_splits(root: Path, patterns: Sequence[str], notes: list[str]) -> dict[s
     Args:
         root: the data set's folder.
         patterns: of the files below it.
-        notes: gets a line for each annotation file that is left out.
+        left_out: gets the annotation files that cannot be used or whose images are missing.
 
     Raises:
         DetectorError: the images of a file may be in several folders, or belong to another split.
     """
+    read: set[Path] = set()
     for pattern in patterns:
-        files = _whole_files(root, sorted(visible(root, pattern)))
+        found = sorted(path for path in visible(root, pattern) if not path.is_dir())
+        files = _whole_files(root, found)
         files = [file for file in files if file.stem.startswith("instances_")] or files
-        splits = _splits(root, files, notes)
+        splits = _splits(root, [file for file in files if file not in read], left_out)
+        read.update(files)
         if splits:
             return splits
     return {}
 
 
-def _splits(root: Path, files: Sequence[Path], notes: list[str]) -> dict[str, Split]:
+def _splits(root: Path, files: Sequence[Path], left_out: LeftOut) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     owners: dict[Path, tuple[str | None, Path]] = {}
     for file in files:
-        content = _read(file)
+        content = _read(file, left_out)
         if content is None or not content.images:
             continue
-        path, words = _relative(file, root), words_of(root, file)
+        path, words = relative_path(file, root), words_of(root, file)
         split = split_meant(words)
         images = folder_of_images(root, content, words)
         if images is None:
             first = shown(content.images[0]["file_name"])
-            notes.append(f"{path} is left out: its first image, {first}, is in no folder here")
+            left_out.without_images.append(
+                f"{path} is left out: its first image, {first}, is in no folder here"
+            )
             continue
-        check_owner(content, root, _relative(images, root), split, owners)
+        check_owner(content, root, relative_path(images, root), split, owners)
         names = (split, words[0], path)
         key = next(name for name in names if name and name not in splits)
-        splits[key] = Split(annotations=path, images=_relative(images, root))
+        splits[key] = Split(annotations=path, images=relative_path(images, root))
     return splits
 
 
@@ -81,13 +87,10 @@ def _is_namesake(file: Path, stems: Collection[str]) -> bool:
     return file.stem in stems or (inner.suffix.lower() in IMAGE_SUFFIXES and inner.stem in stems)
 
 
-def _read(file: Path) -> coco.CocoFile | None:
-    """Return an annotation file, or None for captions, keypoints or another kind of JSON file."""
+def _read(file: Path, left_out: LeftOut) -> coco.CocoFile | None:
+    """Return an annotation file, or None for an unusable one and for another kind of JSON file."""
     try:
-        return coco.read_file(file)
-    except DetectorError:
+        return coco.read_any(file)
+    except DetectorError as error:
+        left_out.unusable[file] = error
         return None
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import relative_path, visible
+from detector.data.formats.splits import BOX_FORMATS
 from detector.utils.errors import DetectorError
+from detector.utils.files import read_start
 
 MAX_SIGN_BYTES = 1 << 16
 """Length of the beginning of a file by which its format is recognised."""
@@ -55,9 +57,9 @@ def check_foreign(root: Path, source: str, formats: Sequence[Foreign]) -> None:
 
 
 def _message(foreign: Foreign, root: Path, file: Path) -> str:
-    found = f"{file.relative_to(root)} is {foreign.name}, which is not read"
+    found = f"{relative_path(file, root)} is {foreign.name}, which is not read"
     if not foreign.command:
-        return f"{found}; no converter is known, expected YOLO txt, COCO JSON, VOC XML or CSV"
+        return f"{found}; no converter is known, expected one of: {', '.join(BOX_FORMATS)}"
     paths = {"root": shlex.quote(str(root)), "file": shlex.quote(str(file))}
     command = foreign.command.format(**paths)
     return f"{found}; {foreign.package} converts it: {command}"
@@ -73,14 +75,7 @@ def _datumaro(name: str) -> str:
 
 
 def _start(file: Path) -> str:
-    """Return the beginning of a regular file as text, or "" if it cannot be read."""
-    if not file.is_file():
-        return ""  # a pipe, which may block
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_SIGN_BYTES).decode("utf-8-sig", errors="replace")
-    except OSError:
-        return ""
+    return read_start(file, MAX_SIGN_BYTES)
 
 
 def _holds_keys(*keys: str, first: str = "") -> Callable[[Path], bool]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detector.data.formats.moved import is_image_path, path_parts
 from detector.data.formats.named_boxes import ListedImage, NamedBox, class_names
+from detector.data.formats.rows import parse_number
 from detector.utils.errors import DetectorError, MissingFileError, shown
-from detector.utils.files import read_text
+from detector.utils.files import read_start, read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 MAX_CSV_BYTES = 1 << 28
@@ -66,12 +66,7 @@ def find_columns(file: Path) -> Columns | None:
     Raises:
         DetectorError: two columns of the header may mean the same.
     """
-    try:
-        with file.open("rb") as opened:
-            start = opened.read(MAX_HEADER_BYTES)
-    except OSError:
-        return None
-    text = start.decode("utf-8-sig", errors="replace").lstrip()
+    text = read_start(file, MAX_HEADER_BYTES).lstrip()
     for delimiter in DELIMITERS:
         try:
             row = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
@@ -84,6 +79,14 @@ def find_columns(file: Path) -> Columns | None:
         if positions.keys() >= set(NEEDED):
             return Columns(positions, len(row), delimiter, True)
     return None
+
+
+def is_of_boxes(file: Path) -> bool:
+    """Return True for a CSV file of boxes, even one whose header is ambiguous."""
+    try:
+        return find_columns(file) is not None
+    except DetectorError:
+        return True
 
 
 def read_file(file: Path) -> list[ListedImage]:
@@ -204,25 +207,15 @@ def _add_row(image: ListedImage, row: dict[str, str], line: int) -> None:
     corners = [row[name] for name in CORNERS]
     if not any((*corners, row["class"])):
         return
-    x1, y1, x2, y2 = (_number(name, row[name]) for name in CORNERS)
+    x1, y1, x2, y2 = (parse_number(row[name], f"{name}: ") for name in CORNERS)
     if not row["class"]:
         raise ValueError("a box without a class")
     image.boxes.append(NamedBox(row["class"], (x1, y1, x2, y2), line))
 
 
-def _number(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{name}: {shown(text)} is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: {shown(text)} is not a finite number")
-    return value
-
-
 def _side(name: str, text: str) -> int:
     """Return a side of the image as a row states it; 0 if it does not."""
-    value = _number(name, text or "0")
+    value = parse_number(text or "0", f"{name}: ")
     if value != int(value):
         raise ValueError(f"{name}: {shown(text)} is not a whole number")
     return int(value)

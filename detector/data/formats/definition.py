@@ -9,6 +9,7 @@ from typing import Any
 from detector.data.formats import classes, yolo
 from detector.data.formats.folders import visible
 from detector.data.formats.layouts import found_names, guess_definition
+from detector.data.formats.left_out import unusable_lines
 from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
 from detector.data.formats.rows import has_image, image_files, read_lines
 from detector.data.formats.shapes import CACHE_FOLDER, CLASSES, ShapesSettings
@@ -16,8 +17,8 @@ from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
 from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
-from detector.utils.files import find_file, is_folder
-from detector.utils.yaml_file import Strict, YamlFile, read_yaml, validate
+from detector.utils.files import find_file, is_folder, read_start
+from detector.utils.yaml_file import MAX_YAML_BYTES, Strict, YamlFile, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
 """Top-level keys that are splits, as in YOLO's files; other splits are given under ``splits:``."""
@@ -39,6 +40,9 @@ YAML_SUFFIXES = (".yaml", ".yml")
 CERTAIN_KEYS = ("train", "val", "test", "splits")
 """Keys of which a YAML file under another name has at least one if it is a definition."""
 
+CERTAIN_LINE = re.compile(rf"^(['\"]?)({'|'.join(CERTAIN_KEYS)})\1\s*:", re.MULTILINE)
+"""Line by which a YAML file that cannot be read is taken for a definition all the same."""
+
 
 def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetDefinition:
     """Load what ``--data`` names: a definition file, a packaged definition, or a folder.
@@ -54,37 +58,46 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     folder = Path(data)
     if not is_folder(folder):
         return _from_file(read_yaml(find_file(data, "datasets")), data_root)
-    file = _file_in(folder)
-    if file is not None:
-        return _from_file(read_yaml(file), data_root)
-    return guess_definition(data_root or folder, str(data))
+    file, notes = _file_in(folder)
+    if file is None:
+        definition = guess_definition(data_root or folder, str(data))
+    else:
+        definition = _from_file(read_yaml(file), data_root)
+    return definition.model_copy(update={"notes": (*definition.notes, *notes)})
 
 
-def _file_in(folder: Path) -> Path | None:
-    """Return the definition file in a folder, under whatever name, or None.
+def _file_in(folder: Path) -> tuple[Path | None, list[str]]:
+    """Return the definition file in a folder, under whatever name, or None; and lines on others.
 
     Raises:
-        DetectorError: there are several; names two of them.
+        DetectorError: there are several (names two of them), or the only one cannot be read.
     """
     for name in DEFINITION_NAMES:
         if (folder / name).is_file():
-            return folder / name
+            return folder / name, []
     files = sorted(path for suffix in YAML_SUFFIXES for path in visible(folder, f"*{suffix}"))
-    found = [file for file in files if _defines_splits(file)]
+    found: list[Path] = []
+    unusable: dict[Path, DetectorError] = {}
+    for file in files:
+        try:
+            if _defines_splits(read_yaml(file)):
+                found.append(file)
+        except DetectorError as error:
+            unusable[file] = error
+    for file, reason in unusable.items():
+        if not found and CERTAIN_LINE.search(read_start(file, MAX_YAML_BYTES)):
+            raise reason
     if len(found) > 1:
         raise DetectorError(
             f"{found[0].name} and {found[1].name} both define splits; --data {found[0]} names one",
             file=folder,
         )
-    return next(iter(found), None)
+    return next(iter(found), None), unusable_lines(unusable, folder, "YAML")
 
 
-def _defines_splits(file: Path) -> bool:
+def _defines_splits(file: YamlFile) -> bool:
     """Return True if a YAML file has splits, which settings and model files do not have."""
-    try:
-        content = read_yaml(file).value
-    except DetectorError:
-        return False
+    content = file.value
     return isinstance(content, dict) and not content.keys().isdisjoint(CERTAIN_KEYS)
 
 

@@ -49,9 +49,34 @@ def visible(folder: Path, pattern: str) -> Iterator[Path]:
             yield path
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders directly in a folder, except hidden ones, sorted.
+
+    Unlike a pattern, this does not look at each of its files, which may be a million images.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if _is_folder(entry)]
+    except OSError:  # no folder, or one that may not be read
+        return []
+    return sorted(folder / name for name in names if not is_hidden(name))
+
+
+def relative_path(path: Path, root: Path) -> str:
+    """Return a path below a folder as definitions and messages write it, with slashes."""
+    return path.relative_to(root).as_posix()
+
+
 def is_hidden(name: str) -> bool:
     """Return True for a hidden file or folder, such as .ipynb_checkpoints."""
     return name.startswith(".")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:

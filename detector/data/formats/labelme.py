@@ -19,8 +19,17 @@ from detector.data.formats.moved import is_image_path, path_parts
 from detector.data.formats.named_boxes import class_issue, pixels_issue
 from detector.data.formats.outlines import box_around, box_around_ellipse, numbers, outlines_counted
 from detector.data.formats.pairing import Match, Pairing, path_below
-from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, image_files
+from detector.data.formats.rows import (
+    AnnotatedImage,
+    Box,
+    LabelRow,
+    Labels,
+    SizeHW,
+    image_files,
+    stated_size,
+)
 from detector.utils.errors import DetectorError, shown
+from detector.utils.files import leads_to_file
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 SUFFIXES = frozenset({".json"})
@@ -125,10 +134,10 @@ def read_labels(file: Path, image: Path, size_hw: SizeHW, class_ids: dict[str, i
         labels.add_issue(error.message, error.line, drops_image=True)
         return labels
     other = _stated_image(file, content)
-    if other is not None and other.is_file() and not other.samefile(image):
+    if other is not None and leads_to_file(other) and not other.samefile(image):
         message = f"imagePath: {other}, but the image of its name is {image}, expected the same"
         labels.add_issue(message, drops_image=True)
-    stated_hw = _stated_size(content)
+    stated_hw = stated_size(content.get("imageHeight"), content.get("imageWidth"))
     if stated_hw and stated_hw != size_hw:
         labels.add_issue(other_size(stated_hw, size_hw), drops_image=True)
     for index, shape in enumerate(content["shapes"]):
@@ -189,7 +198,7 @@ def _named_image(file: Path, match: Match) -> Path | None:
     if not is_labelme(content):
         return None
     path = _stated_image(file, content)
-    if path is not None and path.is_file():
+    if path is not None and leads_to_file(path):
         return path
     if match.files:
         others = " or ".join(map(str, match.files[:2]))
@@ -203,14 +212,6 @@ def _stated_image(file: Path, content: dict[str, Any]) -> Path | None:
     if not is_image_path(name):
         return None
     return file.parent / ("/" if name.startswith("/") else "") / "/".join(path_parts(name))
-
-
-def _stated_size(content: dict[str, Any]) -> SizeHW | None:
-    """Return the image size that the file states, or None."""
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    if not isinstance(height, int) or not isinstance(width, int) or not height or not width:
-        return None
-    return height, width
 
 
 def _parse_shape(shape: Any, class_ids: dict[str, int]) -> tuple[int, str, Box]:

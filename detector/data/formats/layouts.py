@@ -8,11 +8,12 @@ from pathlib import Path
 
 from detector.data.formats import classes, coco, labelme, voc, yolo
 from detector.data.formats.beside import common_folder, folders_of_pairs
-from detector.data.formats.class_files import read_class_file
+from detector.data.formats.class_files import read_class_file, read_names
 from detector.data.formats.coco_layout import OTHER_PLACES, USUAL_PLACES, coco_splits
 from detector.data.formats.converters import CONTAINERS, FORMATS, check_foreign
-from detector.data.formats.darknet import darknet_splits
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.darknet import read_darknet
+from detector.data.formats.folders import files_below, folders_in, relative_path, visible
+from detector.data.formats.left_out import MAX_LEFT_OUT, LeftOut
 from detector.data.formats.listed_layouts import (
     LISTED_FORMATS,
     left_out_files,
@@ -30,14 +31,11 @@ from detector.data.formats.voc_layout import (
     place_of_all,
     splits_of_folders,
 )
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, first_names
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 GUESSED_SPLITS = ("train", "val", "test")
 GUESS_SEED = 0
-MAX_LEFT_OUT = 5
-"""Largest number of unused folders that are named; the rest are counted."""
-
 MIN_CLASSES = 2
 """Smallest number of image folders that are taken for classes in the absence of split folders."""
 
@@ -52,7 +50,7 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     Raises:
         DetectorError: unknown layout, or one of a format that is not read.
     """
-    left_out: list[str] = []
+    left_out = LeftOut()
     splits = _find_splits(root, left_out)
     if not splits or _lacks_labels(root, splits):
         check_foreign(root, source, FORMATS)
@@ -60,9 +58,10 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
     if not splits:
         check_foreign(root, source, CONTAINERS)
         raise unknown_layout(root, source, _inner_set(root), left_out)
-    names, note = found_names(root, splits, Path(source))
-    notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
     places = [place for group in splits.values() for place in group]
+    class_file = _darknet_class_file(root, places)
+    names, note = found_names(root, splits, Path(source), class_file)
+    notes = [f"{source}: {split}: {_described(group)}" for split, group in splits.items()]
     divided = [place for place in places if place.part != (0.0, 1.0)]
     if divided:
         missing = "no lists" if divided[0].list_file is None else "no list for val"
@@ -70,19 +69,25 @@ def guess_definition(root: Path, source: str) -> DatasetDefinition:
             f"{missing}: {TRAIN_PART:.0%} of the images, shuffled with seed {GUESS_SEED}, are "
             "train, the others val"
         )
-    if len(splits) > 1 and splits.get("train") == splits.get("val"):
+    if "val" in splits and splits.get("train") == splits["val"]:
         notes.append(f"train and val are the same list, {splits['val'][0].list_file}")
     return DatasetDefinition(
         source=source,
         root=root,
         names=names,
         splits=splits,
-        notes=(*notes, *left_out, *_left_out(root, splits), *left_out_files(root, places), note),
+        notes=(
+            *notes,
+            *left_out.lines(root),
+            *_left_out(root, splits),
+            *left_out_files(root, places),
+            note,
+        ),
     )
 
 
-def _find_splits(root: Path, left_out: list[str]) -> dict[str, tuple[Split, ...]]:
-    """Return the splits of a layout with boxes, or none; ``left_out`` gets lines on other files."""
+def _find_splits(root: Path, left_out: LeftOut) -> dict[str, tuple[Split, ...]]:
+    """Return the splits of a layout with boxes, or none; ``left_out`` gets files of no split."""
     splits = _coco_layout(root, USUAL_PLACES, left_out)
     if splits and "train" not in splits:
         splits = {**_yolo_layout(root), **splits}
@@ -99,8 +104,8 @@ def _lacks_labels(root: Path, splits: Mapping[str, Sequence[Split]]) -> bool:
 
 def _inner_set(root: Path) -> str | None:
     """Return the name of the only folder in a folder if that has a known layout, as in archives."""
-    folders = [path for path in visible(root, "*") if path.is_dir()]
-    if len(folders) != 1 or not (_find_splits(folders[0], []) or _class_layout(folders[0])):
+    folders = folders_in(root)
+    if len(folders) != 1 or not (_find_splits(folders[0], LeftOut()) or _class_layout(folders[0])):
         return None
     return folders[0].name
 
@@ -137,18 +142,17 @@ def _left_out(root: Path, splits: Mapping[str, Sequence[Split]]) -> list[str]:
     folders = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
     resolved = {folder: folder.resolve() for folder in folders}
     others = [one for one, path in resolved.items() if used.isdisjoint((path, *path.parents))]
-    names = sorted(_relative(folder, root) for folder in others)
+    names = sorted(relative_path(folder, root) for folder in others)
     if not names:
         return []
-    more = f" and {len(names) - MAX_LEFT_OUT} more" if len(names) > MAX_LEFT_OUT else ""
-    return [f"images of no split, left out: {', '.join(names[:MAX_LEFT_OUT])}{more}"]
+    return [f"images of no split, left out: {first_names(names, MAX_LEFT_OUT)}"]
 
 
 def _coco_layout(
-    root: Path, patterns: Sequence[str], notes: list[str]
+    root: Path, patterns: Sequence[str], left_out: LeftOut
 ) -> dict[str, tuple[Split, ...]]:
     """Find COCO JSON files; divide a single one that is not named after a split."""
-    splits = coco_splits(root, patterns, notes)
+    splits = coco_splits(root, patterns, left_out)
     if len(splits) == 1:
         ((name, place),) = splits.items()
         return {name: (place,)} if split_name(name) else _seeded_split(place)
@@ -162,9 +166,9 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     lists = {name: root / f"{name}.txt" for name in GUESSED_SPLITS}
     if lists["train"].is_file():
         return {n: (Split(list_file=p.name),) for n, p in lists.items() if p.is_file()}
-    folders = [*visible(root, "images/*"), *(path.parent for path in visible(root, "*/images"))]
+    folders = [*folders_in(root / "images"), *(path.parent for path in visible(root, "*/images"))]
     splits = {
-        name: tuple(Split(images=_relative(_inner_images(folder), root)) for folder in group)
+        name: tuple(Split(images=relative_path(_inner_images(folder), root)) for folder in group)
         for name, group in _named_folders(folders).items()
     }
     if splits or not (root / "images").is_dir():
@@ -174,7 +178,8 @@ def _yolo_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _darknet_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find the lists of an ``obj.data``; divide the train list where there is no other."""
-    splits = darknet_splits(root)
+    found = read_darknet(root)
+    splits = {} if found is None else found.splits
     return _seeded_split(splits["train"][0]) if list(splits) == ["train"] else splits
 
 
@@ -204,10 +209,10 @@ def _by_folder(
         return {}
     above = {found for folder in folders if (found := split_folder_above(root, folder))}
     named = {
-        name: tuple(place(_relative(folder, root)) for folder in group)
+        name: tuple(place(relative_path(folder, root)) for folder in group)
         for name, group in _by_split_name(above).items()
     }
-    return named or _seeded_split(place(_relative(common_folder(folders), root)))
+    return named or _seeded_split(place(relative_path(common_folder(folders), root)))
 
 
 def _beside(folder: str) -> Split:
@@ -230,10 +235,10 @@ def _listed_layout(root: Path) -> dict[str, tuple[Split, ...]]:
 
 def _class_layout(root: Path) -> dict[str, tuple[Split, ...]]:
     """Find folders of classes in each split's folder; else divide the folders of classes."""
-    named = _named_folders([path for path in visible(root, "*") if classes.is_folder(path)])
+    named = _named_folders([path for path in folders_in(root) if classes.is_folder(path)])
     if named:
         return {
-            name: tuple(Split(class_folders=_relative(folder, root)) for folder in group)
+            name: tuple(Split(class_folders=relative_path(folder, root)) for folder in group)
             for name, group in named.items()
         }
     names = classes.folder_names(root)
@@ -274,21 +279,33 @@ def _seeded_split(place: Split) -> dict[str, tuple[Split, ...]]:
     return {n: (place.model_copy(update={**update, "part": p}),) for n, p in parts.items()}
 
 
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
 # ------------------------------------------------------------------------------------------- names
 
 
 def found_names(
-    root: Path, splits: dict[str, tuple[Split, ...]], source: Path
+    root: Path,
+    splits: dict[str, tuple[Split, ...]],
+    source: Path,
+    class_file: str | None = None,
 ) -> tuple[tuple[str, ...], str]:
-    """Return class names taken from the labels, and a line that says how they were found."""
+    """Return class names taken from the labels, and a line that says how they were found.
+
+    Args:
+        root: the data set's folder.
+        splits: its splits.
+        source: the folder or definition as the user wrote it, for messages.
+        class_file: file of class names that was stated, relative to the root.
+
+    Raises:
+        DetectorError: the names cannot be read, or cannot be those of classes.
+    """
     places = [place for group in splits.values() for place in group]
     json = next((place.annotations for place in places if place.format == "COCO JSON"), None)
-    if json is not None:
-        names: Sequence[object] = coco.read_file(root / json).class_names()
+    names: Sequence[object]
+    if class_file is not None:
+        names, note = read_names(root / class_file), f"class names are from {class_file}"
+    elif json is not None:
+        names = coco.read_file(root / json).class_names()
         note = f"class names are the categories of {json}, numbered in the order of their ids"
     elif places[0].format == "Pascal VOC XML":
         folders = sorted({root / str(place.annotations) for place in places})
@@ -318,6 +335,14 @@ def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
     if all(name.isdecimal() for names in lists for name in names):
         return max(lists, key=len), "no class names found: classes are named by their numbers"
     return sorted(set().union(*lists)), "class names are those in the lists, sorted"
+
+
+def _darknet_class_file(root: Path, places: Sequence[Split]) -> str | None:
+    """Return the file of class names that darknet's file states, if its lists are the splits."""
+    if any(place.list_file is None for place in places):
+        return None
+    found = read_darknet(root)
+    return None if found is None else found.class_file
 
 
 def _yolo_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from detector.data.formats import csv_boxes, via
 from detector.data.formats.coco import CocoFile
 from detector.data.formats.coco_images import folder_of_images
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import relative_path, visible
+from detector.data.formats.left_out import MAX_LEFT_OUT
 from detector.data.formats.moved import path_parts
 from detector.data.formats.named_boxes import class_names
 from detector.data.formats.split_words import split_meant, words_of
 from detector.data.formats.splits import Split
-from detector.utils.errors import DetectorError, shown
+from detector.utils.errors import DetectorError, first_names, shown
 
 Found = dict[str, tuple[Split, ...]] | Split
 """Splits by name, or the one place that all images are in."""
@@ -43,12 +44,12 @@ def listed_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object],
 def left_out_files(root: Path, places: Iterable[Split]) -> list[str]:
     """Return a line that names the annotation files that no split reads, if there are any."""
     used = {root / str(place.annotations) for place in places}
-    names = [str(file.relative_to(root)) for file in _csv_files(root) if file not in used]
-    return [f"boxes of no split, left out: {', '.join(names)}"] if names else []
+    names = [relative_path(file, root) for file in _csv_files(root) if file not in used]
+    return [f"boxes of no split, left out: {first_names(names, MAX_LEFT_OUT)}"] if names else []
 
 
 def _csv_files(root: Path) -> list[Path]:
-    return [file for file in _files(root, "*.csv") if csv_boxes.find_columns(file)]
+    return [file for file in _files(root, "*.csv") if csv_boxes.is_of_boxes(file)]
 
 
 def _csv_layout(root: Path) -> Found:
@@ -94,8 +95,9 @@ def _by_split(
         other = by_split.setdefault(split, file)
         if other != file:
             of = "no split" if split is None else f"split {split!r}"
+            first, second = (relative_path(path, root) for path in (other, file))
             raise DetectorError(
-                f"{other.relative_to(root)} and {file.relative_to(root)} both have boxes of {of}; "
+                f"{first} and {second} both have boxes of {of}; "
                 f"a data.yaml says which: SPLIT: {{{key}: FILE, images: FOLDER}}",
                 file=root,
             )
@@ -119,7 +121,7 @@ def _place(root: Path, file: Path, names: Sequence[str], key: str) -> Split:
         raise DetectorError(
             f"its first image, {shown(names[0])}, is in no folder below {root}", file=file
         )
-    relative = (path.relative_to(root).as_posix() for path in (file, folder))
+    relative = (relative_path(path, root) for path in (file, folder))
     return Split.model_validate(dict(zip((key, "images"), relative, strict=True)))
 
 

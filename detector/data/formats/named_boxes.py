@@ -14,6 +14,7 @@ from detector.data.formats.lists import find_listed, searched
 from detector.data.formats.names import match_names
 from detector.data.formats.rows import AnnotatedImage, Box, LabelRow, Labels, SizeHW, are_fractions
 from detector.utils.errors import nearest, shown
+from detector.utils.files import leads_to_file
 from detector.utils.opencv import IMAGE_SUFFIXES
 
 
@@ -65,7 +66,7 @@ def annotated_images(
     images: list[AnnotatedImage] = []
     issues: list[Issue] = []
     for number, (image, path) in enumerate(zip(listed, found.paths, strict=True), 1):
-        if path is not None and path.is_file():
+        if path is not None and leads_to_file(path):
             read = partial(_read_labels, file, image, class_ids, tuple(names))
             images.append(AnnotatedImage(path, number, read))
         else:

@@ -20,7 +20,7 @@ def images_sharing_labels(
     """Return an issue for each image whose label file is that of an image of another split, too.
 
     An image that the other split has, too, is left to that split, whose own images are compared
-    with each other.
+    with each other. Of several other splits, the first one of the definition is named.
 
     Args:
         images: images of a split.
@@ -31,14 +31,15 @@ def images_sharing_labels(
     own = [(path, file) for path, file in pairs if file is not None and file.is_file()]
     stems = {path.stem for path, _ in own}
     issues: dict[Path, Issue] = {}
-    for name in definition.splits.keys() - {split} if own else ():
+    for name in (name for name in definition.splits if own and name != split):
         theirs: dict[Path, Path] = {}
         for place in definition.places(name):
             with suppress(DetectorError):
                 theirs.update(_labels_of(place, definition.root, stems))
         alone = [pair for pair in own if pair[0] not in theirs]
         shared = shared_files([*alone, *theirs.items()])
-        issues.update((path, shared[path]) for path, _ in alone if path in shared)
+        for path in (path for path, _ in alone if path in shared):
+            issues.setdefault(path, shared[path])
     return issues
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import TypeGuard
 
 from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, shown
 from detector.utils.files import read_text
 from detector.utils.opencv import IMAGE_SUFFIXES
 
@@ -91,6 +92,35 @@ def is_finite_number(value: object) -> TypeGuard[float]:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max
+
+
+def stated_size(height: object, width: object) -> SizeHW | None:
+    """Return the image size that a JSON file states, or None; some tools write none, or zeros."""
+    if not isinstance(height, int) or not isinstance(width, int) or not height or not width:
+        return None
+    return height, width
+
+
+def parse_number(text: str, title: str = "") -> float:
+    """Return the finite number that a text is.
+
+    Args:
+        text: the text.
+        title: beginning of the error's message.
+
+    >>> parse_number("1e3")
+    1000.0
+
+    Raises:
+        ValueError: it is not a number, or not a finite one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{title}{shown(text)} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{title}{shown(text)} is not a finite number")
+    return value
 
 
 def image_files(folder: Path) -> list[Path]:

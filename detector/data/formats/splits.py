@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, Field
@@ -28,6 +28,12 @@ Format = Literal[
     "class folders",
     "class list",
 ]
+CLASS_FORMATS: tuple[Format, ...] = ("class folders", "class list")
+"""Formats that give each image one class and no boxes."""
+
+BOX_FORMATS = tuple(name for name in get_args(Format) if name not in CLASS_FORMATS)
+"""Formats of boxes."""
+
 KeypointShape = tuple[Annotated[int, Field(ge=1)], Literal[2, 3]]
 
 FORMATS_BY_SUFFIX: dict[str, Format] = {".json": "COCO JSON", ".csv": "CSV"}
@@ -113,7 +119,7 @@ class Split(Strict):
     @property
     def task(self) -> TaskName:
         """The task that such labels train a network for."""
-        return "classify" if self.format in ("class folders", "class list") else "detect"
+        return "classify" if self.format in CLASS_FORMATS else "detect"
 
 
 class DatasetDefinition(Strict):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from detector.data.formats import coco, voc
-from detector.data.formats.folders import files_below
+from detector.data.formats.folders import files_below, relative_path
 from detector.data.formats.json_file import read_json
+from detector.data.formats.left_out import LeftOut, why_unusable
 from detector.data.formats.rows import read_lines
 from detector.utils.errors import DetectorError, shown
 from detector.utils.opencv import IMAGE_SUFFIXES
@@ -48,31 +49,30 @@ EXPECTED_OF_IMAGES = (
 EXPECTED_OF_NOTHING = "images/ and labels/ (YOLO), a COCO JSON and images, or a data.yaml"
 
 
-def unknown_layout(
-    root: Path, source: str, inner: str | None, left_out: Sequence[str]
-) -> DetectorError:
+def unknown_layout(root: Path, source: str, inner: str | None, left_out: LeftOut) -> DetectorError:
     """Return the error about a folder whose layout is not known.
 
     Args:
         root: the folder.
         source: the folder as the user wrote it.
         inner: folder inside it that has a known layout, if there is one.
-        left_out: lines about annotation files that could not be used.
+        left_out: annotation files that could not be used.
     """
     files = sorted(files_below(root, None))
     counts = Counter(file.suffix.lower() or "without suffix" for file in files)
     parts = [
         "neither a data.yaml nor a known layout in this folder, which holds "
         f"{_counted(counts) or 'no files'}",
-        *left_out,
+        *left_out.lines(root),
     ]
     if inner is not None:
         parts.append(f"the folder {inner} in it has one: --data {Path(source) / inner}")
-    elif not left_out:
+    elif not left_out.without_images:
         suffix = max(EXPECTED, key=lambda suffix: counts[suffix])
         if counts[suffix]:
             example = next(file for file in files if file.suffix.lower() == suffix)
-            parts.append(f"{example.relative_to(root)} {_content(example)}")
+            if example not in left_out.unusable:
+                parts.append(f"{relative_path(example, root)} {_content(example)}")
             expected = _expected_json(example) if suffix == ".json" else EXPECTED[suffix]
         else:
             has_image = not IMAGE_SUFFIXES.isdisjoint(counts)
@@ -95,8 +95,7 @@ def _content(file: Path) -> str:
     try:
         return describe(file)
     except DetectorError as error:
-        line = "" if error.line is None else f" in line {error.line}"
-        return f"cannot be used: {error.message}{line}"
+        return why_unusable(error)
 
 
 def _expected_json(file: Path) -> str:
@@ -116,6 +115,8 @@ def _read_json(file: Path) -> Any:
 
 
 def _json_content(file: Path) -> str:
+    if os.path.exists(file) and os.path.getsize(file) > MAX_EXAMPLE_BYTES:
+        return f"has more than {MAX_EXAMPLE_BYTES} bytes, too many to name its keys"
     content = _read_json(file)
     if isinstance(content, list):
         first = next(iter(content), None)

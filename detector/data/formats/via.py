@@ -22,9 +22,16 @@ from detector.data.formats.outlines import (
 )
 from detector.data.formats.rows import Box
 from detector.utils.errors import DetectorError, nearest, shown
+from detector.utils.files import read_start
 
 MAX_VIA_BYTES = 1 << 29
+MAX_START_BYTES = 1 << 16
+"""Length of the beginning of a file by which other files than VIA's are recognized."""
+
 PROJECT_KEY = "_via_img_metadata"
+SIGNS = (PROJECT_KEY, "filename")
+"""Keys of which the beginning of a VIA file has one."""
+
 SHAPES = ("rect", "polygon", "circle", "ellipse")
 EXPECTED = "a VIA annotation file"
 
@@ -44,7 +51,13 @@ def is_via(content: Any) -> bool:
 
 
 def is_via_file(file: Path) -> bool:
-    """Return True for a VIA file with images, False for another or unreadable one."""
+    """Return True for a VIA file with images, False for another or unreadable one.
+
+    Most other files, which may be large, are told by their beginnings.
+    """
+    start = read_start(file, MAX_START_BYTES).lstrip()
+    if not start.startswith("{") or not any(f'"{sign}"' in start for sign in SIGNS):
+        return False
     try:
         content = read_json(file, MAX_VIA_BYTES, EXPECTED)
     except DetectorError:

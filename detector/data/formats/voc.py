@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from detector.data.formats.rows import (
     SizeHW,
     are_fractions,
     image_files,
+    parse_number,
     read_lines,
 )
 from detector.utils.errors import DetectorError, MissingFileError, nearest, shown
@@ -97,7 +97,7 @@ def annotated_images(
 
 
 def label_files(images: Sequence[Path], folder: Path, annotations: Path) -> list[tuple[Path, Path]]:
-    """Return the images that have an XML file, each with that file, without ambiguous ones.
+    """Return images, each with its XML file, which need not exist; ambiguous ones are left out.
 
     Args:
         images: see :func:`annotated_images`.
@@ -315,13 +315,7 @@ def _corner(box: XmlElement, name: str) -> float:
     text = box.value(name)
     if text is None:
         raise ValueError(f"a <bndbox> without <{name}>")
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"<{name}>: {text!r} is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"<{name}>: {text!r} is not a finite number")
-    return value
+    return parse_number(text, f"<{name}>: ")
 
 
 def _stated_size(root: XmlElement) -> SizeHW | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detector.data.formats import voc
 from detector.data.formats.beside import common_folder
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.folders import files_below, relative_path, visible
 from detector.data.formats.rows import has_image
 from detector.data.formats.split_words import split_folder_above, split_name
 from detector.data.formats.splits import Split
@@ -29,7 +29,7 @@ def place_of_all(folder: Path, root: Path) -> Split:
         folder / name if (folder / name).is_dir() else folder
         for name in ("JPEGImages", "Annotations")
     )
-    return Split(images=_relative(images, root), annotations=_relative(annotations, root))
+    return Split(images=relative_path(images, root), annotations=relative_path(annotations, root))
 
 
 def listed_splits(root: Path) -> dict[str, tuple[Split, ...]]:
@@ -40,7 +40,7 @@ def listed_splits(root: Path) -> dict[str, tuple[Split, ...]]:
         for name in LISTED_SPLITS:
             file = lists / f"{name}.txt"
             if file.is_file():
-                update = {"image_set": _relative(file, root)}
+                update = {"image_set": relative_path(file, root)}
                 splits[name] = (*splits.get(name, ()), place.model_copy(update=update))
     return splits
 
@@ -72,7 +72,7 @@ def _split_folders(root: Path) -> list[Path]:
 
 
 def _place(root: Path, folder: Path) -> Split:
-    annotations = _relative(folder, root)
+    annotations = relative_path(folder, root)
     if has_image(folder):
         return Split(images=annotations, annotations=annotations)
     same_split = [
@@ -83,9 +83,9 @@ def _place(root: Path, folder: Path) -> Split:
     same_name = [one for one in same_split if one.name == folder.name]
     for group in (same_name, same_split):
         if len(group) == 1:
-            return Split(images=_relative(group[0], root), annotations=annotations)
+            return Split(images=relative_path(group[0], root), annotations=annotations)
     images = {image.parent for image in files_below(root, IMAGE_SUFFIXES)}
-    common = _relative(common_folder(same_split or images or [root]), root)
+    common = relative_path(common_folder(same_split or images or [root]), root)
     return Split(images=common, annotations=annotations, image_set=annotations)
 
 
@@ -93,7 +93,3 @@ def _folders(root: Path, pattern: str) -> Iterator[Path]:
     """Yield the folders that match a pattern in a folder or up to two levels below it."""
     for above in ("", "*/", "*/*/"):
         yield from sorted(path for path in visible(root, above + pattern) if path.is_dir())
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

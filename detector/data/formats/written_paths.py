@@ -9,7 +9,7 @@ from typing import Any
 
 from detector.data.formats.folders import visible
 from detector.data.formats.moved import check_path, existing_end, existing_ends
-from detector.utils.errors import shown
+from detector.utils.errors import first_names, shown
 from detector.utils.files import exists, is_folder
 from detector.utils.yaml_file import YamlFile, YamlKey
 
@@ -87,9 +87,8 @@ class WrittenPaths:
 def contents(folder: Path) -> str:
     """Return what a folder holds, folders first, in the words of an error message."""
     found = sorted((not path.is_dir(), path.name) for path in visible(folder, "*"))
-    names = [name if is_file else f"{name}/" for is_file, name in found[:MAX_NAMED]]
-    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    return f"{folder} holds {', '.join(names) or 'nothing'}{more}"
+    names = [name if is_file else f"{name}/" for is_file, name in found]
+    return f"{folder} holds {first_names(names, MAX_NAMED) or 'nothing'}"
 
 
 def _texts(value: Any) -> Iterator[str]:

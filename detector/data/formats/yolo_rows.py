@@ -7,7 +7,6 @@ polygons or keypoints, never both, so all of its rows are judged together.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.formats.rows import SizeHW
-from detector.utils.errors import MAX_SHOWN, DetectorError, shown
+from detector.data.formats.rows import SizeHW, parse_number
+from detector.utils.errors import MAX_SHOWN, DetectorError
 
 MAX_FRACTION = 2.0
 """Largest absolute coordinate of a box that is accepted; larger ones are pixels or noise."""
@@ -82,7 +81,7 @@ def parse_row(
         raise ValueError(
             f"{count} columns, expected 5 (class, centre x, centre y, width, height) {others}"
         )
-    numbers = [_number(column) for column in columns]
+    numbers = [parse_number(column) for column in columns]
     class_id = int(numbers[0])
     if class_id != numbers[0] or not 0 <= class_id < class_count:
         raise ValueError(
@@ -251,13 +250,3 @@ def _check_fractions(numbers: list[float], is_box: bool) -> None:
     largest = max(numbers, key=lambda value: max(value - high, low - value))
     if not low <= largest <= high:
         raise ValueError(f"coordinate {largest:g}, expected fractions of the image, 0 to 1")
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{shown(text)} is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{shown(text)} is not a finite number")
-    return value

@@ -155,6 +155,38 @@ def test_a_list_that_does_not_exist(tmp_path: Path, make_pairs, key: str) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "names", ["marks/pets.txt", "data/marks/pets.txt", "C:\\x\\marks\\pets.txt"]
+)
+def test_the_class_file_of_obj_data(tmp_path: Path, make_pairs, names: str) -> None:
+    make_pairs("img")
+    write_list(tmp_path / "train.txt", "img", 5)
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks/pets.txt").write_text("cat\ndog\n")
+    write_data(tmp_path, "obj.data", train="train.txt", names=names)
+    definition = load_definition(tmp_path)
+    assert definition.names == ("cat", "dog")
+    assert definition.notes[-1] == "class names are from marks/pets.txt"
+    (tmp_path / "obj.names").write_text("a\nb\n")  # which obj.data does not name
+    assert load_definition(tmp_path).names == ("cat", "dog")
+    write_data(tmp_path, "obj.data", train="train.txt", names="")
+    assert load_definition(tmp_path).names == ("a", "b")
+
+
+def test_a_class_file_of_obj_data_that_does_not_exist(tmp_path: Path, make_pairs) -> None:
+    make_pairs("img")
+    write_list(tmp_path / "train.txt", "img", 5)
+    write_data(tmp_path, "obj.data", train="train.txt", names="data/obj.names")
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'obj.data'}:3: names: no file 'data/obj.names', expected one of class "
+        f"names; {tmp_path} holds img/, obj.data, train.txt"
+    )
+    write_data(tmp_path, "obj.data", names="data/obj.names")  # without lists, another program's
+    assert load_definition(tmp_path).splits["train"] == beside("img", 0.0, 0.8)
+
+
 def test_two_files_of_lists(tmp_path: Path, make_pairs) -> None:
     make_pairs("img")
     write_list(tmp_path / "train.txt", "img", 5)

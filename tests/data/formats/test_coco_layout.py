@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from detector.data.dataset import open_dataset
+from detector.data.formats import coco
 from detector.data.formats.definition import load_definition
 from detector.data.formats.splits import Split
 from detector.utils.errors import DetectorError
@@ -166,3 +167,103 @@ def test_yolo_labels_count_before_a_file_at_the_root(tmp_path: Path, make_image)
     (tmp_path / "labels/train/0.txt").write_text("0 .5 .5 .1 .1\n")
     write_json(tmp_path / "predictions.json", ["0.png"])
     assert load_definition(tmp_path).splits["train"] == (Split(images="images/train"),)
+
+
+def test_files_of_neither_train_nor_val(tmp_path: Path, make_image) -> None:
+    for name in ("test", "extra"):
+        make_image(f"{name}/0.png")
+        write_json(tmp_path / f"annotations/{name}.json", ["0.png"])
+    definition = load_definition(tmp_path)
+    assert definition.splits == {
+        name: (Split(annotations=f"annotations/{name}.json", images=name),)
+        for name in ("extra", "test")
+    }
+    assert not any("the same list" in note for note in definition.notes)
+
+
+BROKEN = "cannot be used: JSON syntax: Expecting property name enclosed in double quotes in line 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"images": [],\n', BROKEN),
+        (
+            '{"images": [{"id": "7"}], "annotations": [], "categories": []}',
+            "cannot be used: images[0]: id is '7', expected int",
+        ),
+        (
+            '{"images": [], "annotations": [{"caption": "a cat"}]}',
+            "cannot be used: no list of 'categories', expected a COCO annotation file",
+        ),
+        ("\x80", "cannot be used: is not a COCO annotation file"),
+    ],
+)
+@pytest.mark.parametrize("place", ["annotations/instances_", "annotations/", ""])
+def test_an_unusable_file_is_named(
+    tmp_path: Path, make_image, place: str, text: str, reason: str
+) -> None:
+    for split in ("train", "val"):
+        make_image(f"{split}/0.png")
+        write_json(tmp_path / f"{place}{split}.json", ["0.png"])
+    assert not any("cannot be used" in note for note in load_definition(tmp_path).notes)
+    (tmp_path / f"{place}train.json").write_text(text, encoding="latin-1")
+    definition = load_definition(tmp_path)
+    assert list(definition.splits) == ["val"]
+    assert [note for note in definition.notes if "cannot be used" in note] == [
+        f"{place}train.json {reason}"
+    ]
+
+
+def test_an_unusable_file_is_named_beside_another_layout(tmp_path: Path, make_image) -> None:
+    make_image("images/train/0.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/0.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/train.json").write_text('{"images": [],\n')
+    definition = load_definition(tmp_path)
+    assert definition.splits["train"] == (Split(images="images/train"),)
+    assert definition.notes[1] == f"annotations/train.json {BROKEN}"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"images": []}', '{"info": 1, "licenses": []}', "7"])
+def test_files_of_other_kinds_are_passed_over(tmp_path: Path, make_image, text: str) -> None:
+    make_image("train/0.png")
+    write_json(tmp_path / "annotations/train.json", ["0.png"])
+    (tmp_path / "annotations/other.json").write_text(text)
+    (tmp_path / "annotations/folder.json").mkdir()
+    notes = load_definition(tmp_path).notes
+    assert not any("other.json" in note or "folder.json" in note for note in notes)
+
+
+def test_many_unusable_files_are_counted(tmp_path: Path, make_image) -> None:
+    make_image("0.png")
+    write_json(tmp_path / "marks/all.json", ["0.png"])
+    for number in range(8):
+        (tmp_path / f"marks/{number}x.json").write_text('{"images": [],\n')
+    notes = load_definition(tmp_path).notes
+    assert [note for note in notes if "cannot be used" in note] == [
+        *(f"marks/{number}x.json {BROKEN}" for number in range(5)),
+        "3 more JSON files cannot be used",
+    ]
+
+
+def test_each_file_is_read_once(
+    tmp_path: Path, make_image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two patterns find those in ``annotations/``."""
+    make_image("images/0.png")
+    write_json(tmp_path / "annotations/all.json", ["7.png"])
+    write_json(tmp_path / "marks/all.json", ["0.png"])
+    read: list[Path] = []
+
+    def read_any(file: Path) -> coco.CocoFile | None:
+        read.append(file)
+        return coco.read_file(file)
+
+    monkeypatch.setattr(coco, "read_any", read_any)
+    notes = load_definition(tmp_path).notes
+    assert [note for note in notes if "is left out" in note] == [
+        "annotations/all.json is left out: its first image, '7.png', is in no folder here"
+    ]
+    assert read == [tmp_path / "annotations/all.json", tmp_path / "marks/all.json"]

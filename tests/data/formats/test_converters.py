@@ -11,6 +11,7 @@ import pytest
 from detector.data.formats.definition import load_definition
 from detector.utils.errors import DetectorError
 
+BOXES = "YOLO txt, COCO JSON, Pascal VOC XML, CSV, VIA JSON, labelme JSON"
 CREATE_ML = json.dumps([{"image": "a.png", "annotations": [{"label": "x", "coordinates": {}}]}])
 LABEL_STUDIO = json.dumps([{"id": 1, "annotations": [{"result": []}], "data": {"image": "a.png"}}])
 BDD = json.dumps([{"name": "a.png", "labels": [{"category": "car", "box2d": {}}]}], indent=1)
@@ -31,7 +32,7 @@ CASES = {
         "labelTxt/a.txt",
         "",
         "labelTxt",
-        "no converter is known, expected YOLO txt, COCO JSON, VOC XML or CSV",
+        f"no converter is known, expected one of: {BOXES}",
     ),
     "WIDER FACE": (
         "x/wider_face_train_bbx_gt.txt",
@@ -95,7 +96,7 @@ CASES = {
         "data/0.parquet",
         "",
         None,
-        "no converter is known, expected YOLO txt, COCO JSON, VOC XML or CSV",
+        f"no converter is known, expected one of: {BOXES}",
     ),
 }
 
@@ -122,7 +123,7 @@ def test_a_createml_file_under_another_name_has_no_converter(tmp_path: Path, mak
         load_definition(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: boxes.json is CreateML, which is not read; no converter is known, expected "
-        "YOLO txt, COCO JSON, VOC XML or CSV"
+        f"one of: {BOXES}"
     )
 
 

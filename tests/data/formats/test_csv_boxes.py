@@ -315,6 +315,36 @@ def test_files_of_classes(
         assert str(caught.value) == f"{file}{expected}"
 
 
+AMBIGUOUS = "path,filename,xmin,ymin,xmax,ymax,class\n"
+
+
+def test_a_file_with_an_ambiguous_header_beside_another_layout(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "boxes.csv").write_text(AMBIGUOUS)
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'boxes.csv'}:1: columns 'path' and 'filename' may both be the image, "
+        "expected one"
+    )
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .1 .1\n")
+    definition = load_definition(tmp_path)
+    assert definition.splits == {"train": (Split(images="images/train"),)}
+    assert "boxes of no split, left out: boxes.csv" in definition.notes
+
+
+def test_many_files_of_no_split_are_counted(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .1 .1\n")
+    for number in range(7):
+        (tmp_path / f"{number}.csv").write_text("a.png,1,2,3,4,cat\n")
+    assert (
+        "boxes of no split, left out: 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 2 more"
+    ) in load_definition(tmp_path).notes
+
+
 TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
 CLASSES = TEXTS.map(str.strip).filter(bool)
 CORNERS = st.tuples(*[st.integers(0, 9999) | st.floats(0, 9999, width=32)] * 4)

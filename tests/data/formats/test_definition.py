@@ -371,3 +371,55 @@ def test_wrong_words_about_classes(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(DetectorError) as caught:
         load_definition(path)
     assert str(caught.value).startswith(message.format(file=path, folder=tmp_path))
+
+
+# --------------------------------------------------------------------- definition files of a folder
+
+
+def yolo_set(tmp_path: Path, make_image) -> None:
+    make_image("images/train/a.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .1 .1\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"train: images/train\nnames: [a\nval: x\n", ":3: YAML syntax: expected ',' or ']', but "
+         "got ':' (while parsing a flow sequence from line 2)"),
+        (b"'val' : images/train\nnames: !cat [a]\n", ":2: tag '!cat' is not allowed, a file holds "
+         "plain values only"),
+        (b"names: [caf\xe9]\nsplits:\n  train: images/train\n", ": is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_a_broken_definition_in_a_folder(
+    tmp_path: Path, make_image, content: bytes, message: str
+) -> None:
+    yolo_set(tmp_path, make_image)
+    broken = tmp_path / "pets.yaml"
+    broken.write_bytes(content)
+    with pytest.raises(DetectorError) as caught:
+        load_definition(tmp_path)
+    assert str(caught.value) == f"{broken}{message}"
+    define(tmp_path, "train: images/train\nnames: [cat]\n")  # another one, which is read
+    definition = load_definition(tmp_path)
+    assert definition.names == ("cat",)
+    place, _, reason = message.partition(": ")
+    line = f" in line {place[1:]}" if place else ""
+    assert definition.notes == (f"pets.yaml cannot be used: {reason}{line}",)
+
+
+@pytest.mark.parametrize("text", ["a: !cat b\n", "%YAML:1.0\n", "training: [a\n", "  train: [a\n"])
+def test_broken_files_that_define_no_splits_are_named(
+    tmp_path: Path, make_image, text: str
+) -> None:
+    yolo_set(tmp_path, make_image)
+    (tmp_path / "more.yml").write_text("train_epochs: 3\n")
+    assert not any(".yml" in note for note in load_definition(tmp_path).notes)
+    for number in range(7):
+        (tmp_path / f"{number}.yml").write_text(text)
+    definition = load_definition(tmp_path)
+    assert definition.splits == {"train": (Split(images="images/train"),)}
+    *_, last, counted = definition.notes
+    assert last.startswith("4.yml cannot be used: ")
+    assert counted == "2 more YAML files cannot be used"

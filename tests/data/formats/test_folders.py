@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.folders import files_below, folders_in, visible
 
 
 @pytest.fixture
@@ -77,3 +77,16 @@ def test_hidden_files_and_folders_are_left_out(tree: Path) -> None:
     assert found(tree) == PLAIN
     assert sorted(visible(tree, "*/*.jpg")) == [tree / "a/1.jpg"]
     assert found(tree / "a/.thumbs") == ["deep/1.jpg"]  # what is asked for by name
+
+
+def test_folders_directly_in_a_folder(tree: Path) -> None:
+    assert folders_in(tree) == [tree / "a", tree / "b"]
+    (tree / "file.jpg").touch()
+    (tree / ".hidden").mkdir()
+    (tree / "link").symlink_to("../store")
+    (tree / "loop").symlink_to("loop")
+    (tree / "nowhere").symlink_to("none")
+    assert folders_in(tree) == [tree / "a", tree / "b", tree / "link"]
+    assert folders_in(tree / "b") == []
+    assert folders_in(tree / "none") == []
+    assert folders_in(tree / "file.jpg") == []

@@ -87,6 +87,42 @@ def test_listed_images(tmp_path: Path, make_image, text: str, make, line: str) -
     assert "images dropped (--skip-bad): 1" in dataset.report
 
 
+TOO_LONG_IN_A_FOLDER = "a/" * 2045 + "7.png"
+"""A path of 4095 bytes, which is too long only after that of the data set's folder."""
+
+
+def test_an_image_of_labelme(tmp_path: Path, make_image) -> None:
+    make_image("0.png")
+    content = {
+        "imagePath": TOO_LONG_IN_A_FOLDER,
+        "shapes": [{"label": "a", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}],
+    }
+    (tmp_path / "0.json").write_text(json.dumps(content))
+    (tmp_path / "set.yaml").write_text("names: [a]\ntrain: {labelme: .}\n")
+    # The image of the file's name is used, since there is no other one that the file could mean.
+    (sample,) = open_dataset(tmp_path / "set.yaml", "train").samples
+    assert sample.class_ids.tolist() == [0]
+    (tmp_path / "1.json").write_text(json.dumps(content))
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(tmp_path / "set.yaml", "train")
+    assert str(caught.value) == (
+        f"{tmp_path / '1.json'}: no image '1', and none at {tmp_path / TOO_LONG_IN_A_FOLDER} "
+        "(--skip-bad leaves it out)"
+    )
+
+
+def test_an_image_of_a_csv_file(tmp_path: Path, make_image) -> None:
+    make_image("0.png")
+    (tmp_path / "all.csv").write_text(f"0.png,1,1,9,9,a\n{TOO_LONG_IN_A_FOLDER},1,1,9,9,a\n")
+    (tmp_path / "set.yaml").write_text("names: [a]\ntrain: {annotations: all.csv, images: .}\n")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(tmp_path / "set.yaml", "train")
+    assert str(caught.value) == (
+        f"{tmp_path / 'all.csv'}:2: no image {start(TOO_LONG_IN_A_FOLDER)}, looked for at "
+        f"{tmp_path / TOO_LONG_IN_A_FOLDER} (--skip-bad leaves it out)"
+    )
+
+
 @pytest.mark.parametrize("text", LONG)
 def test_a_list_without_any_image(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.txt").write_text(f"{text}\n")

@@ -72,3 +72,21 @@ def test_splits_may_share_images(write_set, tmp_path: Path, train: str, val: str
         (tmp_path / f"other/{number}.txt").write_text("")
     assert len(open_dataset(definition, "train")) == 2
     assert len(open_dataset(definition, "val")) == (1 if "part" in val else 2)
+
+
+@pytest.mark.parametrize("others", [("val", "test"), ("test", "val")])
+def test_of_several_splits_the_first_is_named(
+    tmp_path: Path, make_image, others: tuple[str, str]
+) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/0.txt").write_text("0 .5 .5 .1 .1\n")
+    for folder in ("images", "val", "test"):
+        make_image(f"{folder}/0.jpg")
+    places = "".join(f"{name}: {{images: {name}, labels: labels}}\n" for name in others)
+    (tmp_path / "set.yaml").write_text(f"names: [cat]\n{places}train: images\n")
+    with pytest.raises(DetectorError) as caught:
+        open_dataset(tmp_path / "set.yaml", "train")
+    assert str(caught.value) == (
+        f"{tmp_path}/images/0.jpg: {tmp_path}/labels/0.txt may be its labels or those of "
+        f"{tmp_path}/{others[0]}/0.jpg, expected a file for each (--skip-bad leaves it out)"
+    )

@@ -109,3 +109,40 @@ def test_a_set_inside_the_folder(tmp_path: Path, make_image) -> None:
         f"1 .png, 1 .txt; the folder pets in it has one: --data {tmp_path}/pets"
     )
     assert load_definition(tmp_path / "pets").names == ("0",)
+
+
+def test_unusable_files_beside_others(tmp_path: Path, make_image) -> None:
+    """The broken file is named, though another one is the example."""
+    make_image("pictures/0.png")
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks/a.json").write_text('{"a": 1}')
+    (tmp_path / "marks/train.json").write_text('{"images": [],\n')
+    assert message(tmp_path) == (
+        "1 .png, 2 .json; marks/train.json cannot be used: JSON syntax: Expecting property name "
+        "enclosed in double quotes in line 2; marks/a.json holds the keys a; the nearest layout is "
+        f"{COCO}"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "b": 2}', '{"annotations": []}', "[1, 2, 3, 4]", "{" * 15]
+)
+def test_a_large_json_file_is_not_read_whole(
+    tmp_path: Path, make_image, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    make_image("pictures/0.png")
+    file = tmp_path / "a/b/c/d/large.json"  # deeper than annotation files are looked for
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    monkeypatch.setattr("detector.data.formats.unknown_layout.MAX_EXAMPLE_BYTES", len(text))
+    assert "bytes" not in message(tmp_path)
+    monkeypatch.setattr("detector.data.formats.unknown_layout.MAX_EXAMPLE_BYTES", len(text) - 1)
+
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} is read whole")
+
+    monkeypatch.setattr("detector.data.formats.coco.read_file", refuse)
+    assert message(tmp_path) == (
+        f"1 .png, 1 .json; a/b/c/d/large.json has more than {len(text) - 1} bytes, too many to "
+        f"name its keys; the nearest layout is {COCO}"
+    )

@@ -317,3 +317,25 @@ def test_written_boxes_come_back(
         assert [(box.class_name, box.box_xyxy) for box in image.boxes] == [
             (text, (x, y, x + w, y + h)) for text, x, y, w, h in boxes
         ]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        (json.dumps(records(a=[])), True),
+        ("\ufeff \n" + json.dumps({"_via_settings": {}, via.PROJECT_KEY: records(a=[])}), True),
+        ('{"images": [{"file_name": "a.png"}]}', False),
+        (f"[{json.dumps(records(a=[]))}]", False),
+        ("", False),
+    ],
+)
+def test_other_files_are_told_by_their_beginnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, is_read: bool
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(text, encoding="utf-8")
+    assert via.is_via_file(file) == is_read
+    read: list[Path] = []
+    monkeypatch.setattr(via, "read_json", lambda path, *_: read.append(path))
+    via.is_via_file(file)
+    assert read == [file] * is_read

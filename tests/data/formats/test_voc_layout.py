@@ -137,3 +137,19 @@ def load_definition_with_names(folder: Path) -> tuple[Split, ...]:
     """Return the places of a definition's train split, whose names are not taken from labels."""
     (folder / "data.yaml").write_text("names: [farm]\ntrain: train\n")
     return load_definition(folder).splits["train"]
+
+
+@pytest.mark.parametrize(
+    "lists", [("test", "trainval"), ("trainval",), ("train", "val"), ("val",), ("train", "test")]
+)
+def test_lists_without_train_or_val(
+    tmp_path: Path, make_image, write_xml, lists: tuple[str, ...]
+) -> None:
+    make_image("JPEGImages/0.jpg")
+    write_xml("Annotations/0.xml")
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    for name in lists:
+        (tmp_path / f"ImageSets/Main/{name}.txt").write_text("0\n")
+    definition = load_definition(tmp_path)
+    assert set(definition.splits) == set(lists)
+    assert not any("the same list" in note for note in definition.notes)
