@@ -42,37 +42,28 @@ class OnnxBackend(ExportedBackend):
         check_parts(path, expected="an ONNX file")
         self._graph = read_checked_graph(path)
         metadata = ModelMetadata.from_properties(self._graph.properties, path)
-        self.path = path
-        self._checked: set[tuple[int, ...]] = set()
-        self._check_sizes((1, 3, *metadata.preprocess.size_hw))
+        super().__init__(path, metadata, self._graph.inputs, self._graph.outputs)
+        self.check_sizes(self.input_shape)
         self._session = open_session(path, path, threads, device)
         try:
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-            shapes, output_shapes = _shapes(inputs), _shapes(outputs)
+            inputs, outputs = self._session.get_inputs(), _shapes(self._session.get_outputs())
         except UnicodeDecodeError as error:  # ONNX Runtime does not check the file's texts
             raise DetectorError("has text that is not UTF-8", file=path) from error
-        super().__init__(path, metadata, shapes, output_shapes)
+        self._check_outputs(outputs)  # ONNX Runtime infers sizes that the file does not declare
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
-        self._check_sizes(images.shape)
+        self.check_sizes(images.shape)
         try:
             outputs = self._session.run(self.output_names, {INPUT: images})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise self.error(f"ONNX Runtime: {_reason(error, self.path)}") from error
         return tuple(outputs)
 
-    def _check_sizes(self, image: tuple[int, ...]) -> None:
-        """Raise where the graph would need too much memory for input of this shape."""
-        if image in self._checked:
-            return
-        try:
-            check_sizes(self._graph, input_sizes(self._graph, image))
-        except ValueError as error:
-            raise self.error(f"refused, it was not run: {error}") from error
-        self._checked.add(image)
+    def _check_run(self, image: tuple[int, ...]) -> None:
+        check_sizes(self._graph, input_sizes(self._graph, image))
 
 
 def read_checked_graph(path: Path) -> Graph:

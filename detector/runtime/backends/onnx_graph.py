@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,7 +71,9 @@ class Graph:
     Attributes:
         nodes: in the order of the file.
         tensors: stored tensors by name.
-        inputs: sizes of the inputs by name, None where a size is not fixed.
+        inputs: sizes of the inputs by name, None where a size is not fixed; without those that
+            are stored tensors.
+        outputs: sizes of the outputs by name, as the file declares them.
         properties: texts stored in the file, by key.
         has_functions: whether the file defines operators of its own.
     """
@@ -79,6 +81,7 @@ class Graph:
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor]
     inputs: Mapping[str, tuple[int | None, ...]]
+    outputs: Mapping[str, tuple[int | None, ...]]
     properties: Mapping[str, str]
     has_functions: bool
 
@@ -176,7 +179,8 @@ def read_graph(content: bytes) -> Graph:
     return Graph(
         nodes=tuple(_node(node) for node in graph.each(1)),
         tensors=tensors | sparse,
-        inputs={value.text(1): _sizes(value) for value in graph.each(11)},
+        inputs={name: sizes for name, sizes in _ports(graph.each(11)) if name not in tensors},
+        outputs=dict(_ports(graph.each(12))),
         properties={entry.text(1): entry.text(2) for entry in model.each(14)},
         has_functions=model.has(25),
     )
@@ -245,8 +249,13 @@ def _listed(tensor: _Message, dtype: np.dtype[Any]) -> Known:
     return np.array(tensor.integers(number), np.int64).astype(dtype)
 
 
+def _ports(values: list[_Message]) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+    """Yield the names of inputs or outputs, with the sizes that they declare."""
+    return ((value.text(1), _sizes(value)) for value in values)
+
+
 def _sizes(value: _Message) -> tuple[int | None, ...]:
-    """Return the sizes that an input declares."""
+    """Return the sizes that an input or output declares."""
     dimensions = value.merged(2).merged(1).merged(2).each(1)
     return tuple(
         _size(dimension.integer(1)) if dimension.has(1) else None for dimension in dimensions

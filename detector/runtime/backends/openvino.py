@@ -47,11 +47,9 @@ class OpenVinoBackend(ExportedBackend):
         core = _core(import_openvino())
         model = _read(core, path)
         metadata = _metadata(model, path)
-        self.path = path
         self._model = model
-        self._checked: set[tuple[int, ...]] = set()
-        self._check_sizes((1, 3, *metadata.preprocess.size_hw))
         super().__init__(path, metadata, _shapes(model.inputs), _shapes(model.outputs))
+        self.check_sizes(self.input_shape)
         found = model.input(INPUT).get_element_type().get_type_name()
         if found != "f32":
             raise self.error(f"input is {found}, expected f32")
@@ -65,7 +63,7 @@ class OpenVinoBackend(ExportedBackend):
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
-        self._check_sizes(images.shape)
+        self.check_sizes(images.shape)
         request = self._requests.get()
         try:
             outputs = request.infer({INPUT: images}, share_inputs=True)
@@ -75,17 +73,11 @@ class OpenVinoBackend(ExportedBackend):
             self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
 
-    def _check_sizes(self, image: tuple[int, ...]) -> None:
-        """Raise where the graph would need too much memory for input of this shape."""
-        if image in self._checked:
-            return
+    def _check_run(self, image: tuple[int, ...]) -> None:
         try:
             check_sizes(self._model, image)
-        except ValueError as error:
-            raise self.error(f"refused, it was not run: {error}") from error
         except RuntimeError as error:
             raise self.error(f"OpenVINO: {reason_of(error)}") from error
-        self._checked.add(image)
 
 
 @functools.cache
