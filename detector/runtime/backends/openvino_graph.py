@@ -10,10 +10,15 @@ from typing import Any
 from xml.parsers import expat
 
 from detector.runtime.backends.held import MAX_NODES, MIN_VALUES, VALUES_PER_PIXEL
+from detector.settings import MAX_FIXED_BATCH
+from detector.structures.preprocess import MAX_SIDE
 from detector.utils.errors import shown
 
 MAX_DEPTH = 16
 """Maximum number of elements within each other in a file."""
+
+MAX_PIXELS = MAX_FIXED_BATCH * MAX_SIDE**2
+"""Maximum number of pixels of all images of a call."""
 
 OPERATORS = frozenset(
     """
@@ -54,9 +59,23 @@ def check_layers(content: bytes) -> None:
         raise ValueError(f"is not an XML file: {expat.ErrorString(error.code)}") from error
     if reader.layers == 0:
         raise ValueError("is not an OpenVINO file")
-    pixels = max(map(math.prod, reader.inputs), default=0)
+    pixels = _pixels(reader.inputs)
     for name, sizes in reader.outputs:
         check_count(name, math.prod(sizes), pixels)
+
+
+def _pixels(inputs: list[tuple[int, ...]]) -> int:
+    """Return the number of pixels of the only input, which allows so many values.
+
+    Args:
+        inputs: sizes of the inputs without their channels, as the file states them.
+    """
+    if len(inputs) != 1:
+        raise ValueError(f"has {len(inputs)} inputs, expected 1")
+    pixels = math.prod(inputs[0])
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"has an input of {pixels:,} pixels, at most {MAX_PIXELS:,} are given")
+    return pixels
 
 
 def check_count(name: str, count: int, pixels: int) -> None:

@@ -32,6 +32,7 @@ INPUT = layer("Parameter", *IMAGE)
 
 def test_layers_of_networks() -> None:
     check_layers(file_of(INPUT))
+    check_layers(file_of(layer("Parameter", 64, 3, 8192, 8192)))
     check_layers(file_of(INPUT, layer("FakeQuantize", *IMAGE), layer("ReLU", -1, 3, 32, 64)))
     check_layers(
         file_of(layer("Parameter", 1, 3, 640, 640), layer("Convolution", 1, 512, 640, 640))
@@ -55,6 +56,11 @@ def test_layers_of_networks() -> None:
         (file_of(layer("Relu", inner="<x>" * 20)),
          "has more than 16 elements within each other"),
         (file_of(INPUT, layer("Relu", "many")), "has the size 'many', expected an integer"),
+        (file_of(layer("ReLU", *IMAGE)), "has 0 inputs, expected 1"),
+        (file_of(INPUT, layer("Parameter", 64, 3, 8192, 8192)), "has 2 inputs, expected 1"),
+        # 64·8192² pixels are 2³², the most; a batch of 65 has 65·2²⁶.
+        (file_of(layer("Parameter", 65, 3, 8192, 8192)),
+         "has an input of 4,362,076,160 pixels, at most 4,294,967,296 are given"),
         (file_of(INPUT, layer("Broadcast", 1 << 20, 1 << 20)),
          "needs more memory than a network: 1,099,511,627,776 values from 'a Broadcast', "
          "at most 33,554,432 for an input of 2,048 pixels"),
