@@ -39,6 +39,9 @@ TYPES: Mapping[int, str] = {
 }  # fmt: skip
 """Numbers of element types → numpy's types, for those whose values sizes may depend on."""
 
+SPARSE = "has a sparse tensor, which a runtime fills with zeros; store it dense"
+"""Message about a tensor that takes more memory than its part of the file."""
+
 Known = NDArray[Any]
 """The values of a small tensor."""
 
@@ -175,10 +178,11 @@ def read_graph(content: bytes) -> Graph:
     model = _Message(content, [(0, len(content))])
     graph = model.merged(7)
     tensors = {tensor.text(8): _tensor(tensor) for tensor in graph.each(5)}
-    sparse = {tensor.merged(1).text(8): _sparse(tensor) for tensor in graph.each(15)}
+    if graph.has(15):
+        raise ValueError(SPARSE)
     return Graph(
         nodes=tuple(_node(node) for node in graph.each(1)),
-        tensors=tensors | sparse,
+        tensors=tensors,
         inputs={name: sizes for name, sizes in _ports(graph.each(11)) if name not in tensors},
         outputs=dict(_ports(graph.each(12))),
         properties={entry.text(1): entry.text(2) for entry in model.each(14)},
@@ -206,16 +210,13 @@ def _attribute(attribute: _Message) -> tuple[str, Any]:
         4: lambda: _tensor(attribute.merged(5)),
         6: lambda: attribute.floats(7),
         7: lambda: attribute.integers(8),
-        11: lambda: _sparse(attribute.merged(22)),
     }
+    if attribute.has(22, 23):
+        raise ValueError(SPARSE)
     if attribute.has(6, 11):
         raise ValueError(f"has a graph within an operator (attribute {name[:60]!r})")
     reader = readers.get(attribute.integer(20))
     return name, None if reader is None else reader()
-
-
-def _sparse(tensor: _Message) -> Tensor:
-    return Tensor(_shape(tensor.integers(3)), None)
 
 
 def _tensor(tensor: _Message) -> Tensor:
