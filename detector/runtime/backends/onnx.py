@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
-from detector.runtime.backends.onnx_fields import has_external_data
 from detector.runtime.backends.onnx_graph import Graph, read_graph
 from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
 from detector.runtime.backends.parts import check_parts
@@ -70,12 +69,9 @@ def read_checked_graph(path: Path) -> Graph:
     """Return the graph of a file whose weights and operators are within it, and are known."""
     content = read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file")
     try:
-        is_external = has_external_data(content)
         graph = read_graph(content)
     except ValueError as error:
         raise DetectorError(str(error), file=path) from error
-    if is_external:
-        raise DetectorError("has weights in other files, which no seal covers", file=path)
     try:
         check_operators(graph)
     except ValueError as error:

@@ -1,5 +1,8 @@
 """The graph of an ONNX file: operators, attributes and tensors, without the library ``onnx``.
 
+A tensor may stand in many places. Those of the graph and of its operators' attributes are read, and
+must hold their values themselves; files with other places are refused, here or for their operators.
+
 Numbers of fields are those of ``onnx.proto``. Where a field that may occur once occurs again, the
 last number counts and messages are merged, as protobuf does.
 """
@@ -24,6 +27,9 @@ from detector.runtime.backends.protobuf import (
     read_varint,
 )
 
+MAX_FIELDS = 1_000_000
+"""Maximum number of fields that are read; a file of a detector has some ten thousand."""
+
 MAX_KNOWN = 1024
 """Maximum number of values of a tensor that are read, as sizes may depend on them."""
 
@@ -38,6 +44,9 @@ TYPES: Mapping[int, str] = {
     11: "<f8", 12: "<u4", 13: "<u8",
 }  # fmt: skip
 """Numbers of element types → numpy's types, for those whose values sizes may depend on."""
+
+EXTERNAL_DATA, DATA_LOCATION = 13, 14
+"""Fields of a tensor: where its values are, and whether they are in the file itself (0)."""
 
 SPARSE = "has a sparse tensor, which a runtime fills with zeros; store it dense"
 """Message about a tensor that takes more memory than its part of the file."""
@@ -89,23 +98,39 @@ class Graph:
     has_functions: bool
 
 
+class _Reader:
+    """Reads the fields of a file's messages and counts them all."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._count = 0
+
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """Yield the fields of the message between two positions."""
+        for field in read_fields(self.content, start, end):
+            self._count += 1
+            if self._count > MAX_FIELDS:
+                raise ValueError(f"has more than {MAX_FIELDS} fields")
+            yield field
+
+
 class _Message:
     """A message: its fields by number."""
 
-    def __init__(self, content: bytes, places: Iterable[tuple[int, int]]) -> None:
-        self.content = content
+    def __init__(self, reader: _Reader, places: Iterable[tuple[int, int]]) -> None:
+        self.reader, self.content = reader, reader.content
         self.fields: dict[int, list[Field]] = defaultdict(list)
         for start, end in places:
-            for field in read_fields(content, start, end):
+            for field in reader.fields(start, end):
                 self.fields[field.number].append(field)
 
     def each(self, number: int) -> list[_Message]:
         """Return the messages of a repeated field."""
-        return [_Message(self.content, [place]) for place in self._places(number)]
+        return [_Message(self.reader, [place]) for place in self._places(number)]
 
     def merged(self, number: int) -> _Message:
         """Return the message of a field that is not repeated."""
-        return _Message(self.content, self._places(number))
+        return _Message(self.reader, self._places(number))
 
     def texts(self, number: int) -> list[str]:
         """Return the values of a repeated field of text.
@@ -173,9 +198,12 @@ def read_graph(content: bytes) -> Graph:
     """Return the graph of an ONNX file.
 
     Raises:
-        ValueError: the content is not a protobuf message, or lists more than a network does.
+        ValueError: the content is not a protobuf message, lists more than a network does, or has
+            tensors that are sparse or in other files.
     """
-    model = _Message(content, [(0, len(content))])
+    model = _Message(_Reader(content), [(0, len(content))])
+    if model.has(20):
+        raise ValueError("has a graph for training, which is not run")
     graph = model.merged(7)
     tensors = {tensor.text(8): _tensor(tensor) for tensor in graph.each(5)}
     if graph.has(15):
@@ -211,6 +239,8 @@ def _attribute(attribute: _Message) -> tuple[str, Any]:
         6: lambda: attribute.floats(7),
         7: lambda: attribute.integers(8),
     }
+    for tensor in (*attribute.each(5), *attribute.each(10)):
+        _check_location(tensor)
     if attribute.has(22, 23):
         raise ValueError(SPARSE)
     if attribute.has(6, 11):
@@ -219,7 +249,17 @@ def _attribute(attribute: _Message) -> tuple[str, Any]:
     return name, None if reader is None else reader()
 
 
+def _check_location(tensor: _Message) -> None:
+    """Raise ValueError for a tensor that names another file for its values."""
+    is_elsewhere = any(
+        field.wire_type != VARINT or field.value != 0 for field in tensor.fields[DATA_LOCATION]
+    )
+    if is_elsewhere or tensor.has(EXTERNAL_DATA):
+        raise ValueError("has weights in other files, which no seal covers")
+
+
 def _tensor(tensor: _Message) -> Tensor:
+    _check_location(tensor)
     shape = _shape(tensor.integers(1))
     number = tensor.integer(2)
     if number not in TYPES or np.prod(shape, dtype=object) > MAX_KNOWN:
