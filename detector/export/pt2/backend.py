@@ -20,7 +20,7 @@ from detector.export.rows import RowError, row_of_node
 from detector.model.torch_backend import torch_nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
-from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.parts import read_parts
 from detector.runtime.backends.seal import SEAL_KEY, seal
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
@@ -72,8 +72,8 @@ class Pt2Backend(ExportedBackend):
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         path = Path(path)
-        check_parts(path, expected="a pt2 file")
-        content, metadata_text = clean(path)
+        (sealed,) = read_parts(path, expected="a pt2 file")
+        content, metadata_text = clean(path, io.BytesIO(sealed))
         properties = {METADATA_KEY: metadata_text} if metadata_text else {}
         metadata = ModelMetadata.from_properties(properties, path)
         self.device = torch.device(device)

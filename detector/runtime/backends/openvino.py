@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
-from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.parts import read_parts
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited
 
 MAX_XML_BYTES = 1 << 28
 """Maximum size of an ``.xml`` file; its weights are beside it."""
@@ -114,13 +113,15 @@ def weights_of(path: Path) -> Path:
 def _read(core: Any, path: Path) -> Any:
     """Read a sealed pair of files; OpenVINO would try every format it knows on any other file."""
     weights = weights_of(path)
-    check_parts(path, weights, expected="an OpenVINO file")
+    graph, values = read_parts(
+        path, weights, expected="an OpenVINO file", limit_bytes=MAX_XML_BYTES
+    )
     try:
-        check_layers(read_limited(path, MAX_XML_BYTES, "an OpenVINO file"))
+        check_layers(graph)
     except ValueError as error:
         raise DetectorError(f"refused, it was not run: {error}", file=path) from error
     try:
-        return core.read_model(path, weights)
+        return core.read_model(graph, values)
     except RuntimeError as error:
         message = f"OpenVINO cannot read it: {reason_of(error)}"
         raise DetectorError(message, file=path) from error

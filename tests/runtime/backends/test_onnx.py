@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from detector.runtime.backends import onnx as onnx_backend
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
@@ -88,6 +89,20 @@ def test_weights_in_other_files(make_onnx, monkeypatch, spelt: bytes):
     seal(path)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
     assert fails(path) == "has weights in other files, which no seal covers"
+
+
+def test_the_bytes_that_are_checked_are_opened(make_onnx, monkeypatch):
+    path = make_onnx()
+    checked = onnx_backend.read_checked_graph
+
+    def check_and_replace(*arguments: Any) -> Any:
+        path.write_bytes(b"other")
+        return checked(*arguments)
+
+    monkeypatch.setattr(onnx_backend, "read_checked_graph", check_and_replace)
+    boxes, _ = OnnxBackend(path, threads=1)(np.ones((1, 3, *SIZE_HW), np.float32))
+    assert np.array_equal(boxes, BOXES[None])
+    assert fails(path) == UNSEALED_FILE
 
 
 def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.runtime.backends import openvino as openvino_backend
 from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.openvino import OpenVinoBackend, import_openvino, weights_of
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
@@ -98,6 +99,21 @@ def test_a_fixed_batch_of_a_wide_network(tmp_path: Path):
         "refused, it was not run: needs more memory than a network: 1,073,741,824 values "  # 2³⁰
         "from 'WIDE', at most 536,870,912 for an input of 1,048,576 pixels"
     )
+
+
+def test_the_bytes_that_are_checked_are_opened(make_openvino, monkeypatch):
+    path = make_openvino()
+    checked = openvino_backend.check_layers
+
+    def check_and_replace(content: bytes) -> None:
+        path.write_bytes(b"other")
+        weights_of(path).write_bytes(b"\xff" * weights_of(path).stat().st_size)
+        checked(content)
+
+    monkeypatch.setattr(openvino_backend, "check_layers", check_and_replace)
+    boxes, _ = OpenVinoBackend(path)(np.ones((1, 3, *SIZE_HW), np.float32))
+    assert np.array_equal(boxes, BOXES[None])
+    assert fails(path).startswith("no seal: ")
 
 
 def test_results_are_not_overwritten_by_the_next_call(make_openvino):
