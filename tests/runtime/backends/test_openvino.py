@@ -92,12 +92,15 @@ def wide_classifier(path: Path, channels: int) -> Path:
 
 
 def test_a_fixed_batch_of_a_wide_network(tmp_path: Path):
-    """16·64·256² values are 2²⁶, more than one image allows, 512·256² = 2²⁵, but not 16 of them."""
+    """16·64·256² values are 2²⁶, more than one image allows, 512·256² = 2²⁵, but not 16 of them.
+
+    16·1024·256² are 2³⁰.
+    """
     backend = OpenVinoBackend(wide_classifier(tmp_path / "a.xml", 64))
     assert backend.batch_size == 16
     assert fails(wide_classifier(tmp_path / "b.xml", 1024)) == (
-        "refused, it was not run: needs more memory than a network: 1,073,741,824 values "  # 2³⁰
-        "from 'WIDE', at most 536,870,912 for an input of 1,048,576 pixels"
+        "refused, it was not run: needs more memory than a network: 1,073,741,824 values at "
+        "once from 'WIDE' on, at most 536,870,912 for an input of 1,048,576 pixels"
     )
 
 
