@@ -102,7 +102,7 @@ def _read(path: Path) -> Any:
         message = f"reading ONNX needs onnx ({error}); run: pip install onnx"
         raise DetectorError(message) from error
     content = read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file")
-    read_checked_graph(path)
+    read_checked_graph(content, path)
     try:
         return onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own, which has no types

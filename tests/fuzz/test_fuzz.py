@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.runtime.backends.seal import UNSEALED, check_seal
+from detector.runtime.backends.seal import UNSEALED, read_sealed
 from detector.utils.errors import MAX_ERROR_LINE, DetectorError
 from tests.fuzz import worker
 from tests.fuzz.campaign import Answer, chosen_inputs, fault, make_templates, run, table
@@ -158,7 +158,7 @@ def test_checksums_and_seals_are_right_afterwards(tmp_path: Path) -> None:
     for number in range(20):
         changed = sealed(member(values))(written.getvalue(), np.random.default_rng(number))
         file.write_bytes(changed)
-        check_seal(file)
+        read_sealed(file)
         with zipfile.ZipFile(file) as archive:
             assert archive.testzip() is None
             json.loads(archive.read("a.json"))

@@ -20,7 +20,7 @@ from detector.export.rows import RowError, row_of_node
 from detector.model.torch_backend import torch_nms
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend, Shape
-from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.parts import read_parts
 from detector.runtime.backends.seal import SEAL_KEY, seal
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError, one_line
@@ -72,8 +72,8 @@ class Pt2Backend(ExportedBackend):
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         path = Path(path)
-        check_parts(path, expected="a pt2 file")
-        content, metadata_text = clean(path)
+        (sealed,) = read_parts(path, expected="a pt2 file")
+        content, metadata_text = clean(path, io.BytesIO(sealed))
         properties = {METADATA_KEY: metadata_text} if metadata_text else {}
         metadata = ModelMetadata.from_properties(properties, path)
         self.device = torch.device(device)
@@ -88,12 +88,11 @@ class Pt2Backend(ExportedBackend):
         # In the program, outputs have the names of the last operators.
         named_outputs = dict(zip(metadata.outputs, outputs.values(), strict=False))
         super().__init__(path, metadata, inputs, named_outputs)
-        self._checked: set[tuple[int, ...]] = set()
-        self._check_memory((self.batch_size or 1, 3, *metadata.preprocess.size_hw))
+        self.check_sizes(self.input_shape)
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
-        self._check_memory(images.shape)
+        self.check_sizes(images.shape)
         try:
             with torch.inference_mode():
                 outputs = self._module(torch.from_numpy(images).to(self.device))
@@ -101,17 +100,13 @@ class Pt2Backend(ExportedBackend):
         except Exception as error:  # as above
             raise self._does_not_run(images.shape, error) from error
 
-    def _check_memory(self, image: tuple[int, ...]) -> None:
-        """Raise where the program would need too much memory for input of this shape."""
-        if image in self._checked:
-            return
+    def _check_run(self, image: tuple[int, ...]) -> None:
         try:
             check_memory(self._module, image)
-        except ValueError as error:
-            raise self.error(f"refused, it was not run: {error}") from error
+        except ValueError:
+            raise
         except Exception as error:  # as above
             raise self._does_not_run(image, error) from error
-        self._checked.add(image)
 
     def _does_not_run(self, image: tuple[int, ...], error: Exception) -> DetectorError:
         shape = "×".join(map(str, image))

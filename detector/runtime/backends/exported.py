@@ -22,7 +22,7 @@ Shape = tuple[int | None, ...]
 
 
 class ExportedBackend:
-    """An exported file, opened by a runtime; subclasses implement :meth:`run`.
+    """An exported file, opened by a runtime; subclasses run it and tell what it would need.
 
     Args:
         path: the file.
@@ -52,6 +52,7 @@ class ExportedBackend:
         self.batch_size, *size_hw = self._check_input(inputs)
         self.dynamic_size: bool = None in size_hw
         self._check_outputs(outputs)
+        self._checked: set[tuple[int, ...]] = set()
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """Run the file on (b, 3, h, w) float32 input and validate its outputs.
@@ -71,6 +72,29 @@ class ExportedBackend:
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the runtime's outputs for (b, 3, h, w) float32 input, not validated."""
+        raise NotImplementedError
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input that the file states: (b, 3, h, w), one image if the batch is open."""
+        return (self.batch_size or 1, 3, *self.preprocess.size_hw)
+
+    def check_sizes(self, image: tuple[int, ...]) -> None:
+        """Raise unless the network may run on (b, 3, h, w) input; each shape is checked once.
+
+        Raises:
+            DetectorError: it would need too much memory, or that cannot be told.
+        """
+        if image in self._checked:
+            return
+        try:
+            self._check_run(image)
+        except ValueError as error:
+            raise self.error(f"refused, it was not run: {error}") from error
+        self._checked.add(image)
+
+    def _check_run(self, image: tuple[int, ...]) -> None:
+        """Raise ValueError where the network would need too much memory for (b, 3, h, w) input."""
         raise NotImplementedError
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:

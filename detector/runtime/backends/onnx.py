@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
-from detector.runtime.backends.onnx_fields import has_external_data
 from detector.runtime.backends.onnx_graph import Graph, read_graph
 from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
-from detector.runtime.backends.parts import check_parts
-from detector.runtime.backends.seal import MAX_EXPORTED_BYTES
+from detector.runtime.backends.parts import read_parts
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited, utf8_path
 from detector.utils.synonyms import device_hint
 
 _SILENT = 4  # ONNX Runtime's log level "fatal": its errors come back as exceptions
@@ -39,52 +35,47 @@ class OnnxBackend(ExportedBackend):
 
     def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
         path = Path(path)
-        check_parts(path, expected="an ONNX file")
-        self._graph = read_checked_graph(path)
+        (content,) = read_parts(path, expected="an ONNX file")
+        self._graph = read_checked_graph(content, path)
         metadata = ModelMetadata.from_properties(self._graph.properties, path)
-        self.path = path
-        self._checked: set[tuple[int, ...]] = set()
-        self._check_sizes((1, 3, *metadata.preprocess.size_hw))
-        self._session = open_session(path, path, threads, device)
+        super().__init__(path, metadata, self._graph.inputs, self._graph.outputs)
+        self.check_sizes(self.input_shape)
+        self._session = open_session(content, path, threads, device)
         try:
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-            shapes, output_shapes = _shapes(inputs), _shapes(outputs)
+            inputs, outputs = self._session.get_inputs(), _shapes(self._session.get_outputs())
         except UnicodeDecodeError as error:  # ONNX Runtime does not check the file's texts
             raise DetectorError("has text that is not UTF-8", file=path) from error
-        super().__init__(path, metadata, shapes, output_shapes)
+        self._check_outputs(outputs)  # ONNX Runtime infers sizes that the file does not declare
         if inputs[0].type != _FLOAT32:
             raise self.error(f"input is {inputs[0].type}, expected {_FLOAT32}")
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
-        self._check_sizes(images.shape)
+        self.check_sizes(images.shape)
         try:
             outputs = self._session.run(self.output_names, {INPUT: images})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
-            raise self.error(f"ONNX Runtime: {_reason(error, self.path)}") from error
+            raise self.error(f"ONNX Runtime: {_reason(error)}") from error
         return tuple(outputs)
 
-    def _check_sizes(self, image: tuple[int, ...]) -> None:
-        """Raise where the graph would need too much memory for input of this shape."""
-        if image in self._checked:
-            return
-        try:
-            check_sizes(self._graph, input_sizes(self._graph, image))
-        except ValueError as error:
-            raise self.error(f"refused, it was not run: {error}") from error
-        self._checked.add(image)
+    def _check_run(self, image: tuple[int, ...]) -> None:
+        check_sizes(self._graph, input_sizes(self._graph, image))
 
 
-def read_checked_graph(path: Path) -> Graph:
-    """Return the graph of a file whose weights and operators are within it, and are known."""
-    content = read_limited(path, MAX_EXPORTED_BYTES, "an ONNX file")
+def read_checked_graph(content: bytes, path: Path) -> Graph:
+    """Return the graph of a file whose weights are within it, and whose operators are known.
+
+    Args:
+        content: of the file.
+        path: the file, for error messages.
+
+    Raises:
+        DetectorError: not an ONNX file, or refused; the message says why.
+    """
     try:
-        is_external = has_external_data(content)
         graph = read_graph(content)
     except ValueError as error:
         raise DetectorError(str(error), file=path) from error
-    if is_external:
-        raise DetectorError("has weights in other files, which no seal covers", file=path)
     try:
         check_operators(graph)
     except ValueError as error:
@@ -93,12 +84,12 @@ def read_checked_graph(path: Path) -> Graph:
 
 
 def open_session(
-    model: Path | bytes, path: Path, threads: int | None = None, device: str = "cpu"
+    content: bytes, path: Path, threads: int | None = None, device: str = "cpu"
 ) -> Any:
     """Return a new onnxruntime.InferenceSession.
 
     Args:
-        model: the file, or its content.
+        content: of the file.
         path: the file, for error messages.
         threads: as :class:`OnnxBackend`.
         device: as :class:`OnnxBackend`.
@@ -111,14 +102,10 @@ def open_session(
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0
     provider = _provider(device, onnxruntime.get_available_providers())
-    opened: AbstractContextManager[str | bytes] = (
-        utf8_path(model) if isinstance(model, Path) else nullcontext(model)
-    )
     try:
-        with opened as content:
-            session = onnxruntime.InferenceSession(content, options, providers=[provider])
+        session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:
-        message = f"ONNX Runtime cannot read it: {_reason(error, path)}"
+        message = f"ONNX Runtime cannot read it: {_reason(error)}"
         raise DetectorError(message, file=path) from error
     if session.get_providers()[0] != provider[0]:  # ONNX Runtime falls back to the CPU silently
         raise DetectorError(f"ONNX Runtime cannot use device {device!r} on this machine")
@@ -169,7 +156,6 @@ def _shapes(ports: Any) -> dict[str, Shape]:
     }
 
 
-def _reason(error: Exception, path: Path) -> str:
-    """Return ONNX Runtime's message as one line, without error number and file name."""
-    text = str(error).split(" : ", 3)[-1]
-    return one_line(text.removeprefix(f"Load model from {path} failed:"))
+def _reason(error: Exception) -> str:
+    """Return ONNX Runtime's message as one line, without error number."""
+    return one_line(str(error).split(" : ", 3)[-1])

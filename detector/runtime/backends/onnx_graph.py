@@ -1,5 +1,8 @@
 """The graph of an ONNX file: operators, attributes and tensors, without the library ``onnx``.
 
+A tensor may stand in many places. Those of the graph and of its operators' attributes are read, and
+must hold their values themselves; files with other places are refused, here or for their operators.
+
 Numbers of fields are those of ``onnx.proto``. Where a field that may occur once occurs again, the
 last number counts and messages are merged, as protobuf does.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +27,9 @@ from detector.runtime.backends.protobuf import (
     read_varint,
 )
 
+MAX_FIELDS = 1_000_000
+"""Maximum number of fields that are read; a file of a detector has some ten thousand."""
+
 MAX_KNOWN = 1024
 """Maximum number of values of a tensor that are read, as sizes may depend on them."""
 
@@ -38,6 +44,12 @@ TYPES: Mapping[int, str] = {
     11: "<f8", 12: "<u4", 13: "<u8",
 }  # fmt: skip
 """Numbers of element types → numpy's types, for those whose values sizes may depend on."""
+
+EXTERNAL_DATA, DATA_LOCATION = 13, 14
+"""Fields of a tensor: where its values are, and whether they are in the file itself (0)."""
+
+SPARSE = "has a sparse tensor, which a runtime fills with zeros; store it dense"
+"""Message about a tensor that takes more memory than its part of the file."""
 
 Known = NDArray[Any]
 """The values of a small tensor."""
@@ -71,7 +83,9 @@ class Graph:
     Attributes:
         nodes: in the order of the file.
         tensors: stored tensors by name.
-        inputs: sizes of the inputs by name, None where a size is not fixed.
+        inputs: sizes of the inputs by name, None where a size is not fixed; without those that
+            are stored tensors.
+        outputs: sizes of the outputs by name, as the file declares them.
         properties: texts stored in the file, by key.
         has_functions: whether the file defines operators of its own.
     """
@@ -79,27 +93,44 @@ class Graph:
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor]
     inputs: Mapping[str, tuple[int | None, ...]]
+    outputs: Mapping[str, tuple[int | None, ...]]
     properties: Mapping[str, str]
     has_functions: bool
+
+
+class _Reader:
+    """Reads the fields of a file's messages and counts them all."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._count = 0
+
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """Yield the fields of the message between two positions."""
+        for field in read_fields(self.content, start, end):
+            self._count += 1
+            if self._count > MAX_FIELDS:
+                raise ValueError(f"has more than {MAX_FIELDS} fields")
+            yield field
 
 
 class _Message:
     """A message: its fields by number."""
 
-    def __init__(self, content: bytes, places: Iterable[tuple[int, int]]) -> None:
-        self.content = content
+    def __init__(self, reader: _Reader, places: Iterable[tuple[int, int]]) -> None:
+        self.reader, self.content = reader, reader.content
         self.fields: dict[int, list[Field]] = defaultdict(list)
         for start, end in places:
-            for field in read_fields(content, start, end):
+            for field in reader.fields(start, end):
                 self.fields[field.number].append(field)
 
     def each(self, number: int) -> list[_Message]:
         """Return the messages of a repeated field."""
-        return [_Message(self.content, [place]) for place in self._places(number)]
+        return [_Message(self.reader, [place]) for place in self._places(number)]
 
     def merged(self, number: int) -> _Message:
         """Return the message of a field that is not repeated."""
-        return _Message(self.content, self._places(number))
+        return _Message(self.reader, self._places(number))
 
     def texts(self, number: int) -> list[str]:
         """Return the values of a repeated field of text.
@@ -167,16 +198,21 @@ def read_graph(content: bytes) -> Graph:
     """Return the graph of an ONNX file.
 
     Raises:
-        ValueError: the content is not a protobuf message, or lists more than a network does.
+        ValueError: the content is not a protobuf message, lists more than a network does, or has
+            tensors that are sparse or in other files.
     """
-    model = _Message(content, [(0, len(content))])
+    model = _Message(_Reader(content), [(0, len(content))])
+    if model.has(20):
+        raise ValueError("has a graph for training, which is not run")
     graph = model.merged(7)
     tensors = {tensor.text(8): _tensor(tensor) for tensor in graph.each(5)}
-    sparse = {tensor.merged(1).text(8): _sparse(tensor) for tensor in graph.each(15)}
+    if graph.has(15):
+        raise ValueError(SPARSE)
     return Graph(
         nodes=tuple(_node(node) for node in graph.each(1)),
-        tensors=tensors | sparse,
-        inputs={value.text(1): _sizes(value) for value in graph.each(11)},
+        tensors=tensors,
+        inputs={name: sizes for name, sizes in _ports(graph.each(11)) if name not in tensors},
+        outputs=dict(_ports(graph.each(12))),
         properties={entry.text(1): entry.text(2) for entry in model.each(14)},
         has_functions=model.has(25),
     )
@@ -202,19 +238,28 @@ def _attribute(attribute: _Message) -> tuple[str, Any]:
         4: lambda: _tensor(attribute.merged(5)),
         6: lambda: attribute.floats(7),
         7: lambda: attribute.integers(8),
-        11: lambda: _sparse(attribute.merged(22)),
     }
+    for tensor in (*attribute.each(5), *attribute.each(10)):
+        _check_location(tensor)
+    if attribute.has(22, 23):
+        raise ValueError(SPARSE)
     if attribute.has(6, 11):
         raise ValueError(f"has a graph within an operator (attribute {name[:60]!r})")
     reader = readers.get(attribute.integer(20))
     return name, None if reader is None else reader()
 
 
-def _sparse(tensor: _Message) -> Tensor:
-    return Tensor(_shape(tensor.integers(3)), None)
+def _check_location(tensor: _Message) -> None:
+    """Raise ValueError for a tensor that names another file for its values."""
+    is_elsewhere = any(
+        field.wire_type != VARINT or field.value != 0 for field in tensor.fields[DATA_LOCATION]
+    )
+    if is_elsewhere or tensor.has(EXTERNAL_DATA):
+        raise ValueError("has weights in other files, which no seal covers")
 
 
 def _tensor(tensor: _Message) -> Tensor:
+    _check_location(tensor)
     shape = _shape(tensor.integers(1))
     number = tensor.integer(2)
     if number not in TYPES or np.prod(shape, dtype=object) > MAX_KNOWN:
@@ -245,8 +290,13 @@ def _listed(tensor: _Message, dtype: np.dtype[Any]) -> Known:
     return np.array(tensor.integers(number), np.int64).astype(dtype)
 
 
+def _ports(values: list[_Message]) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+    """Yield the names of inputs or outputs, with the sizes that they declare."""
+    return ((value.text(1), _sizes(value)) for value in values)
+
+
 def _sizes(value: _Message) -> tuple[int | None, ...]:
-    """Return the sizes that an input declares."""
+    """Return the sizes that an input or output declares."""
     dimensions = value.merged(2).merged(1).merged(2).each(1)
     return tuple(
         _size(dimension.integer(1)) if dimension.has(1) else None for dimension in dimensions

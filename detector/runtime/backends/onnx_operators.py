@@ -431,7 +431,7 @@ def _constant(call: Call) -> list[Value]:
             if key in call.attributes:
                 known = np.array(call.attributes[key], dtype)
                 return call.give(known.shape, known=partial(np.asarray, known))
-    tensor = call.attributes.get("value", call.attributes.get("sparse_value"))
+    tensor = call.attributes.get("value")
     if not isinstance(tensor, Tensor):
         raise SizeError("its value is not a tensor of numbers")
     return call.give(tensor.shape, known=lambda: tensor.known)

@@ -93,5 +93,4 @@ def input_sizes(graph: Graph, image: tuple[int, ...]) -> dict[str, tuple[int, ..
             for size, fill in zip(sizes or image, fills, strict=False)
         )
         for name, sizes in graph.inputs.items()
-        if name not in graph.tensors
     }

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
-from detector.runtime.backends.parts import check_parts
+from detector.runtime.backends.parts import read_parts
 from detector.utils.errors import DetectorError, one_line
-from detector.utils.files import read_limited
 
 MAX_XML_BYTES = 1 << 28
 """Maximum size of an ``.xml`` file; its weights are beside it."""
@@ -47,11 +46,9 @@ class OpenVinoBackend(ExportedBackend):
         core = _core(import_openvino())
         model = _read(core, path)
         metadata = _metadata(model, path)
-        self.path = path
         self._model = model
-        self._checked: set[tuple[int, ...]] = set()
-        self._check_sizes((1, 3, *metadata.preprocess.size_hw))
         super().__init__(path, metadata, _shapes(model.inputs), _shapes(model.outputs))
+        self.check_sizes(self.input_shape)
         found = model.input(INPUT).get_element_type().get_type_name()
         if found != "f32":
             raise self.error(f"input is {found}, expected f32")
@@ -65,7 +62,7 @@ class OpenVinoBackend(ExportedBackend):
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
-        self._check_sizes(images.shape)
+        self.check_sizes(images.shape)
         request = self._requests.get()
         try:
             outputs = request.infer({INPUT: images}, share_inputs=True)
@@ -75,17 +72,11 @@ class OpenVinoBackend(ExportedBackend):
             self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
 
-    def _check_sizes(self, image: tuple[int, ...]) -> None:
-        """Raise where the graph would need too much memory for input of this shape."""
-        if image in self._checked:
-            return
+    def _check_run(self, image: tuple[int, ...]) -> None:
         try:
             check_sizes(self._model, image)
-        except ValueError as error:
-            raise self.error(f"refused, it was not run: {error}") from error
         except RuntimeError as error:
             raise self.error(f"OpenVINO: {reason_of(error)}") from error
-        self._checked.add(image)
 
 
 @functools.cache
@@ -122,13 +113,15 @@ def weights_of(path: Path) -> Path:
 def _read(core: Any, path: Path) -> Any:
     """Read a sealed pair of files; OpenVINO would try every format it knows on any other file."""
     weights = weights_of(path)
-    check_parts(path, weights, expected="an OpenVINO file")
+    graph, values = read_parts(
+        path, weights, expected="an OpenVINO file", limit_bytes=MAX_XML_BYTES
+    )
     try:
-        check_layers(read_limited(path, MAX_XML_BYTES, "an OpenVINO file"))
+        check_layers(graph)
     except ValueError as error:
         raise DetectorError(f"refused, it was not run: {error}", file=path) from error
     try:
-        return core.read_model(path, weights)
+        return core.read_model(graph, values)
     except RuntimeError as error:
         message = f"OpenVINO cannot read it: {reason_of(error)}"
         raise DetectorError(message, file=path) from error

@@ -1,6 +1,7 @@
 """The operators and sizes of an OpenVINO file, checked before OpenVINO reads it.
 
-OpenVINO works out sizes while it reads a file, and evaluates constants to do so.
+OpenVINO works out sizes while it reads a file, and evaluates constants to do so. Each output is
+compared with the limit on its own: OpenVINO decides which of them it holds at once.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ import math
 from typing import Any
 from xml.parsers import expat
 
-from detector.runtime.backends.held import MAX_NODES, MIN_VALUES, VALUES_PER_PIXEL
+from detector.runtime.backends.held import HeldValues, check_count
+from detector.settings import MAX_FIXED_BATCH
+from detector.structures.preprocess import MAX_SIDE
 from detector.utils.errors import shown
 
 MAX_DEPTH = 16
 """Maximum number of elements within each other in a file."""
+
+MAX_PIXELS = MAX_FIXED_BATCH * MAX_SIDE**2
+"""Maximum number of pixels of all images of a call."""
 
 OPERATORS = frozenset(
     """
@@ -54,19 +60,23 @@ def check_layers(content: bytes) -> None:
         raise ValueError(f"is not an XML file: {expat.ErrorString(error.code)}") from error
     if reader.layers == 0:
         raise ValueError("is not an OpenVINO file")
-    pixels = max(map(math.prod, reader.inputs), default=0)
+    pixels = _pixels(reader.inputs)
     for name, sizes in reader.outputs:
-        check_count(name, math.prod(sizes), pixels)
+        HeldValues(pixels).add(math.prod(sizes), shown(name))
 
 
-def check_count(name: str, count: int, pixels: int) -> None:
-    """Raise ValueError where an output has more values than networks for input of that size."""
-    limit = max(MIN_VALUES, VALUES_PER_PIXEL * pixels)
-    if count > limit:
-        raise ValueError(
-            f"needs more memory than a network: {count:,} values from {shown(name)}, "
-            f"at most {limit:,} for an input of {pixels:,} pixels"
-        )
+def _pixels(inputs: list[tuple[int, ...]]) -> int:
+    """Return the number of pixels of the only input, which allows so many values.
+
+    Args:
+        inputs: sizes of the inputs without their channels, as the file states them.
+    """
+    if len(inputs) != 1:
+        raise ValueError(f"has {len(inputs)} inputs, expected 1")
+    pixels = math.prod(inputs[0])
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"has an input of {pixels:,} pixels, at most {MAX_PIXELS:,} are given")
+    return pixels
 
 
 class _Reader:
@@ -104,8 +114,7 @@ class _Reader:
     def _start_layer(self, operator: str, name: str) -> None:
         self.layers += 1
         self._layer = operator, name
-        if self.layers > MAX_NODES:
-            raise ValueError(f"has more than {MAX_NODES} operators")
+        check_count(self.layers)
         if operator.lower() not in OPERATORS:
             raise ValueError(
                 f"has the operator {shown(operator)}, which is not among those of networks"
@@ -154,7 +163,7 @@ def check_sizes(model: Any, image: tuple[int, ...]) -> None:
     for operator in model.get_ops():
         if operator.get_type_name() != "Constant":  # its values are in the file
             for output in operator.outputs():
-                check_count(operator.get_friendly_name(), _count(output), pixels)
+                HeldValues(pixels).add(_count(output), shown(operator.get_friendly_name()))
 
 
 def _count(output: Any) -> int:

@@ -60,3 +60,34 @@ def test_classes_of_a_class_agnostic_file(open_with: Callable[..., ExportedBacke
         "x: its NMS is class-agnostic, so that boxes of other classes may have removed some "
         "of those selected by classes; export it without --class-agnostic"
     )
+
+
+class Counting(ExportedBackend):
+    """A file whose network is too large for more than two images; it notes what is checked."""
+
+    def __init__(self, path: Path, batch: int | None) -> None:
+        outputs = dict.fromkeys(METADATA.outputs, ())
+        super().__init__(path, METADATA, {INPUT: (batch, 3, None, None)}, outputs)
+        self.seen: list[tuple[int, ...]] = []
+
+    def _check_run(self, image: tuple[int, ...]) -> None:
+        self.seen.append(image)
+        if image[0] > 2:
+            raise ValueError("is too large")
+
+
+def test_each_shape_is_checked_once():
+    backend = Counting(Path("x"), None)
+    assert (backend.input_shape, Counting(Path("x"), 16).input_shape) == (
+        (1, 3, 32, 64),
+        (16, 3, 32, 64),
+    )
+    for _ in range(2):
+        backend.check_sizes((1, 3, 32, 64))
+        backend.check_sizes((2, 3, 32, 64))
+    assert backend.seen == [(1, 3, 32, 64), (2, 3, 32, 64)]
+    for _ in range(2):
+        with pytest.raises(DetectorError) as caught:
+            backend.check_sizes((3, 3, 32, 64))
+        assert str(caught.value) == "x: refused, it was not run: is too large"
+    assert len(backend.seen) == 4

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime")
 
+from detector.runtime.backends import onnx as onnx_backend
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
@@ -86,6 +89,20 @@ def test_weights_in_other_files(make_onnx, monkeypatch, spelt: bytes):
     seal(path)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
     assert fails(path) == "has weights in other files, which no seal covers"
+
+
+def test_the_bytes_that_are_checked_are_opened(make_onnx, monkeypatch):
+    path = make_onnx()
+    checked = onnx_backend.read_checked_graph
+
+    def check_and_replace(*arguments: Any) -> Any:
+        path.write_bytes(b"other")
+        return checked(*arguments)
+
+    monkeypatch.setattr(onnx_backend, "read_checked_graph", check_and_replace)
+    boxes, _ = OnnxBackend(path, threads=1)(np.ones((1, 3, *SIZE_HW), np.float32))
+    assert np.array_equal(boxes, BOXES[None])
+    assert fails(path) == UNSEALED_FILE
 
 
 def test_a_truncated_file_and_no_onnx_file(make_onnx, tmp_path, capfd):
@@ -228,6 +245,40 @@ def test_a_graph_that_would_fill_the_memory(make_onnx, monkeypatch, node, messag
     path = make_onnx()
     with_node(path, *node)
     assert fails(path) == message
+
+
+def test_inputs_are_checked_before_sizes(make_onnx, monkeypatch):
+    """A second input of 2³⁰ pixels, or a size other than the metadata's, would allow 2³⁹ values."""
+    import onnx
+    import onnxruntime
+
+    def reseal(path: Path, change: Callable[[Any], None]) -> Path:
+        proto = onnx.load(path)
+        change(proto.graph)
+        del proto.metadata_props[:]
+        onnx.helper.set_model_props(proto, {METADATA_KEY: METADATA.to_json(), SEAL_KEY: UNSEALED})
+        path.write_bytes(proto.SerializeToString())
+        seal(path)
+        return path
+
+    def add_input(graph: Any) -> None:
+        graph.input.append(onnx.helper.make_tensor_value_info("x", 1, [1, 1, 1 << 30, 1]))
+
+    def list_weights(graph: Any) -> None:  # as files of format version 3 do
+        graph.input.append(onnx.helper.make_tensor_value_info("boxes", 1, list(BOXES.shape)))
+
+    def grow_input(graph: Any) -> None:
+        for dimension in graph.input[0].type.tensor_type.shape.dim[2:]:
+            dimension.dim_value = 1 << 15
+
+    assert OnnxBackend(reseal(make_onnx(), list_weights)).names == NAMES
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
+    path = make_onnx()
+    with_node(path, "ConstantOfShape", "huge")
+    assert fails(reseal(path, add_input)) == "inputs are 'images', 'x', expected 'images'"
+    path = make_onnx()
+    with_node(path, "ConstantOfShape", "huge")
+    assert fails(reseal(path, grow_input)) == "input is 32768×32768, but its metadata say 32×64"
 
 
 def test_an_input_size_that_would_fill_the_memory(make_onnx):

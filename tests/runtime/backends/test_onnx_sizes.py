@@ -308,6 +308,30 @@ def test_functions_are_not_run() -> None:
     assert refused(model) == "defines operators of its own (functions), which are not run"
 
 
+def sparse_tensor(*shape: int) -> Any:
+    """One value, and zeros elsewhere."""
+    return onnx.helper.make_sparse_tensor(
+        onnx.helper.make_tensor("c", 1, [1], [1.0]),
+        onnx.helper.make_tensor("places", 7, [1], [0]),
+        shape,
+    )
+
+
+@pytest.mark.parametrize("count", [1, HUGE])
+def test_sparse_tensors_are_not_read(count: int) -> None:
+    """ONNX Runtime fills them with zeros while it reads a file: 158 bytes become gigabytes."""
+    message = "has a sparse tensor, which a runtime fills with zeros; store it dense"
+    model = model_of([("ReduceSum", ["c"], {"keepdims": 0})])
+    model.graph.initializer.append(onnx.helper.make_tensor("c", 1, [1], [1.0]))
+    assert sizes_of(model)["s0"].shape == ()
+    model.graph.ClearField("initializer")
+    model.graph.sparse_initializer.append(sparse_tensor(count))
+    assert refused(model) == message
+    constant = sparse_tensor(count)
+    assert refused(model_of([("Constant", [], {"sparse_value": constant})])) == message
+    assert refused(model_of([("Relu", [X], {"tensors": [constant]})])) == message
+
+
 def doubled(times: int) -> list[Step]:
     """A value joined with itself again and again: each step is twice as long."""
     return [("Concat", ["x" if at == 0 else f"s{at - 1}"] * 2, {"axis": 1}) for at in range(times)]

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.runtime.backends.backend import METADATA_KEY
+from detector.runtime.backends import openvino as openvino_backend
+from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.openvino import OpenVinoBackend, import_openvino, weights_of
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
+from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from tests.runtime.conftest import BOXES, METADATA, NAMES, SCORES, SIZE_HW
 
@@ -60,6 +62,61 @@ def test_it_runs_a_batch(make_openvino, no_network, streams):
     assert boxes.dtype == scores.dtype == np.float32
     assert np.array_equal(boxes, np.stack([BOXES, BOXES]))
     assert scores == pytest.approx(np.stack([SCORES, SCORES / 2]), abs=1e-6)
+
+
+def wide_classifier(path: Path, channels: int) -> Path:
+    """Write a network with a layer of this many channels, for 16 images of 256×256."""
+    openvino = import_openvino()
+    from openvino import opset13 as op
+
+    x = op.parameter([16, 3, 256, 256], np.float32, name="images")
+    x.output(0).set_names({"images"})
+    wide = op.convolution(
+        x, op.constant(np.ones((channels, 3, 1, 1), np.float32)), [1, 1], [0, 0], [0, 0], [1, 1]
+    )
+    wide.set_friendly_name("WIDE")
+    mean = op.reduce_mean(wide, op.constant(np.array([2, 3], np.int64)), False)
+    mean.output(0).set_names({"probabilities"})
+    model = openvino.Model([mean], [x], "wide")
+    metadata = ModelMetadata(
+        names=[f"class {index}" for index in range(channels)],
+        preprocess=Preprocess(size_hw=(256, 256)),
+        version="1.0",
+        task="classify",
+    )
+    model.set_rt_info(metadata.to_json(), METADATA_KEY)
+    model.set_rt_info(UNSEALED, SEAL_KEY)
+    openvino.save_model(model, path, compress_to_fp16=False)
+    seal(path, weights_of(path))
+    return path
+
+
+def test_a_fixed_batch_of_a_wide_network(tmp_path: Path):
+    """16·64·256² values are 2²⁶, more than one image allows, 512·256² = 2²⁵, but not 16 of them.
+
+    16·1024·256² are 2³⁰.
+    """
+    backend = OpenVinoBackend(wide_classifier(tmp_path / "a.xml", 64))
+    assert backend.batch_size == 16
+    assert fails(wide_classifier(tmp_path / "b.xml", 1024)) == (
+        "refused, it was not run: needs more memory than a network: 1,073,741,824 values at "
+        "once from 'WIDE' on, at most 536,870,912 for an input of 1,048,576 pixels"
+    )
+
+
+def test_the_bytes_that_are_checked_are_opened(make_openvino, monkeypatch):
+    path = make_openvino()
+    checked = openvino_backend.check_layers
+
+    def check_and_replace(content: bytes) -> None:
+        path.write_bytes(b"other")
+        weights_of(path).write_bytes(b"\xff" * weights_of(path).stat().st_size)
+        checked(content)
+
+    monkeypatch.setattr(openvino_backend, "check_layers", check_and_replace)
+    boxes, _ = OpenVinoBackend(path)(np.ones((1, 3, *SIZE_HW), np.float32))
+    assert np.array_equal(boxes, BOXES[None])
+    assert fails(path).startswith("no seal: ")
 
 
 def test_results_are_not_overwritten_by_the_next_call(make_openvino):

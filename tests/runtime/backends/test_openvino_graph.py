@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("openvino")
 
+from detector.runtime.backends import held
 from detector.runtime.backends.openvino import import_openvino
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
 
@@ -32,6 +33,7 @@ INPUT = layer("Parameter", *IMAGE)
 
 def test_layers_of_networks() -> None:
     check_layers(file_of(INPUT))
+    check_layers(file_of(layer("Parameter", 64, 3, 8192, 8192)))
     check_layers(file_of(INPUT, layer("FakeQuantize", *IMAGE), layer("ReLU", -1, 3, 32, 64)))
     check_layers(
         file_of(layer("Parameter", 1, 3, 640, 640), layer("Convolution", 1, 512, 640, 640))
@@ -55,15 +57,37 @@ def test_layers_of_networks() -> None:
         (file_of(layer("Relu", inner="<x>" * 20)),
          "has more than 16 elements within each other"),
         (file_of(INPUT, layer("Relu", "many")), "has the size 'many', expected an integer"),
+        (file_of(layer("ReLU", *IMAGE)), "has 0 inputs, expected 1"),
+        (file_of(INPUT, layer("Parameter", 64, 3, 8192, 8192)), "has 2 inputs, expected 1"),
+        # 64·8192² pixels are 2³², the most; a batch of 65 has 65·2²⁶.
+        (file_of(layer("Parameter", 65, 3, 8192, 8192)),
+         "has an input of 4,362,076,160 pixels, at most 4,294,967,296 are given"),
         (file_of(INPUT, layer("Broadcast", 1 << 20, 1 << 20)),
-         "needs more memory than a network: 1,099,511,627,776 values from 'a Broadcast', "
-         "at most 33,554,432 for an input of 2,048 pixels"),
+         "needs more memory than a network: 1,099,511,627,776 values at once from "
+         "'a Broadcast' on, at most 33,554,432 for an input of 2,048 pixels"),
     ],
 )  # fmt: skip
 def test_files_that_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         check_layers(content)
     assert str(caught.value) == message
+
+
+def test_limits_are_those_of_all_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = file_of(INPUT, layer("ReLU", *IMAGE))
+    for name, value, message in (
+        ("MAX_NODES", 1, "has more than 1 operators"),
+        # 1·3·32·64 values are 3 a pixel.
+        ("VALUES_PER_PIXEL", 2, "needs more memory than a network: 6,144 values at once from "
+         "'a Parameter' on, at most 4,096 for an input of 2,048 pixels"),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(held, "MIN_VALUES", 0)
+            check_layers(two)
+            patch.setattr(held, name, value)
+            with pytest.raises(ValueError) as caught:
+                check_layers(two)
+        assert str(caught.value) == message
 
 
 Build = Callable[[Any, Any], Any]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.runtime.backends.seal import UNSEALED, check_seal, seal
+from detector.runtime.backends.seal import UNSEALED, read_sealed, seal
 from detector.utils.errors import DetectorError
 
 CHANGED = "damaged or changed: its seal does not match its content"
@@ -26,7 +26,10 @@ def test_the_digest(pair: tuple[Path, Path]):
     path, _ = pair
     digest = hashlib.sha256(f"before {UNSEALED} after".encode() + b"weights").hexdigest()
     assert path.read_text() == f"before repdet-sha256:{digest} after"
-    check_seal(*pair)
+    assert read_sealed(*pair) == [path.read_bytes(), b"weights"]
+    with pytest.raises(DetectorError) as caught:
+        read_sealed(*pair, limit_bytes=90)  # 14 + 64 + 13 bytes
+    assert str(caught.value) == f"{path}: has more than 90 bytes"
 
 
 def test_a_file_without_a_seal(tmp_path: Path):
@@ -34,7 +37,7 @@ def test_a_file_without_a_seal(tmp_path: Path):
     for content in (b"", b"text", b"\0" * 1000):
         path.write_bytes(content)
         with pytest.raises(DetectorError, match="^.*: no seal: not a file that tools/export.py"):
-            check_seal(path)
+            read_sealed(path)
 
 
 def test_a_name_that_looks_like_a_seal(tmp_path: Path):
@@ -56,7 +59,7 @@ def test_every_byte_counts(pair: tuple[Path, Path], rng: np.random.Generator):
             path.write_bytes(changed)
             in_mark = 0 <= mark <= place < mark + len("repdet-sha256:")
             with pytest.raises(DetectorError, match="no seal: " if in_mark else CHANGED):
-                check_seal(*pair)
+                read_sealed(*pair)
         path.write_bytes(whole)
 
 
@@ -65,4 +68,4 @@ def test_a_cut_file(pair: tuple[Path, Path], cut: int):
     path, beside = pair
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(DetectorError, match=CHANGED):
-        check_seal(path, beside)
+        read_sealed(path, beside)
