@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
+from detector.runtime.backends.memory import limited_memory
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
 from detector.runtime.backends.parts import read_parts
 from detector.utils.errors import DetectorError, one_line
 
 MAX_XML_BYTES = 1 << 28
 """Maximum size of an ``.xml`` file; its weights are beside it."""
+
+READING_BYTES = 1 << 29
+"""Memory that OpenVINO may take while it reads a file, beyond a multiple of the file's size. It
+evaluates operators on constants then, whose sizes a file may understate."""
+
+_TOO_LARGE = (
+    "refused, it was not run: OpenVINO needs more memory to work out its sizes than for a network, "
+    f"{READING_BYTES // 2**20} MiB and a multiple of its size"
+)
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -74,8 +84,11 @@ class OpenVinoBackend(ExportedBackend):
 
     def _check_run(self, image: tuple[int, ...]) -> None:
         try:
-            check_sizes(self._model, image)
-        except RuntimeError as error:
+            with limited_memory(READING_BYTES):
+                check_sizes(self._model, image)
+        except (RuntimeError, MemoryError) as error:
+            if _lacks_memory(error):
+                raise self.error(_TOO_LARGE) from error
             raise self.error(f"OpenVINO: {reason_of(error)}") from error
 
 
@@ -121,10 +134,18 @@ def _read(core: Any, path: Path) -> Any:
     except ValueError as error:
         raise DetectorError(f"refused, it was not run: {error}", file=path) from error
     try:
-        return core.read_model(graph, values)
-    except RuntimeError as error:
+        with limited_memory(READING_BYTES + 16 * len(graph) + 2 * len(values)):
+            return core.read_model(graph, values)
+    except (RuntimeError, MemoryError) as error:
+        if _lacks_memory(error):
+            raise DetectorError(_TOO_LARGE, file=path) from error
         message = f"OpenVINO cannot read it: {reason_of(error)}"
         raise DetectorError(message, file=path) from error
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Return True for C++'s error of a failed allocation, which OpenVINO passes on as text."""
+    return isinstance(error, MemoryError) or "bad_alloc" in str(error)
 
 
 def _metadata(model: Any, path: Path) -> ModelMetadata:
@@ -154,6 +175,6 @@ def _shapes(ports: Any) -> dict[str, Shape]:
     return shapes
 
 
-def reason_of(error: RuntimeError) -> str:
+def reason_of(error: Exception) -> str:
     """Return the last line of OpenVINO's message; earlier lines point into its source code."""
     return one_line(str(error).strip().rpartition("\n")[-1] or error)

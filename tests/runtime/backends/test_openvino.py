@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,60 @@ def test_a_fixed_batch_of_a_wide_network(tmp_path: Path):
         "refused, it was not run: needs more memory than a network: 1,073,741,824 values at "
         "once from 'WIDE' on, at most 536,870,912 for an input of 1,048,576 pixels"
     )
+
+
+def counting_classifier(path: Path, count: int, each_row: bool) -> Path:
+    """Write a network with a Range, whose ``.xml`` file states 7 values, or none.
+
+    Args:
+        path: file to write.
+        count: number of values of the Range.
+        each_row: the Range has so many values for each row of the image instead.
+    """
+    openvino = import_openvino()
+    from openvino import opset13 as op
+
+    side = -1 if each_row else 64
+    x = op.parameter(openvino.PartialShape([1, 3, side, side]), np.float32, name="images")
+    x.output(0).set_names({"images"})
+    zero, one = (op.constant(np.int64(value)) for value in (0, 1))
+    stop = op.constant(np.int64(7))
+    if each_row:
+        stop = op.multiply(stop, op.gather(op.shape_of(x), op.constant(np.int64(2)), zero))
+    numbers = op.range(zero, stop, one, output_type="i64")
+    last = op.reduce_max(numbers, op.constant(np.int64([0])), keep_dims=True)
+    sizes = op.concat([op.constant(np.int64([1])), op.minimum(last, op.constant(np.int64([3])))], 0)
+    means = op.reshape(op.reduce_mean(x, op.constant(np.int64([2, 3])), False), sizes, False)
+    means.output(0).set_names({"probabilities"})
+    model = openvino.Model([means], [x], "counting")
+    metadata = ModelMetadata(
+        names=["a", "b", "c"],
+        preprocess=Preprocess(size_hw=(64, 64)),
+        version="1.0",
+        task="classify",
+    )
+    model.set_rt_info(metadata.to_json(), METADATA_KEY)
+    model.set_rt_info(UNSEALED, SEAL_KEY)
+    openvino.save_model(model, path, compress_to_fp16=False)
+    values = weights_of(path).read_bytes()
+    assert values.count(np.int64(7).tobytes()) == 1
+    weights_of(path).write_bytes(values.replace(np.int64(7).tobytes(), np.int64(count).tobytes()))
+    seal(path, weights_of(path))
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+@pytest.mark.parametrize("each_row", [False, True])
+def test_sizes_that_a_file_understates(each_row: bool, tmp_path: Path):
+    """OpenVINO evaluates the Range, 32 GB, or 51 GB for 64 rows, to know the size of an output."""
+    assert OpenVinoBackend(counting_classifier(tmp_path / "a.xml", 5, each_row)).task == "classify"
+    large = counting_classifier(tmp_path / "b.xml", 10**8 if each_row else 4 * 10**9, each_row)
+    started = time.monotonic()
+    assert fails(large) == (
+        "refused, it was not run: OpenVINO needs more memory to work out its sizes than for a "
+        "network, 512 MiB and a multiple of its size"
+    )
+    assert time.monotonic() - started < 10
 
 
 def test_the_bytes_that_are_checked_are_opened(make_openvino, monkeypatch):
