@@ -557,6 +557,11 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] = Field(
         18, description="ONNX operator set"
     )
+    decoded: bool = Field(
+        False,
+        description="decode all boxes and scores in the file, for programs of your own; "
+        "otherwise it gives raw outputs, of which detector decodes what may count",
+    )
     precision: PrecisionName = Field(
         "fp32", description="of the weights in the file; the arithmetic stays in fp32"
     )

@@ -18,6 +18,7 @@ DECIDED_BY_FILE = BasicNmsSettings.model_fields.keys() | {
     "batch",
     "dynamic",
     "opset",
+    "decoded",
     "precision",
     "nms",
 }

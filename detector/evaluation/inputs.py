@@ -10,6 +10,7 @@ import pydantic
 
 from detector.runtime.backends.backend import OUTPUTS, Backend
 from detector.runtime.backends.exported import INPUT, ExportedBackend
+from detector.runtime.decoding.known import KnownDecoding
 from detector.structures.preprocess import Preprocess, PreprocessKeys
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError, MissingFileError
@@ -49,6 +50,7 @@ class InputList(Strict):
     Attributes:
         input: name of the network's input.
         outputs: names of the expected outputs.
+        decoding: how they encode boxes and scores; None if they are boxes and scores.
         names: class names.
         preprocess: preprocessing that was applied to the images.
         images: the inputs, in the order of the evaluation set.
@@ -56,6 +58,7 @@ class InputList(Strict):
 
     input: str
     outputs: tuple[str, ...]
+    decoding: KnownDecoding | None = None
     names: tuple[str, ...]
     preprocess: Preprocess
     images: tuple[ListedImage, ...]
@@ -135,6 +138,7 @@ def dump_inputs(folder: Path, samples: Sequence[Sample], backend: Backend) -> No
     listed = InputList(
         input=INPUT,
         outputs=tuple(metadata.outputs if metadata else OUTPUTS[backend.task]),
+        decoding=metadata.decoding if metadata else None,
         names=backend.names,
         preprocess=preprocess,
         images=tuple(images),

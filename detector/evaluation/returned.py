@@ -20,6 +20,7 @@ from detector.evaluation.npz import StoredArray, stored_arrays
 from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays, Backend, KeptBoxes
 from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.backends.outputs import validate_outputs
+from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.nms.nms import nms
 from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
@@ -55,6 +56,7 @@ class ReturnedOutputs:
         self.names = backend.names
         self.preprocess = listed.preprocess
         self.eval_nms = backend.eval_nms
+        self._decoding = listed.decoding
         self._outputs = self._read(path, [sample.image_id for sample in samples])
 
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
@@ -77,7 +79,10 @@ class ReturnedOutputs:
     def _read_file(self, file: Path, images: int) -> Iterator[Arrays]:
         """Yield the outputs of each of a file's images, as a batch of one."""
         with stored_arrays(file) as arrays:
+            decoding = None if "boxes_xyxy" in arrays else self._decoding
             outputs = OUTPUTS_AFTER_NMS if "class_ids" in arrays else OUTPUTS[self.task]
+            if decoding is not None:
+                outputs = decoding.outputs(len(self.names))
             shapes = {
                 name: _shape_of_one(name, arrays, len(dimensions), images, file)
                 for name, dimensions in outputs.items()
@@ -88,7 +93,7 @@ class ReturnedOutputs:
                     one = validate_outputs(found, outputs, 1, len(self.names))
                 except DetectorError as error:
                     raise DetectorError(str(error), file=file) from error
-                yield one
+                yield one if decoding is None else decode_all(decoding, one)
 
 
 def _shape_of_one(

@@ -42,9 +42,11 @@ class ChangedFile:
         self.proto = _read(path)
         properties = {item.key: item.value for item in self.proto.metadata_props}
         stated = ModelMetadata.from_properties(properties, path)
-        options = Options(precision=stated.precision, nms=stated.nms)
+        options = Options(
+            precision=stated.precision, nms=stated.nms, decoded=stated.decoding is None
+        )
         self.metadata = model_metadata(model, stated.preprocess.size_hw, options)
-        for name in ("task", "names", "preprocess", "stride", "eval_nms"):
+        for name in ("task", "names", "preprocess", "stride", "eval_nms", "decoding"):
             found, expected = getattr(stated, name), getattr(self.metadata, name)
             if found != expected:
                 raise DetectorError(

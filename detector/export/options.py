@@ -28,6 +28,8 @@ class Options:
         precision: precision of the weights in the file; the arithmetic stays in fp32.
         nms: settings of the NMS inside the file; None for a file without NMS.
         batch: images per call of a file that is not dynamic.
+        decoded: decode all boxes and scores in the file, for programs that do not decode; files
+            with NMS always do.
     """
 
     dynamic: bool = False
@@ -35,6 +37,7 @@ class Options:
     precision: PrecisionName = "fp32"
     nms: NmsSettings | None = None
     batch: int = 1
+    decoded: bool = False
 
     @property
     def fixed_batch(self) -> int | None:

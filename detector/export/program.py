@@ -1,4 +1,4 @@
-"""Tracing: the network with its decoding as one torch.export program, the input of all formats."""
+"""Tracing: the network as one torch.export program, the input of all formats."""
 
 from __future__ import annotations
 
@@ -31,18 +31,29 @@ SIZES = ("number of images", "number of channels", "height", "width")
 
 
 class ExportGraph(nn.Module):
-    """A network with its decoding, as one module."""
+    """A network as one module, with its decoding or without.
 
-    def __init__(self, model: Detector) -> None:
+    Args:
+        model: the network.
+        decoded: decode all boxes and scores; otherwise give the maps of the raw outputs.
+    """
+
+    def __init__(self, model: Detector, decoded: bool) -> None:
         super().__init__()
         self.model = model
+        self.decoded = decoded
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the decoded outputs of normalized images (b, 3, h, w); see ``Detector.decode``."""
-        return self.model.decode(self.model(images))
+        """Return the outputs for normalized images (b, 3, h, w); see ``Detector.decode``."""
+        raw_outputs = self.model(images)
+        if self.decoded:
+            return self.model.decode(raw_outputs)
+        return tuple(self.model.maps(raw_outputs))
 
 
-def trace(model: Detector, size_hw: tuple[int, int], batch: int | None) -> ExportedProgram:
+def trace(
+    model: Detector, size_hw: tuple[int, int], batch: int | None, decoded: bool = True
+) -> ExportedProgram:
     """Trace a fused network.
 
     Args:
@@ -51,11 +62,12 @@ def trace(model: Detector, size_hw: tuple[int, int], batch: int | None) -> Expor
         batch: number of images of ``size_hw``; None for a dynamic program, which takes any number
             and, unless the network has a fixed input size, any size that is a multiple of the
             largest stride.
+        decoded: decode all boxes and scores; otherwise give the maps of the raw outputs.
 
     Raises:
         RowError: a module's control flow depends on the data, or on a fixed size.
     """
-    graph = ExportGraph(model.requires_grad_(False)).eval()
+    graph = ExportGraph(model.requires_grad_(False), decoded).eval()
     shapes: dict[str, dict[int, Any]] | None = None
     if batch is None:
         stride = model.max_stride

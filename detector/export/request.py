@@ -125,6 +125,8 @@ def _check_effect(settings: ExportedFileSettings) -> None:
         raise DetectorError(
             "--batch does not go with --dynamic: such a file takes any number of images"
         )
+    if "decoded" in given and not settings.decoded and settings.nms:
+        raise DetectorError("--no-decoded does not go with --nms, which needs decoded boxes")
     if "opset" in given and not FORMATS[settings.format].has_opset:
         raise DetectorError(f"--opset is not for --format {settings.format}: it is ONNX's")
 
@@ -136,6 +138,7 @@ def _options(settings: ExportedFileSettings) -> Options:
         precision=settings.precision,
         nms=settings.in_file(),
         batch=settings.batch,
+        decoded=settings.decoded,
     )
 
 

@@ -123,7 +123,9 @@ def export_model(
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
     with naming_rows(model):
-        program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
+        decoded = metadata.decoding is None
+        size_hw = metadata.preprocess.size_hw
+        program = trace(candidate.fused, size_hw, options.fixed_batch, decoded)
         save = form.convert(program, metadata, options)
         draft = Draft(form, form.path(output), save, metadata)
         return write_proven(draft, candidate, evaluation, command)
@@ -168,6 +170,7 @@ def model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) 
         stride=model.max_stride,
         task=model.task,
         nms=options.nms,
+        decoding=None if options.decoded or options.nms is not None else model.decoding,
         precision=options.precision,
     )
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detector.runtime.decoding.decoding import MAX_LOG_SIDE
 from detector.structures.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from detector.structures.points import grid_xy
 from detector.utils.errors import DetectorError
@@ -55,10 +56,6 @@ def encode_grid(boxes_xyxy: Tensor, cells_xy: Tensor, anchors_wh: Tensor, stride
     centre = ((left_top + right_bottom) / 2 / stride - cells_xy + 0.5) / 2
     size = ((right_bottom - left_top) / anchors_wh).sqrt() / 2
     return torch.cat((centre, size), -1).logit()
-
-
-MAX_LOG_SIDE = math.log(10_000)
-"""Largest log ratio of a decoded side to its default box's, so that no box becomes infinite."""
 
 
 def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[tuple[float, float]]:

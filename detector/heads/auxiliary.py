@@ -14,6 +14,7 @@ from detector.heads.implicit import IDetect
 from detector.heads.yolo import Detect
 from detector.layers.shared_norm import fused_copy
 from detector.registry import register
+from detector.runtime.decoding.known import KnownDecoding
 from detector.settings import NmsSettings, TaskName
 
 MAIN = "main"
@@ -82,6 +83,16 @@ class AuxiliaryHead(Head):
     def decode(self, raw_outputs: Any) -> Any:
         """Decode the main head's raw outputs."""
         return self.main.decode(raw_outputs[MAIN])  # type: ignore[operator]
+
+    def decoding(self) -> KnownDecoding | None:
+        """Return how :meth:`maps` encode the main head's boxes and scores."""
+        found: KnownDecoding | None = hook(self.main, "decoding")()
+        return found
+
+    def maps(self, raw_outputs: Any) -> list[Tensor]:
+        """Return the maps of the main head's raw outputs."""
+        found: list[Tensor] = hook(self.main, "maps")(self.inference_outputs(raw_outputs))
+        return found
 
     def check_sizes(self, raw_outputs: Any) -> None:
         """Raise ValueError if the boxes of either head do not fit the sizes of its raw outputs."""

@@ -17,6 +17,7 @@ from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.layers.depthwise import DWConv
 from detector.registry import ULTRALYTICS, Count, register
+from detector.runtime.decoding.points import DistanceDecoding
 from detector.settings import NmsSettings
 
 MIN_BOX_WIDTH = 16
@@ -70,6 +71,10 @@ class DistanceHead(PointHead):
             in_float32(self.class_layers[level], of_classes),
         )
         return torch.cat(raw, 1)
+
+    def decoding(self) -> DistanceDecoding:
+        """Return how :meth:`maps` encode boxes and scores."""
+        return DistanceDecoding(strides=self.strides, bins=self.bins)
 
     def decode_boxes(self, raw: Tensor, xy: Tensor, strides: Tensor) -> Tensor:
         """Decode boxes from the distances to their sides; see :meth:`PointHead.decode_boxes`."""

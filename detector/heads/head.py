@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.classes import ClassRows, SharedClasses
+from detector.runtime.decoding.known import KnownDecoding
 from detector.settings import EVAL_NMS, NmsSettings, TaskName
 
 AUXILIARY = "auxiliary"
@@ -76,6 +77,17 @@ class Head(nn.Module):
     def inference_outputs(self, raw_outputs: Any) -> Any:
         """Return the raw outputs without those that are used in training only."""
         return raw_outputs
+
+    def decoding(self) -> KnownDecoding | None:
+        """Return how :meth:`maps` encode boxes and scores, for decoding without torch.
+
+        None, for other heads, lets :meth:`decode` decode all predictions.
+        """
+        return None
+
+    def maps(self, raw_outputs: Any) -> list[Tensor]:
+        """Return raw outputs as one map (b, channels, h, w) per level; see :meth:`decoding`."""
+        raise NotImplementedError
 
     def class_rows(self, name: str) -> ClassRows | None:
         """Return which rows of a tensor belong to which class; None for tensors without classes.

@@ -95,6 +95,10 @@ class PointHead(Head):
         )
         return boxes_xyxy, self.decode_scores(raw[..., self.box_values :])
 
+    def maps(self, raw_outputs: list[Tensor]) -> list[Tensor]:
+        """Return the outputs of :meth:`level_outputs`."""
+        return [raw.permute(0, 3, 1, 2) for raw in raw_outputs]
+
     def class_rows(self, name: str) -> ClassRows | None:
         """Return the rows of the last convolutions of the classes, one for each class."""
         path = name.rpartition(".")[0]

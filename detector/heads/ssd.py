@@ -13,6 +13,7 @@ from detector.heads.anchors import decode_offsets, default_boxes, default_sizes
 from detector.heads.classes import ClassRows
 from detector.heads.head import Head
 from detector.registry import Positive, register
+from detector.runtime.decoding.default_boxes import DefaultBoxDecoding
 from detector.settings import NmsSettings
 from detector.structures.boxes import clip as clip_boxes
 
@@ -121,6 +122,16 @@ class SSDHead(Head):
         default_xyxy = self.default_boxes(raw_outputs)
         boxes_xyxy = decode_offsets(raw[..., :4], default_xyxy, self.variances)
         return clip_boxes(boxes_xyxy, self.size_hw), raw[..., 4:].softmax(-1)[..., 1:]
+
+    def decoding(self) -> DefaultBoxDecoding:
+        """Return how :meth:`maps` encode boxes and scores."""
+        keys = {"steps": self.steps, "variances": self.variances, "size_hw": self.size_hw}
+        sizes_wh = [sizes.tolist() for sizes in self.sizes_wh]
+        return DefaultBoxDecoding.model_validate({**keys, "sizes_wh": sizes_wh})
+
+    def maps(self, raw_outputs: list[Tensor]) -> list[Tensor]:
+        """Return (b, boxes · (5 + classes), h, w) per level."""
+        return [raw.flatten(3).permute(0, 3, 1, 2) for raw in raw_outputs]
 
     def class_rows(self, name: str) -> ClassRows | None:
         """Return the rows of the background and the classes of each default box."""

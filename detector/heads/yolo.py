@@ -12,6 +12,7 @@ from detector.heads.anchors import decode_grid
 from detector.heads.classes import ClassRows, SharedClasses
 from detector.heads.head import Adapted, Head
 from detector.registry import register
+from detector.runtime.decoding.anchors import AnchorDecoding
 from detector.structures.points import grid_xy
 from detector.utils.errors import DetectorError
 
@@ -85,6 +86,15 @@ class Detect(Head):
             boxes.append(decode_grid(raw[..., :4], cells_xy, sizes_wh, stride).flatten(1, 3))
             scores.append(self.decode_scores(raw[..., 4:]).flatten(1, 3))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
+
+    def decoding(self) -> AnchorDecoding:
+        """Return how :meth:`maps` encode boxes and scores."""
+        sizes = self.anchors_wh.float().tolist()
+        return AnchorDecoding.model_validate({"strides": self.strides, "anchors_wh": sizes})
+
+    def maps(self, raw_outputs: list[Tensor]) -> list[Tensor]:
+        """Return (b, anchors · (5 + classes), h, w) per level, the outputs of the convolutions."""
+        return [raw.permute(0, 1, 4, 2, 3).flatten(1, 2) for raw in raw_outputs]
 
     def decode_boxes(self, raw: Tensor, level: Tensor, cells_xy: Tensor, anchor: Tensor) -> Tensor:
         """Decode the boxes of k predictions as :meth:`decode` does.

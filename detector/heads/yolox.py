@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detector.heads.anchors import MAX_LOG_SIDE
 from detector.heads.head import in_float32
 from detector.heads.points import PRIOR_LOGIT, PointHead, fill_bias
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.layers.depthwise import SeparableConv
 from detector.registry import Count, Width, register
+from detector.runtime.decoding.decoding import MAX_LOG_SIDE
+from detector.runtime.decoding.points import CentreDecoding
 from detector.settings import NmsSettings
 
 
@@ -75,6 +76,10 @@ class YOLOXHead(PointHead):
             in_float32(self.class_layers[level], of_classes),
         )
         return torch.cat(raw, 1)
+
+    def decoding(self) -> CentreDecoding:
+        """Return how :meth:`maps` encode boxes and scores."""
+        return CentreDecoding(strides=self.strides)
 
     def decode_boxes(self, raw: Tensor, xy: Tensor, strides: Tensor) -> Tensor:
         """Decode boxes: centre = (xy + the cell's corner) · stride, sides = exp(wh) · stride.

@@ -26,6 +26,7 @@ from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
 from detector.registry import contract
+from detector.runtime.decoding.known import KnownDecoding
 from detector.settings import NmsSettings, TaskName
 from detector.structures.class_names import class_name_issue, placeholder_names
 from detector.structures.preprocess import (
@@ -182,6 +183,17 @@ class Detector(nn.Module):
         """
         outputs: Any = self.head.decode(raw_outputs)  # type: ignore[operator]
         return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+    @property
+    def decoding(self) -> KnownDecoding | None:
+        """How :meth:`maps` encode boxes and scores; None for heads that only decode all of them."""
+        found: KnownDecoding | None = hook(self.head, "decoding")()
+        return found
+
+    def maps(self, raw_outputs: Any) -> list[Tensor]:
+        """Return raw outputs as maps (b, channels, h, w), if the head has a :attr:`decoding`."""
+        found: list[Tensor] = hook(self.head, "maps")(raw_outputs)
+        return found
 
     def train(self, mode: bool = True) -> Detector:
         """Set training or evaluation mode.

@@ -45,6 +45,7 @@ class TorchBackend:
         self._names = model.names
         self.preprocess = preprocess or model.preprocess
         self.eval_nms = model.eval_nms
+        self.decoding = model.decoding
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,13 +54,16 @@ class TorchBackend:
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
-        """Return the decoded outputs for (b, 3, h, w) normalized images; see :class:`Backend`."""
+        """Return the outputs for (b, 3, h, w) normalized images; see :class:`Backend`."""
         tensor = torch.from_numpy(images).to(self.device, self.dtype)
         raw_outputs = self.model(tensor.contiguous(memory_format=torch.channels_last))
-        return tuple(output.float().cpu().numpy() for output in self.model.decode(raw_outputs))
+        give = self.model.decode if self.decoding is None else self.model.maps
+        return tuple(output.float().cpu().numpy() for output in give(raw_outputs))
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
-        """Apply torchvision's NMS; see :class:`Backend`."""
+        """Decode the candidates and apply torchvision's NMS; see :class:`Backend`."""
+        if self.decoding is not None:
+            outputs = self.decoding.candidates(outputs, settings.confidence)
         boxes_xyxy, scores = outputs
         return torch_nms(boxes_xyxy, scores, settings)
 

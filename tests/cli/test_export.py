@@ -351,7 +351,15 @@ def test_a_file_with_other_weights(fails: Run, finder: Path, finder_onnx: Path, 
         ),
         ({"names": ["red"]}, "its metadata say names ('red',), the weights ('red', 'green')"),
         ({"stride": 1}, "its metadata say stride 1, the weights 16"),
-        ({"task": "classify"}, "its metadata say task 'classify', the weights 'detect'"),
+        (
+            {"task": "classify", "decoding": None},
+            "its metadata say task 'classify', the weights 'detect'",
+        ),
+        (
+            {"task": "classify"},
+            "'detector' metadata: decoding: a classifier, or a file with NMS inside, has no raw "
+            "boxes",
+        ),
     ],
 )
 def test_metadata_that_lie(

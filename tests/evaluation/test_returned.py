@@ -12,6 +12,8 @@ from detector.evaluation.inputs import InputList, dump_inputs
 from detector.evaluation.returned import ReturnedOutputs
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend
+from detector.runtime.decoding.decoding import decode_all
+from detector.runtime.decoding.points import CentreDecoding
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
@@ -63,6 +65,27 @@ def test_one_for_all_and_one_for_each(folder: Path, samples: list[Sample]):
         boxes, scores = outputs(IMAGE)
         assert np.array_equal(boxes, BOXES[None] + index)
         assert scores.shape == (1, 3, 2)
+
+
+def test_raw_outputs_are_decoded(tmp_path: Path, samples: list[Sample]):
+    """As the list says, which has the way of decoding; decoded ones are taken, too."""
+    decoding = CentreDecoding(strides=(16,))
+    metadata = METADATA.model_copy(update={"decoding": decoding})
+    network = ExportedBackend(
+        tmp_path / "a", metadata, {INPUT: (1, 3, *SIZE_HW)}, {"level_0": (1, 7, 2, 4)}
+    )
+    dump_inputs(tmp_path / "raw", samples, network)
+    listed = InputList.read(tmp_path / "raw")
+    assert (listed.outputs, listed.decoding) == (("level_0",), decoding)
+    maps = np.random.default_rng(0).normal(size=(2, 7, 2, 4)).astype(np.float32)
+    boxes, scores = decode_all(decoding, [maps])
+    assert boxes.shape == (2, 8, 4)
+    for stored in ({"level_0": maps}, {"boxes_xyxy": boxes, "scores": scores}):
+        for index, found in enumerate(returned(tmp_path / "raw", samples, **stored)):
+            assert np.array_equal(found[0], boxes[index : index + 1])
+            assert np.array_equal(found[1], scores[index : index + 1])
+    with pytest.raises(DetectorError, match=r"all\.npz: has no array 'level_0'$"):
+        returned(tmp_path / "raw", samples, other=maps)
 
 
 def test_a_single_box_without_a_batch(folder: Path, samples: list[Sample]):

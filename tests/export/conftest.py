@@ -58,16 +58,20 @@ def export_once(
 
     @functools.cache
     def run(form: str) -> ExportReport:
-        name, _, dynamic = form.partition(" ")
+        name, *kinds = form.split()
         path = tmp_path_factory.mktemp("exported") / "model"
-        opset = 18 if dynamic else 17
-        options = Options(dynamic=bool(dynamic), opset=opset)
+        dynamic = "dynamic" in kinds
+        options = Options(dynamic=dynamic, opset=18 if dynamic else 17, decoded="decoded" in kinds)
         return export_model(network, name, path, [images], options=options)
 
     return run
 
 
-FORMS = [f"{name}{dynamic}" for name in FORMATS for dynamic in ("", " dynamic")]
+FORMS = [
+    *(f"{name}{kind}" for name in FORMATS for kind in ("", " dynamic")),
+    "onnx decoded",
+    "pt2 dynamic decoded",
+]
 
 
 @pytest.fixture(scope="session", params=FORMS)
@@ -80,5 +84,5 @@ def exported(
 
 @pytest.fixture(scope="session")
 def pt2_file(export_once: Callable[[str], ExportReport]) -> Path:
-    """A dynamic ``.pt2``: it has symbolic sizes."""
-    return export_once("pt2 dynamic").path
+    """A dynamic ``.pt2`` that decodes: it has symbolic sizes."""
+    return export_once("pt2 dynamic decoded").path

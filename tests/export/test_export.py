@@ -21,7 +21,7 @@ from detector.export.run import ExportReport, export_model
 from detector.layers.conv import Conv
 from detector.model.detector import Detector
 from detector.predict import open_backend
-from detector.runtime.backends.backend import Backend
+from detector.runtime.backends.exported import ExportedBackend
 from detector.settings import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
@@ -30,7 +30,7 @@ NAMES = ("class0", "class1", "class2")
 
 
 @functools.cache
-def open_file(path: Path) -> Backend:
+def open_file(path: Path) -> ExportedBackend:
     return next(form.open(path) for form in FORMATS.values() if form.suffix == path.suffix)
 
 
@@ -38,11 +38,13 @@ def is_dynamic(report: ExportReport) -> bool:
     return open_file(report.path).dynamic_size
 
 
-def differences(network: Detector, backend: Backend, images: np.ndarray) -> tuple[float, float]:
+def differences(
+    network: Detector, backend: ExportedBackend, images: np.ndarray
+) -> tuple[float, float]:
     """Largest difference of boxes, of their largest coordinate, and of scores."""
     with torch.no_grad():
         boxes, scores = network.decode(network(torch.from_numpy(images)))
-    found_boxes, found_scores = backend(images)
+    found_boxes, found_scores = backend.decoded(images)
     assert found_boxes.dtype == found_scores.dtype == np.float32
     scale = float(boxes.abs().max())
     return (
@@ -182,7 +184,7 @@ def test_a_program_that_is_wrong_leaves_no_file(
     old = tmp_path / "a.pt2"
     old.write_bytes(b"old")
     with pytest.raises(DetectorError, match=r"scores by 1\.00e-03, .*; nothing was written$"):
-        export_model(network, "pt2", tmp_path / "a")
+        export_model(network, "pt2", tmp_path / "a", options=Options(decoded=True))
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -278,7 +280,7 @@ def test_open_dimensions_have_names(export_once: Callable[[str], ExportReport]):
     names = [
         [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.output
     ]
-    assert names == [["batch", "boxes", 4], ["batch", "boxes", 3]]
+    assert names == [["batch", 16, "h0", "w0"], ["batch", 16, "h1", "w1"]]  # 2 · (5 + 3) channels
 
 
 def test_a_network_that_cannot_be_traced(network: Detector, tmp_path: Path):

@@ -9,6 +9,7 @@ import torch
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend, choose_device, fastest_precision
 from detector.runtime.backends.backend import Backend
+from detector.runtime.decoding.decoding import decode_all
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
@@ -25,16 +26,16 @@ def test_it_computes_what_the_network_computes(model: Detector, shape, rng):
     before = images.copy()
     with torch.no_grad():
         expected = model.decode(model(torch.from_numpy(images)))
-    found = TorchBackend(model)(images)
+    backend = TorchBackend(model)
+    maps = backend(images)
+    cells = shape[2] // 16, shape[3] // 16
+    assert [one.shape for one in maps] == [(shape[0], 2 * (5 + 2), *cells)]  # anchors, classes
+    found = decode_all(backend.decoding, maps)
     # Channels-last convolutions may add in another order.
     for one, other in zip(found, expected, strict=True):
         assert isinstance(one, np.ndarray)
         assert one.dtype == np.float32
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-5, atol=1e-5)
-    boxes, scores = found
-    cells = shape[2] // 16 * (shape[3] // 16)
-    assert boxes.shape == (shape[0], cells * 2, 4)  # two anchors
-    assert scores.shape == (shape[0], cells * 2, 2)  # two classes
     np.testing.assert_array_equal(images, before)
 
 

@@ -16,7 +16,7 @@ from detector.export.onnx.pooling import decompose_pooling
 from detector.export.options import Options, Save
 from detector.export.program import quiet
 from detector.export.rows import RowError, node_of_error, row_in, row_of_node, row_of_onnx
-from detector.runtime.backends.backend import OUTPUTS, ModelMetadata
+from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.exported import INPUT
 from detector.runtime.backends.onnx_operators import OPERATORS
 from detector.runtime.backends.seal import seal
@@ -108,7 +108,7 @@ def _first_opset(program: ExportedProgram, metadata: ModelMetadata, first: int) 
 def _exported(program: ExportedProgram, metadata: ModelMetadata, opset: int) -> Any:
     import onnx
 
-    outputs = OUTPUTS[metadata.task] if metadata.nms is None else NETWORK_OUTPUTS
+    outputs = list(metadata.outputs) if metadata.nms is None else NETWORK_OUTPUTS
     with quiet():
         exported = torch.onnx.export(
             decompose_pooling(program),
@@ -160,8 +160,8 @@ def _tidy(proto: Any, metadata: ModelMetadata) -> None:
     proto.producer_name, proto.producer_version = PRODUCER, metadata.version
 
 
-def _name_dimensions(value: Any, names: tuple[str, ...]) -> None:
+def _name_dimensions(value: Any, names: tuple[str | int, ...]) -> None:
     dimensions = value.type.tensor_type.shape.dim
     for dimension, name in zip(dimensions, names, strict=True):
         if dimension.HasField("dim_param"):
-            dimension.dim_param = name
+            dimension.dim_param = str(name)

@@ -99,7 +99,7 @@ def compare_outputs(
     Raises:
         DetectorError: a difference exceeds its tolerance.
     """
-    network = backend if parts is None else parts.network
+    network = backend.decoded if parts is None else parts.network
     split = split_batches(batches, backend.batch_size)
     exported = compare(eager(fused), network, split, backend.task)
     before_nms = compare(eager(original), network, split, backend.task)

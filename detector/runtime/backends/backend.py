@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detector import __version__
 from detector.runtime.backends.certificate import Certificate, with_precision
+from detector.runtime.decoding.known import KnownDecoding
 from detector.settings import EVAL_NMS, NmsSettings, PrecisionName, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
@@ -28,13 +29,16 @@ KeptBoxes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 CLASSES = "classes"
 
-OUTPUTS: dict[TaskName, dict[str, tuple[str, ...]]] = {
+OutputSizes = dict[str, tuple[str | int, ...]]
+"""Names of outputs, and of their dimensions, or the dimensions' sizes."""
+
+OUTPUTS: dict[TaskName, OutputSizes] = {
     "detect": {"boxes_xyxy": ("batch", "boxes", ""), "scores": ("batch", "boxes", CLASSES)},
     "classify": {"probabilities": ("batch", CLASSES)},
 }
 """Names of the outputs, and of their dimensions, for each task."""
 
-OUTPUTS_AFTER_NMS = {
+OUTPUTS_AFTER_NMS: OutputSizes = {
     "boxes_xyxy": ("batch", "detections", ""),
     "scores": ("batch", "detections"),
     "class_ids": ("batch", "detections"),
@@ -82,14 +86,16 @@ class Backend(Protocol):
         """Run the network on (b, 3, h, w) float32 input.
 
         Returns:
-            Of a detector boxes_xyxy (b, n, 4) float32, pixels of the input, and scores
-            (b, n, classes) float32; with NMS inside the file boxes_xyxy (b, k, 4), scores (b, k)
-            and class_ids (b, k) int64; of a classifier probabilities (b, classes) float32.
+            Of a detector its raw outputs, a map (b, channels, h, w) float32 for each level, if
+            there is a way of decoding them here, else boxes_xyxy (b, n, 4) float32, pixels of the
+            input, and scores (b, n, classes) float32; with NMS inside the file boxes_xyxy
+            (b, k, 4), scores (b, k) and class_ids (b, k) int64; of a classifier probabilities
+            (b, classes) float32.
         """
         ...
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
-        """Apply NMS to a detector's outputs for one image.
+        """Decode a detector's outputs for one image, and apply NMS.
 
         Args:
             outputs: outputs of :meth:`__call__`, without the batch dimension.
@@ -112,6 +118,7 @@ class ModelMetadata(Strict):
         stride: largest stride of the network, pixels.
         task: task of the network, which decides what its outputs are.
         nms: settings of the NMS inside the file, None if there is none.
+        decoding: how the file's outputs encode boxes and scores; None if the file decodes them.
         precision: precision of the file's weights, equal to its certificate's.
         certificate: the differences measured when the file was written.
     """
@@ -125,6 +132,7 @@ class ModelMetadata(Strict):
     stride: Annotated[int, pydantic.Field(ge=1)] = 1
     task: TaskName = "detect"
     nms: NmsSettings | None = None
+    decoding: KnownDecoding | None = None
     precision: PrecisionName = "fp32"
     certificate: Certificate | None = None
 
@@ -147,9 +155,17 @@ class ModelMetadata(Strict):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _decoded_once(self) -> ModelMetadata:
+        if self.decoding is not None and (self.nms is not None or self.task != "detect"):
+            raise ValueError("decoding: a classifier, or a file with NMS inside, has no raw boxes")
+        return self
+
     @property
-    def outputs(self) -> dict[str, tuple[str, ...]]:
-        """Names of the file's outputs, and of their dimensions."""
+    def outputs(self) -> OutputSizes:
+        """Names of the file's outputs, and of their dimensions, or the dimensions' sizes."""
+        if self.decoding is not None:
+            return self.decoding.outputs(len(self.names))
         return OUTPUTS[self.task] if self.nms is None else OUTPUTS_AFTER_NMS
 
     def to_json(self) -> str:

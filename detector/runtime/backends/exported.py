@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.outputs import validate_outputs
+from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.nms.nms import best_first, nms
 from detector.settings import MAX_FIXED_BATCH, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
@@ -102,8 +103,16 @@ class ExportedBackend:
         if self.metadata.nms is not None:
             boxes_xyxy, scores, class_ids = outputs
             return filter_after_nms(boxes_xyxy, scores, class_ids, settings)
+        if self.metadata.decoding is not None:
+            outputs = self.metadata.decoding.candidates(outputs, settings.confidence)
         boxes_xyxy, scores = outputs
         return self.apply_nms(boxes_xyxy, scores, settings)
+
+    def decoded(self, images: NDArray[np.float32]) -> Arrays:
+        """Run the file on (b, 3, h, w) input and decode all its boxes and scores, if it has not."""
+        outputs = self(images)
+        decoding = self.metadata.decoding
+        return outputs if decoding is None else decode_all(decoding, outputs)
 
     def apply_nms(
         self, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], settings: NmsSettings
@@ -173,6 +182,11 @@ class ExportedBackend:
                     f"expected {len(dimensions)} dimensions"
                 )
             sizes = dict(zip(dimensions, shape, strict=False))
+            for expected, size in sizes.items():
+                if isinstance(expected, int) and size not in (None, expected):
+                    raise self.error(
+                        f"output {name!r} has {size} channels, its metadata say {expected}"
+                    )
             if sizes.get(CLASSES) not in (None, len(self.names)):
                 found = sizes[CLASSES]
                 raise self.error(f"{found} classes, but its metadata name {len(self.names)}")

@@ -17,7 +17,7 @@ CLASS_IDS = "class_ids"
 
 def validate_outputs(
     arrays: Sequence[NDArray[Any]],
-    outputs: Mapping[str, tuple[str, ...]],
+    outputs: Mapping[str, tuple[str | int, ...]],
     images: int,
     classes: int,
 ) -> Arrays:
@@ -25,7 +25,7 @@ def validate_outputs(
 
     Args:
         arrays: the outputs, in the order of ``outputs``.
-        outputs: names of the outputs and of their dimensions, as in
+        outputs: names of the outputs and of their dimensions, or the dimensions' sizes, as in
             ``detector.runtime.backends.backend``.
         images: number of images in the network's input.
         classes: number of classes.
@@ -36,7 +36,7 @@ def validate_outputs(
     """
     if len(arrays) != len(outputs):
         raise DetectorError(f"gives {len(arrays)} outputs, expected {len(outputs)}")
-    sizes = {"batch": images, "": 4, CLASSES: classes}
+    sizes: dict[str | int, int] = {"batch": images, "": 4, CLASSES: classes}
     return tuple(
         _validate_output(name, array, dimensions, sizes)
         for array, (name, dimensions) in zip(arrays, outputs.items(), strict=True)
@@ -44,7 +44,10 @@ def validate_outputs(
 
 
 def _validate_output(
-    name: str, array: NDArray[Any], dimensions: tuple[str, ...], sizes: dict[str, int]
+    name: str,
+    array: NDArray[Any],
+    dimensions: tuple[str | int, ...],
+    sizes: dict[str | int, int],
 ) -> NDArray[Any]:
     """Validate and convert one output; add dimensions that are new in it to ``sizes``."""
     kinds, dtype = ("iu", np.int64) if name == CLASS_IDS else ("f", np.float32)
@@ -52,17 +55,24 @@ def _validate_output(
         raise DetectorError(f"{name!r} is of type {array.dtype}, expected {np.dtype(dtype)}")
     if array.ndim == len(dimensions):
         for dimension, size in zip(dimensions, array.shape, strict=True):
-            sizes.setdefault(dimension, size)
+            sizes.setdefault(dimension, dimension if isinstance(dimension, int) else size)
     expected = tuple(sizes.get(one) for one in dimensions)
     if array.shape != expected:
         form = ", ".join(str(sizes.get(one, one)) for one in dimensions)
         raise DetectorError(f"{name!r} has shape {array.shape}, expected ({form})")
-    # numpy's min and max are NaN if any value is NaN.
-    lowest, highest = (array.min(), array.max()) if array.size else (0, 0)
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
+    if name == CLASS_IDS and array.size:
+        lowest, highest = array.min(), array.max()
+        if not -1 <= lowest <= highest < sizes[CLASSES]:
+            raise DetectorError(
+                f"{name!r} are {lowest} to {highest}, expected -1 to {sizes[CLASSES] - 1}"
+            )
+    elif not _is_finite(array):
         raise DetectorError(f"{name!r} has a value that is not finite")
-    if name == CLASS_IDS and not -1 <= lowest <= highest < sizes[CLASSES]:
-        raise DetectorError(
-            f"{name!r} are {lowest} to {highest}, expected -1 to {sizes[CLASSES] - 1}"
-        )
     return array.astype(dtype, copy=False)
+
+
+def _is_finite(array: NDArray[Any]) -> bool:
+    """Return True if no value is NaN or infinite, by one pass over them wherever that is so."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()
+    return bool(np.isfinite(total) or np.isfinite(array).all())

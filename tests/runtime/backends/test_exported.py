@@ -10,6 +10,7 @@ import pytest
 
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend, filter_after_nms
+from detector.runtime.decoding.points import CentreDecoding
 from detector.settings import NmsSettings
 from detector.utils.errors import DetectorError
 from tests.runtime.conftest import METADATA
@@ -91,3 +92,21 @@ def test_each_shape_is_checked_once():
             backend.check_sizes((3, 3, 32, 64))
         assert str(caught.value) == "x: refused, it was not run: is too large"
     assert len(backend.seen) == 4
+
+
+def test_raw_outputs_of_other_channels():
+    """Two classes make 7 channels; sizes that are not stated are checked when it is run."""
+    metadata = METADATA.model_copy(update={"decoding": CentreDecoding(strides=(8,))})
+
+    def opened(*shape: int | None) -> ExportedBackend:
+        return ExportedBackend(Path("x"), metadata, {INPUT: (1, 3, 32, 64)}, {"level_0": shape})
+
+    assert opened(1, 7, 4, 8).output_names == ("level_0",)
+    assert opened(None, None, None, None).output_names == ("level_0",)
+    for shape, message in (
+        ((1, 8, 4, 8), "output 'level_0' has 8 channels, its metadata say 7"),
+        ((1, 7, 32), "output 'level_0' has shape (1, 7, 32), expected 4 dimensions"),
+    ):
+        with pytest.raises(DetectorError) as caught:
+            opened(*shape)
+        assert str(caught.value) == f"x: {message}"

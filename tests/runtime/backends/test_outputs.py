@@ -47,6 +47,28 @@ def test_outputs_that_are_none(arrays: list[np.ndarray], message: str):
     assert str(caught.value) == message
 
 
+RAW = {"level_0": ("batch", 6, "h0", "w0"), "level_1": ("batch", 8, "h1", "w1")}
+
+
+def test_maps_of_levels():
+    maps = [np.zeros((2, 6, 4, 8), np.float16), np.zeros((2, 8, 2, 4))]
+    found = validate_outputs(maps, RAW, 2, 1)
+    assert [(one.shape, one.dtype) for one in found] == [
+        ((2, 6, 4, 8), np.float32),
+        ((2, 8, 2, 4), np.float32),
+    ]
+    with pytest.raises(DetectorError) as caught:
+        validate_outputs([maps[0], maps[0]], RAW, 2, 1)
+    assert str(caught.value) == "'level_1' has shape (2, 6, 4, 8), expected (2, 8, 4, 8)"
+
+
+def test_large_numbers_are_finite():
+    """Their sum is not."""
+    large = np.full((2, 3, 5), np.finfo(np.float32).max)
+    _, scores = validate_outputs([BOXES, large], OUTPUTS["detect"], 2, 5)
+    assert np.array_equal(scores, large)
+
+
 def test_a_nan_among_numbers():
     scores = SCORES.copy()
     scores[1, 2, 3] = np.nan

@@ -1,0 +1,1 @@
+"""Decoding of heads' raw outputs into boxes and scores, in numpy."""
