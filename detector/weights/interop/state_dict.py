@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from detector.utils.errors import DetectorError
-from detector.weights.interop import yolov7
+from detector.weights.interop import ultralytics, yolov7
+from detector.weights.interop.networks import YOLOV5_LICENCE, say_licence
 from detector.weights.pickles.budget import Budget
 from detector.weights.pickles.machine import StoredTensor
 from detector.weights.pickles.pickles import open_checkpoint
@@ -17,12 +18,16 @@ from detector.weights.pickles.pickles import open_checkpoint
 WRAPPERS = ("state_dict", "model_state_dict", "ema", "model")
 """Keys under which training scripts store the state dictionary, in order of preference."""
 
+_OF_YOLO = re.compile(r"(?:module\.)?model\.\d+\.(?:anchors|anchor_grid|dfl\.conv\.weight)")
+"""Buffers of the heads of YOLOv5, YOLOv7, YOLOv8 and later."""
+
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a checkpoint that is or contains a dictionary of tensors, without running its code.
 
     The prefix ``module.`` of DataParallel is removed, YOLOv5's ``model.3.`` becomes ``rows.3.``,
-    and tensors inside YOLOv7's modules are renamed to ours.
+    and tensors inside the modules of YOLOv7, YOLOv8 and later are renamed to ours. The licence of
+    these is logged.
 
     Raises:
         DetectorError: the checkpoint is damaged, or holds no state dictionary.
@@ -33,9 +38,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if not tensors:
             raise DetectorError("neither a network nor a dictionary of weights in it", file=path)
         budget = Budget(path)
-        return yolov7.with_our_names(
-            {_our_name(name): budget.read(stored) for name, stored in tensors.items()}
-        )
+        state = {_our_name(name): budget.read(stored) for name, stored in tensors.items()}
+    if any(map(_OF_YOLO.fullmatch, tensors)):
+        say_licence(path, *YOLOV5_LICENCE)
+    return ultralytics.with_our_names(yolov7.with_our_names(state))
 
 
 def _find(content: Any) -> dict[str, StoredTensor]:

@@ -46,3 +46,19 @@ def test_without_one(tmp_path: Path, content: object):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(DetectorError, match="neither a network nor a dictionary of weights in it$"):
         read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.24.anchors", True),
+        ("module.model.105.anchor_grid", True),
+        ("rows.24.anchors_wh", False),  # our own
+        ("model.3.conv.weight", False),
+    ],
+)
+def test_licences(name: str, said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    torch.save({name: torch.ones(1)}, tmp_path / "a.pth")
+    with caplog.at_level("INFO", "detector"):
+        read_state_dict(tmp_path / "a.pth")
+    assert ["AGPL-3.0" in message for message in caplog.messages] == [True] * said
