@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.model.detector import Detector
+from detector.utils.errors import DetectorError, one_line
 from detector.weights.interop import mit_yolo, ppyoloe, ssd, yolox
 
 logger = logging.getLogger(__name__)
@@ -26,44 +27,82 @@ class Network:
         name: name of the family.
         licence: licence of the published code and weights, in words.
         recognizes: returns True for a state dictionary of this family.
-        load: builds the network and loads all weights.
+        build: builds the network of a state dictionary with fresh weights; the path is for errors.
+        with_our_names: renames and converts a state dictionary for a network.
         class_names: class names, which are known by the number of classes; empty if unknown.
     """
 
     name: str
     licence: str
     recognizes: Callable[[State], bool]
-    load: Callable[[State, Path], Detector]
+    build: Callable[[State, Path], Detector]
+    with_our_names: Callable[[State, Detector], dict[str, Tensor]]
     class_names: Callable[[State], tuple[str, ...]]
+
+    def load(self, state: State, path: Path) -> Detector:
+        """Build the network of a state dictionary and load all weights; it is in eval mode.
+
+        Anchors, which no family stores, are those of the model file.
+
+        Raises:
+            DetectorError: the weights are not those of a published size, or do not fit.
+        """
+        try:
+            model = self.build(state, path)
+            own = model.state_dict()
+            weights = self.with_our_names(state, model)
+            for name in weights:
+                if name not in own:
+                    raise DetectorError(f"{name!r} has no place in the network")
+            anchors = {name: own[name] for name in own if name.endswith(".anchors_wh")}
+            model.load_state_dict(anchors | weights, strict=True)
+        except (DetectorError, RuntimeError) as error:
+            if isinstance(error, DetectorError) and error.file == path:
+                raise
+            message = f"its {self.name} weights do not fit: {one_line(error)}"
+            raise DetectorError(message, file=path) from error
+        return model.eval()
 
 
 NETWORKS = (
     Network(
         name="SSD",
-        licence="BSD-3-Clause (torchvision) or MIT (ssd.pytorch)",
-        recognizes=ssd.is_ssd,
-        load=ssd.load_ssd,
+        licence="BSD-3-Clause (torchvision)",
+        recognizes=ssd.is_torchvision,
+        build=ssd.build_network,
+        with_our_names=ssd.with_our_names,
         class_names=ssd.known_names,
+    ),
+    Network(
+        name="SSD",
+        licence="MIT (ssd.pytorch)",
+        recognizes=ssd.is_ssd_pytorch,
+        build=ssd.build_network,
+        with_our_names=ssd.with_our_names,
+        class_names=ssd.known_names,
+    ),
+    Network(
+        name="MultimediaTechLab YOLO",
+        licence="MIT",
+        recognizes=mit_yolo.is_known,
+        build=mit_yolo.build_network,
+        with_our_names=mit_yolo.with_our_names,
+        class_names=mit_yolo.class_names,
     ),
     Network(
         name="YOLOX",
         licence="Apache-2.0",
         recognizes=yolox.is_yolox,
-        load=yolox.load_yolox,
+        build=yolox.build_network,
+        with_our_names=yolox.with_our_names,
         class_names=yolox.class_names,
-    ),
-    Network(
-        name="YOLOv7 and YOLOv9 of MultimediaTechLab",
-        licence="MIT",
-        recognizes=mit_yolo.is_known,
-        load=mit_yolo.load,
-        class_names=mit_yolo.class_names,
     ),
     Network(
         name="PP-YOLOE",
         licence="Apache-2.0",
         recognizes=ppyoloe.is_ppyoloe,
-        load=ppyoloe.load_ppyoloe,
+        build=ppyoloe.build_network,
+        with_our_names=ppyoloe.with_our_names,
         class_names=ppyoloe.class_names,
     ),
 )

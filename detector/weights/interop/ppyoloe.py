@@ -16,8 +16,9 @@ from torch import Tensor
 
 from detector.model.detector import Detector, build
 from detector.structures.preprocess import Preprocess, PreprocessKeys
-from detector.utils.errors import DetectorError, one_line
+from detector.utils.errors import DetectorError
 from detector.weights.interop.blocks import COUNTER, IMAGENET
+from detector.weights.interop.order import count_outputs, rename_all, renamed
 from detector.weights.interop.own import fit_weights
 from detector.weights.interop.packaged_names import coco_names
 
@@ -94,7 +95,7 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
         DetectorError: its bins are not 0, 1, ….
     """
     pyramid = _pyramid_place(state)
-    result = {_our_name(name, pyramid): value for name, value in _without_bins(state).items()}
+    result = rename_all(_without_bins(state), lambda name: _our_name(name, pyramid))
     for name in list(result):
         if match := _FACTOR.fullmatch(name):
             result.setdefault(f"{match[1]}.alpha", torch.ones(1))
@@ -105,31 +106,25 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
 
 def class_names(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return COCO's class names if the head has 80 classes; the weights hold no names."""
-    return coco_names(len(state[CLASSES]))
+    return coco_names(count_outputs(state, CLASSES))
 
 
-def load_ppyoloe(state: Mapping[str, Tensor], path: Path) -> Detector:
-    """Build the network of PP-YOLOE's weights and load all of them; it is in eval mode.
+def build_network(state: Mapping[str, Tensor], path: Path) -> Detector:
+    """Build the network of PP-YOLOE's weights, with fresh weights.
 
     Raises:
         DetectorError: the weights are not those of a published size.
     """
-    width = state[STEM].shape[0]
+    width = count_outputs(state, STEM)
     if width not in VARIANTS:
         sizes = ", ".join(f"{count} ({name})" for count, name in VARIANTS.items())
         raise DetectorError(
             f"PP-YOLOE with {width} channels in its stem, expected {sizes}", file=path
         )
-    try:
-        model = build("ppyoloe", class_names(state) or len(state[CLASSES]), VARIANTS[width])
-        size_hw = model.preprocess.size_hw
-        model.preprocess = Preprocess(size_hw=size_hw, **input_of(state).model_dump())
-        model.load_state_dict(with_our_names(state, model), strict=True)
-    except (DetectorError, RuntimeError) as error:
-        raise DetectorError(
-            f"its PP-YOLOE weights do not fit: {one_line(error)}", file=path
-        ) from error
-    return model.eval()
+    model = build("ppyoloe", class_names(state) or count_outputs(state, CLASSES), VARIANTS[width])
+    size_hw = model.preprocess.size_hw
+    model.preprocess = Preprocess(size_hw=size_hw, **input_of(state).model_dump())
+    return model
 
 
 def _without_bins(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -154,8 +149,8 @@ def _our_name(name: str, pyramid: int) -> str:
         name = f"{name[: pair.start(1)]}{number + (number >= pyramid)}{name[pair.end(1) :]}"
     name = f"{_ROWS[match[0]]}{name[match.end() :]}"
     name = name.replace(".convs.spp.conv.", f".chain.{pyramid}.1.")
-    for theirs, ours in _PARTS:
-        name = re.sub(theirs, ours, name)
     return _LEVEL.sub(
-        lambda m: f"{m[1]}.{_HEAD_LISTS[m[2]]}.{_LAST_LEVEL - int(m[3])}", name, count=1
+        lambda m: f"{m[1]}.{_HEAD_LISTS[m[2]]}.{_LAST_LEVEL - int(m[3])}",
+        renamed(name, _PARTS),
+        count=1,
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from detector.utils.errors import DetectorError
 from detector.weights.interop import ultralytics, yolov7
 from detector.weights.interop.networks import YOLOV5_LICENCE, say_licence
+from detector.weights.interop.order import rename_all
 from detector.weights.pickles.budget import Budget
 from detector.weights.pickles.machine import StoredTensor
 from detector.weights.pickles.pickles import open_checkpoint
@@ -30,7 +31,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     these is logged.
 
     Raises:
-        DetectorError: the checkpoint is damaged, or holds no state dictionary.
+        DetectorError: the checkpoint is damaged, holds no state dictionary, or two tensors have
+            the same place.
     """
     path = Path(path)
     with open_checkpoint(path) as content:
@@ -38,9 +40,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if not tensors:
             raise DetectorError("neither a network nor a dictionary of weights in it", file=path)
         budget = Budget(path)
-        state = {_our_name(name): budget.read(stored) for name, stored in tensors.items()}
+        read = {name: budget.read(stored) for name, stored in tensors.items()}
     if any(map(_OF_YOLO.fullmatch, tensors)):
         say_licence(path, *YOLOV5_LICENCE)
+    state = rename_all(read, _our_name, path)
     return ultralytics.with_our_names(yolov7.with_our_names(state))
 
 

@@ -41,6 +41,17 @@ def test_names(tmp_path: Path, name: str, expected: str):
     assert list(read_state_dict(tmp_path / "a.pth")) == [expected]
 
 
+def test_two_tensors_for_one_place(tmp_path: Path):
+    path = tmp_path / "a.pth"
+    torch.save({"model.3.bias": torch.ones(1), "module.model.3.bias": torch.zeros(1)}, path)
+    with pytest.raises(DetectorError) as caught:
+        read_state_dict(path)
+    assert str(caught.value) == (
+        f"{path}: 'model.3.bias' and 'module.model.3.bias' have the same place, 'rows.3.bias'; "
+        "expected one of them"
+    )
+
+
 @pytest.mark.parametrize("content", [{}, [1], {"a": 1}, {"model": {1: torch.ones(1)}}, os.getcwd])
 def test_without_one(tmp_path: Path, content: object):
     torch.save(content, tmp_path / "a.pth")
