@@ -129,7 +129,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """Load a network with its weights, in eval mode.
 
     Args:
-        path: ``.safetensors``, a YOLOv5 checkpoint, or SSD weights of torchvision or ssd.pytorch.
+        path: ``.safetensors``, a checkpoint that holds its YAML (YOLOv5, YOLOv7, YOLOv8 and
+            later), or the weights of a family in :data:`detector.weights.interop.networks.NETWORKS`
+            (SSD, YOLOX, PP-YOLOE, …), whose licence is logged.
         device: device that the network is moved to.
 
     Raises:
@@ -278,7 +280,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _load_foreign(path: Path) -> Detector:
-    """Load a YOLOv5 checkpoint, or a dictionary of weights of a family that is known by names."""
+    """Load a checkpoint with its YAML, or a dictionary of weights of a family known by names."""
     try:
         model = load_yolov5(path)
     except DetectorError as no_network:
