@@ -313,8 +313,8 @@ def test_each_layout_has_its_licence(state: dict[str, Tensor]):
             "head.classification_head.module_list.0.weight": torch.ones(4, 512, 3, 3),
         }
     )
-    assert theirs is not None and theirs.licence == "MIT (ssd.pytorch)"
-    assert torchvision is not None and torchvision.licence == "BSD-3-Clause (torchvision)"
+    assert theirs is not None and theirs.origin.licence == "MIT (ssd.pytorch)"
+    assert torchvision is not None and torchvision.origin.licence == "BSD-3-Clause (torchvision)"
 
 
 def test_names_of_an_own_definition_are_the_text_as_written(tmp_path, monkeypatch):
