@@ -18,7 +18,7 @@ from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
 from detector.utils.yaml_file import Strict, YamlFile, explain, first_issue, read_yaml
-from detector.weights.checkpoint import load
+from detector.weights.checkpoint import load_quietly
 from detector.weights.transfer import trainable_metadata
 
 
@@ -65,7 +65,7 @@ def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
     weights = Path(chosen["weights"])
     metadata = trainable_metadata(weights)
     if metadata is None:
-        return type(load(weights).head)
+        return type(load_quietly(weights).head)
     file = YamlFile(Path(metadata.model_path), metadata.model)
     return row_contracts(check_model_file(file, metadata.variant))[-1].module
 

@@ -21,7 +21,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from detector.layers.traced_fuse import Trace, fold_batch_norms, trace
+from detector.layers.traced_fuse import fold_batch_norms, trace
 from detector.registry import register
 from detector.structures.preprocess import PreprocessKeys
 from detector.utils.errors import nearest, shown
@@ -201,10 +201,6 @@ class TimmBackbone(TimmFeatures):
         self.published = found.published
         self.fixes_size = found.side is not None
         self.size_hw = (imgsz, imgsz)
-
-    def trace(self) -> Trace:
-        """Return which of its convolutions read the image, and which a batch norm follows."""
-        return trace(self.net, self.size_hw)
 
     def fuse(self) -> TimmFeatures:
         """Return an equivalent network, its branches merged by timm, its batch norms folded here.

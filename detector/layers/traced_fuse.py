@@ -11,17 +11,36 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from detector.layers.fuse import fold_batch_norm, plain_conv
 
 aten = torch.ops.aten
+
+BATCH_NORMS = (aten._native_batch_norm_legit_no_training.default, aten.native_batch_norm.default)
+"""Operations of a batch norm in eval mode."""
+MOVES = (
+    aten.alias.default,
+    aten.cat.default,
+    aten.clone.default,
+    aten.detach.default,
+    aten.permute.default,
+    aten.pixel_unshuffle.default,
+    aten.reflection_pad2d.default,
+    aten.replication_pad2d.default,
+    aten.slice.Tensor,
+    aten.view.default,
+    aten._unsafe_view.default,
+)
+"""Operations that choose and order pixels, and compute nothing."""
+COLOURS = 3
+"""Channels of an image: red, green, blue."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +49,15 @@ class Trace:
 
     Attributes:
         norms: convolution → the batch norm that alone reads its output.
-        input_convolutions: convolutions that read the image; empty if anything else reads it, too.
+        input_convolutions: convolutions that read the image, or its pixels moved into channels, in
+            the order red, green, blue for each pixel; empty if anything else reads it, too.
+        shifted: convolution among these → the batch norm that alone reads its output, or the sum
+            that it is a part of; a constant added to the output can be added to the norm's mean.
     """
 
     norms: dict[str, str]
     input_convolutions: tuple[str, ...]
+    shifted: dict[str, str] = field(default_factory=dict)
 
 
 def trace(net: nn.Module, size_hw: tuple[int, int]) -> Trace:
@@ -67,9 +90,16 @@ def trace(net: nn.Module, size_hw: tuple[int, int]) -> Trace:
         for conv, norm in _pairs(log, convolutions, norms)
         if modules[conv].out_channels == modules[norm].num_features
     }
-    readers = [convolutions.get(id(call.weight)) for call in log.readers[id(image)]]
-    whole = None not in readers
-    return Trace(found, tuple(path for path in readers if path is not None) if whole else ())
+    means = {
+        id(module.running_mean): path for path, module in modules.items() if _is_foldable(module)
+    }
+    calls = list(_input_calls(log, image))
+    inputs = {convolutions.get(id(call.weight)): call for call in calls if call is not None}
+    if None in calls or None in inputs:
+        return Trace(found, ())
+    paths = tuple(path for path in inputs if path is not None)
+    behind = {path: _norm_behind(log, inputs[path], means) for path in paths}
+    return Trace(found, paths, {path: norm for path, norm in behind.items() if norm is not None})
 
 
 def fold_batch_norms(net: nn.Module, found: Trace) -> None:
@@ -107,9 +137,11 @@ def _is_foldable(module: nn.Module) -> bool:
 class _Call:
     """One operation with its tensors, which it keeps alive, so that their ids stay their own."""
 
-    def __init__(self, func: Any, tensors: list[Tensor], output: Any) -> None:
+    def __init__(self, func: Any, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         self.func = func
-        self.tensors = tensors
+        self.args = args
+        self.kwargs = kwargs or {}
+        self.tensors = _tensors((args, kwargs))
         self.output = output
 
     @property
@@ -131,12 +163,12 @@ class _Log(TorchDispatchMode):
     ) -> Any:
         """Run one operation and record it."""
         output = func(*args, **(kwargs or {}))
-        self._record(_Call(func, _tensors((args, kwargs)), output))
+        self._record(_Call(func, args, kwargs, output))
         return output
 
     def count_as_read(self, outputs: Any) -> None:
         """Count the network's outputs as read once more, by its caller."""
-        self._record(_Call(None, _tensors(outputs), None))
+        self._record(_Call(None, (outputs,), None, None))
 
     def _record(self, call: _Call) -> None:
         self.calls.append(call)
@@ -157,6 +189,49 @@ def _pairs(
         norm = next((norms[key] for key in keys if key in norms), None)
         if norm is not None:
             yield conv, norm
+
+
+def _input_calls(log: _Log, image: Tensor) -> Iterator[_Call | None]:
+    """Yield the convolutions that read the image or its pixels, and None for anything else.
+
+    Moves of pixels are repeated on an image whose channels hold their own numbers, which shows
+    what colours a convolution's input channels are.
+    """
+    colours = torch.arange(COLOURS, dtype=torch.float32).view(1, COLOURS, 1, 1)
+    pixels = {id(image): colours.expand(image.shape)}
+    for call in log.calls:
+        held = [id(tensor) in pixels for tensor in call.tensors]
+        if call.func in MOVES and all(held):
+            args = tree_map(lambda value: pixels.get(id(value), value), call.args)
+            pixels[id(call.output)] = call.func(*args, **call.kwargs)
+        elif any(held):
+            reads = held == [True] + [False] * (len(held) - 1) and call.weight is not None
+            yield call if reads and _reads_colours(call, pixels[id(call.tensors[0])]) else None
+
+
+def _reads_colours(call: _Call, colours: Tensor) -> bool:
+    """Return whether a convolution without groups reads red, green, blue of one or more pixels."""
+    channels = colours.shape[1]
+    expected = torch.arange(channels).remainder(COLOURS).view(1, channels, 1, 1)
+    without_groups = call.tensors[1].shape[1] == channels
+    return without_groups and channels % COLOURS == 0 and bool((colours == expected).all())
+
+
+def _norm_behind(log: _Log, call: _Call, norms: dict[int, str]) -> str | None:
+    """Return the batch norm that alone reads an operation's output, or a sum of it and others."""
+    readers = log.readers[id(call.output)]
+    if len(readers) != 1:
+        return None
+    reader = readers[0]
+    if reader.func is aten.add.Tensor and not reader.kwargs:
+        same = {tensor.shape for tensor in reader.tensors} == {call.output.shape}
+        return _norm_behind(log, reader, norms) if same else None
+    if reader.func not in BATCH_NORMS or reader.tensors[0] is not call.output:
+        return None
+    mean = next((key for key in map(id, reader.tensors[1:]) if key in norms), None)
+    if mean is None or sum(one.func in BATCH_NORMS for one in log.readers[mean]) > 1:
+        return None
+    return norms[mean]
 
 
 def _tensors(value: Any) -> list[Tensor]:

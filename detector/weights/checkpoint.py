@@ -30,8 +30,8 @@ from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.files import as_path, atomic, check_start, is_file, refuse_special
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
-from detector.weights.interop.networks import YOLOV5_LICENCE, find_network, say_licence
-from detector.weights.interop.state_dict import read_state_dict
+from detector.weights.interop.networks import YOLO, Origin, find_network
+from detector.weights.interop.state_dict import NoStateDictError, StateDict, read_state_dict
 from detector.weights.interop.yolov5 import (
     find_yolov5_names,
     is_foreign,
@@ -129,7 +129,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
     """Load a network with its weights, in eval mode.
 
     Args:
-        path: ``.safetensors``, a YOLOv5 checkpoint, or SSD weights of torchvision or ssd.pytorch.
+        path: ``.safetensors``, a checkpoint that holds its YAML (YOLOv5, YOLOv7, YOLOv8 and
+            later), or the weights of a family in :data:`detector.weights.interop.networks.NETWORKS`
+            (SSD, YOLOX, PP-YOLOE, …), whose licence is logged.
         device: device that the network is moved to.
 
     Raises:
@@ -137,9 +139,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
             the network.
     """
     path = as_path(path, "path")
-    _check_kind(path)
-    model = _load_foreign(path) if _is_foreign(path) else _load_own(path)
-    return model.eval().to(device)
+    model, origin = _load(path)
+    if origin is not None:
+        origin.say(path)
+    return model.to(device)
+
+
+def load_quietly(path: Path) -> Detector:
+    """Load a network as :func:`load` does, to look at it: the licence is not logged."""
+    return _load(path)[0]
 
 
 def read_metadata(path: str | Path) -> CheckpointMetadata:
@@ -165,6 +173,8 @@ def find_metadata(path: str | Path) -> CheckpointMetadata | None:
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` file or of a foreign checkpoint, for start weights.
 
+    The licence of published weights is logged.
+
     Raises:
         DetectorError: the file is missing, damaged or of another kind.
     """
@@ -175,18 +185,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         if METADATA_KEY in header:
             _verify_checksum(header, tensors, path)
         return tensors
-    try:
-        state = read_yolov5(path).state
-    except DetectorError as no_network:
-        try:
-            state = read_state_dict(path)
-        except DetectorError:
-            raise no_network from None
-        network = find_network(state)
-        if network is not None:
-            say_licence(path, network.name, network.licence)
-        return state
-    say_licence(path, *YOLOV5_LICENCE)
+    state, origin = _read_foreign(path)
+    if origin is not None:
+        origin.say(path)
     return state
 
 
@@ -277,22 +278,39 @@ def _is_foreign(path: Path) -> bool:
     return path.suffix.lower() != SUFFIX and is_foreign(path)
 
 
-def _load_foreign(path: Path) -> Detector:
-    """Load a YOLOv5 checkpoint, or a dictionary of weights of a family that is known by names."""
+def _read_foreign(path: Path) -> StateDict:
+    """Read the tensors of a checkpoint with its YAML, or a dictionary of weights."""
     try:
-        model = load_yolov5(path)
+        return StateDict(read_yolov5(path).state, YOLO)
     except DetectorError as no_network:
-        try:
-            state = read_state_dict(path)
-        except DetectorError:
-            raise no_network from None
+        return _read_dictionary(path, no_network)
+
+
+def _read_dictionary(path: Path, no_network: DetectorError) -> StateDict:
+    """Read a dictionary of weights; raise the error about the missing network if there is none."""
+    try:
+        return read_state_dict(path)
+    except NoStateDictError:
+        raise no_network from None
+
+
+def _load(path: Path) -> tuple[Detector, Origin | None]:
+    """Load a network in eval mode; return it and its family of published weights, if any."""
+    _check_kind(path)
+    model, origin = _load_foreign(path) if _is_foreign(path) else (_load_own(path), None)
+    return model.eval(), origin
+
+
+def _load_foreign(path: Path) -> tuple[Detector, Origin]:
+    """Load a checkpoint with its YAML, or a dictionary of weights of a family known by names."""
+    try:
+        return load_yolov5(path), YOLO
+    except DetectorError as no_network:
+        state = _read_dictionary(path, no_network).tensors
         network = find_network(state)
         if network is None:
             raise no_network
-        say_licence(path, network.name, network.licence)
-        return network.load(state, path)
-    say_licence(path, *YOLOV5_LICENCE)
-    return model
+        return network.load(state, path), network.origin
 
 
 def _load_own(path: Path) -> Detector:

@@ -40,7 +40,7 @@ class Network(nn.Module):
         return [y, self.of_returned(y)]
 
 
-FOUND = Trace({"first": "first_norm", "grouped": "of_grouped"}, ("first",))
+FOUND = Trace({"first": "first_norm", "grouped": "of_grouped"}, ("first",), {"first": "first_norm"})
 
 
 def test_what_is_found() -> None:

@@ -11,7 +11,9 @@ import torch
 import detector
 from detector.model.deploy import fuse_modules
 from detector.model.detector import build
+from detector.weights.checkpoint import load_quietly
 from detector.weights.published import PUBLISHED, PublishedWeights
+from detector.weights.transfer import start_from
 
 PAGE = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
 SMALL = ("yolox_nano.pth", "yolov5n.pt", "v9-s.pt", "yolo11n.pt")
@@ -65,14 +67,15 @@ def test_models_carry_their_weights() -> None:
     assert models["yolov5_repvgg"].weights == ()
 
 
-def test_the_licence_is_said_once_for_each_file(
+def test_the_licence_is_said_once_for_each_opening(
     shared: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = shared / "weights" / "yolox_nano_coco.pth"
-    detector.weights.interop.networks.say_licence.cache_clear()
+    line = "yolox_nano_coco.pth: weights of YOLOX, licence: Apache-2.0; see docs/weights.md"
     with caplog.at_level("INFO", "detector"):
-        detector.load(path)
-        detector.load(path)
-    assert caplog.messages == [
-        "yolox_nano_coco.pth: weights of YOLOX, licence: Apache-2.0; see docs/weights.md"
-    ]
+        load_quietly(path)
+        assert caplog.messages == []
+        model = detector.load(path)
+        assert caplog.messages == [line]
+        start_from(model, path)
+        assert caplog.messages == [line, line]

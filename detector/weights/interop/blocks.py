@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.heads.head import AUXILIARY
+from detector.layers.traced_fuse import COLOURS
 from detector.model.detector import Detector
 from detector.model.model_file import check_model_file
 from detector.structures.preprocess import PreprocessKeys
@@ -29,8 +30,6 @@ IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395,
 INPUT_LAYERS = {"conv": ("conv_bn", "bn"), "pointwise": ("pointwise_bn", "bn")}
 """Convolutions of a first block that read the image → candidates for the norm behind each; the
 first one that exists is used."""
-IMAGE_CHANNELS = (3, 12)
-"""Input channels of a convolution that reads the image, or 2×2 of its pixels side by side."""
 COUNTER = "num_batches_tracked"
 """Name of a batch norm's step counter, which weights saved by early versions of torch lack."""
 
@@ -151,9 +150,11 @@ def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys =
     tensors = dict(first.tensors)
     for conv, norms in INPUT_LAYERS.items():
         weight = tensors.get(f"{conv}.weight")
-        if weight is None or weight.ndim != 4 or weight.shape[1] not in IMAGE_CHANNELS:
+        if weight is None or weight.ndim != 4 or weight.shape[1] % COLOURS:
             continue
-        rgb = weight.unflatten(1, (-1, 3))  # (c_out, pixels, 3, k, k): Focus moves pixels here
+        rgb = weight.unflatten(
+            1, (-1, COLOURS)
+        )  # (c_out, pixels, 3, k, k): Focus moves pixels here
         rgb = rgb if source.channel_order == "rgb" else rgb.flip(2)
         shift = (rgb * offset.to(weight.device)).sum((1, 2, 3, 4))
         rgb = rgb * factor.to(weight.device)

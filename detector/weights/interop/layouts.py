@@ -8,24 +8,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import (
-    mit_yolo,
-    ppyoloe,
-    repvgg,
-    ssd,
-    timm,
-    torchvision_vgg,
-    vgg,
-    vovnet,
-    yolox,
-)
+from detector.weights.interop import repvgg, timm, torchvision_vgg, vgg, vovnet
+from detector.weights.interop.networks import NETWORKS, Network
 
 State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Layout of one project's weights: how to recognise it, and how to rename its tensors.
+    """Layout of a backbone's weights: how to recognise it, and how to rename its tensors.
 
     Attributes:
         recognizes: returns True for a state dictionary of this layout.
@@ -36,10 +27,6 @@ class Layout:
     with_our_names: Callable[[State, Detector], dict[str, Tensor]]
 
 
-def _ssd(state: State, model: Detector) -> dict[str, Tensor]:
-    return ssd.with_our_names(state, model.state_dict())
-
-
 def _vgg16(state: State, model: Detector) -> dict[str, Tensor]:
     """Convert Caffe's VGG16, or any VGG16 for SSD's decimated fc6 and fc7; else torchvision's."""
     own = model.state_dict()
@@ -48,11 +35,8 @@ def _vgg16(state: State, model: Detector) -> dict[str, Tensor]:
     return torchvision_vgg.with_our_names(state, model)
 
 
-LAYOUTS = (
-    Layout(ssd.is_ssd, _ssd),
-    Layout(mit_yolo.is_known, mit_yolo.with_our_names),
-    Layout(yolox.is_yolox, yolox.with_our_names),
-    Layout(ppyoloe.is_ppyoloe, ppyoloe.with_our_names),
+LAYOUTS: tuple[Network | Layout, ...] = (
+    *NETWORKS,
     Layout(vgg.is_vgg16, _vgg16),
     Layout(torchvision_vgg.is_torchvision_vgg, torchvision_vgg.with_our_names),
     Layout(repvgg.is_repvgg, repvgg.with_our_names),

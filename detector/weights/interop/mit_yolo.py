@@ -10,21 +10,25 @@ code.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from detector.model.detector import Detector, build
 from detector.structures.preprocess import PreprocessKeys
-from detector.utils.errors import DetectorError, one_line
+from detector.utils.errors import DetectorError
+from detector.weights.interop.order import count_outputs, rename_all, renamed
 from detector.weights.interop.own import fit_weights
 from detector.weights.interop.packaged_names import coco_names
 
-_LAYER = re.compile(r"(?:ema\.)?(?:model\.|rows\.)*(\d+)\.")
+_PREFIX = re.compile(r"^(?:ema\.)?(?:model\.|rows\.)*(?=\d+\.)")
+"""Prefixes of the numbers of layers."""
 
-_HEAD_V9, _HEAD_V7 = 22, 105
-_OUR_HEAD_V9 = 47
+_HEAD_V9, _HEAD_V7 = "22.heads.0.", "105.heads.0."
+_BOXES_V9, _CLASSES_V9 = f"{_HEAD_V9}anchor_conv.0.conv.weight", f"{_HEAD_V9}class_conv.2.bias"
+_ADDED_V7, _OUTPUTS_V7 = f"{_HEAD_V7}implicit_a.implicit", f"{_HEAD_V7}head_conv.bias"
+_STEM_V9, _ELAN_V9 = "0.conv.weight", "2.conv2.conv.weight"
 _AUXILIARY_ROWS = {
     30: {23: 22, 26: 25, 29: 28},
     38: {23: 29, 24: 30, 25: 31, 26: 35, 27: 36, 28: 37, 29: 38, 31: 40, 32: 41, 34: 43, 35: 44}
@@ -64,23 +68,29 @@ _V7_PARTS = (
     (r"^conv2\.bn\.", "pointwise_bn."),
 )
 """Patterns inside a layer of YOLOv7 → our names."""
-_FIXED = re.compile(r"heads\.\d\.anc2vec\.")
+_VECTORS = (".added", ".factor")
+"""Vectors of YOLOv7's head, which the authors store with a batch dimension."""
+_HEAD = re.compile(r"(\d+)\.heads\.")
+_FIXED = re.compile(r"\d+\.heads\.\d\.anc2vec\.")
 """Numbers of the bins, which are the same in every network."""
+_SIZES = "16 (t), 32 (s, m), 64 (c)"
+_SIZES_WITH_BLOCKS = (
+    "16 with ELAN (t), 32 with ELAN (s) or RepNCSPELAN (m), 64 with RepNCSPELAN (c)"
+)
 INPUT = PreprocessKeys()
 """The input that the weights were trained with: RGB in 0..1, padded evenly."""
 
 State = Mapping[str, Tensor]
-Layers = dict[tuple[int, str], Tensor]
 
 
 def is_yolov9(state: State) -> bool:
     """Return whether the names are those of its YOLOv9."""
-    return (_HEAD_V9, "heads.0.anchor_conv.0.conv.weight") in _layers(state)
+    return {_BOXES_V9, _CLASSES_V9} <= set(map(_bare, state))
 
 
 def is_yolov7(state: State) -> bool:
     """Return whether the names are those of its YOLOv7."""
-    return (_HEAD_V7, "heads.0.implicit_a.implicit") in _layers(state)
+    return {_ADDED_V7, _OUTPUTS_V7} <= set(map(_bare, state))
 
 
 def is_known(state: State) -> bool:
@@ -89,90 +99,83 @@ def is_known(state: State) -> bool:
 
 
 def with_our_names(state: State, model: Detector) -> dict[str, Tensor]:
-    """Return the weights under the names of ``cfg/yolov9.yaml`` or ``cfg/yolov7.yaml``."""
-    layers = _layers(state)
-    named = _yolov9_names(layers) if is_yolov9(state) else _yolov7_names(layers)
-    return fit_weights(named, INPUT, model)
+    """Return the weights under the names of ``cfg/yolov9.yaml`` or ``cfg/yolov7.yaml``.
+
+    Names of other layers stay; the numbers of the bins are left out.
+
+    Raises:
+        DetectorError: two tensors have the same place, as in ``model.0.`` and ``ema.model.0.``.
+    """
+    layers = rename_all(state, _bare)
+    kept = {name: tensor for name, tensor in layers.items() if not _FIXED.match(name)}
+    named = rename_all(kept, _namer_v9(layers) if is_yolov9(state) else _yolov7_name)
+    squeezed = {n: t.squeeze(0) if n.endswith(_VECTORS) else t for n, t in named.items()}
+    return fit_weights(squeezed, INPUT, model)
 
 
 def class_names(state: State) -> tuple[str, ...]:
     """Return COCO's class names if the head has 80 classes; the weights hold no names."""
-    return coco_names(_count_classes(_layers(state)))
+    return coco_names(_count_classes(rename_all(state, _bare)))
 
 
-def load(state: State, path: Path) -> Detector:
-    """Build the network of a state dictionary and load all weights; it is in eval mode.
-
-    YOLOv7's anchors are not among the weights: they are those of ``cfg/yolov7.yaml``.
+def build_network(state: State, path: Path) -> Detector:
+    """Build the network of a state dictionary with fresh weights.
 
     Raises:
-        DetectorError: the weights are not those of a published size.
+        DetectorError: the weights are not those of a published size, or two tensors have the same
+            place.
     """
-    layers = _layers(state)
-    name = "yolov9" if is_yolov9(state) else "yolov7"
-    variant = _variant(layers, path) if name == "yolov9" else "multimediatech"
-    try:
-        model = build(name, class_names(state) or _count_classes(layers), variant)
-        weights = {
-            **{n: t for n, t in model.state_dict().items() if n.endswith(".anchors_wh")},
-            **with_our_names(state, model),
-        }
-        model.load_state_dict(weights, strict=True)
-    except (DetectorError, RuntimeError) as error:
-        message = f"its {name} weights do not fit: {one_line(error)}"
-        raise DetectorError(message, file=path) from error
-    return model.eval()
+    layers = rename_all(state, _bare)
+    classes = class_names(layers) or _count_classes(layers)
+    if is_yolov9(layers):
+        return build("yolov9", classes, _variant(layers, path))
+    return build("yolov7", classes, "multimediatech")
 
 
-def _layers(state: State) -> Layers:
-    """Return the tensors by layer and name inside it; others are left out."""
-    found = ((_LAYER.match(name), name, tensor) for name, tensor in state.items())
-    return {(int(m[1]), name[m.end() :]): tensor for m, name, tensor in found if m}
+def _bare(name: str) -> str:
+    """Return a layer's name from its number on, and other names as they are."""
+    return _PREFIX.sub("", name)
 
 
-def _count_classes(layers: Layers) -> int:
-    if (_HEAD_V9, "heads.0.class_conv.2.bias") in layers:
-        return len(layers[_HEAD_V9, "heads.0.class_conv.2.bias"])
-    return len(layers[_HEAD_V7, "heads.0.head_conv.bias"]) // 3 - 5  # three anchors
+def _count_classes(layers: State) -> int:
+    if _CLASSES_V9 in layers:
+        return count_outputs(layers, _CLASSES_V9)
+    return count_outputs(layers, _OUTPUTS_V7) // 3 - 5  # three anchors
 
 
-def _variant(layers: Layers, path: Path) -> str:
-    width = layers[0, "conv.weight"].shape[0]
-    size = (width, (2, "conv2.conv.weight") in layers)
-    if size not in VARIANTS:
-        raise DetectorError(
-            f"YOLOv9 with {width} channels in its stem, expected 16 (t), 32 (s, m), 64 (c)",
-            file=path,
-        )
-    return VARIANTS[size]
+def _variant(layers: State, path: Path) -> str:
+    if _STEM_V9 not in layers:
+        raise DetectorError(f"YOLOv9 without a stem, expected {_STEM_V9!r}", file=path)
+    width, plain = count_outputs(layers, _STEM_V9), _ELAN_V9 in layers
+    if (width, plain) in VARIANTS:
+        return VARIANTS[width, plain]
+    first = "ELAN" if plain else "RepNCSPELAN"
+    found = f" and {first} as its first block" if width in {w for w, _ in VARIANTS} else ""
+    raise DetectorError(
+        f"YOLOv9 with {width} channels in its stem{found}, expected "
+        f"{_SIZES_WITH_BLOCKS if found else _SIZES}",
+        file=path,
+    )
 
 
-def _yolov9_names(layers: Layers) -> dict[str, Tensor]:
-    last = max(layer for layer, _ in layers)
-    rows = _AUXILIARY_ROWS.get(last, {})
-    named: dict[str, Tensor] = {}
-    for (layer, inside), tensor in layers.items():
-        if _FIXED.match(inside):
-            continue
-        place = f"rows.{rows.get(layer, layer)}."
-        if layer in (_HEAD_V9, last):
-            place = f"rows.{_OUR_HEAD_V9}.{'main' if layer == _HEAD_V9 else 'auxiliary'}."
-        is_plain = (layer, "conv.bias") in layers
-        name = inside.removeprefix("conv.") if is_plain else _renamed(inside, _V9_PARTS)
-        named[place + name] = tensor
-    return named
+def _namer_v9(layers: State) -> Callable[[str], str]:
+    """Return the function from YOLOv9's names to ours; rows depend on the auxiliary branch."""
+    heads = {int(match[1]) for match in map(_HEAD.match, layers) if match}
+    auxiliary = next((head for head in _AUXILIARY_ROWS if head in heads), None)
+    rows = _AUXILIARY_ROWS[auxiliary] if auxiliary else {}
+    places = {22: "47.main", auxiliary: "47.auxiliary"} | rows
+
+    def our_name(name: str) -> str:
+        number, _, inside = name.partition(".")
+        if not number.isdecimal():
+            return name
+        is_plain = f"{number}.conv.bias" in layers
+        ours = inside.removeprefix("conv.") if is_plain else renamed(inside, _V9_PARTS)
+        return f"rows.{places.get(int(number), number)}.{ours}"
+
+    return our_name
 
 
-def _yolov7_names(layers: Layers) -> dict[str, Tensor]:
-    return {
-        f"rows.{layer}.{_renamed(inside, _V7_PARTS)}": (
-            tensor.squeeze(0) if inside.endswith(".implicit") else tensor
-        )
-        for (layer, inside), tensor in layers.items()
-    }
-
-
-def _renamed(inside: str, parts: tuple[tuple[str, str], ...]) -> str:
-    for theirs, ours in parts:
-        inside = re.sub(theirs, ours, inside)
-    return inside
+def _yolov7_name(name: str) -> str:
+    number, _, inside = name.partition(".")
+    return f"rows.{number}.{renamed(inside, _V7_PARTS)}" if number.isdecimal() else name

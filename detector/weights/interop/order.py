@@ -1,9 +1,10 @@
-"""Layers in the order of construction, by which networks of one architecture are matched."""
+"""Names of tensors: their order, by which networks are matched, and their renaming."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -15,6 +16,53 @@ _NUMBER = re.compile(r"(\d+)")
 def natural(name: str) -> list[str | int]:
     """Return a sort key that puts ``extras.10`` after ``extras.9``."""
     return [int(part) if part.isdecimal() else part for part in _NUMBER.split(name)]
+
+
+def renamed(name: str, parts: Iterable[tuple[str, str]]) -> str:
+    r"""Replace patterns inside a name, one after the other.
+
+    >>> renamed("3.conv1.bias", ((r"conv(\d)", r"cv\1"), ("bias", "b")))
+    '3.cv1.b'
+    """
+    for theirs, ours in parts:
+        name = re.sub(theirs, ours, name)
+    return name
+
+
+def rename_all(
+    state: Mapping[str, Tensor], our_name: Callable[[str], str], file: Path | None = None
+) -> dict[str, Tensor]:
+    """Return all tensors under our names.
+
+    Args:
+        state: tensors by name.
+        our_name: function from their names to ours.
+        file: the file that they are from, for errors.
+
+    Raises:
+        DetectorError: two of them have the same place.
+    """
+    found: dict[str, str] = {}
+    for name in state:
+        ours = our_name(name)
+        if ours in found:
+            raise DetectorError(
+                f"{found[ours]!r} and {name!r} have the same place, {ours!r}; expected one of them",
+                file=file,
+            )
+        found[ours] = name
+    return {ours: state[name] for ours, name in found.items()}
+
+
+def count_outputs(state: Mapping[str, Tensor], name: str) -> int:
+    """Return the number of output channels of a layer, by its weight or bias.
+
+    Raises:
+        DetectorError: the tensor is one number.
+    """
+    if not state[name].ndim:
+        raise DetectorError(f"{name!r} is one number, expected one for each output channel")
+    return len(state[name])
 
 
 def convolutions(names: Iterable[str]) -> list[str]:

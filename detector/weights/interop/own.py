@@ -10,9 +10,8 @@ from detector.layers.conv import Conv
 from detector.layers.vgg import ConvAct
 from detector.model.detector import Detector
 from detector.structures.preprocess import PreprocessKeys
-from detector.weights.interop.blocks import Block, backbone_blocks, fit_input, without_bias
-from detector.weights.interop.order import convolutions
-from detector.weights.interop.timm import fit_timm_input
+from detector.weights.interop.blocks import Block, backbone_blocks, without_bias
+from detector.weights.interop.input_layers import fit_input_layers
 
 _KINDS = (Conv, ConvAct)
 
@@ -30,19 +29,14 @@ def fit_weights(
     Returns:
         The converted weights. A bias becomes part of the batch norm's running mean where the
         network's convolution has no bias.
+
+    Raises:
+        DetectorError: the layers that read the image cannot be converted to the network's input.
     """
-    result = fit_timm_input(state, source, model)
-    for path in _paths(state)[:1]:
-        first = fit_input(_block(state, path), model.preprocess, source)
-        _replace(result, first)
+    result = fit_input_layers(state, source, model)
     for path, module in backbone_blocks(model, _KINDS):
         _replace(result, without_bias(_block(result, path), module))
     return result
-
-
-def _paths(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the paths of the blocks that own a plain convolution, in row order."""
-    return [path.rpartition(".")[0] for path in convolutions(state)]
 
 
 def _block(state: Mapping[str, Tensor], path: str) -> Block:

@@ -2,7 +2,8 @@
 
 ``backbone.stages.0.blocks.0.conv2.conv1.bn._mean``: the backbone and the neck are named modules,
 our ``cfg/ppyoloe.yaml`` has one row for each. The lists of ``yolo_head`` begin with the coarsest
-level. PP-YOLOE+ learns a factor of each 1×1 branch of the backbone; in PP-YOLOE it is 1.
+level. PP-YOLOE+ learns a factor of each 1×1 branch of the backbone; in PP-YOLOE it is 1. A network
+whose rows have ``alpha: False`` gets the factor as part of the branch's batch norm.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from detector.model.detector import Detector, build
 from detector.structures.preprocess import Preprocess, PreprocessKeys
-from detector.utils.errors import DetectorError, one_line
+from detector.utils.errors import DetectorError
 from detector.weights.interop.blocks import COUNTER, IMAGENET
+from detector.weights.interop.order import count_outputs, rename_all, renamed
 from detector.weights.interop.own import fit_weights
 from detector.weights.interop.packaged_names import coco_names
 
@@ -48,9 +50,8 @@ _PARTS = (
     (r"^(rows\.[3-6]\.1)\.attn\.", r"\1.attention."),
     (r"\.(?:blocks|convs)\.(\d+)\.", r".chain.\1."),
     (r"(\.chain\.\d+\.conv2)\.conv1\.", r"\1.branches.0."),
-    (r"(rows\.[3-6]\..*\.chain\.\d+\.conv2)\.conv2\.", r"\1.branches.1.branch."),
-    (r"(rows\.[3-6]\..*\.chain\.\d+\.conv2)\.alpha$", r"\1.branches.1.alpha"),
     (r"(\.chain\.\d+\.conv2)\.conv2\.", r"\1.branches.1."),
+    (r"(\.chain\.\d+\.conv2)\.alpha$", r"\1.branches.1.alpha"),
 )
 """Patterns inside names → our words, in this order."""
 _PAIR = re.compile(r"neck\.fpn_stages\.0\.0\.convs\.(\d+)\.")
@@ -63,7 +64,8 @@ _HEAD_LISTS = {
 }
 _LEVEL = re.compile(rf"(rows\.22)\.({'|'.join(_HEAD_LISTS)})\.(\d)(?=\.)")
 _LAST_LEVEL = 2
-_FACTOR = re.compile(r"(rows\.\d+\.1\.chain\.\d+\.conv2\.branches\.1)\.branch\.conv\.weight")
+_BRANCH = re.compile(r"(rows\..*\.chain\.\d+\.conv2\.branches\.1)\.((?:conv|bn)\..*)")
+"""Path of a 1×1 branch, and a tensor in it."""
 
 STEM = "backbone.stem.conv1.conv.weight"
 CLASSES = "yolo_head.pred_cls.0.bias"
@@ -94,42 +96,54 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
         DetectorError: its bins are not 0, 1, ….
     """
     pyramid = _pyramid_place(state)
-    result = {_our_name(name, pyramid): value for name, value in _without_bins(state).items()}
+    result = rename_all(_without_bins(state), lambda name: _our_name(name, pyramid))
     for name in list(result):
-        if match := _FACTOR.fullmatch(name):
-            result.setdefault(f"{match[1]}.alpha", torch.ones(1))
         if name.endswith(".running_mean"):
             result[f"{name.removesuffix('running_mean')}{COUNTER}"] = torch.tensor(0)
-    return fit_weights(result, input_of(state), model)
+    return fit_weights(_with_factors(result, model), input_of(state), model)
 
 
 def class_names(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return COCO's class names if the head has 80 classes; the weights hold no names."""
-    return coco_names(len(state[CLASSES]))
+    return coco_names(count_outputs(state, CLASSES))
 
 
-def load_ppyoloe(state: Mapping[str, Tensor], path: Path) -> Detector:
-    """Build the network of PP-YOLOE's weights and load all of them; it is in eval mode.
+def build_network(state: Mapping[str, Tensor], path: Path) -> Detector:
+    """Build the network of PP-YOLOE's weights, with fresh weights.
 
     Raises:
         DetectorError: the weights are not those of a published size.
     """
-    width = state[STEM].shape[0]
+    width = count_outputs(state, STEM)
     if width not in VARIANTS:
         sizes = ", ".join(f"{count} ({name})" for count, name in VARIANTS.items())
         raise DetectorError(
             f"PP-YOLOE with {width} channels in its stem, expected {sizes}", file=path
         )
-    try:
-        model = build("ppyoloe", class_names(state) or len(state[CLASSES]), VARIANTS[width])
-        size_hw = model.preprocess.size_hw
-        model.preprocess = Preprocess(size_hw=size_hw, **input_of(state).model_dump())
-        model.load_state_dict(with_our_names(state, model), strict=True)
-    except (DetectorError, RuntimeError) as error:
-        raise DetectorError(
-            f"its PP-YOLOE weights do not fit: {one_line(error)}", file=path
-        ) from error
-    return model.eval()
+    model = build("ppyoloe", class_names(state) or count_outputs(state, CLASSES), VARIANTS[width])
+    size_hw = model.preprocess.size_hw
+    model.preprocess = Preprocess(size_hw=size_hw, **input_of(state).model_dump())
+    return model
+
+
+def _with_factors(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
+    """Give 1×1 branches a factor where the network learns it; else their batch norms take it in."""
+    own = model.state_dict()
+    result = dict(state)
+    for name in state:
+        match = _BRANCH.fullmatch(name)
+        if match is None:
+            continue
+        factor = f"{match[1]}.alpha"
+        alpha = state.get(factor, torch.ones(1))
+        if factor in own:
+            result[factor] = alpha
+            result[f"{match[1]}.branch.{match[2]}"] = result.pop(name)
+        elif alpha.shape == (1,):
+            result.pop(factor, None)
+            if match[2] in ("bn.weight", "bn.bias"):
+                result[name] = alpha * state[name]
+    return result
 
 
 def _without_bins(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -154,8 +168,8 @@ def _our_name(name: str, pyramid: int) -> str:
         name = f"{name[: pair.start(1)]}{number + (number >= pyramid)}{name[pair.end(1) :]}"
     name = f"{_ROWS[match[0]]}{name[match.end() :]}"
     name = name.replace(".convs.spp.conv.", f".chain.{pyramid}.1.")
-    for theirs, ours in _PARTS:
-        name = re.sub(theirs, ours, name)
     return _LEVEL.sub(
-        lambda m: f"{m[1]}.{_HEAD_LISTS[m[2]]}.{_LAST_LEVEL - int(m[3])}", name, count=1
+        lambda m: f"{m[1]}.{_HEAD_LISTS[m[2]]}.{_LAST_LEVEL - int(m[3])}",
+        renamed(name, _PARTS),
+        count=1,
     )

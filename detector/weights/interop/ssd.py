@@ -8,15 +8,15 @@ Both order a level's predictions as we do: box after box, with the background as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from detector.model.detector import Detector, build
-from detector.utils.errors import DetectorError, one_line
-from detector.weights.interop.order import convolutions, layers, pair
+from detector.utils.errors import DetectorError
+from detector.weights.interop.order import convolutions, count_outputs, layers, pair
 from detector.weights.interop.packaged_names import COCO_CLASSES, packaged_names
 
 CFG_OF_LEVELS = {6: "ssd300_vgg16", 7: "ssd512_vgg16"}
@@ -46,14 +46,12 @@ class _NamePrefixes:
     classes: str
 
 
-_LAYOUTS = (
-    _NamePrefixes(("vgg.", "extras."), "L2Norm.weight", "loc.", "conf."),
-    _NamePrefixes(
-        ("backbone.features.", "backbone.extra."),
-        "backbone.scale_weight",
-        "head.regression_head.module_list.",
-        "head.classification_head.module_list.",
-    ),
+_SSD_PYTORCH = _NamePrefixes(("vgg.", "extras."), "L2Norm.weight", "loc.", "conf.")
+_TORCHVISION = _NamePrefixes(
+    ("backbone.features.", "backbone.extra."),
+    "backbone.scale_weight",
+    "head.regression_head.module_list.",
+    "head.classification_head.module_list.",
 )
 
 
@@ -62,17 +60,27 @@ def is_ssd(state: Mapping[str, Tensor]) -> bool:
     return _layout(state) is not None
 
 
-def with_our_names(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """Return the weights under the names of one of our SSD networks.
+def is_ssd_pytorch(state: Mapping[str, Tensor]) -> bool:
+    """Return whether the names are those of ssd.pytorch."""
+    return _layout(state) is _SSD_PYTORCH
+
+
+def is_torchvision(state: Mapping[str, Tensor]) -> bool:
+    """Return whether the names are those of torchvision's SSD."""
+    return _layout(state) is _TORCHVISION
+
+
+def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
+    """Return the weights under the names of one of our SSD networks; others keep their names.
 
     Args:
         state: weights that satisfy :func:`is_ssd`.
-        names: names in the network's state dictionary.
+        model: the network to load them into.
 
     Raises:
         DetectorError: the network has another number of convolutions or levels.
     """
-    names = list(names)
+    names = list(model.state_dict())
     layout = _layout(state)
     assert layout is not None
     body = [path for prefix in layout.body for path in layers(state, prefix)]
@@ -83,17 +91,17 @@ def with_our_names(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[st
     norm = [name for name in names if name.endswith(".weight") and name.count(".") == 2]
     if len(norm) == 1:
         result[norm[0]] = state[layout.norm].flatten()
-    return result
+    return result | _without_a_place(state, layout)
 
 
-def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
-    """Build SSD300 or SSD512 on VGG16 and load all weights; the network is in eval mode.
+def build_network(state: Mapping[str, Tensor], path: Path) -> Detector:
+    """Build SSD300 or SSD512 on VGG16 with fresh weights.
 
     Default boxes are those that the projects use: VOC's for ssd.pytorch with 20 classes, else
     COCO's. Class names are VOC's or COCO's if the number of classes matches.
 
     Raises:
-        DetectorError: the weights do not fit the network.
+        DetectorError: the weights are of another number of levels.
     """
     layout = _layout(state)
     assert layout is not None
@@ -101,23 +109,15 @@ def load_ssd(state: Mapping[str, Tensor], path: Path) -> Detector:
     if levels not in CFG_OF_LEVELS:
         raise DetectorError(f"SSD weights of {levels} levels, expected 6 or 7", file=path)
     classes = count_classes(state)
-    voc = layout.norm == "L2Norm.weight" and classes == VOC_CLASSES
-    try:
-        model = build(CFG_OF_LEVELS[levels], class_names(classes), "voc" if voc else "coco")
-        ours = with_our_names(state, model.state_dict())
-        _check_places(state, layout)
-        model.load_state_dict(ours, strict=True)
-    except (DetectorError, RuntimeError) as error:
-        raise DetectorError(f"its SSD weights do not fit: {one_line(error)}", file=path) from error
-    return model.eval()
+    voc = layout is _SSD_PYTORCH and classes == VOC_CLASSES
+    return build(CFG_OF_LEVELS[levels], class_names(classes), "voc" if voc else "coco")
 
 
 def count_classes(state: Mapping[str, Tensor]) -> int:
     """Return the number of classes, without the background, of weights in a known layout."""
     layout = _layout(state)
     assert layout is not None
-    first = layers(state, layout.classes)[0]
-    return state[f"{first}.weight"].shape[0] // BOXES_OF_FIRST_LEVEL - 1
+    return count_outputs(state, f"{layout.classes}0.weight") // BOXES_OF_FIRST_LEVEL - 1
 
 
 def known_names(state: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -139,18 +139,16 @@ def class_names(classes: int) -> int | tuple[str, ...]:
     return classes
 
 
-def _check_places(state: Mapping[str, Tensor], layout: _NamePrefixes) -> None:
-    """Raise DetectorError for a tensor that SSD has no layer for, such as a batch norm's."""
+def _without_a_place(state: Mapping[str, Tensor], layout: _NamePrefixes) -> dict[str, Tensor]:
+    """Return tensors that SSD has no layer for, such as a batch norm's, under their names."""
     prefixes = (*layout.body, layout.offsets, layout.classes)
     paths = [path for prefix in prefixes for path in layers(state, prefix)]
     known = {layout.norm, *(f"{path}.{part}" for path in paths for part in ("weight", "bias"))}
-    for name in state:
-        if name not in known:
-            raise DetectorError(f"{name!r} has no place in the network")
+    return {name: tensor for name, tensor in state.items() if name not in known}
 
 
 def _layout(state: Mapping[str, Tensor]) -> _NamePrefixes | None:
-    for layout in _LAYOUTS:
+    for layout in (_SSD_PYTORCH, _TORCHVISION):
         if layout.norm in state and f"{layout.classes}0.weight" in state:
             return layout
     return None

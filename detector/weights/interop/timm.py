@@ -13,10 +13,7 @@ from torch import Tensor
 
 from detector.layers.timm_backbone import TimmBackbone
 from detector.model.detector import Detector
-from detector.structures.preprocess import PreprocessKeys
-from detector.utils.errors import DetectorError
-from detector.weights.interop import blocks
-from detector.weights.interop.blocks import Block
+from detector.weights.interop.input_layers import fit_input_layers
 
 WRAPPER = "model."
 """Prefix of the names in networks that timm wraps to get their features."""
@@ -45,7 +42,8 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
 
     Args:
         state: weights that satisfy :func:`is_of_timm_backbone`.
-        model: the network to load them into. They are converted to its input's mean and scale.
+        model: the network to load them into. They are converted to its input's
+            mean, scale and channel order.
 
     Raises:
         DetectorError: they cannot be converted to the input; names the input that they expect.
@@ -58,57 +56,7 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
         f"{path}.net.{places[name]}" if name in places else name: tensor
         for name, tensor in state.items()
     }
-    return fit_timm_input(placed, backbone.published.input, model)
-
-
-def fit_timm_input(
-    state: Mapping[str, Tensor], source: PreprocessKeys, model: Detector
-) -> dict[str, Tensor]:
-    """Convert a timm backbone's weights to the network's input mean and scale.
-
-    Args:
-        state: weights under our names.
-        source: mean and scale of the input that they were trained with.
-        model: the network that is to start from them.
-
-    Raises:
-        DetectorError: other layers than convolutions read the image, or a convolution has neither
-            a bias nor a batch norm that could take in another mean.
-    """
-    result, found = dict(state), find_timm_backbone(model)
-    target = model.preprocess
-    same_mean = target.mean_rgb == source.mean_rgb
-    if found is None or (same_mean and target.scale_rgb == source.scale_rgb):
-        return result
-    path, backbone = found
-    layers = backbone.trace()
-    for conv in layers.input_convolutions:
-        places = {"conv": f"{path}.net.{conv}"}
-        if conv in layers.norms:
-            places["bn"] = f"{path}.net.{layers.norms[conv]}"
-        names = {
-            f"{part}.{kind}": f"{place}.{kind}"
-            for part, place in places.items()
-            for kind in ("weight", "bias", "running_mean")
-            if f"{place}.{kind}" in state and (part, kind) != ("bn", "bias")
-        }
-        if not same_mean and not {"conv.bias", "bn.running_mean"} & names.keys():
-            raise _other_input(backbone, source)
-        block = Block(conv, {part: state[name] for part, name in names.items()})
-        fitted = blocks.fit_input(block, target, source).tensors
-        result |= {names[part]: tensor for part, tensor in fitted.items()}
-    if not layers.input_convolutions:
-        raise _other_input(backbone, source)
-    return result
-
-
-def _other_input(backbone: TimmBackbone, source: PreprocessKeys) -> DetectorError:
-    mean, scale = ([*map(float, values)] for values in (source.mean_rgb, source.scale_rgb))
-    return DetectorError(
-        f"weights of timm's {backbone.model} expect another input, and its first layers cannot be "
-        f"converted; expected in the model file: preprocess: {{mean_rgb: {mean}, "
-        f"scale_rgb: {scale}}}"
-    )
+    return fit_input_layers(placed, backbone.published.input, model)
 
 
 def _places(state: Mapping[str, Tensor], backbone: TimmBackbone) -> dict[str, str]:

@@ -6,10 +6,11 @@ numbers of the bins are stored as the weights of a convolution, ``dfl``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
+
+from detector.weights.interop.order import rename_all, renamed
 
 PACKAGE = "ultralytics."
 """Package of the networks of YOLOv8 and later."""
@@ -38,17 +39,12 @@ def with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if bins is None:
         return dict(state)
     head = bins.removesuffix("dfl.conv.weight")
-    return {_our_name(name, head): tensor for name, tensor in state.items() if name != bins}
+    kept = {name: tensor for name, tensor in state.items() if name != bins}
+    return rename_all(kept, lambda name: _our_name(name, head))
 
 
 def _our_name(name: str, head: str) -> str:
     inside = name.removeprefix(head)
     if inside == name:
-        return _renamed(name, _REPCONV)
-    return head + _renamed(inside, _PARTS)
-
-
-def _renamed(name: str, parts: tuple[tuple[str, str], ...]) -> str:
-    for theirs, ours in parts:
-        name = re.sub(theirs, ours, name)
-    return name
+        return renamed(name, _REPCONV)
+    return head + renamed(inside, _PARTS)

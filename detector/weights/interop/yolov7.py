@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from detector.weights.interop.order import rename_all
+
 _ROW = r"(rows\.\d+(?:\.\d+)?)\."
 _PARTS = {
     re.compile(_ROW + theirs): rf"\1.{ours}"
@@ -27,7 +29,7 @@ _PARTS = {
 }
 """Patterns of module paths → our paths. YOLOv7 numbers the layers of a branch, RepVGG names them;
 a row is one block, or a sequence of blocks."""
-_IMPLICIT = re.compile(r"\.(ia|im)\.(\d+)$")
+_IMPLICIT = re.compile(r"\.(ia|im)\.(\d+)\.implicit$")
 _VECTORS = {"ia": "added", "im": "factor"}
 """Names of IDetect's vectors before and after a level's convolution; see
 :mod:`detector.heads.implicit`."""
@@ -47,13 +49,16 @@ def our_path(path: str) -> str:
 
 def with_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights under our names; names of other networks are unchanged."""
-    return dict(_renamed(name, tensor) for name, tensor in state.items())
+    squeezed = {n: t.squeeze(0) if _is_vector(n, t) else t for n, t in state.items()}
+    return rename_all(squeezed, lambda name: _our_name(name, state[name]))
 
 
-def _renamed(name: str, tensor: Tensor) -> tuple[str, Tensor]:
+def _is_vector(name: str, tensor: Tensor) -> bool:
+    return _IMPLICIT.search(name) is not None and tensor.ndim == 4
+
+
+def _our_name(name: str, tensor: Tensor) -> str:
+    if _is_vector(name, tensor):
+        return _IMPLICIT.sub(lambda match: f".m.{match[2]}.{_VECTORS[match[1]]}", name)
     path, _, part = name.rpartition(".")
-    implicit = _IMPLICIT.search(path)
-    if part == "implicit" and implicit and tensor.ndim == 4:
-        head, (kind, level) = path[: implicit.start()], implicit.groups()
-        return f"{head}.m.{level}.{_VECTORS[kind]}", tensor.squeeze(0)
-    return f"{our_path(path)}.{part}" if path else name, tensor
+    return f"{our_path(path)}.{part}" if path else name

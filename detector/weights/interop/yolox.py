@@ -15,7 +15,8 @@ from torch import Tensor
 
 from detector.model.detector import Detector, build
 from detector.structures.preprocess import PreprocessKeys
-from detector.utils.errors import DetectorError, one_line
+from detector.utils.errors import DetectorError
+from detector.weights.interop.order import count_outputs, rename_all, renamed
 from detector.weights.interop.own import fit_weights
 from detector.weights.interop.packaged_names import coco_names
 
@@ -71,42 +72,33 @@ def is_yolox(state: Mapping[str, Tensor]) -> bool:
 
 def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Tensor]:
     """Return the weights under the names of ``cfg/yolox.yaml``, for the network's own input."""
-    return fit_weights({_our_name(name): value for name, value in state.items()}, INPUT, model)
+    return fit_weights(rename_all(state, _our_name), INPUT, model)
 
 
 def class_names(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return COCO's class names if the head has 80 classes; the weights hold no names."""
-    return coco_names(len(state[CLASSES]))
+    return coco_names(count_outputs(state, CLASSES))
 
 
-def load_yolox(state: Mapping[str, Tensor], path: Path) -> Detector:
-    """Build the network of a YOLOX state dictionary and load all weights; it is in eval mode.
+def build_network(state: Mapping[str, Tensor], path: Path) -> Detector:
+    """Build the network of a YOLOX state dictionary with fresh weights.
 
     Raises:
         DetectorError: the weights are not those of a published size.
     """
-    width = state[STEM].shape[0]
+    width = count_outputs(state, STEM)
     if width not in VARIANTS:
         sizes = ", ".join(f"{count} ({name})" for count, name in VARIANTS.items())
         raise DetectorError(f"YOLOX with {width} channels in its stem, expected {sizes}", file=path)
     variant = VARIANTS[width]
-    try:
-        model = build("yolox", class_names(state) or len(state[CLASSES]), variant)
-        side = SIDES.get(variant, model.preprocess.size_hw[0])
-        model.preprocess = model.preprocess.with_size((side, side))
-        model.load_state_dict(with_our_names(state, model), strict=True)
-    except (DetectorError, RuntimeError) as error:
-        raise DetectorError(
-            f"its YOLOX weights do not fit: {one_line(error)}", file=path
-        ) from error
-    return model.eval()
+    model = build("yolox", class_names(state) or count_outputs(state, CLASSES), variant)
+    side = SIDES.get(variant, model.preprocess.size_hw[0])
+    model.preprocess = model.preprocess.with_size((side, side))
+    return model
 
 
 def _our_name(name: str) -> str:
     match = _MODULE.match(name)
     if match is None:
         return name
-    name = f"rows.{_ROWS[match[0]]}{name[match.end() :]}"
-    for theirs, ours in _PARTS:
-        name = re.sub(theirs, ours, name)
-    return name
+    return renamed(f"rows.{_ROWS[match[0]]}{name[match.end() :]}", _PARTS)

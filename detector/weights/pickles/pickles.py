@@ -27,6 +27,7 @@ from detector.weights.pickles.machine import (
 
 PROGRAM = "data.pkl"
 PICKLE_START = b"\x80"
+"""First byte of a pickle of protocol 2 or later: a file of Paddle, or of PyTorch before 1.6."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 START_BYTES = 32
@@ -58,7 +59,7 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
                 yield _read_arrays(file)
                 return
         if not start.startswith(ZIP_START):
-            raise DetectorError("not a checkpoint of PyTorch", file=path)
+            raise DetectorError("not a checkpoint of PyTorch or Paddle", file=path)
         with Archive(path) as archive:
             yield _read_zip(path, archive)
     except OSError as error:
@@ -68,7 +69,10 @@ def open_checkpoint(path: str | Path) -> Iterator[Any]:
 
 
 def looks_like_checkpoint(path: str | Path) -> bool:
-    """Return whether a file's first bytes, or its archive members, are those of a checkpoint."""
+    """Return whether first bytes or archive members are those of a checkpoint of PyTorch.
+
+    Paddle's start as other files may, and are known by their suffix only.
+    """
     try:
         refuse_special(Path(path), "a checkpoint")
         with Path(path).open("rb") as file:
@@ -83,7 +87,7 @@ def looks_like_checkpoint(path: str | Path) -> bool:
 
 def _is_legacy(start: bytes) -> bool:
     """Return whether a file starts with the pickled number that torch wrote before version 1.6."""
-    return start.startswith(b"\x80") and LEGACY_MAGIC.to_bytes(10, "little") in start
+    return start.startswith(PICKLE_START) and LEGACY_MAGIC.to_bytes(10, "little") in start
 
 
 class _NoStorages:

@@ -111,6 +111,55 @@ def test_another_width(keys: dict[str, Any], tmp_path: Path) -> None:
     )
 
 
+def refusal(state: dict[str, Tensor], path: Path) -> str:
+    torch.save(state, path)
+    with pytest.raises(DetectorError) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def test_another_first_block(keys: dict[str, Any], tmp_path: Path) -> None:
+    state = numbered(keys, "v9-t")
+    del state["model.2.conv2.conv.weight"]
+    assert refusal(state, tmp_path / "a.pt") == (
+        f"{tmp_path / 'a.pt'}: YOLOv9 with 16 channels in its stem and RepNCSPELAN as its first "
+        "block, expected 16 with ELAN (t), 32 with ELAN (s) or RepNCSPELAN (m), 64 with "
+        "RepNCSPELAN (c)"
+    )
+
+
+def test_no_stem(keys: dict[str, Any], tmp_path: Path) -> None:
+    state = numbered(keys, "v9-t")
+    del state["model.0.conv.weight"]
+    assert refusal(state, tmp_path / "a.pt") == (
+        f"{tmp_path / 'a.pt'}: YOLOv9 without a stem, expected '0.conv.weight'"
+    )
+
+
+@pytest.mark.parametrize("name", ["v7", "v9-t"])
+@pytest.mark.parametrize("more", ["loss.weight", "model.200.conv.weight", "ema.updates"])
+def test_names_without_a_place(name: str, more: str, keys: dict[str, Any], tmp_path: Path) -> None:
+    """They are refused where all must fit, and listed where a part of the weights may."""
+    state = {**numbered(keys, name), more: torch.ones(1)}
+    ours = more.replace("model", "rows")
+    assert refusal(state, tmp_path / "a.pt").endswith(f"{ours!r} has no place in the network")
+    report = start_from(network(name), tmp_path / "a.pt")
+    assert report.skipped[ours] == "has no place in this network"
+
+
+@pytest.mark.parametrize("name", ["v7", "v9-t"])
+def test_two_tensors_for_one_place(name: str, keys: dict[str, Any], tmp_path: Path) -> None:
+    state = numbered(keys, name)
+    averaged = next(iter(state))
+    message = refusal({**state, f"ema.{averaged}": torch.zeros(1)}, tmp_path / "a.pt")
+    first = averaged.replace("model", "rows")
+    assert message.startswith(f"{tmp_path / 'a.pt'}: its ")
+    assert message.endswith(
+        f"weights do not fit: {first!r} and 'ema.{averaged}' have the same place, '0.conv.weight'; "
+        "expected one of them"
+    )
+
+
 def test_class_names_are_known_by_their_number(keys: dict[str, Any]) -> None:
     assert class_names(zeros(keys, "v9-t"))[:2] == ("person", "bicycle")
     assert class_names(zeros(keys, "v7"))[-1] == "toothbrush"

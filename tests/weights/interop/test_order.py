@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from detector.utils.errors import DetectorError
-from detector.weights.interop.order import convolutions, layers, natural, pair
+from detector.weights.interop.order import (
+    convolutions,
+    count_outputs,
+    layers,
+    natural,
+    pair,
+    rename_all,
+    renamed,
+)
 
 
 def test_natural_order_compares_numbers_as_numbers():
@@ -60,3 +68,25 @@ def test_another_number_of_layers(ours: list[str]):
     message = rf"^SSD head: expected {len(ours)} convolutions, found 2$"
     with pytest.raises(DetectorError, match=message):
         pair({}, ["loc.0", "loc.1"], ours, "SSD head")
+
+
+def test_patterns_are_replaced_one_after_the_other():
+    assert renamed("a.1", ()) == "a.1"
+    assert renamed("a.1", (("^a", "b"), (r"b\.(\d)", r"c\1"))) == "c1"
+
+
+def test_all_are_renamed():
+    a, b = torch.ones(1), torch.zeros(1)
+    assert rename_all({}, str.lower) == {}
+    assert rename_all({"A": a, "b": b}, str.lower) == {"a": a, "b": b}
+    with pytest.raises(DetectorError) as caught:
+        rename_all({"A": a, "b": b, "a": b}, str.lower)
+    assert str(caught.value) == "'A' and 'a' have the same place, 'a'; expected one of them"
+
+
+def test_outputs_are_counted_on_the_first_axis():
+    state = {"empty": torch.zeros(0), "bias": torch.zeros(3), "weight": torch.zeros(16, 3, 1, 1)}
+    assert [count_outputs(state, name) for name in state] == [0, 3, 16]
+    with pytest.raises(DetectorError) as caught:
+        count_outputs({"bias": torch.tensor(1.0)}, "bias")
+    assert str(caught.value) == "'bias' is one number, expected one for each output channel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from detector.weights.interop.blocks import COUNTER
 from detector.weights.interop.ppyoloe import BINS, STEM, class_names, is_ppyoloe, with_our_names
 from detector.weights.transfer import start_from
 
+CFG = Path(__file__).parents[3] / "cfg"
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 
 
@@ -81,6 +83,39 @@ def test_without_factors_they_are_one(plain: dict[str, Tensor], tmp_path: Path) 
     assert factors == [[1]] * 6  # pairs of s: 1, 2, 2, 1
     assert model.preprocess.mode == "stretch"
     assert model.preprocess.mean_rgb == IMAGENET_MEAN
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+@torch.no_grad()
+def test_rows_without_factors(learnt: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The sum of a 3×3 and α times a 1×1 branch is the same where the batch norm has taken α in."""
+    state: dict[str, Tensor] = request.getfixturevalue("plus" if learnt else "plain")
+    path = saved(tmp_path / "a.pdparams", state)
+    text = (CFG / "ppyoloe.yaml").read_text()
+    (tmp_path / "plain.yaml").write_text(
+        re.sub(r"(CSPResStage, {c_out: \d+)", r"\1, alpha: False", text)
+    )
+    model = build(str(tmp_path / "plain.yaml"), variant="s")
+    theirs = load(path)
+    model.preprocess = theirs.preprocess
+    report = start_from(model, path)
+    assert (report.skipped, report.missing) == ({}, ())
+    for row in (3, 4):
+        before, after = (net.double().eval().rows[row][1].chain[0].conv2 for net in (theirs, model))
+        x = torch.rand(1, before.branches[0].conv.in_channels, 8, 8, dtype=torch.float64)
+        torch.testing.assert_close(after(x), before(x), atol=1e-5, rtol=1e-5)
+        assert hasattr(before.branches[1], "alpha") and not hasattr(after.branches[1], "alpha")
+
+
+def test_rows_of_the_neck_with_factors(plus: dict[str, Tensor], tmp_path: Path) -> None:
+    text = (CFG / "ppyoloe.yaml").read_text()
+    (tmp_path / "more.yaml").write_text(
+        re.sub(r"(CSPPANStage, {c_out: \d+)", r"\1, alpha: True", text)
+    )
+    model = build(str(tmp_path / "more.yaml"), variant="s")
+    report = start_from(model, saved(tmp_path / "a.pdparams", plus))
+    assert (report.skipped, report.missing) == ({}, ())
+    assert model.state_dict()["rows.11.chain.0.conv2.branches.1.alpha"].tolist() == [1]
 
 
 def test_start_weights_for_other_classes(plus: dict[str, Tensor], tmp_path: Path) -> None:

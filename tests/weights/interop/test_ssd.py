@@ -17,7 +17,16 @@ from detector.settings import NmsSettings
 from detector.structures.boxes import clip
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
-from detector.weights.interop.ssd import class_names, is_ssd, load_ssd
+from detector.weights.interop.networks import find_network
+from detector.weights.interop.ssd import class_names, is_ssd
+from detector.weights.transfer import start_from
+
+
+def load_ssd(state: dict[str, Tensor], path: Path) -> Detector:
+    family = find_network(state)
+    assert family is not None
+    return family.load(state, path)
+
 
 SIDES = (38, 19, 10, 5, 3, 1)
 SIZE_HW = (300, 300)
@@ -288,6 +297,24 @@ def test_weights_without_a_place(state: dict[str, Tensor]):
     more = {"vgg.1.running_mean": torch.ones(64)}
     with pytest.raises(DetectorError, match=r"^ssd\.pth: .*'vgg\.1\.running_mean'"):
         load_ssd({**state, **more}, Path("ssd.pth"))
+
+
+def test_weights_without_a_place_are_listed(state: dict[str, Tensor], tmp_path: Path):
+    torch.save({**state, "vgg.1.running_mean": torch.ones(64)}, tmp_path / "ssd.pth")
+    report = start_from(load_ssd(state, Path("ssd.pth")), tmp_path / "ssd.pth")
+    assert report.skipped == {"vgg.1.running_mean": "has no place in this network"}
+
+
+def test_each_layout_has_its_licence(state: dict[str, Tensor]):
+    theirs = find_network(state)
+    torchvision = find_network(
+        {
+            "backbone.scale_weight": torch.ones(512),
+            "head.classification_head.module_list.0.weight": torch.ones(4, 512, 3, 3),
+        }
+    )
+    assert theirs is not None and theirs.origin.licence == "MIT (ssd.pytorch)"
+    assert torchvision is not None and torchvision.origin.licence == "BSD-3-Clause (torchvision)"
 
 
 def test_names_of_an_own_definition_are_the_text_as_written(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detector.layers.repvgg import randomise_batch_norms
 from detector.layers.timm_backbone import TimmBackbone
+from detector.layers.traced_fuse import trace
 from detector.model.detector import Detector, build
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import save_weights
@@ -142,11 +143,24 @@ def test_another_mean_and_scale(name: str, tmp_path: Path):
         assert torch.allclose(found[path], expected[path], atol=1e-4)
 
 
+def test_another_channel_order_alone(tmp_path: Path):
+    theirs = classifier("resnet18").state_dict()
+    bgr = IMAGENET.replace("{", "{channel_order: bgr, ")
+    original, model = network(tmp_path, "resnet18"), network(tmp_path, "resnet18", bgr)
+    transfer(original, theirs)
+    transfer(model, theirs)
+    image = torch.rand(1, 3, 32, 32)
+    expected = first_outputs(original, image)
+    found = first_outputs(model, image.flip(1))
+    assert torch.allclose(found["conv1"], expected["conv1"], atol=1e-5)
+    assert not torch.allclose(first_outputs(model, image)["conv1"], expected["conv1"], atol=1e-2)
+
+
 def first_outputs(model: Detector, image: Tensor) -> dict[str, Tensor]:
     """What the convolutions that read the image give, each with its batch norm."""
     backbone = model.eval().rows[0]
     assert isinstance(backbone, TimmBackbone)
-    layers, found = backbone.trace(), {}
+    layers, found = trace(backbone.net, backbone.size_hw), {}
     for path in layers.input_convolutions:
         out = backbone.net.get_submodule(path)(image)
         if path in layers.norms:

@@ -20,6 +20,7 @@ from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import read_yaml
 from detector.weights.checkpoint import load
 from detector.weights.interop.ultralytics import with_our_names
+from detector.weights.transfer import start_from
 
 THEIRS = (
     (r"box_convs\.(\d)\.", r"cv2.\1."),
@@ -102,6 +103,29 @@ def test_the_network_is_rebuilt(write: Callable[..., Path], network: Detector) -
     images = torch.rand(1, 3, 64, 96)
     for found, expected in zip(model(images), network(images), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_plain_state_dictionary(
+    prefix: str, network: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The head's tensors have their places, the bins none; and the licence is said."""
+    head = f"rows.{len(network.plan) - 1}"
+    state = {prefix + their_path(name, head): t for name, t in network.state_dict().items()}
+    assert f"{prefix}{head}.cv2.0.2.weight".replace("rows", "model") in state
+    bins = f"{prefix}{head}.dfl.conv.weight".replace("rows", "model")
+    torch.save({**state, bins: torch.arange(16.0).view(1, 16, 1, 1)}, tmp_path / "a.pth")
+    model = build(network.definition.path, 3, "n")
+    with caplog.at_level("INFO", "detector"):
+        report = start_from(model, tmp_path / "a.pth")
+    assert (report.skipped, report.missing) == ({}, ())
+    assert len(report.loaded) == len(state)
+    own = model.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in network.state_dict().items())
+    assert caplog.messages == [
+        "a.pth: weights of Ultralytics' YOLO, or of YOLOv7, licence: AGPL-3.0 (Ultralytics) or "
+        "GPL-3.0 (YOLOv7), unless its author says otherwise; see docs/weights.md"
+    ]
 
 
 def test_another_task_is_named(write: Callable[..., Path]) -> None:

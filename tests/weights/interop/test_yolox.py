@@ -96,6 +96,17 @@ def test_another_width(size: str, state: dict[str, Tensor], tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize("name", [STEM, "head.cls_preds.0.bias"])
+def test_one_number(name: str, size: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pth", {**state, name: torch.tensor(1.0)})
+    with pytest.raises(DetectorError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}: its YOLOX weights do not fit: {name!r} is one number, "
+        "expected one for each output channel"
+    )
+
+
 def test_a_tensor_too_few(size: str, state: dict[str, Tensor], tmp_path: Path) -> None:
     less = {name: tensor for name, tensor in state.items() if name != "head.obj_preds.1.bias"}
     with pytest.raises(DetectorError, match="its YOLOX weights do not fit.*objectness_layers.1"):

@@ -302,7 +302,7 @@ def test_a_storage_of_another_size(tmp_path: Path):
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"hello, this is not a checkpoint", "not a checkpoint of PyTorch"),
+        (b"hello, this is not a checkpoint", "not a checkpoint of PyTorch or Paddle"),
         (b"PK\x03\x04 and nothing else", "damaged or not an archive of PyTorch: "),
         (pickle.dumps(LEGACY_MAGIC, 2), "damaged pickle"),
     ],
