@@ -6,6 +6,7 @@ an ONNX file runs where torch is not installed.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -23,6 +24,7 @@ from detector.settings import (
     NmsOptions,
     NmsSettings,
     PredictorSettings,
+    RunPrecision,
     RuntimeSettings,
     class_numbers,
 )
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from detector.model.detector import Detector
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -70,7 +74,7 @@ class Predictor:
         ...     print(detections.boxes_xyxy, detections.scores)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (settings of a run, each known by its name)
         self,
         weights: str | Path | Detector,
         settings: NmsSettings | Callable[[tuple[str, ...]], NmsSettings] | None = None,
@@ -80,6 +84,7 @@ class Predictor:
         imgsz: int | tuple[int, int] | None = None,
         letterbox: Letterbox = "square",
         threads: int | None = None,
+        precision: RunPrecision = "auto",
         mode: Mode = "latency",
         **nms: Unpack[NmsOptions],
     ) -> None:
@@ -92,6 +97,7 @@ class Predictor:
             imgsz=imgsz,
             letterbox=letterbox,
             threads=threads,
+            precision=precision,
             mode=mode,
         )
         self.backend = open_backend(weights, self._runtime)
@@ -218,6 +224,7 @@ def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None
         from detector.export.pt2.backend import Pt2Backend
         from detector.model.torch_backend import choose_device, use_threads
 
+        _check_arithmetic(path, runtime, "a pt2 file")
         use_threads(threads_of(runtime))
         return _fitted(Pt2Backend(path, choose_device(runtime.device)), runtime)
     from detector.weights.checkpoint import load
@@ -250,10 +257,35 @@ def _torch_free(path: Path, runtime: RuntimeSettings) -> ExportedBackend:
         from detector.runtime.backends.openvino import OpenVinoBackend
 
         threads = runtime.threads or available_threads()
-        return OpenVinoBackend(path, threads, device, streams=parallel_batches(runtime))
+        streams = parallel_batches(runtime)
+        backend = OpenVinoBackend(path, threads, device, streams, runtime.precision)
+        _say_arithmetic(backend)
+        return backend
     from detector.runtime.backends.onnx import OnnxBackend
 
+    _check_arithmetic(path, runtime, "ONNX Runtime")
     return OnnxBackend(path, threads_of(runtime) or available_threads(), device)
+
+
+def _say_arithmetic(backend: ExportedBackend) -> None:
+    """Say which precision a file is run in, where that is not fp32 or not as it was exported."""
+    certified, found = backend.metadata.arithmetic, backend.arithmetic
+    if found != certified:
+        reason = f"it is certified for {certified}"
+    elif found != "fp32":
+        reason = "for which it is certified"
+    else:
+        return
+    logger.info("%s: computes in %s, %s", backend.path, found, reason)
+
+
+def _check_arithmetic(path: Path, runtime: RuntimeSettings, what: str) -> None:
+    if runtime.precision not in ("auto", "fp32"):
+        raise DetectorError(
+            f"--precision {runtime.precision}: {what} computes in fp32; export with "
+            "--format openvino, or run the weights themselves",
+            file=path,
+        )
 
 
 def _missing(path: Path) -> DetectorError:
@@ -276,7 +308,7 @@ def _torch_backend(model: Detector, runtime: RuntimeSettings) -> Backend:
         preprocess = preprocess.with_size(model.size_of(runtime.imgsz))
     if runtime.letterbox == "rectangle":
         preprocess = preprocess.with_rectangle(model.max_stride)
-    return TorchBackend(model, choose_device(runtime.device), preprocess)
+    return TorchBackend(model, choose_device(runtime.device), preprocess, runtime.precision)
 
 
 def _fitted(backend: Any, runtime: RuntimeSettings) -> Backend:

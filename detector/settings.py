@@ -24,8 +24,11 @@ FloatPrecision = Literal["fp32", "fp16", "bf16"]
 """Precisions in which a device multiplies matrices."""
 
 PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
-"""What the weights of an exported file are stored in; for what each allows see
+"""Precisions of an exported file; for what each allows see
 :mod:`detector.runtime.backends.precision`."""
+
+RunPrecision = Literal["auto", FloatPrecision]
+"""Precisions of the arithmetic of a run; auto: that which the file is certified for."""
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
 """Data set used where none is named: drawn images, no download."""
@@ -399,6 +402,9 @@ class RuntimeSettings(Strict):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="compute threads; default: OMP_NUM_THREADS, else one a core"
     )
+    precision: RunPrecision = Field(
+        "auto", description="of the arithmetic; auto: what the file is certified for, else fp32"
+    )
     mode: Mode = Field(
         "latency",
         description="latency: all threads on one batch; throughput: each on a batch of its own",
@@ -563,7 +569,9 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
         "otherwise it gives raw outputs, of which detector decodes what may count",
     )
     precision: PrecisionName = Field(
-        "fp32", description="of the weights in the file; the arithmetic stays in fp32"
+        "fp32",
+        description="fp16: weights in half the bytes, arithmetic in fp32; bf16: arithmetic in "
+        "bf16 where a machine has it; its AP is measured on --data",
     )
     nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")

@@ -19,7 +19,7 @@ import detector
 from detector.cli import run_tool
 from detector.predict import open_backend
 from detector.runtime.sources import Frame
-from detector.settings import DetectSettings, NmsOptions, NmsSettings
+from detector.settings import DetectSettings, NmsOptions, NmsSettings, RuntimeSettings
 from detector.structures.detections import Detections
 from detector.structures.preprocess import divisible_size
 from detector.utils.errors import DetectorError
@@ -432,6 +432,17 @@ print(sorted(loaded), sorted(libraries & sys.modules.keys()))
 """
 
 
+def test_runtimes_of_one_precision(finder_onnx: Path, finder_pt2: Path):
+    for path, what in ((finder_onnx, "ONNX Runtime"), (finder_pt2, "a pt2 file")):
+        open_backend(path, RuntimeSettings(precision="fp32"))
+        with pytest.raises(DetectorError) as caught:
+            open_backend(path, RuntimeSettings(precision="bf16"))
+        assert str(caught.value) == (
+            f"{path}: --precision bf16: {what} computes in fp32; export with --format openvino, "
+            "or run the weights themselves"
+        )
+
+
 @pytest.mark.parametrize("file", ["finder", "finder_pt2", "finder_onnx"])
 def test_opening_imports_nothing_of_training(file: str, request: pytest.FixtureRequest):
     """No loss, assigner, label reader, evaluator, and none of their libraries."""
@@ -470,7 +481,7 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
         ({"devise": "cpu"}, "unknown keyword 'devise'; did you mean 'device'?"),
         (
             {"half": True},
-            "unknown keyword 'half'; known: imgsz, letterbox, device, threads, mode, batch, "
+            "unknown keyword 'half'; known: imgsz, letterbox, device, threads, precision, mode, batch, "
             "confidence, iou, max_detections, class_agnostic, nms_method, sigma, multi_label, "
             "classes, candidates, class_candidates, settings",
         ),

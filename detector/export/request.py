@@ -20,6 +20,7 @@ from detector.export.proof.proof import EvaluationImages
 from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
 from detector.model.lint import log_warnings
+from detector.runtime.backends.precision import PRECISIONS
 from detector.runtime.sources import open_source
 from detector.settings import ExportedFileSettings, FormatName
 from detector.structures.preprocess import Preprocess
@@ -127,6 +128,11 @@ def _check_effect(settings: ExportedFileSettings) -> None:
         )
     if "decoded" in given and not settings.decoded and settings.nms:
         raise DetectorError("--no-decoded does not go with --nms, which needs decoded boxes")
+    if PRECISIONS[settings.precision].needs_labels and settings.data is None:
+        raise DetectorError(
+            f"--precision {settings.precision} needs --data: what it costs is measured on labelled "
+            "images"
+        )
     if "opset" in given and not FORMATS[settings.format].has_opset:
         raise DetectorError(f"--opset is not for --format {settings.format}: it is ONNX's")
 

@@ -151,7 +151,13 @@ def write_proven(
     with atomic_together(*targets) as (*written, beside):
         save(written[0], _properties(metadata))
         parts = form.parts(written[0]) if form.parts and metadata.nms else None
-        proof = prove(candidate, form.open(written[0]), parts, precision, evaluation)
+        backend = form.open(written[0])
+        if backend.arithmetic != metadata.arithmetic:
+            raise DetectorError(
+                f"--precision {precision}: this machine computes in {backend.arithmetic}, so that "
+                "it cannot be measured; export on one that has it"
+            )
+        proof = prove(candidate, backend, parts, precision, evaluation)
         certificate = certify(candidate, proof, form.libraries, precision, command)
         certified = metadata.model_copy(update={"certificate": certificate})
         save(written[0], _properties(certified))

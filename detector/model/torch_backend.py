@@ -11,13 +11,17 @@ from detector.model.detector import Detector
 from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.nms.clusters import by_group
 from detector.runtime.nms.nms import Boxes, Indices, Scores, nms
-from detector.settings import FloatPrecision, NmsSettings
+from detector.settings import FloatPrecision, NmsSettings, RunPrecision
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.synonyms import device_hint
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Device names that error messages suggest; torch accepts more."""
+
+
+SHORT: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types of 16 bits by precision."""
 
 
 class TorchBackend:
@@ -27,6 +31,8 @@ class TorchBackend:
         model: network; it is put into eval mode and moved to the device, channels-last.
         device: device that runs the network.
         preprocess: preprocessing that replaces the model's own.
+        precision: of the arithmetic; with bf16 or fp16, torch's autocast keeps in fp32 what needs
+            it, and heads their last layers.
     """
 
     batch_size: int | None = None
@@ -37,6 +43,7 @@ class TorchBackend:
         model: Detector,
         device: torch.device | str = "cpu",
         preprocess: Preprocess | None = None,
+        precision: RunPrecision = "auto",
     ) -> None:
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
@@ -46,6 +53,7 @@ class TorchBackend:
         self.preprocess = preprocess or model.preprocess
         self.eval_nms = model.eval_nms
         self.decoding = model.decoding
+        self._short = SHORT.get(precision)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,7 +64,8 @@ class TorchBackend:
     def __call__(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs for (b, 3, h, w) normalized images; see :class:`Backend`."""
         tensor = torch.from_numpy(images).to(self.device, self.dtype)
-        raw_outputs = self.model(tensor.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, self._short, enabled=self._short is not None):
+            raw_outputs = self.model(tensor.contiguous(memory_format=torch.channels_last))
         give = self.model.decode if self.decoding is None else self.model.maps
         return tuple(output.float().cpu().numpy() for output in give(raw_outputs))
 

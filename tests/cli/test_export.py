@@ -18,6 +18,7 @@ from detector.export.formats import FORMATS
 from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
+from detector.runtime.backends.openvino import import_openvino
 from detector.settings import DetectSettings, ExportSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
@@ -178,11 +179,32 @@ def test_flags_that_do_not_fit(
     assert not list(tmp_path.glob("a*"))
 
 
+def test_arithmetic_in_bf16(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
+    """Certified by its AP; where a machine has no bf16, it cannot be measured."""
+    core = import_openvino().Core()
+    has_it = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    path = tmp_path / "short.xml"
+    words = ("--weights", finder, "--output", path, "--format", "openvino", "--precision", "bf16")
+    ran = run("export", *words, "--data", finder_data)
+    if not has_it:
+        assert ran.err == (
+            "error: --precision bf16: this machine computes in fp32, so that it cannot be "
+            "measured; export on one that has it\n"
+        )
+        return
+    assert re.search(r"^AP on 5 images: 1\.0000 → [01]\.\d{4}$", ran.out, re.MULTILINE)
+    line = f"{path}: computes in bf16, for which it is certified"
+    ran = run("val", "--weights", path, "--data", finder_data, "--certificate")
+    assert (ran.out + ran.err).splitlines().count(line) == 1
+    ran = run("val", "--weights", path, "--data", finder_data, "--precision", "fp32")
+    assert f"{path}: computes in fp32, it is certified for bf16\n" in ran.out + ran.err
+
+
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        ("int8", "--precision int8: no format can be written in it; use fp32 or fp16"),
-        ("bf16", "--precision bf16: no format can be written in it; use fp32 or fp16"),
+        ("int8", "--precision int8: no format can be written in it; use fp32 or bf16 or fp16"),
+        ("bf16", "--precision bf16 needs --data: what it costs is measured on labelled images"),
         ("half", "--precision: expected 'fp32', 'bf16', 'fp16' or 'int8', found 'half'"),
     ],
 )

@@ -39,6 +39,15 @@ def test_it_computes_what_the_network_computes(model: Detector, shape, rng):
     np.testing.assert_array_equal(images, before)
 
 
+def test_arithmetic_in_bf16(model: Detector, rng: np.random.Generator):
+    """Outputs are float32 and differ, by less than the rounding of some layers to 8 bits."""
+    images = rng.random((1, 3, 64, 64), np.float32)
+    (exact,), (short,) = (TorchBackend(model, precision=one)(images) for one in ("fp32", "bf16"))
+    assert short.dtype == np.float32
+    difference = np.abs(short - exact).max() / np.abs(exact).max()
+    assert 0 < difference < 0.05
+
+
 def test_what_it_says_of_itself(model: Detector):
     backend: Backend = TorchBackend(model)
     assert backend.names == ("red", "green")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detector import __version__
 from detector.runtime.backends.certificate import Certificate, with_precision
 from detector.runtime.decoding.known import KnownDecoding
-from detector.settings import EVAL_NMS, NmsSettings, PrecisionName, TaskName
+from detector.settings import EVAL_NMS, FloatPrecision, NmsSettings, PrecisionName, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, explain
@@ -160,6 +160,11 @@ class ModelMetadata(Strict):
         if self.decoding is not None and (self.nms is not None or self.task != "detect"):
             raise ValueError("decoding: a classifier, or a file with NMS inside, has no raw boxes")
         return self
+
+    @property
+    def arithmetic(self) -> FloatPrecision:
+        """Precision of the arithmetic that the file is certified for."""
+        return "bf16" if self.precision == "bf16" else "fp32"
 
     @property
     def outputs(self) -> OutputSizes:

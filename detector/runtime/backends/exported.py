@@ -12,7 +12,7 @@ from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelM
 from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.nms.nms import best_first, nms
-from detector.settings import MAX_FIXED_BATCH, NmsSettings, TaskName
+from detector.settings import MAX_FIXED_BATCH, FloatPrecision, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 
@@ -31,9 +31,14 @@ class ExportedBackend:
         inputs: shapes of its inputs by name.
         outputs: shapes of its outputs by name.
 
+    Attributes:
+        arithmetic: precision of the arithmetic of this run.
+
     Raises:
         DetectorError: the inputs or outputs contradict the metadata.
     """
+
+    arithmetic: FloatPrecision = "fp32"
 
     def __init__(
         self,

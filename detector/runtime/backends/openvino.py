@@ -16,7 +16,11 @@ from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.memory import limited_memory
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
 from detector.runtime.backends.parts import read_parts
+from detector.settings import FloatPrecision, RunPrecision
 from detector.utils.errors import DetectorError, one_line
+
+HINTS: dict[FloatPrecision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""OpenVINO's names of precisions."""
 
 MAX_XML_BYTES = 1 << 28
 """Maximum size of an ``.xml`` file; its weights are beside it."""
@@ -39,10 +43,12 @@ class OpenVinoBackend(ExportedBackend):
         threads: compute threads of the CPU; default: OpenVINO's choice.
         device: ``cpu``, or another of OpenVINO's devices: ``gpu``, ``gpu.1``, ``npu``.
         streams: number of calls that may run in parallel; they share the compute threads.
+        precision: of the arithmetic; auto: that which the file is certified for, if the device
+            has it, else fp32.
 
     Raises:
         DetectorError: not a complete pair of files, not exported by this package, or no such
-            device.
+            device or precision.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class OpenVinoBackend(ExportedBackend):
         threads: int | None = None,
         device: str = "cpu",
         streams: int = 1,
+        precision: RunPrecision = "auto",
     ) -> None:
         path = Path(path)
         core = _core(import_openvino())
@@ -62,10 +69,15 @@ class OpenVinoBackend(ExportedBackend):
         found = model.input(INPUT).get_element_type().get_type_name()
         if found != "f32":
             raise self.error(f"input is {found}, expected f32")
-        options: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_PRECISION_HINT": "f32"}
+        name = _device_name(core, device)
+        self.arithmetic = _arithmetic(core, name, precision, metadata.arithmetic)
+        options: dict[str, Any] = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_PRECISION_HINT": HINTS[self.arithmetic],
+        }
         if threads is not None and device == "cpu":
             options["INFERENCE_NUM_THREADS"] = threads
-        compiled = _compiled(core, model, device, options)
+        compiled = _compiled(core, model, name, options)
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
@@ -154,12 +166,36 @@ def _metadata(model: Any, path: Path) -> ModelMetadata:
     return ModelMetadata.from_properties({key: text} if isinstance(text, str) else {}, path)
 
 
-def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:
+def _device_name(core: Any, device: str) -> str:
+    """Return OpenVINO's name of a device, or raise DetectorError if there is none."""
     known = [name.lower() for name in core.available_devices]
     if device.partition(".")[0] not in {name.partition(".")[0] for name in known}:
         raise DetectorError(f"device {device!r}: OpenVINO has {', '.join(known)} here")
+    return device.upper()
+
+
+def _arithmetic(
+    core: Any, device: str, asked: RunPrecision, certified: FloatPrecision
+) -> FloatPrecision:
+    """Return the precision of the arithmetic.
+
+    Raises:
+        DetectorError: the device does not have the one that is asked for.
+    """
+    able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    found = [name for name in HINTS if name.upper() in able or name == "fp32"]
+    if asked == "auto":
+        return certified if certified in found else "fp32"
+    if asked not in found:
+        raise DetectorError(
+            f"--precision {asked}: OpenVINO's device {device} has {', '.join(found)} here"
+        )
+    return asked
+
+
+def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:
     try:
-        return core.compile_model(model, device.upper(), options)
+        return core.compile_model(model, device, options)
     except RuntimeError as error:
         raise DetectorError(f"OpenVINO on device {device!r}: {reason_of(error)}") from error
 

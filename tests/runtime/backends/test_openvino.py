@@ -343,3 +343,44 @@ def test_signals_are_handled_after_a_network_ended_in_another_thread(make_openvi
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "alive\n")
+
+
+class Device:
+    """A device of OpenVINO that computes in some precisions."""
+
+    def __init__(self, *capabilities: str) -> None:
+        self.capabilities = ["WINOGRAD", *capabilities]
+
+    def get_property(self, device: str, name: str) -> list[str]:
+        assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+        return self.capabilities
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "asked", "certified", "expected"),
+    [
+        (("FP32", "BF16"), "auto", "bf16", "bf16"),
+        (("FP32", "BF16"), "auto", "fp32", "fp32"),
+        (("FP32",), "auto", "bf16", "fp32"),
+        (("FP32", "BF16"), "fp32", "bf16", "fp32"),
+        (("FP32", "BF16"), "bf16", "fp32", "bf16"),
+    ],
+)
+def test_the_precision_of_the_arithmetic(capabilities, asked, certified, expected):
+    device = Device(*capabilities)
+    assert openvino_backend._arithmetic(device, "CPU", asked, certified) == expected
+
+
+def test_a_precision_that_the_device_does_not_have():
+    with pytest.raises(DetectorError) as caught:
+        openvino_backend._arithmetic(Device("FP32", "BF16"), "CPU", "fp16", "fp32")
+    assert str(caught.value) == "--precision fp16: OpenVINO's device CPU has fp32, bf16 here"
+
+
+def test_a_file_for_bf16(make_openvino):
+    """It runs in what this machine has."""
+    metadata = METADATA.model_copy(update={"precision": "bf16"}).to_json()
+    path = make_openvino(metadata=metadata)
+    has_it = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert OpenVinoBackend(path).arithmetic == ("bf16" if has_it else "fp32")
+    assert OpenVinoBackend(path, precision="fp32").arithmetic == "fp32"
