@@ -8,6 +8,7 @@ from typing import Any
 
 from detector.data.formats import classes, yolo
 from detector.data.formats.folders import visible
+from detector.data.formats.label_folder import check_label_folder
 from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.left_out import unusable_lines
 from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
@@ -233,6 +234,10 @@ def _place(paths: WrittenPaths, value: Any, *keys: str | int) -> Split:
     if place.part[0] >= place.part[1]:
         raise file.error(f"part: expected from < to, found {list(place.part)}", *keys, "part")
     _check_sources(file, place, *keys)
+    try:
+        check_label_folder(place, paths.root)
+    except DetectorError as error:
+        raise file.error(error.message, *keys) from error
     return place
 
 
