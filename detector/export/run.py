@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from detector.utils.errors import DetectorError
 from detector.utils.together import atomic_together
 
 PLAIN = Options()
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def export_model(
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
     with naming_rows(model):
+        logger.info("converting the network to %s, %s", format, options.precision)
         program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
         save = form.convert(program, metadata, options)
         draft = Draft(form, form.path(output), save, metadata)
@@ -148,8 +152,10 @@ def write_proven(
     targets = (*form.files(draft.path), certificate_path(draft.path))
     with atomic_together(*targets) as (*written, beside):
         save(written[0], _properties(metadata))
+        logger.info("comparing the file's outputs with those of the network")
         parts = form.parts(written[0]) if form.parts and metadata.nms else None
         proof = prove(candidate, form.open(written[0]), parts, precision, evaluation)
+        logger.info("sealing the file with its certificate")
         certificate = certify(candidate, proof, form.libraries, precision, command)
         certified = metadata.model_copy(update={"certificate": certificate})
         save(written[0], _properties(certified))
