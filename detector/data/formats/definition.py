@@ -18,7 +18,8 @@ from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
 from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
-from detector.utils.files import find_file, is_folder, read_start
+from detector.utils.files import YAML_SUFFIXES, exists, find_file, is_folder, read_start
+from detector.utils.opencv import IMAGE_SUFFIXES
 from detector.utils.yaml_file import MAX_YAML_BYTES, Strict, YamlFile, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
@@ -37,7 +38,13 @@ RGB_CHANNELS = 3
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
 """Names under which a folder's definition file is looked for first."""
 
-YAML_SUFFIXES = (".yaml", ".yml")
+PLACES_OF_FILES = {
+    ".json": "train: {{annotations: {file}, images: FOLDER}}",
+    ".csv": "train: {{annotations: {file}, images: FOLDER}}",
+    ".txt": "train: {file}",
+}
+"""What a definition says of a file of labels or a list, by suffix."""
+
 CERTAIN_KEYS = ("train", "val", "test", "splits")
 """Keys of which a YAML file under another name has at least one if it is a definition."""
 
@@ -58,6 +65,7 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     """
     folder = Path(data)
     if not is_folder(folder):
+        _check_kind(folder)
         return _from_file(read_yaml(find_file(data, "datasets")), data_root)
     file, notes = _file_in(folder)
     if file is None:
@@ -65,6 +73,20 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     else:
         definition = _from_file(read_yaml(file), data_root)
     return definition.model_copy(update={"notes": (*definition.notes, *notes)})
+
+
+def _check_kind(file: Path) -> None:
+    """Raise DetectorError for a file of labels or an image; says which definition has it."""
+    suffix = file.suffix.lower()
+    if suffix in PLACES_OF_FILES and exists(file):
+        place = PLACES_OF_FILES[suffix].format(file=file.absolute())
+        message = f"names no splits, expected a folder or a data.yaml, such as one with {place}"
+        raise DetectorError(message, file=file)
+    if suffix in IMAGE_SUFFIXES and exists(file):
+        raise DetectorError(
+            f"is one image, expected a folder or a data.yaml: --data {file.parent} is its folder",
+            file=file,
+        )
 
 
 def _file_in(folder: Path) -> tuple[Path | None, list[str]]:
