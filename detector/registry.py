@@ -48,9 +48,9 @@ from typing import Annotated, Any
 import pydantic
 from torch import nn
 
+from detector.settings import MODULES_GROUP
 from detector.utils.errors import DetectorError, nearest, one_line, shown
 
-ENTRY_POINT_GROUP = "detector.modules"
 MAX_ARGUMENT = 2**31 - 1
 """Largest absolute value of an integer in a row."""
 
@@ -416,7 +416,7 @@ def load_entry_points() -> None:
     Raises:
         DetectorError: an entry point cannot be imported.
     """
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+    for entry_point in entry_points(group=MODULES_GROUP):
         if entry_point.value in _loaded_entry_points:
             continue
         _loaded_entry_points.add(entry_point.value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
@@ -29,6 +30,9 @@ PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
 
 RunPrecision = Literal["auto", FloatPrecision]
 """Precisions of the arithmetic of a run; auto: that which the file is certified for."""
+
+MODULES_GROUP = "detector.modules"
+"""Entry-point group of packages that bring modules of their own."""
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
 """Data set used where none is named: drawn images, no download."""
@@ -385,6 +389,80 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
         description="resume the run in this folder; without a value: the newest one",
         json_schema_extra={"alone": "last"},
     )
+
+
+class DetectTraining(AugmentSettings, YoloLossSettings):
+    """Settings of YOLO's anchor-based heads, ``Detect`` and ``IDetect``."""
+
+
+class YoloxTraining(AugmentSettings, YoloxLossSettings):
+    """Settings of ``YOLOXHead``."""
+
+
+class DistributionTraining(AugmentSettings, DistributionLossSettings):
+    """Settings of ``DFLHead`` and the other heads of distances."""
+
+
+class SsdTraining(BasicAugmentSettings, LossSettings):
+    """Settings of ``SSDHead``; the rest of its augmentation is the paper's."""
+
+
+class ClassifyTraining(ClassAugmentSettings, LossSettings):
+    """Settings of ``Classify``."""
+
+
+HEAD_SETTINGS: dict[str, type[Strict]] = {
+    "Detect": DetectTraining,
+    "IAuxDetect": DetectTraining,
+    "YOLOXHead": YoloxTraining,
+    "DFLHead": DistributionTraining,
+    "YOLOv6Head": DistributionTraining,
+    "PPYOLOEHead": DistributionTraining,
+    "DualGroupedDFLHead": DistributionTraining,
+    "SSDHead": SsdTraining,
+    "Classify": ClassifyTraining,
+}
+"""What each built-in head lets people choose, by its name: known before torch is imported."""
+
+
+def settings_of_heads(heads: Mapping[str, type[Strict]]) -> type[TrainSettings]:
+    """Return a settings class with those of every training and of some heads.
+
+    Args:
+        heads: settings by the names of the heads; of a setting that several have, the first counts.
+    """
+    return _settings_of_heads(tuple(heads.items()))
+
+
+@cache
+def _settings_of_heads(heads: tuple[tuple[str, type[Strict]], ...]) -> type[TrainSettings]:
+    owners: dict[str, list[tuple[str, type[Strict]]]] = {}
+    for head, settings in heads:
+        for name in settings.model_fields:
+            owners.setdefault(name, []).append((head, settings))
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name, having in owners.items():
+        field = having[0][1].model_fields[name]
+        group = groups.setdefault(tuple(head for head, _ in having), {})
+        group[name] = (field.annotation, field)
+    bases: list[Any] = [
+        pydantic.create_model(
+            f"Of{''.join(names)}", __base__=Strict, __doc__=f"For {comma_list(names)}", **fields
+        )
+        for names, fields in groups.items()
+    ]
+    return pydantic.create_model(
+        "AnyTraining", __base__=(TrainSettings, *bases), __doc__=TrainSettings.__doc__
+    )
+
+
+def comma_list(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them.
+
+    >>> comma_list(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
 
 
 class RuntimeSettings(Strict):

@@ -12,6 +12,7 @@ from torch import nn
 from detector import registry
 from detector.cli import run_tool
 from detector.layers.repvgg import randomise_batch_norms
+from detector.model.cost import cost
 from detector.model.deploy import deploy
 from detector.model.detector import build
 from detector.utils.errors import DetectorError
@@ -124,13 +125,15 @@ def test_block_of_another_package_goes_through_the_tools(site: Path, tiny_data: 
             ", stride=lambda a: 2",
             "",
             "twice = acme_blocks",
-            "6: row 1 (acme.Twice): does not run: declares stride 1, makes 16 of 32 pixels",
+            "6: row 1 (acme.Twice): does not run on 8 channels of 32×32: "
+            "declares stride 1, makes 16 of 32 pixels",
         ),
         (
             "2 * arguments",
             "arguments",
             "twice = acme_blocks",
-            "6: row 1 (acme.Twice): does not run: declares 8 channels, gives 16",
+            "6: row 1 (acme.Twice): does not run on 8 channels of 32×32: "
+            "declares 8 channels, gives 16",
         ),
         (
             'arguments["c_out"]',
@@ -148,7 +151,8 @@ def test_block_of_another_package_goes_through_the_tools(site: Path, tiny_data: 
             "return torch",
             "assert x is None, 'no\\nmaps'\n        return torch",
             "twice = acme_blocks",
-            "6: row 1 (acme.Twice): does not run: no",
+            "6: row 1 (acme.Twice): does not run on 8 channels of 32×32: "
+            "no (acme_blocks.py, line 15)",
         ),
     ],
 )
@@ -159,3 +163,123 @@ def test_broken_package_is_one_line(
     with pytest.raises(DetectorError) as caught:
         build("model.yaml")
     assert str(caught.value) == f"model.yaml:{message}"
+
+
+ADVICE_ON_DEVICES = (
+    "the block makes a tensor on a device of its own: write device=x.device where it is made, or "
+    "register_buffer for a constant"
+)
+ADVICE_ON_VALUES = (
+    "rows run without values to find sizes, and the block reads values (.item(), float(), "
+    ".numpy(), `if` or a mask of a tensor): write torch.where, and sizes from x.shape"
+)
+NO_ITEM = "Tensor.item() cannot be called on meta tensors"
+OTHER_DEVICE = "Tensor on device cpu is not on the expected device meta"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "advice"),
+    [
+        ("x = x + torch.ones(1, 1, 1, 1)", OTHER_DEVICE, ADVICE_ON_DEVICES),
+        ("x = torch.cat([x, torch.zeros(1, 1, 32, 32)], 1)", OTHER_DEVICE, ADVICE_ON_DEVICES),
+        ("x = x * torch.linspace(0, 1, x.shape[-1])", OTHER_DEVICE, ADVICE_ON_DEVICES),
+        ("x = x * x.mean().item()", NO_ITEM, ADVICE_ON_VALUES),
+        ("x = x if x.max() > 0 else -x", NO_ITEM, ADVICE_ON_VALUES),
+        ("x = x * float(x.norm())", NO_ITEM, ADVICE_ON_VALUES),
+        (
+            "x = torch.from_numpy(x.numpy()) + x",
+            "can't convert meta device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
+            "to host memory first",
+            ADVICE_ON_VALUES,
+        ),
+        (
+            "x = x * x[0, 0, 0].tolist()[0]",
+            "Cannot copy out of meta tensor; no data",
+            ADVICE_ON_VALUES,
+        ),
+        ("x = x.cpu()", "Cannot copy out of meta tensor; no data", ADVICE_ON_VALUES),
+        ("x = x.view(-1, 7)", "shape '[-1, 7]' is invalid for input of size 8192", None),
+        ("x = nn.Conv2d(5, 4, 1, device=x.device)(x)", "Invalid channel dimensions", None),
+        ("raise NotImplementedError", "NotImplementedError", None),
+    ],
+)
+def test_block_that_does_not_run_is_told_what_to_write(
+    line: str, reason: str, advice: str | None, site: Path
+) -> None:
+    install(site, BLOCK.replace("        return torch", f"        {line}\n        return torch"))
+    with pytest.raises(DetectorError) as caught:
+        build("model.yaml")
+    place = f"{reason} (acme_blocks.py, line 15)"
+    assert str(
+        caught.value
+    ) == "model.yaml:6: row 1 (acme.Twice): does not run on 8 channels of " + (
+        f"32×32: {'; '.join(filter(None, (place, advice)))}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "device"),
+    [
+        ("x = x + torch.ones(1, 1, 1, 1, device=x.device)", "device"),
+        ("x = torch.where(x.amax() > 0, x, -x)", "where"),
+    ],
+)
+def test_block_that_is_written_as_advised_is_built(line: str, device: str, site: Path) -> None:
+    install(site, BLOCK.replace("        return torch", f"        {line}\n        return torch"))
+    assert build("model.yaml")(torch.rand(1, 3, 64, 64))[0].shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("(x, x)", "gives a tuple, expected one feature map, (b, c, h, w)"),
+        ("None", "gives a NoneType, expected one feature map, (b, c, h, w)"),
+        ("x[0]", "gives 3 axes, expected 4: (b, c, h, w)"),
+        ("self.a(x).repeat(1, 2, 2, 1)", "declares stride 2, makes 32 of 32 pixels"),
+    ],
+)
+def test_block_that_returns_no_feature_map(returned: str, message: str, site: Path) -> None:
+    install(
+        site,
+        BLOCK.replace(
+            "return torch.cat((self.a(x), self.b(x) * self.factor), 1)", f"return {returned}"
+        ),
+    )
+    with pytest.raises(DetectorError) as caught:
+        build("model.yaml")
+    assert str(caught.value) == (
+        f"model.yaml:6: row 1 (acme.Twice): does not run on 8 channels of 32×32: {message}"
+    )
+
+
+def test_block_of_one_size_is_named_where_another_is_asked_for(site: Path) -> None:
+    line = "x = x + torch.ones(1, 1, min(x.shape[-1], 32), 1, device=x.device)"
+    model_file = site / "model.yaml"
+    model_file.write_text(
+        MODEL.replace("  - [-1, 2, acme.Twice, [16]]\n", "").replace("[[1, 2]", "[[0, 1]")
+    )
+    install(site, BLOCK.replace("        return torch", f"        {line}\n        return torch"))
+    model = build("model.yaml")
+    with pytest.raises(DetectorError) as caught:
+        cost(model, (128, 128))
+    assert str(caught.value) == (
+        "model.yaml: row 1 (acme.Twice): does not run on 8 channels of 64×64: Attempting to "
+        "broadcast a dimension of length 32 at -2! Mismatching argument at index 1 had "
+        "torch.Size([1, 1, 32, 1]); but expected shape should be broadcastable to [1, 8, 64, 64] "
+        "(acme_blocks.py, line 15)"
+    )
+
+
+def test_head_that_does_not_run_names_all_that_it_reads(site: Path, monkeypatch) -> None:
+    install(site, BLOCK)
+
+    def fail(self: nn.Module, features: list[torch.Tensor]) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(registry.contract("Detect").module, "forward", fail)
+    with pytest.raises(DetectorError) as caught:
+        build("model.yaml")
+    assert str(caught.value) == (
+        "model.yaml:9: row 3 (Detect): does not run on 16 channels of 16×16 and 32 channels of "
+        "4×4: no"
+    )

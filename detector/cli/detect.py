@@ -109,7 +109,8 @@ def _warn_about(bad: list[DetectorError], skip_bad: bool) -> OnBad:
 
     def note(error: DetectorError) -> None:
         if not skip_bad and not isinstance(error, IncompleteVideoError):
-            raise error
+            message = f"{error.message} (--skip-bad leaves it out)"
+            raise DetectorError(message, file=error.file, line=error.line) from error
         bad.append(error)
         if skip_bad:
             print(f"warning: {error}", file=sys.stderr)

@@ -18,6 +18,8 @@ from detector.settings import typed_text
 from detector.utils.errors import DetectorError, nearest, public_url
 from detector.utils.yaml_file import Strict, Suggest, explain
 
+HELP_FLAGS = ("-h", "--help")
+
 SettingsT = TypeVar("SettingsT", bound=Strict)
 
 
@@ -58,8 +60,23 @@ def parse_known(settings: type[Strict], words: Sequence[str]) -> dict[str, Any]:
     Raises:
         DetectorError: a flag lacks its value.
     """
-    without_help = [word for word in words if word not in ("-h", "--help")]
-    return vars(_parser(settings, "").parse_known_args(without_help)[0])
+    return vars(_known_args(settings, words)[0])
+
+
+def unknown_words(settings: type[Strict], words: Sequence[str]) -> list[str]:
+    """Return the words that no flag takes.
+
+    Raises:
+        DetectorError: a flag lacks its value.
+    """
+    return _known_args(settings, words)[1]
+
+
+def _known_args(
+    settings: type[Strict], words: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    without_help = [word for word in words if word not in HELP_FLAGS]
+    return _parser(settings, "").parse_known_args(without_help)
 
 
 def flag_of(settings: type[Strict], name: str) -> str:

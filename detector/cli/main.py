@@ -28,6 +28,9 @@ EXIT_ERROR = 2
 EXIT_SIGNAL = 128
 """Base of the exit code after a signal, to which its number is added, as shells do."""
 
+VERSION_FLAG = "--version"
+VERSION = f"detector {__version__}"
+
 STDERR = 2
 """Number of the last standard stream."""
 SIGPIPE = 13
@@ -51,7 +54,7 @@ class Tool(NamedTuple):
 
 TOOLS = {
     "train": Tool(
-        typed.TrainSettings, "detector.cli.train:train", "detector.cli.train:settings_for"
+        typed.TrainSettings, "detector.cli.train:train", "detector.cli.train_flags:settings_for"
     ),
     "val": Tool(typed.ValSettings, "detector.cli.val:val"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
@@ -83,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview("detector"))
         return 0 if words else EXIT_ERROR
-    if words[0] == "--version":
-        print(f"detector {__version__}")
+    if words[0] == VERSION_FLAG:
+        print(VERSION)
         return 0
     if words[0] not in SCRIPTS:
         return _fail(f"unknown subcommand {words[0]!r}{_nearest_tool(words)}")
@@ -129,6 +132,9 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
 
 def _run(name: str, words: list[str], program: str) -> int:
     """Run a tool; for a tool with subjects, the first word selects the subject."""
+    if VERSION_FLAG in words:
+        print(VERSION)
+        return 0
     subjects = [key.split()[1] for key in TOOLS if key.startswith(f"{name} ")]
     if subjects:
         if not words or words[0] not in subjects:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from detector.cli.flags import parse_known
 from detector.engine.callbacks import shown_metrics
-from detector.engine.head_settings import class_for
 from detector.engine.training import run_training
 from detector.settings import TrainSettings
-
-
-def settings_for(words: Sequence[str]) -> type[TrainSettings]:
-    """Return the settings class for the head of the model that a command line names.
-
-    If it names no model, the class has the settings of all heads.
-    """
-    return class_for(parse_known(TrainSettings, words))
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from torch import nn
 from detector.engine.tasks import task_of, trainable_heads
 from detector.model.builder import row_contracts
 from detector.model.model_file import check_model_file, read_model_file
-from detector.settings import TrainSettings
+from detector.settings import TrainSettings, comma_list, settings_of_heads
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
@@ -99,29 +99,7 @@ def any_settings_class() -> type[TrainSettings]:
 
     A setting that several heads have is the first one's; :func:`resolve` checks it once more.
     """
-    heads: dict[str, list[str]] = {}
-    for head, task in trainable_heads().items():
-        for name in task.settings.model_fields:
-            heads.setdefault(name, []).append(head)
-    return _any_settings_class(tuple((name, tuple(owners)) for name, owners in heads.items()))
-
-
-@cache
-def _any_settings_class(owners: tuple[tuple[str, tuple[str, ...]], ...]) -> type[TrainSettings]:
-    tasks = trainable_heads()
-    groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for name, heads in owners:
-        field = tasks[heads[0]].settings.model_fields[name]
-        groups.setdefault(heads, {})[name] = (field.annotation, field)
-    bases: list[Any] = [
-        pydantic.create_model(
-            f"Of{''.join(heads)}", __base__=Strict, __doc__=f"For {_list(heads)}", **fields
-        )
-        for heads, fields in groups.items()
-    ]
-    return pydantic.create_model(
-        "AnyTraining", __base__=(TrainSettings, *bases), __doc__=TrainSettings.__doc__
-    )
+    return settings_of_heads({name: task.settings for name, task in trainable_heads().items()})
 
 
 def _whose(name: str, settings: type[TrainSettings], spell: Callable[[str], str]) -> str:
@@ -135,9 +113,5 @@ def _whose(name: str, settings: type[TrainSettings], spell: Callable[[str], str]
     others = " and other heads" if len(owners) > 1 else ""
     return (
         f"is a setting of {owners[0]}{others}, and this network's head is {settings.of_head}"
-        f"{hint or f'; {settings.of_head} has {_list(mine)}'}"
+        f"{hint or f'; {settings.of_head} has {comma_list(mine)}'}"
     )
-
-
-def _list(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"

@@ -40,13 +40,16 @@ from detector.model.detector import Detector
 from detector.registry import load_entry_points
 from detector.settings import (
     AugmentSettings,
-    BasicAugmentSettings,
-    ClassAugmentSettings,
+    ClassifyTraining,
+    DetectTraining,
     DistributionLossSettings,
+    DistributionTraining,
     LossSettings,
+    SsdTraining,
     TrainSettings,
     YoloLossSettings,
     YoloxLossSettings,
+    YoloxTraining,
 )
 from detector.structures.preprocess import Preprocess, imgsz_text
 from detector.structures.samples import Batch, Targets
@@ -148,10 +151,6 @@ def task_of(head: type[nn.Module]) -> Task:
 # ---------------------------------------------------------------------------------------- Detect
 
 
-class DetectTraining(AugmentSettings, YoloLossSettings):
-    """Settings of YOLO's anchor-based heads, ``Detect`` and ``IDetect``."""
-
-
 def _yolo_criterion(
     head: Detect, size_hw: tuple[int, int], settings: YoloLossSettings
 ) -> Criterion:
@@ -221,10 +220,6 @@ register_task(IAuxDetect, with_auxiliary(task_of(Detect)))
 # ------------------------------------------------------------------------------------- YOLOXHead
 
 
-class YoloxTraining(AugmentSettings, YoloxLossSettings):
-    """Settings of ``YOLOXHead``."""
-
-
 def _yolox_criterion(
     head: YOLOXHead, size_hw: tuple[int, int], settings: YoloxLossSettings
 ) -> Criterion:
@@ -245,10 +240,6 @@ register_task(
 
 
 # ---------------------------------------------------------------------------------- DistanceHead
-
-
-class DistributionTraining(AugmentSettings, DistributionLossSettings):
-    """Settings of ``DFLHead`` and the other heads of distances."""
 
 
 def _distribution_criterion(
@@ -278,10 +269,6 @@ register_task(DualGroupedDFLHead, with_auxiliary(task_of(DFLHead)))
 # --------------------------------------------------------------------------------------- SSDHead
 
 
-class SsdTraining(BasicAugmentSettings, LossSettings):
-    """Settings of ``SSDHead``; the rest of its augmentation is the paper's."""
-
-
 def _multibox_criterion(
     head: SSDHead, size_hw: tuple[int, int], settings: LossSettings
 ) -> Criterion:
@@ -301,10 +288,6 @@ register_task(
 
 
 # -------------------------------------------------------------------------------------- Classify
-
-
-class ClassifyTraining(ClassAugmentSettings, LossSettings):
-    """Settings of ``Classify``."""
 
 
 def _classify_criterion(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from detector.utils.errors import DetectorError
 from detector.utils.together import atomic_together
 
 PLAIN = Options()
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def export_model(
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
     with naming_rows(model):
+        logger.info("converting the network to %s, %s", format, options.precision)
         decoded = metadata.decoding is None
         size_hw = metadata.preprocess.size_hw
         program = trace(candidate.fused, size_hw, options.fixed_batch, decoded)
@@ -150,6 +154,7 @@ def write_proven(
     targets = (*form.files(draft.path), certificate_path(draft.path))
     with atomic_together(*targets) as (*written, beside):
         save(written[0], _properties(metadata))
+        logger.info("comparing the file's outputs with those of the network")
         parts = form.parts(written[0]) if form.parts and metadata.nms else None
         backend = form.open(written[0])
         if backend.arithmetic != metadata.arithmetic:
@@ -158,6 +163,7 @@ def write_proven(
                 "it cannot be measured; export on one that has it"
             )
         proof = prove(candidate, backend, parts, precision, evaluation)
+        logger.info("sealing the file with its certificate")
         certificate = certify(candidate, proof, form.libraries, precision, command)
         certified = metadata.model_copy(update={"certificate": certificate})
         save(written[0], _properties(certified))

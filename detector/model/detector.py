@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
 
 from detector.heads.head import hook, in_float32
 from detector.layers.activation import make_activation
@@ -25,6 +27,7 @@ from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
+from detector.model.row_error import RowRunError
 from detector.registry import contract
 from detector.runtime.decoding.known import KnownDecoding
 from detector.settings import NmsSettings, TaskName
@@ -35,12 +38,21 @@ from detector.structures.preprocess import (
     nearest_size,
     size_of_imgsz,
 )
-from detector.utils.errors import DetectorError, one_line, shown
+from detector.utils.errors import DetectorError, shown
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import YamlFile
 
+FEATURE_AXES = 4
+"""Number of axes of a feature map: batch, channels, height, width."""
+
 MIN_CHECKED_SIDE = 16
 """Side of a row's input, pixels, below which its output's size says too little about the stride."""
+
+Watch = Callable[[Row, Any], None]
+"""Function that gets a row and its output."""
+
+Running = tuple[Row, tuple[Any, ...]]
+"""The row that runs, and what its module is called with."""
 
 
 @dataclass(frozen=True)
@@ -298,7 +310,7 @@ def _check_activations(model_file: ModelFile) -> None:
 def run_empty(
     model: Detector,
     size_hw: tuple[int, int],
-    watch: Callable[[Row, Any], None],
+    watch: Watch,
     within: AbstractContextManager[Any] | None = None,
 ) -> None:
     """Run one image through the rows on the meta device in eval mode, without memory or compute.
@@ -308,21 +320,30 @@ def run_empty(
         size_hw: height and width of the image, pixels.
         watch: called after each row with the row and its output, tensors on the meta device.
         within: context manager that is entered right before the first row runs.
+
+    Raises:
+        RowRunError: a row fails, or ``watch`` refuses its output.
     """
+    running: list[Running] = []
     state = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
     }
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, out, row=row: watch(row, out))
-        for row, module in zip(model.plan, model.rows, strict=True)
-    ]
+    hooks: list[RemovableHandle] = []
+    for row, module in zip(model.plan, model.rows, strict=True):
+        begin = partial(_note_inputs, running, row)
+        hooks.append(module.register_forward_pre_hook(begin))
+        hooks.append(module.register_forward_hook(partial(_watch_output, watch, row)))
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
         image = torch.empty(1, 3, *size_hw, device="meta")
         with torch.no_grad(), within or nullcontext():
             functional_call(model, state, (image,))
+    except Exception as error:  # third-party blocks may raise anything
+        if not running:
+            raise
+        raise RowRunError(*running[-1], error, model.definition.path) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -330,14 +351,20 @@ def run_empty(
             module.training = mode
 
 
+def _note_inputs(running: list[Running], row: Row, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+    running[:] = [(row, inputs)]
+
+
+def _watch_output(watch: Watch, row: Row, _: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+    watch(row, out)
+
+
 def _dry_run(model: Detector, model_file: ModelFile) -> None:
     """Raise DetectorError for a row that fails, or whose output contradicts its contract."""
     imgsz = model_file.keys.imgsz
     sides, strides = {IMAGE: imgsz}, {IMAGE: Fraction(1)}
-    done = 0
 
     def check(row: Row, output: Any) -> None:
-        nonlocal done
         side, stride = sides[row.sources[0]], strides[row.sources[0]]
         for feature, tensor in zip(row.outputs, output if row.outputs else (), strict=True):
             _check_output(tensor, feature.channels, side, feature.stride / stride)
@@ -348,26 +375,29 @@ def _dry_run(model: Detector, model_file: ModelFile) -> None:
             sides[row.index], strides[row.index] = output.shape[-1], row.stride
         else:
             hook(model.head, "check_sizes")(output)
-        done += 1
 
     try:
         run_empty(model, (imgsz, imgsz), check)
-    except Exception as error:  # third-party blocks may raise anything
+    except RowRunError as error:
         if model.fixed_size_hw is None and imgsz % model.max_stride:
             raise model_file.file.error(
                 f"imgsz: expected a multiple of the largest stride, {model.max_stride}, "
                 f"found {imgsz}",
                 "imgsz",
             ) from error
-        raise model_file.rows[done].error(f"does not run: {one_line(error)}") from error
+        raise model_file.rows[error.row].error(error.reason) from error
 
 
 def _check_output(output: Tensor, channels: int, side: int, stride: Fraction) -> None:
     """Raise ValueError unless an output is as declared for an input ``side`` pixels wide."""
+    if not isinstance(output, Tensor):
+        raise ValueError(f"gives a {type(output).__name__}, expected one feature map, (b, c, h, w)")
+    if output.ndim != FEATURE_AXES:
+        raise ValueError(f"gives {output.ndim} axes, expected 4: (b, c, h, w)")
     if output.shape[1] != channels:
         raise ValueError(f"declares {channels} channels, gives {output.shape[1]}")
-    found = output.shape[-1]
     # The tolerance allows for missing padding, which costs a few pixels; an undeclared stride of 2
     # loses half of them.
-    if side >= MIN_CHECKED_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
-        raise ValueError(f"declares stride {stride}, makes {found} of {side} pixels")
+    for found in output.shape[2:]:
+        if side >= MIN_CHECKED_SIDE and not 2 / 3 < found * stride / side < 3 / 2:
+            raise ValueError(f"declares stride {stride}, makes {found} of {side} pixels")

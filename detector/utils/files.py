@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,11 @@ allow 255 bytes, so that the file itself may have a longer name."""
 MAX_SUFFIX_BYTES = 20
 """Maximum length of a suffix that a temporary file shares with the file."""
 
+
+MAX_NEAREST = 10_000
+"""Largest number of a folder's entries among which the nearest name is looked for."""
+
+YAML_SUFFIXES = (".yaml", ".yml")
 
 START_BYTES = 64
 """Number of bytes by which a file that stands in place of another is recognized."""
@@ -342,7 +348,8 @@ def find_file(
         beside: folder that a relative path starts from; default: the working directory.
 
     Raises:
-        DetectorError: there is no such file; names the nearest packaged one.
+        DetectorError: there is no such file; names the nearest packaged one, or the
+            nearest folder or YAML file beside it.
     """
     path = as_path(path, folder)
     given = path if beside is None else beside / path
@@ -355,9 +362,19 @@ def find_file(
     name = relative.with_suffix("").as_posix() if relative.name else ""
     found = packaged.get(name)
     if found is None:
-        hint = nearest(name, packaged)
+        hint = nearest(name, packaged) or nearest(path.name, _names_in(given.parent))
         raise DetectorError(f"no such file{hint}", file=path)
     return found
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names of the folders and YAML files in a folder; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            some = islice(entries, MAX_NEAREST)
+            return [one.name for one in some if one.is_dir() or one.name.endswith(YAML_SUFFIXES)]
+    except (OSError, ValueError):
+        return []
 
 
 def packaged_files(folder: Literal["cfg", "datasets"]) -> dict[str, Path]:

@@ -230,9 +230,24 @@ def one_broken(finder_images: Path, tmp_path: Path) -> Path:
 
 def test_a_broken_image_ends_the_run(fails: Run, finder: Path, one_broken: Path, tmp_path: Path):
     words = ("--weights", finder, "--source", one_broken, "--output", tmp_path / "out", "--jsonl")
-    message = fails("detect", *words)
-    assert message == f"{one_broken / 'b.png'}: is not an image that OpenCV can decode"
+    reason = "is not an image that OpenCV can decode (--skip-bad leaves it out)"
+    assert fails("detect", *words) == f"{one_broken / 'b.png'}: {reason}"
     assert not (tmp_path / "out" / "detections.jsonl").exists()  # half a list is none
+
+
+def test_a_cut_jpeg_of_a_list_ends_the_run(fails: Run, finder: Path, tmp_path: Path):
+    content = cv2.imencode(".jpg", np.full((64, 64, 3), 90, np.uint8))[1].tobytes()
+    (tmp_path / "whole.jpg").write_bytes(content)
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "list.txt").write_text("whole.jpg\nnone.jpg\ncut.jpg\n")
+    words = ("--weights", finder, "--no-draw", "--jsonl", "--output", tmp_path / "out", "--source")
+    cut = f"{tmp_path / 'cut.jpg'}"
+    hint = "(--skip-bad leaves it out)"
+    message = fails("detect", *words, f"{tmp_path}/*.jpg")
+    assert message == f"{cut}: is a truncated JPEG (its end marker is missing) {hint}"
+    message = fails("detect", *words, tmp_path / "list.txt")
+    missing = f"{tmp_path / 'none.jpg'}: cannot be read: No such file or directory"
+    assert message == f"{tmp_path / 'list.txt'}:2: {missing} {hint}"
 
 
 def test_a_broken_image_is_passed_over(run: Run, finder: Path, one_broken: Path, tmp_path: Path):

@@ -67,7 +67,13 @@ def test_default_place_and_another_size(run: Run, finder: Path, tmp_path: Path):
     ran = run("export", "--weights", weights, "--format", "pt2", "--imgsz", 96)
     assert ran.metrics["path"] == str(tmp_path / "best.pt2")
     assert Pt2Backend(tmp_path / "best.pt2").preprocess.size_hw == (96, 96)
-    assert ran.out.startswith(f"{tmp_path / 'best.pt2'}: fused 4 blocks, ")
+    assert ran.out.splitlines()[:4] == [
+        "fusing the network, and comparing it with the trained one",
+        "converting the network to pt2, fp32",
+        "comparing the file's outputs with those of the network",
+        "sealing the file with its certificate",
+    ]
+    assert ran.out.splitlines()[4].startswith(f"{tmp_path / 'best.pt2'}: fused 4 blocks, ")
     # 4 drawn images and random ones
     assert ran.metrics["images"] > 4
     assert "largest difference on " in ran.out
@@ -144,6 +150,7 @@ def test_a_batch_in_the_file(run: Run, finder: Path, finder_data: Path, tmp_path
     """Five images in calls of four; AP is measured with the file's batch, too."""
     words = ("--weights", finder, "--output", tmp_path / "four", "--batch", 4)
     ran = run("export", *words, "--data", finder_data)
+    assert "measuring both on split 'val': " in ran.out
     assert "--batch 4 " in ran.metrics["certificate"]["command"]
     measured = ran.metrics["certificate"]["measured"]
     assert measured["before"]["AP"] == measured["after"]["AP"]

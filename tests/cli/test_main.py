@@ -390,3 +390,57 @@ def test_closed_and_full_streams(streams: str, code: int, message: str):
     tool = f"{shlex.quote(sys.executable)} -m detector info --cfg yolov5n {streams}"
     done = subprocess.run(["sh", "-c", tool], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, message)
+
+
+WITHOUT_TORCH = """
+import sys
+from detector.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+print(code, "torch" in sys.modules)
+"""
+
+
+def run_alone(*words: str) -> tuple[str, str, bool]:
+    """Return stderr, the exit code and whether torch was imported, of a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=True
+    )
+    code, has_torch = ran.stdout.splitlines()[-1].split()
+    return ran.stderr, code, has_torch == "True"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_wrong_flags_are_answered_before_torch_is_imported(tool: str) -> None:
+    name = tool.split()
+    error = "error: unknown flag '--zzzzz'; see --help\n"
+    assert run_alone(*name, "--zzzzz", "x") == (error, "2", False)
+    assert run_alone(*name, "--help") == ("", "0", False)
+    assert run_alone(*name, "--version") == ("", "0", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("--cfgg x", "unknown flag '--cfgg'; did you mean '--cfg'?"),
+        ("--cfg yolov5n --epohcs 3", "unknown flag '--epohcs'; did you mean '--epochs'?"),
+        ("--cfg yolov5n --lr0 1", "unknown flag '--lr0': use --learning-rate"),
+        ("--cfg yolov5n --epochs", "--epochs: expected one argument"),
+        ("yolov5n", "unexpected word 'yolov5n'; several values are written as a,b,c"),
+    ],
+)
+def test_wrong_words_of_train_are_answered_before_torch_is_imported(words: str, error: str) -> None:
+    assert run_alone("train", *words.split()) == (f"error: {error}\n", "2", False)
+
+
+def test_flags_of_another_head_are_known_with_torch_only() -> None:
+    found, code, has_torch = run_alone("train", "--cfg", "yolov5n", "--l1-gain", "1")
+    assert (code, has_torch) == ("2", True)
+    assert found.startswith("error: --l1-gain is a setting of YOLOXHead, and this network's head")
+
+
+def test_version_of_a_tool(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_tool("train", ["--version"]) == main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detector {detector.__version__}\n" * 2

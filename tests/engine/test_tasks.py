@@ -18,7 +18,7 @@ from detector.data.loader import training_loader
 from detector.engine import tasks
 from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
-from detector.engine.tasks import Task, register_task, task_of
+from detector.engine.tasks import Task, register_task, task_of, trainable_heads
 from detector.evaluation.coco import CocoEvaluator
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
@@ -26,7 +26,7 @@ from detector.model.deploy import deploy
 from detector.model.detector import build
 from detector.predict import Predictor
 from detector.registry import register
-from detector.settings import AugmentSettings, TrainSettings, YoloLossSettings
+from detector.settings import HEAD_SETTINGS, AugmentSettings, TrainSettings, YoloLossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
@@ -242,3 +242,11 @@ def test_a_head_s_setting_may_not_hide_a_common_one():
     message = "head 'PointHead' declares the setting 'epochs', which every training has"
     with pytest.raises(DetectorError, match=f"^{message}$"):
         register_task(PointHead, replace(POINTS, settings=Clash))
+
+
+def test_settings_of_heads_are_known_before_torch_is_imported() -> None:
+    """In the order of the tasks, since of a setting that several heads have the first counts."""
+    known = [(name, task.settings) for name, task in trainable_heads().items()]
+    assert [(name, kind) for name, kind in known if name in HEAD_SETTINGS] == list(
+        HEAD_SETTINGS.items()
+    )

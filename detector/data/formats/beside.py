@@ -21,7 +21,7 @@ def folders_of_pairs(root: Path) -> list[Path]:
     texts = {text.with_suffix("") for text in files_below(root, {".txt"})}
     images = {image.with_suffix("") for image in files_below(root, IMAGE_SUFFIXES)}
     pairs = sorted(texts & images)
-    if not any(_has_row(Path(f"{path}.txt")) for path in pairs):
+    if not any(has_row(Path(f"{path}.txt")) for path in pairs):
         return []
     return sorted({path.parent for path in pairs})
 
@@ -31,7 +31,7 @@ def common_folder(folders: Iterable[Path]) -> Path:
     return Path(os.path.commonpath(list(folders)))
 
 
-def _has_row(text: Path) -> bool:
+def has_row(text: Path) -> bool:
     """Return True if the first row of a text file is a class with at least four numbers."""
     try:
         columns = read_lines(text)[0][1].split()

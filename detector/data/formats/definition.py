@@ -8,6 +8,7 @@ from typing import Any
 
 from detector.data.formats import classes, yolo
 from detector.data.formats.folders import visible
+from detector.data.formats.label_folder import check_label_folder
 from detector.data.formats.layouts import found_names, guess_definition
 from detector.data.formats.left_out import unusable_lines
 from detector.data.formats.names import MAX_NUMBERED_CLASSES, check_names
@@ -17,7 +18,8 @@ from detector.data.formats.splits import DatasetDefinition, KeypointShape, Split
 from detector.data.formats.voc_layout import has_annotation
 from detector.data.formats.written_paths import WrittenPaths, find_root
 from detector.utils.errors import DetectorError
-from detector.utils.files import find_file, is_folder, read_start
+from detector.utils.files import YAML_SUFFIXES, exists, find_file, is_folder, read_start
+from detector.utils.opencv import IMAGE_SUFFIXES
 from detector.utils.yaml_file import MAX_YAML_BYTES, Strict, YamlFile, read_yaml, validate
 
 SPLIT_KEY = re.compile(r"(train|val|test)\w*")
@@ -36,7 +38,13 @@ RGB_CHANNELS = 3
 DEFINITION_NAMES = ("data.yaml", "dataset.yaml")
 """Names under which a folder's definition file is looked for first."""
 
-YAML_SUFFIXES = (".yaml", ".yml")
+PLACES_OF_FILES = {
+    ".json": "train: {{annotations: {file}, images: FOLDER}}",
+    ".csv": "train: {{annotations: {file}, images: FOLDER}}",
+    ".txt": "train: {file}",
+}
+"""What a definition says of a file of labels or a list, by suffix."""
+
 CERTAIN_KEYS = ("train", "val", "test", "splits")
 """Keys of which a YAML file under another name has at least one if it is a definition."""
 
@@ -57,6 +65,7 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     """
     folder = Path(data)
     if not is_folder(folder):
+        _check_kind(folder)
         return _from_file(read_yaml(find_file(data, "datasets")), data_root)
     file, notes = _file_in(folder)
     if file is None:
@@ -64,6 +73,20 @@ def load_definition(data: str | Path, data_root: Path | None = None) -> DatasetD
     else:
         definition = _from_file(read_yaml(file), data_root)
     return definition.model_copy(update={"notes": (*definition.notes, *notes)})
+
+
+def _check_kind(file: Path) -> None:
+    """Raise DetectorError for a file of labels or an image; says which definition has it."""
+    suffix = file.suffix.lower()
+    if suffix in PLACES_OF_FILES and exists(file):
+        place = PLACES_OF_FILES[suffix].format(file=file.absolute())
+        message = f"names no splits, expected a folder or a data.yaml, such as one with {place}"
+        raise DetectorError(message, file=file)
+    if suffix in IMAGE_SUFFIXES and exists(file):
+        raise DetectorError(
+            f"is one image, expected a folder or a data.yaml: --data {file.parent} is its folder",
+            file=file,
+        )
 
 
 def _file_in(folder: Path) -> tuple[Path | None, list[str]]:
@@ -233,6 +256,10 @@ def _place(paths: WrittenPaths, value: Any, *keys: str | int) -> Split:
     if place.part[0] >= place.part[1]:
         raise file.error(f"part: expected from < to, found {list(place.part)}", *keys, "part")
     _check_sources(file, place, *keys)
+    try:
+        check_label_folder(place, paths.root)
+    except DetectorError as error:
+        raise file.error(error.message, *keys) from error
     return place
 
 
@@ -257,7 +284,7 @@ def _has_yolo_labels(folder: Path) -> bool:
     for image in image_files(folder):
         by_folder.setdefault(image.parent, []).append(image)
     for images in by_folder.values():
-        texts = {text.stem for text in yolo.label_path(images[0]).parent.glob("*.txt")}
+        texts = {text.stem for text in visible(yolo.label_path(images[0]).parent, "*.txt")}
         if any(image.stem in texts for image in images):
             return True
     return False

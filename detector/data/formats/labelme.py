@@ -57,6 +57,15 @@ def is_labelme(content: Any) -> bool:
     return is_mapping and isinstance(content.get("shapes"), list)
 
 
+def is_labelme_file(file: Path) -> bool:
+    """Return True for a labelme file, False for another or unreadable one."""
+    try:
+        _read(file)
+    except DetectorError:
+        return False
+    return True
+
+
 def annotated_images(folder: Path, images: Path, names: Sequence[str]) -> ImagesAndIssues:
     """Pair labelme files with images; a file whose image is missing or ambiguous is an issue.
 
@@ -175,13 +184,8 @@ def _json_files(folder: Path) -> list[Path]:
 def _any_is_labelme(files: Sequence[Path]) -> bool:
     """Return True if any of the first files of a folder is labelme's, those of images first."""
     names = {path.stem for path in files[0].parent.iterdir() if _is_image(path)}
-    for file in sorted(files, key=lambda path: (path.stem not in names, path))[:MAX_TRIED]:
-        try:
-            _read(file)
-        except DetectorError:
-            continue
-        return True
-    return False
+    tried = sorted(files, key=lambda path: (path.stem not in names, path))[:MAX_TRIED]
+    return any(map(is_labelme_file, tried))
 
 
 def _is_image(path: Path) -> bool:

@@ -31,6 +31,7 @@ from detector.data.formats.voc_layout import (
     place_of_all,
     splits_of_folders,
 )
+from detector.data.formats.written_paths import contents
 from detector.utils.errors import DetectorError, first_names
 from detector.utils.opencv import IMAGE_SUFFIXES
 
@@ -323,7 +324,9 @@ def found_names(
     try:
         return check_names(names), note
     except DetectorError as error:
-        raise DetectorError(f"{error.message} in the labels", file=source) from error
+        folder = places[0].labelme or places[0].annotations
+        held = f"; {contents(root / folder)}" if folder and (root / folder).is_dir() else ""
+        raise DetectorError(f"{error.message} in the labels{held}", file=source) from error
 
 
 def _class_names(root: Path, places: Sequence[Split]) -> tuple[Sequence[object], str]:

@@ -67,7 +67,9 @@ def unknown_layout(root: Path, source: str, inner: str | None, left_out: LeftOut
     ]
     if inner is not None:
         parts.append(f"the folder {inner} in it has one: --data {Path(source) / inner}")
-    elif not left_out.without_images:
+    elif left_out.without_images:
+        parts.append("--data takes the folder that holds the images, too")
+    else:
         suffix = max(EXPECTED, key=lambda suffix: counts[suffix])
         if counts[suffix]:
             example = next(file for file in files if file.suffix.lower() == suffix)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.data.formats.rows import AnnotatedImage
+from detector.data.formats.written_paths import contents
 from detector.utils.errors import DetectorError
 
 XML, TXT = ".xml", ".txt"
@@ -54,6 +55,7 @@ def _none_labeled(missing: dict[Path, Path]) -> DetectorError:
     image, file = next(iter(missing.items()))
     if file.suffix.lower() == XML:
         message = f"has an XML file; the first was looked for as {file.name}"
-        return DetectorError(f"none of {len(missing)} images {message}", file=file.parent)
+        held = contents(file.parent)
+        return DetectorError(f"none of {len(missing)} images {message}; {held}", file=file.parent)
     message = f"has a label file; the first was looked for at {file}"
     return DetectorError(f"none of {len(missing)} images {message}", file=image.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import tolerance_of
 from detector.settings import NmsSettings, PrecisionName
 from detector.utils.errors import DetectorError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Candidate:
         Raises:
             DetectorError: fusing changes what the network computes.
         """
+        logger.info("fusing the network, and comparing it with the trained one")
         original = copy.deepcopy(model).eval().cpu().float()
         real = [batch.detach().cpu().float() for batch in images]
         return cls(original, *deploy.deploy(original, real), real)
@@ -139,6 +143,7 @@ def _measure(
     original: Detector, backend: ExportedBackend, allowed: float, evaluation: EvaluationImages
 ) -> Measured:
     """Measure metrics before and after; raise if the main one changed by more than ``allowed``."""
+    logger.info("measuring both on split %r: %d images", evaluation.split, evaluation.images)
     settings = backend.eval_nms
     eager = TorchBackend(copy.deepcopy(original), preprocess=backend.preprocess)
     measured = Measured(

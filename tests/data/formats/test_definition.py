@@ -423,3 +423,44 @@ def test_broken_files_that_define_no_splits_are_named(
     *_, last, counted = definition.notes
     assert last.startswith("4.yml cannot be used: ")
     assert counted == "2 more YAML files cannot be used"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("all.json", "train: {{annotations: {}, images: FOLDER}}"),
+        ("all.CSV", "train: {{annotations: {}, images: FOLDER}}"),
+        ("list.txt", "train: {}"),
+    ],
+)
+def test_file_of_labels_in_place_of_a_definition(name: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(DetectorError) as error:
+        load_definition(tmp_path / name)
+    assert str(error.value) == (
+        f"{tmp_path / name}: names no splits, expected a folder or a data.yaml, such as one with "
+        f"{place.format(tmp_path / name)}"
+    )
+
+
+def test_image_in_place_of_a_definition(tmp_path: Path, make_image) -> None:
+    image = make_image("photos/a.jpg")
+    with pytest.raises(DetectorError) as error:
+        load_definition(image)
+    assert str(error.value) == (
+        f"{image}: is one image, expected a folder or a data.yaml: --data {image.parent} is its "
+        "folder"
+    )
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("fotos", "photos"), ("mydata.yaml", "my_data.yaml")])
+def test_nearest_name_beside_data_that_do_not_exist(wrong: str, right: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "my_data.yaml").touch()
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(DetectorError) as error:
+        load_definition(tmp_path / wrong)
+    assert str(error.value) == f"{tmp_path / wrong}: no such file; did you mean {right!r}?"
+    with pytest.raises(DetectorError) as error:
+        load_definition(tmp_path / "none" / wrong)
+    assert str(error.value) == f"{tmp_path / 'none' / wrong}: no such file"

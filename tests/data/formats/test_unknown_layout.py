@@ -96,7 +96,8 @@ def test_annotations_without_their_images(tmp_path: Path, make_image) -> None:
     }
     (tmp_path / "result.json").write_text(json.dumps(content))
     assert message(tmp_path) == (
-        "1 .png, 1 .json; result.json is left out: its first image, '7.png', is in no folder here"
+        "1 .png, 1 .json; result.json is left out: its first image, '7.png', is in no folder here; "
+        "--data takes the folder that holds the images, too"
     )
 
 

@@ -39,7 +39,8 @@ def test_not_one_xml_file(tmp_path: Path) -> None:
     with pytest.raises(DetectorError) as caught:
         check_unlabeled(annotated, 1)
     assert str(caught.value) == (
-        f"{tmp_path}/marks: none of 2 images has an XML file; the first was looked for as a.xml"
+        f"{tmp_path}/marks: none of 2 images has an XML file; the first was looked for as a.xml; "
+        f"{tmp_path}/marks holds c.xml"
     )
 
 
