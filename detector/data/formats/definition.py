@@ -284,7 +284,7 @@ def _has_yolo_labels(folder: Path) -> bool:
     for image in image_files(folder):
         by_folder.setdefault(image.parent, []).append(image)
     for images in by_folder.values():
-        texts = {text.stem for text in visible(yolo.label_path(images[0]).parent, "*.txt")}
+        texts = {text.stem for text in yolo.label_path(images[0]).parent.glob("*.txt")}
         if any(image.stem in texts for image in images):
             return True
     return False

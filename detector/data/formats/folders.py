@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from glob import has_magic
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from detector.data.formats.listing import EMPTY, Listing, list_folder
 from detector.utils.files import exists
 
 
@@ -26,64 +23,43 @@ def files_below(folder: Path, suffixes: Collection[str] | None) -> Iterator[Path
             yields all files.
     """
     entered = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
-    links = deque([str(folder)])
-    while links:
-        waiting = [links.popleft()]
-        while waiting:
-            place = waiting.pop()
+    waiting = deque([str(folder)])
+    while waiting:
+        for place, folders, files in os.walk(waiting.popleft()):
             identity = _identity(place)
             if identity in entered:
+                folders.clear()
                 continue
             entered.add(identity)
-            listing = _listing(place)
-            names = sorted(name for name in listing.folders if not is_hidden(name))
-            links.extend(os.path.join(place, name) for name in names if name in listing.links)
-            plain = [os.path.join(place, name) for name in names if name not in listing.links]
-            waiting.extend(reversed(plain))
-            for name in listing.files:
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            paths = (os.path.join(place, name) for name in folders)
+            waiting.extend(path for path in paths if os.path.islink(path))
+            for name in files:
                 suffix = os.path.splitext(name)[1].lower()
                 if (suffixes is None or suffix in suffixes) and not is_hidden(name):
                     yield Path(place, name)
 
 
 def visible(folder: Path, pattern: str) -> Iterator[Path]:
-    """Yield paths that match a glob pattern in a folder, except hidden ones; in arbitrary order.
-
-    Args:
-        folder: the folder; yields nothing if it does not exist.
-        pattern: parts of a path, of which none is ``**``.
-    """
-    part, _, others = pattern.partition("/")
-    for name in _matching(folder, part, folders_only=bool(others)):
-        if is_hidden(name):
-            continue
-        if others:
-            yield from visible(folder / name, others)
-        else:
-            yield folder / name
+    """Yield paths that match a glob pattern in a folder, except hidden ones; in arbitrary order."""
+    if not exists(folder):
+        return
+    for path in folder.glob(pattern):
+        if not any(is_hidden(part) for part in path.relative_to(folder).parts):
+            yield path
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the folders directly in a folder, except hidden ones, sorted."""
-    return sorted(folder / name for name in _listing(folder).folders if not is_hidden(name))
+    """Return the folders directly in a folder, except hidden ones, sorted.
 
-
-def _matching(folder: Path, part: str, folders_only: bool) -> Sequence[str]:
-    """Return the names in a folder that match one part of a glob pattern."""
-    if not has_magic(part):
-        return [part] if exists(folder / part) else []
-    listing = _listing(folder)
-    return fnmatch.filter(
-        listing.folders if folders_only else [*listing.folders, *listing.files], part
-    )
-
-
-def _listing(folder: str | Path) -> Listing:
-    """Return the names in a folder; none if it does not exist or may not be read."""
+    Unlike a pattern, this does not look at each of its files, which may be a million images.
+    """
     try:
-        return list_folder(folder)
-    except (OSError, ValueError):  # a path with a character that no path can have
-        return EMPTY
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if _is_folder(entry)]
+    except OSError:  # no folder, or one that may not be read
+        return []
+    return sorted(folder / name for name in names if not is_hidden(name))
 
 
 def relative_path(path: Path, root: Path) -> str:
@@ -94,6 +70,13 @@ def relative_path(path: Path, root: Path) -> str:
 def is_hidden(name: str) -> bool:
     """Return True for a hidden file or folder, such as .ipynb_checkpoints."""
     return name.startswith(".")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:

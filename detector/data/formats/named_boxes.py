@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from detector.data.formats.folders import visible
+from detector.data.formats.folders import is_hidden
 from detector.data.formats.issues import Issue, other_size
 from detector.data.formats.lists import find_listed, searched
 from detector.data.formats.names import match_names
@@ -130,5 +130,8 @@ def _read_labels(
 def _unnamed(images: Sequence[AnnotatedImage]) -> int:
     """Count the other images in the folders of some images."""
     named = {image.path for image in images}
-    files = (file for folder in {path.parent for path in named} for file in visible(folder, "*"))
-    return sum(file not in named and file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+    files = (file for folder in {path.parent for path in named} for file in folder.iterdir())
+    return sum(
+        file not in named and file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name)
+        for file in files
+    )

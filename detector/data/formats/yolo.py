@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from detector.data.formats.folders import files_below, visible
+from detector.data.formats.folders import files_below
 from detector.data.formats.issues import Issue
 from detector.data.formats.lists import find_listed, searched
 from detector.data.formats.moved import path_parts
@@ -104,7 +104,7 @@ def labels_without_image(images: Sequence[Path], labels: Path | None, folder: Pa
     """Count the label files of a split's label folders that belong to none of its images."""
     wanted = {label_path(image, folder, labels) for image in images}
     folders = {file.parent for file in wanted}
-    found = {file for place in folders for file in visible(place, "*.txt")}
+    found = {file for place in folders for file in place.glob("*.txt")}
     return sum(file.name != "classes.txt" for file in found - wanted)
 
 
