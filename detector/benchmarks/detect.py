@@ -25,6 +25,7 @@ from detector.benchmarks.detect_report import (
     to_dict,
 )
 from detector.benchmarks.detect_worker import Configuration
+from detector.benchmarks.operators import measure_shares
 from detector.benchmarks.settings import DetectBenchmarkSettings, Runner
 from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
@@ -36,10 +37,14 @@ from detector.model.cost import cost
 from detector.model.deploy import deploy
 from detector.model.detector import Detector
 from detector.predict import open_backend
-from detector.settings import RuntimeSettings
+from detector.runtime.backends.exported import ExportedBackend
+from detector.settings import FloatPrecision, RunPrecision, RuntimeSettings
+from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
 from detector.weights.checkpoint import load, save_weights
 
+RUNNERS: dict[str, Runner] = {".onnx": "onnx", ".xml": "openvino", ".pt2": "pt2"}
+"""Runtimes by the suffix of exported files."""
 WORKER = "detector.benchmarks.detect_worker"
 """Module that measures one configuration."""
 DRAWN_HW = (480, 640)
@@ -55,6 +60,8 @@ def benchmark(settings: DetectBenchmarkSettings) -> dict[str, Any]:
         source = settings.source or _drawn_images(Path(folder) / "images", settings.images)
         measured = list(_configurations(settings, model, source, Path(folder)))
         peaks = _measure(settings, measured)
+        if settings.operators:
+            _measure_operators(measured)
         if settings.data is not None:
             _measure_ap(measured, open_evaluation_set(settings, settings.split, model))
         print(format_report(measured, peaks))
@@ -119,16 +126,53 @@ def _configurations(
         for dynamic, batches in _batches_by_file(runner, settings.batches):
             path = _write_model(model, fused, runner, dynamic, folder)
             for batch, threads, mode in product(batches, settings.threads, settings.modes):
-                configuration = Configuration(
-                    weights=path,
-                    source=source,
-                    batch=batch,
-                    confidence=settings.confidence,
-                    device="cpu",
-                    threads=threads,
-                    mode=mode,
-                )
-                yield MeasuredConfiguration(runner, threads, configuration, flops)
+                for precision in _precisions(runner, settings.precisions):
+                    configuration = Configuration(
+                        weights=path,
+                        source=source,
+                        batch=batch,
+                        confidence=settings.confidence,
+                        device="cpu",
+                        threads=threads,
+                        precision=precision,
+                        mode=mode,
+                    )
+                    yield MeasuredConfiguration(runner, threads, configuration, flops, precision)
+    for path in settings.files:
+        yield from _of_file(settings, path, source, fused_flops)
+
+
+def _precisions(runner: Runner, asked: Sequence[FloatPrecision]) -> Iterator[FloatPrecision]:
+    """Yield the precisions that a runtime computes in; a line names the others."""
+    for precision in asked:
+        if precision == "fp32" or runner not in ("onnx", "pt2"):
+            yield precision
+        else:
+            print(f"{runner} computes in fp32: it is not measured in {precision}")
+
+
+def _of_file(
+    settings: DetectBenchmarkSettings, path: Path, source: str, flops: int
+) -> Iterator[MeasuredConfiguration]:
+    """Yield the combinations of an exported file, with the batches that it takes."""
+    backend = open_backend(path, RuntimeSettings(device="cpu"))
+    if not isinstance(backend, ExportedBackend):
+        raise DetectorError("--files takes exported files; --weights the network", file=path)
+    runner = RUNNERS[path.suffix]
+    batches = [backend.batch_size] if backend.batch_size else settings.batches
+    for batch, threads, mode in product(batches, settings.threads, settings.modes):
+        configuration = Configuration(
+            weights=path,
+            source=source,
+            batch=batch,
+            confidence=settings.confidence,
+            device="cpu",
+            threads=threads,
+            mode=mode,
+        )
+        yield MeasuredConfiguration(
+            runner, threads, configuration, flops, backend.metadata.precision
+        )
 
 
 def _batches_by_file(
@@ -168,13 +212,21 @@ def _matrix_product_flops(threads: int) -> float:
     return 2 * MATRIX_SIDE**3 / (time.perf_counter() - start)
 
 
-def _measure_ap(measured: list[MeasuredConfiguration], evaluation_set: EvaluationSet) -> None:
-    """Measure the task's first metric once for each file, and add it to the configurations."""
-    found: dict[Path, float] = {}
+def _measure_operators(measured: list[MeasuredConfiguration]) -> None:
+    """Add the shares of operators to all configurations of one batch, where they are counted."""
     for one in measured:
-        path = one.configuration.weights
-        if path not in found:
-            backend = open_backend(path, RuntimeSettings(device="cpu"))
+        of = one.configuration
+        if of.batch == 1 and of.mode == "latency":
+            one.shares = measure_shares(of.weights, one.threads, of.precision)
+
+
+def _measure_ap(measured: list[MeasuredConfiguration], evaluation_set: EvaluationSet) -> None:
+    """Measure the first metric of each file in each precision, and add it to all configurations."""
+    found: dict[tuple[Path, RunPrecision], float] = {}
+    for one in measured:
+        path, precision = one.configuration.weights, one.configuration.precision
+        if (path, precision) not in found:
+            backend = open_backend(path, RuntimeSettings(device="cpu", precision=precision))
             metrics = evaluation_set.measure(backend, backend.eval_nms, batch=1)
-            found[path] = next(iter(metrics.summary.values()))
-        one.ap = found[path]
+            found[path, precision] = next(iter(metrics.summary.values()))
+        one.ap = found[path, precision]

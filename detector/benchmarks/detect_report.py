@@ -11,9 +11,11 @@ from typing import Any
 from tabulate import tabulate
 
 from detector.benchmarks.detect_worker import Configuration
+from detector.benchmarks.operators import OperatorShares
 from detector.benchmarks.settings import Runner
 from detector.benchmarks.timing import spread
 from detector.runtime.pipeline import Phase
+from detector.settings import PrecisionName
 from detector.utils.plotting import new_figure, save_figure
 
 LABELS: dict[Runner, str] = {
@@ -49,27 +51,33 @@ class MeasuredConfiguration:
 
     Attributes:
         runner: runtime of the network.
+        precision: precision of the arithmetic, or of the file.
         threads: total number of compute threads.
         configuration: settings of its process.
         flops: operations of the network per image.
         runs: one per round.
         start_seconds: time from the start of the process to the first image's boxes.
         ap: AP, or a classifier's accuracy; None if no data were given.
+        shares: shares of operators; None if they were not asked for, or are not counted.
     """
 
     runner: Runner
     threads: int
     configuration: Configuration
     flops: int
+    precision: PrecisionName = "fp32"
     runs: list[TimedRun] = field(default_factory=list)
     start_seconds: float = 0.0
     ap: float | None = None
+    shares: OperatorShares | None = None
 
     @property
     def label(self) -> str:
         """Name in the table and the plot."""
         mode = ", throughput" if self.parallel > 1 else ""
-        return f"{LABELS[self.runner]}, batch {self.configuration.batch}, {self.threads} thr.{mode}"
+        precision = "" if self.precision == "fp32" else f" {self.precision}"
+        form = f"{LABELS[self.runner]}{precision}"
+        return f"{form}, batch {self.configuration.batch}, {self.threads} thr.{mode}"
 
     @property
     def parallel(self) -> int:
@@ -139,6 +147,7 @@ def format_report(measured: Sequence[MeasuredConfiguration], peaks: Mapping[int,
             f"\n{images} images from disk to boxes, ms an image, medians of {rounds} runs in turns",
             tabulate(rows, head, floatfmt=form[: len(head)]),
             f"matrix product: {products}",
+            *(line for one in measured if one.shares for line in (one.label, *one.shares.lines())),
             *_comparison(measured),
         ]
     )
@@ -169,6 +178,8 @@ def to_dict(
         "configurations": [
             {
                 "format": one.runner,
+                "precision": one.precision,
+                "operators": asdict(one.shares) if one.shares else None,
                 "batch": one.configuration.batch,
                 "threads": one.threads,
                 "mode": one.configuration.mode,

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detector.settings import Count, DataSettings, Fraction, ImageSize, Mode, ToolSettings
+from detector.settings import (
+    Count,
+    DataSettings,
+    FloatPrecision,
+    Fraction,
+    ImageSize,
+    Mode,
+    ToolSettings,
+)
 from detector.utils.yaml_file import Strict
 
 
@@ -72,6 +80,12 @@ class DetectBenchmarkSettings(ToolSettings, NetworkSettings, DataSettings):
     formats: tuple[Runner, ...] = Field(
         ("pytorch", "fused", "onnx", "openvino", "pt2"), description="runtimes to compare"
     )
+    precisions: tuple[FloatPrecision, ...] = Field(
+        ("fp32",), description="precisions of the arithmetic to compare, where a runtime has them"
+    )
+    files: tuple[Path, ...] = Field(
+        (), description="exported files to measure, too, each in the precision it is certified for"
+    )
     batches: tuple[Count, ...] = Field((1, 8), description="batch sizes to compare")
     threads: tuple[Count, ...] = Field((2,), description="numbers of compute threads to compare")
     modes: tuple[Mode, ...] = Field(
@@ -87,6 +101,9 @@ class DetectBenchmarkSettings(ToolSettings, NetworkSettings, DataSettings):
         5, description="number of runs over all images of each alternative, measured in turns"
     )
     split: str = Field("val", description="split to measure AP on, if --data is given")
+    operators: bool = Field(
+        False, description="share of the network's time by kind of operator and by instructions"
+    )
     plot: Path | None = Field(
         None, description="write a plot of images per second to this PNG file"
     )

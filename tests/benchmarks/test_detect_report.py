@@ -14,6 +14,7 @@ from detector.benchmarks.detect_report import (
     to_dict,
 )
 from detector.benchmarks.detect_worker import Configuration
+from detector.benchmarks.operators import OperatorShares
 from detector.utils.opencv import read_image
 
 
@@ -39,6 +40,20 @@ def test_metrics_of_one(tmp_path):
     assert one.flops_per_second() == pytest.approx(1e9 / 0.05)
     assert one.file_bytes == 2_000_000
     assert one.label == "ONNX Runtime, batch 1, 2 thr."
+
+
+def test_the_precision_is_in_the_label(tmp_path):
+    one = measured(tmp_path / "x.xml", "openvino", [0.6])
+    one.precision = "bf16"
+    one.shares = OperatorShares({"Convolution": 1.0}, {"AMX bf16": 1.0})
+    assert one.label == "OpenVINO bf16, batch 1, 2 thr."
+    lines = format_report([one], {2: 1e11}).splitlines()
+    at = lines.index("OpenVINO bf16, batch 1, 2 thr.")
+    assert lines[at + 1 : at + 3] == [
+        "  operators: Convolution 100%",
+        "  instructions: AMX bf16 100%",
+    ]
+    assert to_dict([one], {2: 1e11})["configurations"][0]["precision"] == "bf16"
 
 
 def test_parallel_batches_share_the_network_time(tmp_path):

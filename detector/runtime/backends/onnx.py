@@ -13,6 +13,7 @@ from detector.runtime.backends.backend import Arrays, ModelMetadata
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.onnx_graph import Graph, read_graph
 from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
+from detector.runtime.backends.operator_times import OnnxProfile, OperatorTime
 from detector.runtime.backends.parts import read_parts
 from detector.utils.errors import DetectorError, one_line
 from detector.utils.synonyms import device_hint
@@ -28,19 +29,27 @@ class OnnxBackend(ExportedBackend):
         path: the file.
         threads: threads within an operator; default: ONNX Runtime's choice, one per core.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
+        profiled: count the times of operators.
 
     Raises:
         DetectorError: not a complete ONNX file, not exported by this package, or no such device.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int | None = None,
+        device: str = "cpu",
+        profiled: bool = False,
+    ) -> None:
         path = Path(path)
         (content,) = read_parts(path, expected="an ONNX file")
         self._graph = read_checked_graph(content, path)
         metadata = ModelMetadata.from_properties(self._graph.properties, path)
         super().__init__(path, metadata, self._graph.inputs, self._graph.outputs)
         self.check_sizes(self.input_shape)
-        self._session = open_session(content, path, threads, device)
+        self._profile = OnnxProfile() if profiled else None
+        self._session = open_session(content, path, threads, device, self._profile)
         try:
             inputs, outputs = self._session.get_inputs(), _shapes(self._session.get_outputs())
         except UnicodeDecodeError as error:  # ONNX Runtime does not check the file's texts
@@ -57,6 +66,11 @@ class OnnxBackend(ExportedBackend):
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise self.error(f"ONNX Runtime: {_reason(error)}") from error
         return tuple(outputs)
+
+    def operator_times(self) -> list[OperatorTime]:
+        """Return the times of operators of all runs so far, if profiled; can be called once."""
+        assert self._profile is not None
+        return self._profile.read(self._session)
 
     def _check_run(self, image: tuple[int, ...]) -> None:
         check_sizes(self._graph, input_sizes(self._graph, image))
@@ -84,7 +98,11 @@ def read_checked_graph(content: bytes, path: Path) -> Graph:
 
 
 def open_session(
-    content: bytes, path: Path, threads: int | None = None, device: str = "cpu"
+    content: bytes,
+    path: Path,
+    threads: int | None = None,
+    device: str = "cpu",
+    profile: OnnxProfile | None = None,
 ) -> Any:
     """Return a new onnxruntime.InferenceSession.
 
@@ -93,6 +111,7 @@ def open_session(
         path: the file, for error messages.
         threads: as :class:`OnnxBackend`.
         device: as :class:`OnnxBackend`.
+        profile: what is to count the times of operators, if they are to be counted.
 
     Raises:
         DetectorError: ONNX Runtime is not installed, cannot read the file, or has no such device.
@@ -101,6 +120,8 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0
+    if profile is not None:
+        profile.enable(options)
     provider = _provider(device, onnxruntime.get_available_providers())
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[provider])

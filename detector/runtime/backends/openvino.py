@@ -15,6 +15,7 @@ from detector.runtime.backends.backend import METADATA_KEY, Arrays, ModelMetadat
 from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.memory import limited_memory
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
+from detector.runtime.backends.operator_times import OperatorTime, of_openvino
 from detector.runtime.backends.parts import read_parts
 from detector.settings import FloatPrecision, RunPrecision
 from detector.utils.errors import DetectorError, one_line
@@ -45,6 +46,7 @@ class OpenVinoBackend(ExportedBackend):
         streams: number of calls that may run in parallel; they share the compute threads.
         precision: of the arithmetic; auto: that which the file is certified for, if the device
             has it, else fp32.
+        profiled: count the times of operators.
 
     Raises:
         DetectorError: not a complete pair of files, not exported by this package, or no such
@@ -58,6 +60,7 @@ class OpenVinoBackend(ExportedBackend):
         device: str = "cpu",
         streams: int = 1,
         precision: RunPrecision = "auto",
+        profiled: bool = False,
     ) -> None:
         path = Path(path)
         core = _core(import_openvino())
@@ -74,6 +77,7 @@ class OpenVinoBackend(ExportedBackend):
         options: dict[str, Any] = {
             "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": HINTS[self.arithmetic],
+            "PERF_COUNT": profiled,
         }
         if threads is not None and device == "cpu":
             options["INFERENCE_NUM_THREADS"] = threads
@@ -93,6 +97,14 @@ class OpenVinoBackend(ExportedBackend):
         finally:
             self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
+
+    def operator_times(self) -> list[OperatorTime]:
+        """Return the times of operators of the last run on one of the streams, if profiled."""
+        request = self._requests.get()
+        try:
+            return of_openvino(request)
+        finally:
+            self._requests.put(request)
 
     def _check_run(self, image: tuple[int, ...]) -> None:
         try:
