@@ -73,7 +73,9 @@ _NMS: dict[str, Answer] = {
 
 _RUNNING: dict[str, Answer] = {
     "batch-size batchsize bs": "--batch",
-    "half fp16 bf16 int8 precision amp": _FILE_DECIDES,
+    "half fp16": "--precision fp16",
+    "bf16 amp": "--precision bf16",
+    "int8": _FILE_DECIDES,
     "config config-file": "weights hold the model and its preprocessing: --weights FILE",
     "dnn": "give the .onnx file itself: --weights best.onnx",
     "augment tta": "there is no test-time augmentation",

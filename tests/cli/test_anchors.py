@@ -76,7 +76,7 @@ def test_a_count_of_anchors(run: Run, cfg: Path, data: Path):
 
 
 def test_errors(fails: Run, cfg: Path, data: Path, tmp_path: Path):
-    none = tmp_path / "none.yaml"
+    none = tmp_path / "missing.yaml"
     assert fails("anchors", "--cfg", none, "--data", data) == f"{none}: no such file"
     assert fails("anchors", "--cfg", cfg, "--data", data, "--split", "tran") == (
         f"{data}: no split 'tran'; did you mean 'train'?"

@@ -10,25 +10,42 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from detector.export.request import export
 from detector.predict import open_backend
 
 Run = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def decoded_onnx(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finder as ONNX, with boxes and scores as outputs."""
+    path = tmp_path_factory.mktemp("decoded") / "finder.onnx"
+    return export(finder, "onnx", path, decoded=True).path
+
+
+@pytest.fixture(params=[("finder_onnx", ["level_0"]), ("decoded_onnx", ["boxes_xyxy", "scores"])])
+def exported(request: pytest.FixtureRequest) -> tuple[Path, list[str]]:
+    """An exported finder, and the names of its outputs."""
+    name, outputs = request.param
+    return request.getfixturevalue(name), outputs
+
+
 @pytest.fixture
-def dumped(run: Run, finder_onnx: Path, finder_data: Path, tmp_path: Path) -> Path:
+def dumped(run: Run, exported: tuple[Path, list[str]], finder_data: Path, tmp_path: Path) -> Path:
     """The finder's inputs."""
     folder = tmp_path / "inputs"
-    ran = run("val", "--weights", finder_onnx, "--data", finder_data, "--dump-inputs", folder)
+    ran = run("val", "--weights", exported[0], "--data", finder_data, "--dump-inputs", folder)
     assert ran.metrics == {"images": 5}
     return folder
 
 
 @pytest.fixture
-def by_hand(dumped: Path, finder_onnx: Path) -> list[tuple[int, dict[str, np.ndarray]]]:
+def by_hand(
+    dumped: Path, exported: tuple[Path, list[str]]
+) -> list[tuple[int, dict[str, np.ndarray]]]:
     """Outputs of ONNX Runtime alone for the dumped inputs: image id and outputs by name."""
     listed = json.loads((dumped / "inputs.json").read_text())
-    session = onnxruntime.InferenceSession(finder_onnx)
+    session = onnxruntime.InferenceSession(exported[0])
     found = []
     for image in listed["images"]:
         feed = {listed["input"]: np.load(dumped / image["file"])}
@@ -37,10 +54,10 @@ def by_hand(dumped: Path, finder_onnx: Path) -> list[tuple[int, dict[str, np.nda
     return found
 
 
-def test_the_dumped_inputs(dumped: Path):
+def test_the_dumped_inputs(dumped: Path, exported: tuple[Path, list[str]]):
     listed = json.loads((dumped / "inputs.json").read_text())
     assert listed["input"] == "images"
-    assert listed["outputs"] == ["boxes_xyxy", "scores"]
+    assert listed["outputs"] == exported[1]
     assert listed["names"] == ["red", "green"]
     assert listed["preprocess"]["size_hw"] == [64, 64]
     assert [image["image"] for image in listed["images"]] == [f"{name}.png" for name in "abcde"]
@@ -59,7 +76,11 @@ def test_the_dumped_inputs(dumped: Path):
 
 
 def test_outputs_of_another_machine_give_the_same_metrics(
-    run: Run, finder_onnx: Path, finder_data: Path, by_hand: list[Any], tmp_path: Path
+    run: Run,
+    exported: tuple[Path, list[str]],
+    finder_data: Path,
+    by_hand: list[Any],
+    tmp_path: Path,
 ):
     """A file for each image, and one for all; the list of the inputs lies beside them."""
     (tmp_path / "each").mkdir()
@@ -71,7 +92,7 @@ def test_outputs_of_another_machine_give_the_same_metrics(
         name: np.concatenate([outputs[name] for _, outputs in by_hand]) for name in by_hand[0][1]
     }
     np.savez(tmp_path / "all.npz", **stacked)
-    words = ("--weights", finder_onnx, "--data", finder_data, "--max-detections", 3)
+    words = ("--weights", exported[0], "--data", finder_data, "--max-detections", 3)
     expected = run("val", *words)
     assert expected.metrics["AP"] == pytest.approx(1)
     for returned in ("each", "all.npz"):
@@ -142,7 +163,7 @@ def test_sizes_are_those_of_the_list(run: Run, finder_pt2: Path, finder_data: Pa
     run("val", *words, *sizes, "--dump-inputs", tmp_path)
     backend = open_backend(finder_pt2)
     for file in tmp_path.glob("*.npy"):
-        boxes_xyxy, scores = backend(np.load(file))
+        boxes_xyxy, scores = backend.decoded(np.load(file))
         np.savez(file.with_suffix(".npz"), boxes_xyxy=boxes_xyxy, scores=scores)
     assert np.load(tmp_path / "4.npy").shape == (1, 3, 64, 128)
     assert run("val", *words, "--predictions", tmp_path).metrics == expected
@@ -165,5 +186,10 @@ def test_outputs_that_are_none(
     assert message(folder) == f"{folder / '1.npz'}: cannot be read: No such file or directory"
     _, outputs = by_hand[0]
     first = folder / "1.npz"
-    np.savez(first, boxes_xyxy=outputs["boxes_xyxy"], scores=outputs["scores"][:, :, :1])
-    assert message(folder) == f"{first}: 'scores' has shape (1, 32, 1), expected (1, 32, 2)"
+    if "scores" in outputs:
+        np.savez(first, boxes_xyxy=outputs["boxes_xyxy"], scores=outputs["scores"][:, :, :1])
+        expected = "'scores' has shape (1, 32, 1), expected (1, 32, 2)"
+    else:
+        np.savez(first, level_0=outputs["level_0"][:, :13])
+        expected = "'level_0' has shape (1, 13, 4, 4), expected (1, 14, 4, 4)"
+    assert message(folder) == f"{first}: {expected}"

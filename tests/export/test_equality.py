@@ -20,7 +20,11 @@ from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build
 from detector.runtime.backends.precision import tolerance_of
+from detector.runtime.decoding.decoding import decode_all
+from detector.runtime.nms.nms import nms
 from detector.runtime.sources import open_source
+from detector.settings import NmsSettings
+from detector.weights.checkpoint import load
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +73,7 @@ def test_every_format_gives_pytorchs_boxes(cfg: str, form: str, shared: Path, tm
     for size_hw in sizes:
         batches = real_batches(model, images, size_hw)
         taken = split_batches(batches, backend.batch_size)
-        found = compare(eager(model), backend, taken, "detect")
+        found = compare(eager(model), backend.decoded, taken, "detect")
         after_nms = compare_after_nms(
             eager(model),
             backend,
@@ -111,3 +115,23 @@ def test_one_ap_in_every_format(
     assert certificate["before_nms"]["boxes_px"] <= BOX_PX
     assert certificate["before_nms"]["scores"] <= SCORE
     assert certificate["after_nms"]["unmatched"] == 0
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("file", AP)
+def test_candidates_are_decoded_as_all_are(file: str, form: str, shared: Path, tmp_path: Path):
+    """Of 128 images, bit for bit: for evaluation and for detection."""
+    model = load(shared / "weights" / file)
+    backend = FORMATS[form].open(export_model(model, form, tmp_path / "m").path)
+    images = shared / "data" / "coco128" / "images" / "val2017"
+    count = 0
+    for frame in open_source(str(images)):
+        outputs = backend(network_input(frame.image_rgb, backend.preprocess).numpy())
+        (boxes,), (scores,) = decode_all(backend.metadata.decoding, outputs)
+        image = tuple(output[0] for output in outputs)
+        for settings in (backend.eval_nms, NmsSettings()):
+            kept = backend.postprocess(image, settings)
+            count += len(kept[0])
+            for one, other in zip(kept, nms(boxes, scores, settings), strict=True):
+                assert np.array_equal(one, other)
+    assert count > 10_000
