@@ -271,12 +271,17 @@ def sealed(inner: Mutation) -> Mutation:
     return mutate
 
 
-def reseal(data: bytes) -> bytes:
-    """Return the content with the right digest in its seal, if it has one."""
+def reseal(data: bytes, *beside: bytes) -> bytes:
+    """Return the content with the right digest in its seal, if it has one.
+
+    Args:
+        data: content of the file.
+        beside: contents of the files that belong to it.
+    """
     start = data.rfind(seal._MARK) + len(seal._MARK)
     if start < len(seal._MARK):
         return data
-    return data[:start] + seal._digest(data, start, ()) + data[start + 64 :]
+    return data[:start] + seal._digest(data, start, beside) + data[start + 64 :]
 
 
 def onnx_fields(data: bytes, rng: Rng) -> bytes:

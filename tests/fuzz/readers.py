@@ -22,6 +22,7 @@ from tests.fuzz.mutations import (
     blunt,
     member,
     onnx_fields,
+    reseal,
     safetensors_header,
     safetensors_metadata,
     sealed,
@@ -415,14 +416,8 @@ def read_exported(folder: Path, file: Path) -> None:
 
 
 def read_resealed_openvino(folder: Path, file: Path) -> None:
-    from detector.runtime.backends import seal
-
     model, weights = folder / "finder.xml", folder / "finder.bin"
-    data = model.read_bytes()
-    start = data.rfind(seal._MARK) + len(seal._MARK)
-    if start >= len(seal._MARK):
-        digest = seal._digest(data, start, (weights,))
-        model.write_bytes(data[:start] + digest + data[start + 64 :])
+    model.write_bytes(reseal(model.read_bytes(), weights.read_bytes()))
     read_exported(folder, file)
 
 
