@@ -33,6 +33,7 @@ class FileFormat:
         open: opens a file as a backend.
         libraries: distributions needed to write and run a file.
         beside: returns further files that belong to a file.
+        channels_last: raw outputs are (b, h, w, channels), as the runtime computes them.
         parts: splits a file with NMS into its network and its NMS; None if the format does not
             support NMS inside the file.
     """
@@ -42,6 +43,7 @@ class FileFormat:
     open: Callable[[Path], ExportedBackend]
     libraries: tuple[str, ...]
     beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+    channels_last: bool = False
     parts: Callable[[Path], Parts] | None = None
 
     @property
@@ -82,6 +84,7 @@ FORMATS: dict[FormatName, FileFormat] = {
         open=OpenVinoBackend,
         libraries=("onnx", "onnxscript", "openvino"),
         beside=lambda path: (weights_of(path),),
+        channels_last=True,
     ),
     "pt2": FileFormat(suffix=".pt2", convert=convert_pt2, open=Pt2Backend, libraries=()),
 }

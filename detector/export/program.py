@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from detector.export.rows import RowError, RowWatch
 from detector.model.detector import Detector
+from detector.runtime.decoding.decoding import Decoding
 from detector.structures.preprocess import MAX_SIDE
 from detector.utils.errors import one_line
 
@@ -35,24 +36,31 @@ class ExportGraph(nn.Module):
 
     Args:
         model: the network.
-        decoded: decode all boxes and scores; otherwise give the maps of the raw outputs.
+        decoding: how the maps of the raw outputs, which it gives, will be decoded; None decodes all
+            boxes and scores.
     """
 
-    def __init__(self, model: Detector, decoded: bool) -> None:
+    def __init__(self, model: Detector, decoding: Decoding | None) -> None:
         super().__init__()
         self.model = model
-        self.decoded = decoded
+        self.decoding = decoding
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for normalized images (b, 3, h, w); see ``Detector.decode``."""
         raw_outputs = self.model(images)
-        if self.decoded:
+        if self.decoding is None:
             return self.model.decode(raw_outputs)
-        return tuple(self.model.maps(raw_outputs))
+        maps = self.model.maps(raw_outputs)
+        if self.decoding.channels_last:
+            return tuple(one.permute(0, 2, 3, 1) for one in maps)
+        return tuple(maps)
 
 
 def trace(
-    model: Detector, size_hw: tuple[int, int], batch: int | None, decoded: bool = True
+    model: Detector,
+    size_hw: tuple[int, int],
+    batch: int | None,
+    decoding: Decoding | None = None,
 ) -> ExportedProgram:
     """Trace a fused network.
 
@@ -62,12 +70,12 @@ def trace(
         batch: number of images of ``size_hw``; None for a dynamic program, which takes any number
             and, unless the network has a fixed input size, any size that is a multiple of the
             largest stride.
-        decoded: decode all boxes and scores; otherwise give the maps of the raw outputs.
+        decoding: as :class:`ExportGraph`.
 
     Raises:
         RowError: a module's control flow depends on the data, or on a fixed size.
     """
-    graph = ExportGraph(model.requires_grad_(False), decoded).eval()
+    graph = ExportGraph(model.requires_grad_(False), decoding).eval()
     shapes: dict[str, dict[int, Any]] | None = None
     if batch is None:
         stride = model.max_stride

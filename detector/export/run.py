@@ -122,14 +122,13 @@ def export_model(
             support the network. No file is written then, and an existing file is not changed.
     """
     form = format_for(format, options)
-    metadata = model_metadata(model, size_hw or model.preprocess.size_hw, options)
+    size_hw = size_hw or model.preprocess.size_hw
+    metadata = model_metadata(model, size_hw, options, form.channels_last)
     _check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
     with naming_rows(model):
         logger.info("converting the network to %s, %s", format, options.precision)
-        decoded = metadata.decoding is None
-        size_hw = metadata.preprocess.size_hw
-        program = trace(candidate.fused, size_hw, options.fixed_batch, decoded)
+        program = trace(candidate.fused, size_hw, options.fixed_batch, metadata.decoding)
         save = form.convert(program, metadata, options)
         draft = Draft(form, form.path(output), save, metadata)
         return write_proven(draft, candidate, evaluation, command)
@@ -172,8 +171,20 @@ def write_proven(
     return ExportReport(draft.path, candidate.fusing, proof, certificate)
 
 
-def model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) -> ModelMetadata:
-    """Return the metadata of an exported file of a network, without a certificate."""
+def model_metadata(
+    model: Detector, size_hw: tuple[int, int], options: Options, channels_last: bool = False
+) -> ModelMetadata:
+    """Return the metadata of an exported file of a network, without a certificate.
+
+    Args:
+        model: the network.
+        size_hw: input size, pixels.
+        options: properties of the file.
+        channels_last: raw outputs are (b, h, w, channels).
+    """
+    decoding = None if options.decoded or options.nms is not None else model.decoding
+    if decoding is not None:
+        decoding = decoding.model_copy(update={"channels_last": channels_last})
     return ModelMetadata(
         names=model.names,
         preprocess=model.preprocess.with_size(size_hw),
@@ -182,7 +193,7 @@ def model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) 
         stride=model.max_stride,
         task=model.task,
         nms=options.nms,
-        decoding=None if options.decoded or options.nms is not None else model.decoding,
+        decoding=decoding,
         precision=options.precision,
     )
 

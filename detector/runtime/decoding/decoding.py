@@ -48,7 +48,12 @@ class Decoding(Strict):
     Each level has one map, (channels, h, w). Subclasses arrange its channels as predictions of k
     values each: ``box_values`` of the box, then logits of the classes, behind one of objectness or
     of the background if there is one.
+
+    Attributes:
+        channels_last: maps are (h, w, channels), as some runtimes compute them.
     """
+
+    channels_last: bool = False
 
     @property
     def box_values(self) -> int:
@@ -88,16 +93,18 @@ class Decoding(Strict):
 
     def outputs(self, classes: int) -> dict[str, tuple[str | int, ...]]:
         """Return the names of a network's raw outputs, and of their dimensions, or their sizes."""
-        return {
-            f"level_{level}": ("batch", self.channels(level, classes), f"h{level}", f"w{level}")
-            for level in range(self.level_count)
-        }
+        found: dict[str, tuple[str | int, ...]] = {}
+        for level in range(self.level_count):
+            channels, sides = self.channels(level, classes), (f"h{level}", f"w{level}")
+            last = ("batch", *sides, channels)
+            found[f"level_{level}"] = last if self.channels_last else ("batch", channels, *sides)
+        return found
 
     def candidates(self, maps: Sequence[Floats], confidence: float) -> tuple[Floats, Floats]:
         """Decode the predictions of one image that may have a score of at least ``confidence``.
 
         Args:
-            maps: (c, h, w) of each level.
+            maps: (c, h, w) of each level, or (h, w, c).
             confidence: 0 decodes all of them.
 
         Returns:
@@ -110,7 +117,8 @@ class Decoding(Strict):
         return np.concatenate(boxes_xyxy), np.concatenate(scores)
 
     def _candidates(self, level: int, level_map: Floats, least: float) -> tuple[Floats, Floats]:
-        predictions = self.predictions(level, level_map)
+        channels_first = np.moveaxis(level_map, -1, 0) if self.channels_last else level_map
+        predictions = self.predictions(level, channels_first)
         highest = self.highest_logits(predictions[..., self.box_values :])
         places = np.nonzero(~(highest < np.float32(least)))
         raw = predictions[places]
@@ -139,7 +147,7 @@ def decode_all(decoding: Decoding, outputs: Sequence[Floats]) -> tuple[Floats, F
 
     Args:
         decoding: how the network's raw outputs encode them.
-        outputs: (b, c, h, w) of each level.
+        outputs: (b, c, h, w) of each level, or (b, h, w, c).
 
     Returns:
         boxes_xyxy (b, n, 4), pixels of the input, and scores (b, n, classes).

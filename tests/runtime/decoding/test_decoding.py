@@ -115,6 +115,20 @@ def test_candidates_are_decoded_as_all_are(
             assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_maps_with_channels_last(name: str):
+    decoding, maps = maps_of(HEADS[name], 0, 3)
+    last = decoding.model_copy(update={"channels_last": True})
+    moved = [np.ascontiguousarray(one.transpose(0, 2, 3, 1)) for one in maps]
+    for confidence in (0, 0.3):
+        image, other = [one[0] for one in maps], [one[0] for one in moved]
+        found = decoding.candidates(image, confidence), last.candidates(other, confidence)
+        assert all(map(np.array_equal, *found))
+    assert list(last.outputs(CLASSES).values()) == [
+        ("batch", h, w, c) for _, c, h, w in decoding.outputs(CLASSES).values()
+    ]
+
+
 def test_few_predictions_are_candidates():
     """Of 60 predictions one has the logit of the confidence, and one lies 0.1 below it."""
     decoding = AnchorDecoding(
