@@ -50,7 +50,16 @@ BinaryLossName = Literal["bce", "focal", "qfl"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+
+MAX_COUNT = (1 << 31) - 1
+"""Largest count in settings: libraries compute with 32 bits, or with 64."""
+
+MAX_SEED = (1 << 62) - 1
+"""Largest seed; generators take 64 bits, and processes add their numbers to it."""
+
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+CountFromZero = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 MIN_OPSET, MAX_OPSET = 13, 23
 """First and last ONNX operator set that files are written in."""
@@ -172,7 +181,7 @@ class AugmentSettings(BasicAugmentSettings, ColorSettings):
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="batches are resized by up to ± this fraction, in steps of the stride"
     )
-    close_mixing: Annotated[int, Field(ge=0)] = Field(
+    close_mixing: CountFromZero = Field(
         0,
         description="last epochs without mosaic, mixup, copy-paste and multi-scale: single images "
         "of the network's own size",
@@ -354,9 +363,9 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
     )
     cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
     cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all random numbers")
+    seed: Seed = Field(0, description="seed of all random numbers")
     augment: bool = Field(True, description="augment the training images")
-    freeze: Annotated[int, Field(ge=0)] = Field(
+    freeze: CountFromZero = Field(
         0, description="first rows of the model file that stay as they are, batch norms included"
     )
     balance_classes: Fraction = Field(
@@ -702,4 +711,4 @@ class AnchorSettings(ToolSettings, DataSettings, AnchorMatchSettings):
         640, description="side of the square network input, or HEIGHT,WIDTH, pixels"
     )
     split: str = Field("train", description="split whose boxes are fitted")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the initial clusters")
+    seed: Seed = Field(0, description="seed of the initial clusters")

@@ -133,7 +133,7 @@ class Preprocess(PreprocessKeys):
     """
 
     size_hw: tuple[Side, Side]
-    rectangle: Annotated[int, pydantic.Field(ge=1)] | None = None
+    rectangle: Annotated[int, pydantic.Field(ge=1, le=MAX_SIDE)] | None = None
 
     @pydantic.model_validator(mode="after")
     def _rectangle_within_input(self) -> Preprocess:

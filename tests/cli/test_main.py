@@ -139,6 +139,15 @@ WRONG = [
     (f"{DETECT} --imgsz 16", "--imgsz: expected at least 32, found '16'"),
     ("train --imgsz 10000", "--imgsz: expected at most 8192, found '10000'"),
     ("train --seed -1", "--seed: expected at least 0, found '-1'"),
+    (
+        f"train --seed {1 << 62}",
+        f"--seed: expected at most {(1 << 62) - 1}, found '{1 << 62}'",
+    ),
+    (
+        f"train --epochs {1 << 31}",
+        f"--epochs: expected at most {(1 << 31) - 1}, found '{1 << 31}'",
+    ),
+    (f"train --freeze {10**40}", f"--freeze: expected at most {(1 << 31) - 1}, found '{10**40}'"),
     ("train --learning-rate 0", "--learning-rate: expected more than 0, found '0'"),
     ("train --scale 1", "--scale: expected less than 1, found '1'"),
     ("train --epochs 0", "--epochs: expected at least 1, found '0'"),

@@ -15,7 +15,7 @@ from detector import __version__
 from detector.runtime.backends.certificate import Certificate, with_precision
 from detector.runtime.decoding.known import KnownDecoding
 from detector.settings import EVAL_NMS, FloatPrecision, NmsSettings, PrecisionName, TaskName
-from detector.structures.preprocess import Preprocess
+from detector.structures.preprocess import MAX_SIDE, Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, explain
 
@@ -129,7 +129,7 @@ class ModelMetadata(Strict):
     preprocess: Preprocess
     version: str
     eval_nms: NmsSettings = EVAL_NMS
-    stride: Annotated[int, pydantic.Field(ge=1)] = 1
+    stride: Annotated[int, pydantic.Field(ge=1, le=MAX_SIDE)] = 1
     task: TaskName = "detect"
     nms: NmsSettings | None = None
     decoding: KnownDecoding | None = None
