@@ -54,8 +54,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 MAX_COUNT = (1 << 31) - 1
 """Largest count in settings: libraries compute with 32 bits, or with 64."""
 
-MAX_SEED = (1 << 62) - 1
-"""Largest seed; generators take 64 bits, and processes add their numbers to it."""
+MAX_SEED = (1 << 32) - 1
+"""Largest seed: NumPy's global generator takes 32 bits."""
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 CountFromZero = Annotated[int, Field(ge=0, le=MAX_COUNT)]
