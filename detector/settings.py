@@ -562,6 +562,16 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     )
     nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")
+    calibrate: str | None = Field(
+        None, description="labelled images that INT8's ranges are measured on, as --data"
+    )
+    calibration_split: str = Field("train", description="their split")
+    calibration_images: Count = Field(
+        300, description="their number, with every class of the split"
+    )
+    max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.005, description="INT8: largest drop of AP, or accuracy, beyond which nothing is written"
+    )
 
     def in_file(self) -> NmsSettings | None:
         """Return the NMS settings of a file that holds NMS, else None."""

@@ -20,6 +20,10 @@ DECIDED_BY_FILE = BasicNmsSettings.model_fields.keys() | {
     "opset",
     "precision",
     "nms",
+    "calibrate",
+    "calibration_split",
+    "calibration_images",
+    "max_drop",
 }
 """Settings of a file that ``--accept`` takes as the file has them."""
 

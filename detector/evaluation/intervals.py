@@ -55,7 +55,7 @@ def interval(values: Floats) -> tuple[float, float]:
 
 def resampled_mean(values: Floats, weights: Weights) -> Floats:
     """Return the mean of one value per image on each resample."""
-    return weights @ values / np.maximum(weights.sum(axis=1), 1)
+    return np.asarray(weights @ values / np.maximum(weights.sum(axis=1), 1), np.float64)
 
 
 def resampled_ap(evaluation: COCOeval, weights: Weights) -> Floats:
@@ -134,9 +134,7 @@ def _mean_ap(of_classes: list[_ClassMatches], recalls: Floats, weights: Weights)
     return np.where(count > 0, total / np.maximum(count, 1), -1.0)
 
 
-def _class_ap(
-    one: _ClassMatches, recalls: Floats, weights: Weights, objects: Weights
-) -> Floats:
+def _class_ap(one: _ClassMatches, recalls: Floats, weights: Weights, objects: Weights) -> Floats:
     """Return the mean over IoU thresholds of one class's AP, (resamples,)."""
     drawn = weights[:, one.image]
     aps = [

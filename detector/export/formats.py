@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch.export import ExportedProgram
 
@@ -12,8 +13,12 @@ from detector.export.onnx.model import convert_onnx
 from detector.export.onnx.parts import onnx_parts
 from detector.export.openvino import convert_openvino
 from detector.export.options import Options, Save
+from detector.export.proof.comparison import InputBatch
 from detector.export.proof.nms_check import Parts
 from detector.export.pt2.backend import Pt2Backend, convert_pt2
+from detector.export.quantize.onnx_int8 import OnnxInt8
+from detector.export.quantize.openvino_int8 import OpenVinoInt8
+from detector.export.quantize.quantizable import Quantizable
 from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.onnx import OnnxBackend
@@ -35,6 +40,9 @@ class FileFormat:
         beside: returns further files that belong to a file.
         parts: splits a file with NMS into its network and its NMS; None if the format does not
             support NMS inside the file.
+        quantize: makes a network in INT8 of an onnx.ModelProto in fp32 and calibration images; None
+            if the format does not support it.
+        quantizer: distribution that does so, where it is not one of ``libraries``.
     """
 
     suffix: str
@@ -43,6 +51,8 @@ class FileFormat:
     libraries: tuple[str, ...]
     beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()
     parts: Callable[[Path], Parts] | None = None
+    quantize: Callable[[Any, Sequence[InputBatch]], Quantizable] | None = None
+    quantizer: tuple[str, ...] = ()
 
     @property
     def supports_nms(self) -> bool:
@@ -75,6 +85,7 @@ FORMATS: dict[FormatName, FileFormat] = {
         open=OnnxBackend,
         libraries=("onnx", "onnxscript", "onnxruntime"),
         parts=onnx_parts,
+        quantize=OnnxInt8,
     ),
     "openvino": FileFormat(
         suffix=".xml",
@@ -82,6 +93,8 @@ FORMATS: dict[FormatName, FileFormat] = {
         open=OpenVinoBackend,
         libraries=("onnx", "onnxscript", "openvino"),
         beside=lambda path: (weights_of(path),),
+        quantize=OpenVinoInt8,
+        quantizer=("nncf",),
     ),
     "pt2": FileFormat(suffix=".pt2", convert=convert_pt2, open=Pt2Backend, libraries=()),
 }

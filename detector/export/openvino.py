@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch.export import ExportedProgram
 
@@ -30,12 +31,19 @@ def convert_openvino(program: ExportedProgram, metadata: ModelMetadata, options:
     except RuntimeError as error:
         raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
 
+    return saver(model, compress_to_fp16=options.precision == "fp16")
+
+
+def saver(model: Any, compress_to_fp16: bool = False) -> Save:
+    """Return the function that writes an openvino.Model with its seal."""
+    openvino = import_openvino()
+
     def save(path: Path, properties: Mapping[str, str]) -> None:
         for key, value in properties.items():
             model.set_rt_info(value, key)
         path.touch()  # its error about a place that takes no files is better than OpenVINO's
         try:
-            openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
+            openvino.save_model(model, path, compress_to_fp16=compress_to_fp16)
         except RuntimeError as error:
             raise DetectorError(f"OpenVINO cannot write it: {reason_of(error)}") from error
         seal(path, weights_of(path))

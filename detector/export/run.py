@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from detector.export.options import Options, Save
 from detector.export.program import trace
 from detector.export.proof.certify import certify
 from detector.export.proof.proof import Candidate, EvaluationImages, Proof, prove
+from detector.export.quantize.gate import Accepted
 from detector.export.rows import naming_rows
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.certificate import Certificate
 from detector.runtime.backends.parts import certificate_path
+from detector.runtime.backends.precision import PRECISIONS
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_text
 from detector.settings import FormatName
@@ -58,6 +60,11 @@ class ExportReport:
         if proof.measured is not None:
             name, before, after = proof.measured.main
             lines.append(f"{name} on {proof.measured.images} images: {before:.4f} → {after:.4f}")
+        if proof.measured is not None and proof.measured.intervals is not None:
+            low, high = proof.measured.intervals.change
+            lines[-1] += f", a change of {after - before:+.4f} ({low:+.4f} to {high:+.4f})"
+        if self.certificate.quantisation is not None:
+            lines.append(self.certificate.quantisation.describe())
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,12 +87,14 @@ class Draft:
         path: the file.
         save: writes it.
         metadata: metadata to store in it, without a certificate.
+        accepted: what the gate measured of a file in INT8; None for other precisions.
     """
 
     form: FileFormat
     path: Path
     save: Save
     metadata: ModelMetadata
+    accepted: Accepted | None = None
 
 
 def export_model(
@@ -118,9 +127,11 @@ def export_model(
         DetectorError: fusing or exporting changes the network's outputs, or the format does not
             support the network. No file is written then, and an existing file is not changed.
     """
+    if PRECISIONS[options.precision].needs_calibration:
+        raise DetectorError(f"precision {options.precision} needs calibration: use detector.export")
     form = format_for(format, options)
     metadata = model_metadata(model, size_hw or model.preprocess.size_hw, options)
-    _check_request(model, metadata, images, options.dynamic)
+    check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
     with naming_rows(model):
         program = trace(candidate.fused, metadata.preprocess.size_hw, options.fixed_batch)
@@ -147,12 +158,19 @@ def write_proven(
     precision = metadata.precision
     targets = (*form.files(draft.path), certificate_path(draft.path))
     with atomic_together(*targets) as (*written, beside):
-        save(written[0], _properties(metadata))
+        save(written[0], properties(metadata))
         parts = form.parts(written[0]) if form.parts and metadata.nms else None
         proof = prove(candidate, form.open(written[0]), parts, precision, evaluation)
-        certificate = certify(candidate, proof, form.libraries, precision, command)
+        libraries = form.libraries
+        if draft.accepted is not None:
+            proof = replace(proof, measured=draft.accepted.measured)
+            libraries += form.quantizer
+        certificate = certify(candidate, proof, libraries, precision, command)
+        if draft.accepted is not None:
+            quantisation = draft.accepted.quantisation
+            certificate = certificate.model_copy(update={"quantisation": quantisation})
         certified = metadata.model_copy(update={"certificate": certificate})
-        save(written[0], _properties(certified))
+        save(written[0], properties(certified))
         proof.check_unchanged(form.open(written[0]))
         beside.write_text(certificate_text(certified, written), encoding="utf-8")
     return ExportReport(draft.path, candidate.fusing, proof, certificate)
@@ -172,11 +190,12 @@ def model_metadata(model: Detector, size_hw: tuple[int, int], options: Options) 
     )
 
 
-def _properties(metadata: ModelMetadata) -> dict[str, str]:
+def properties(metadata: ModelMetadata) -> dict[str, str]:
+    """Return the properties to write into a file, with a place for its seal."""
     return {METADATA_KEY: metadata.to_json(), SEAL_KEY: UNSEALED}
 
 
-def _check_request(
+def check_request(
     model: Detector, metadata: ModelMetadata, images: Sequence[Tensor], dynamic: bool
 ) -> None:
     """Raise DetectorError if the network does not support the requested sizes or NMS."""

@@ -53,7 +53,13 @@ PRECISIONS: dict[PrecisionName, Precision] = {
         formats=("onnx", "openvino"),
         tolerance=Tolerance(boxes=5e-3, scores=5e-2, unmatched=0.2, metric=0.005),
     ),
-    "int8": Precision(needs_calibration=True),
+    # Judged by AP alone, see --max-drop. Rounding changes single boxes, and many of the random
+    # images' boxes, by any amount, so that only NaN and infinity exceed the first three.
+    "int8": Precision(
+        formats=("onnx", "openvino"),
+        needs_calibration=True,
+        tolerance=Tolerance(boxes=1e6, scores=1.0, unmatched=1.0, metric=0.005),
+    ),
 }
 """Precisions by name; one without formats is a known name that no format supports yet."""
 
