@@ -15,7 +15,7 @@ from detector.data.formats.shapes import draw_image
 from detector.evaluation.evaluation_set import open_evaluation_set
 from detector.evaluation.intervals import draw
 from detector.export.accept import ChangedFile, accept_file
-from detector.export.formats import FORMATS
+from detector.export.formats import FORMATS, format_for
 from detector.export.int8 import export_int8
 from detector.export.options import Options
 from detector.export.proof.proof import EvaluationImages
@@ -137,6 +137,7 @@ def _check_effect(settings: ExportedFileSettings) -> None:
         )
     if "opset" in given and not FORMATS[settings.format].has_opset:
         raise DetectorError(f"--opset is not for --format {settings.format}: it is ONNX's")
+    format_for(settings.format, _options(settings))
     calibrates = PRECISIONS[settings.precision].needs_calibration
     unused = [name for name in CALIBRATION if name in given and not calibrates]
     if unused:

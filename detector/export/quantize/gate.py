@@ -100,7 +100,7 @@ class Gate:
         self.last = measured = self._measured(after)
         name, was, now = measured.main
         logger.info(f"INT8 with {len(in_float)} rows in float: {name} {was:.4f} → {now:.4f}")
-        within = now >= was - self.request.max_drop  # False for NaN
+        within = now >= was - self.request.max_drop
         if within:
             self.passed[tuple(in_float)] = save, measured
         return within

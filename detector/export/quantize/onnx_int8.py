@@ -87,6 +87,7 @@ class OnnxInt8:
                 extra_options={},
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
         return _tidy(quantizer.model.model)
 
     def save(self, in_float: Collection[int]) -> Save:

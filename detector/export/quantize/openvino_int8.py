@@ -82,13 +82,16 @@ class OpenVinoInt8:
         if len(kept) == len(self._nodes):
             return model
         with quiet(), contextlib.redirect_stdout(io.StringIO()):  # NNCF draws progress bars
-            return nncf.quantize(
+            quantised = nncf.quantize(
                 model,
                 nncf.Dataset(batches),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(batches),
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
             )
+        # NNCF notes the nodes in float in an order that changes; the certificate has the rows.
+        quantised.set_rt_info("", ["nncf", "quantization", "ignored_scope", "names"])
+        return quantised
 
 
 def import_nncf() -> Any:

@@ -58,7 +58,7 @@ PRECISIONS: dict[PrecisionName, Precision] = {
     "int8": Precision(
         formats=("onnx", "openvino"),
         needs_calibration=True,
-        tolerance=Tolerance(boxes=1e6, scores=1.0, unmatched=1.0, metric=0.005),
+        tolerance=Tolerance(boxes=1e6, scores=1e6, unmatched=1.0, metric=0.005),
     ),
 }
 """Precisions by name; one without formats is a known name that no format supports yet."""
