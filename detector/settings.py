@@ -563,7 +563,7 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")
     calibrate: str | None = Field(
-        None, description="labelled images that INT8's ranges are measured on, as --data"
+        None, description="annotated images that INT8's ranges are measured on, as --data"
     )
     calibration_split: str = Field("train", description="their split")
     calibration_images: Count = Field(

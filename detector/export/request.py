@@ -122,6 +122,9 @@ def accept_as(
             :func:`detector.export.accept.accept_file`.
     """
     file = ChangedFile(path, model)
+    if PRECISIONS[file.metadata.precision].needs_calibration and settings.data is None:
+        message = f"a file in {file.metadata.precision} is accepted by AP: give --data"
+        raise DetectorError(message, file=path)
     compared = settings.model_copy(update={"dynamic": file.is_dynamic})
     inputs = _comparison_inputs(compared, model, file.metadata.preprocess)
     evaluation = _evaluation_images(settings, model)

@@ -1,4 +1,4 @@
-"""Calibration images: labelled images of a split, through the network's stored preprocessing."""
+"""Calibration images: annotated images of a split, through the network's stored preprocessing."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Int8Request:
 
     Attributes:
         calibration: images that the ranges of activations are measured on.
-        evaluation: labelled images that AP, or accuracy, is measured on.
+        evaluation: annotated images that AP, or accuracy, is measured on.
         max_drop: largest drop of it that is allowed.
     """
 

@@ -69,7 +69,7 @@ class Intervals(Strict):
 
 
 class CalibrationSet(Strict):
-    """The labelled images that the ranges of INT8 activations were measured on.
+    """The annotated images that the ranges of INT8 activations were measured on.
 
     Attributes:
         data: name of the data set.

@@ -52,7 +52,9 @@ def gate_of(network: Detector) -> Callable[..., Gate]:
             return {"AP": 1 - state["spoilt"] / IMAGES, "AP50": 1.0}
 
         def resampled() -> Any:
-            return resampled_mean((np.arange(IMAGES) >= state["spoilt"]).astype(float), draw(IMAGES))
+            return resampled_mean(
+                (np.arange(IMAGES) >= state["spoilt"]).astype(float), draw(IMAGES)
+            )
 
         evaluation = EvaluationImages("e.yaml", "val", IMAGES, measure, resampled)
         request = Int8Request(Calibration(ABOUT, ()), evaluation, max_drop)

@@ -83,20 +83,9 @@ def test_rows_of_openvino(of_openvino: OpenVinoInt8):
 
 
 def convolutions(proto: Any) -> Counter[bool]:
-    """Return how many convolutions read 8-bit weights, and how many do not."""
-    from onnx import TensorProto
-
-    stored = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
-    scaled = {
-        node.output[0]: stored.get(node.input[0])
-        for node in proto.graph.node
-        if node.op_type == "DequantizeLinear"
-    }
-    return Counter(
-        scaled.get(node.input[1]) == TensorProto.INT8
-        for node in proto.graph.node
-        if node.op_type == "Conv"
-    )
+    """Return how many convolutions compute in 8 bits, which their outputs are rounded to."""
+    rounded = {node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+    return Counter(node.output[0] in rounded for node in proto.graph.node if node.op_type == "Conv")
 
 
 def test_what_stays_in_float(of_onnx: OnnxInt8):
@@ -133,7 +122,9 @@ def test_a_scale_for_each_channel(of_onnx: OnnxInt8):
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays
     }
     weights = {name: scale for name, scale in scaled.items() if arrays[name].ndim == 4}
-    assert len(weights) == 10
+    assert len(weights) == 12  # those of the head are stored in 8 bits, too
+    of_head = next(array for name, array in arrays.items() if name.endswith("m.0.weight/int8"))
+    assert of_head.dtype == np.int8
     assert all(arrays[scale].shape == arrays[name].shape[:1] for name, scale in weights.items())
 
 
