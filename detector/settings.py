@@ -558,7 +558,8 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
         18, description="ONNX operator set"
     )
     precision: PrecisionName = Field(
-        "fp32", description="of the weights in the file; the arithmetic stays in fp32"
+        "fp32",
+        description="of the weights in the file; the arithmetic stays in fp32, except for int8",
     )
     nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")

@@ -6,7 +6,7 @@ import copy
 import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -68,9 +68,8 @@ class Accepted:
     quantisation: Quantisation
 
 
-@dataclass
 class Gate:
-    """Measures a network in INT8 with some rows in float, and remembers what passed.
+    """Measures a network in INT8 with some rows in float.
 
     Args:
         network: the network in INT8.
@@ -78,44 +77,46 @@ class Gate:
         original: the trained network.
         metadata: metadata of the file.
         open_saved: writes a file for a trial and opens it.
+
+    Attributes:
+        trials: by the rows in float, the function that writes the network, and what was measured.
     """
 
-    network: Quantizable
-    request: Int8Request
-    original: Detector
-    metadata: ModelMetadata
-    open_saved: Callable[[Save, Path], ExportedBackend]
-    passed: dict[tuple[int, ...], tuple[Save, Measured]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        eager = TorchBackend(copy.deepcopy(self.original), preprocess=self.metadata.preprocess)
+    def __init__(
+        self,
+        network: Quantizable,
+        request: Int8Request,
+        original: Detector,
+        metadata: ModelMetadata,
+        open_saved: Callable[[Save, Path], ExportedBackend],
+    ) -> None:
+        self.network = network
+        self.request = request
+        self.trials: dict[tuple[int, ...], tuple[Save, Measured]] = {}
+        self._metadata = metadata
+        self._open_saved = open_saved
+        eager = TorchBackend(copy.deepcopy(original), preprocess=metadata.preprocess)
         self._before = self._metrics(eager)
-        self.last: Measured | None = None
 
     def passes(self, in_float: Collection[int]) -> bool:
         """Return whether the metric drops by no more than allowed with these rows in float."""
         save = self.network.save(in_float)
         with tempfile.TemporaryDirectory() as folder:
-            after = self._metrics(self.open_saved(save, Path(folder)))
-        self.last = measured = self._measured(after)
+            after = self._metrics(self._open_saved(save, Path(folder)))
+        measured = self._measured(after)
+        self.trials[tuple(in_float)] = save, measured
         name, was, now = measured.main
         logger.info(f"INT8 with {len(in_float)} rows in float: {name} {was:.4f} → {now:.4f}")
-        within = now >= was - self.request.max_drop
-        if within:
-            self.passed[tuple(in_float)] = save, measured
-        return within
+        return now >= was - self.request.max_drop
 
     def _metrics(self, backend: Backend) -> tuple[dict[str, float], Floats]:
         evaluation = self.request.evaluation
-        settings = self.metadata.nms or self.metadata.eval_nms
+        settings = self._metadata.nms or self._metadata.eval_nms
         return evaluation.measure(backend, settings), evaluation.resampled()
 
     def _measured(self, after: tuple[dict[str, float], Floats]) -> Measured:
-        evaluation, (before_all, before), (after_all, found) = (
-            self.request.evaluation,
-            self._before,
-            after,
-        )
+        evaluation = self.request.evaluation
+        (before_all, before), (after_all, found) = self._before, after
         both = (before >= 0) & (found >= 0)  # −1: nothing to measure in a resample
         intervals = None
         if both.any():
@@ -148,13 +149,11 @@ def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int,
     in_float: list[int] | None = []
     if not gate.passes(()):
         losses = _ranked(gate.network, batches, modules)
-        plain = gate.last
         in_float = fewest([loss.row for loss in losses], gate.passes)
         if in_float is None:
-            assert plain is not None
+            _, plain = gate.trials[()]
             raise _refused(plain, gate.request.max_drop, losses, modules)
-    assert in_float is not None
-    save, measured = gate.passed[tuple(in_float)]
+    save, measured = gate.trials[tuple(in_float)]
     quantisation = Quantisation(
         calibration=gate.request.calibration.about,
         max_drop=gate.request.max_drop,
