@@ -80,6 +80,9 @@ class Gate:
 
     Attributes:
         trials: by the rows in float, the function that writes the network, and what was measured.
+
+    Raises:
+        DetectorError: the images have no objects to measure on.
     """
 
     def __init__(
@@ -97,6 +100,9 @@ class Gate:
         self._open_saved = open_saved
         eager = TorchBackend(copy.deepcopy(original), preprocess=metadata.preprocess)
         self._before = self._metrics(eager)
+        name, value = next(iter(self._before[0].items()))
+        if value < 0:
+            raise DetectorError(f"--precision int8: the images of --data have nothing for {name}")
 
     def passes(self, in_float: Collection[int]) -> bool:
         """Return whether the metric drops by no more than allowed with these rows in float."""
@@ -146,13 +152,7 @@ def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int,
     Raises:
         DetectorError: the metric drops by more than allowed, whichever rows are left in float.
     """
-    in_float: list[int] | None = []
-    if not gate.passes(()):
-        losses = _ranked(gate.network, batches, modules)
-        in_float = fewest([loss.row for loss in losses], gate.passes)
-        if in_float is None:
-            _, plain = gate.trials[()]
-            raise _refused(plain, gate.request.max_drop, losses, modules)
+    in_float = [] if gate.passes(()) else _fewest_in_float(gate, batches, modules)
     save, measured = gate.trials[tuple(in_float)]
     quantisation = Quantisation(
         calibration=gate.request.calibration.about,
@@ -170,6 +170,18 @@ def named(row: int, modules: Mapping[int, str]) -> str:
     'row 2 (C3)'
     """
     return f"row {row} ({modules[row]})"
+
+
+def _fewest_in_float(
+    gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int, str]
+) -> list[int]:
+    """Return the fewest rows to leave in float so that the gate lets the network pass."""
+    losses = _ranked(gate.network, batches, modules)
+    found = fewest([loss.row for loss in losses], gate.passes)
+    if found is None:
+        _, plain = gate.trials[()]
+        raise _refused(plain, gate.request.max_drop, losses, modules)
+    return found
 
 
 def _ranked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,16 @@ def test_a_drop_that_no_row_explains(gate_of: Callable[..., Gate]):
         "try other or more images (--calibrate, --calibration-images), --precision fp16, or a "
         "larger --max-drop"
     )
+
+
+def test_nothing_to_measure(gate_of: Callable[..., Gate], network: Detector):
+    """Without objects AP is −1 before and after, which is no proof."""
+    request = gate_of({}).request
+    evaluation = replace(request.evaluation, measure=lambda *_: {"AP": -1.0})
+    metadata = model_metadata(network, (64, 64), Options(precision="int8"))
+    with pytest.raises(DetectorError) as caught:
+        Gate(Rows({}), replace(request, evaluation=evaluation), network, metadata, open)  # type: ignore[arg-type]
+    assert str(caught.value) == "--precision int8: the images of --data have nothing for AP"
 
 
 def test_names():
