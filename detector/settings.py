@@ -658,10 +658,21 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     precision: PrecisionName = Field(
         "fp32",
         description="fp16: weights in half the bytes, arithmetic in fp32; bf16: arithmetic in "
-        "bf16 where a machine has it; its AP is measured on --data",
+        "bf16 where a machine has it; int8: weights and activations in 8 bits; the AP of bf16 and "
+        "int8 is measured on --data",
     )
     nms: bool = Field(False, description="include NMS in the file, with the settings below")
     split: str = Field("val", description="split to measure on, where --data is given")
+    calibrate: str | None = Field(
+        None, description="annotated images that INT8's ranges are measured on, as --data"
+    )
+    calibration_split: str = Field("train", description="their split")
+    calibration_images: Count = Field(
+        300, description="their number, with every class of the split"
+    )
+    max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.005, description="INT8: largest drop of AP, or accuracy, beyond which nothing is written"
+    )
 
     def in_file(self) -> NmsSettings | None:
         """Return the NMS settings of a file that holds NMS, else None."""

@@ -21,6 +21,10 @@ DECIDED_BY_FILE = BasicNmsSettings.model_fields.keys() | {
     "decoded",
     "precision",
     "nms",
+    "calibrate",
+    "calibration_split",
+    "calibration_images",
+    "max_drop",
 }
 """Settings of a file that ``--accept`` takes as the file has them."""
 

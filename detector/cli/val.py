@@ -74,6 +74,8 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     print(report(metrics, images))
     if certificate is not None and expected is not None:
         _compare(metrics, expected, tolerance_of(certificate.precision).metric)
+        if certificate.quantisation is not None:
+            _check_drop(metrics, expected, certificate.quantisation.max_drop)
     return metrics.to_dict()
 
 
@@ -185,3 +187,15 @@ def _compare(metrics: Metrics, measured: Measured, tolerance: float) -> None:
     if not abs(found - expected) <= tolerance:
         raise DetectorError(f"{name} is {found:.4f}, the certificate says {expected:.4f}")
     print(f"{name} matches the certificate, {expected:.4f}")
+
+
+def _check_drop(metrics: Metrics, measured: Measured, max_drop: float) -> None:
+    """Raise DetectorError if the main metric is further below the network's than was allowed."""
+    name, before, _ = measured.main
+    change = metrics.summary[name] - before
+    if not change >= -max_drop:
+        raise DetectorError(
+            f"{name} is {before + change:.4f}, a change of {change:+.4f} from the trained network; "
+            f"the certificate allows −{max_drop:g}"
+        )
+    print(f"{name} of the trained network: {before:.4f}, a change of {change:+.4f}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.evaluation.intervals import Floats, Weights, resampled_mean
 from detector.structures.classification import Classification
 
 
@@ -52,6 +53,7 @@ class ClassificationEvaluator:
         image_ids: Sequence[int],
     ) -> None:
         self.category_ids = tuple(category_ids)
+        self.image_ids = list(image_ids)
         self.results: list[dict[str, Any]] = []
         self._names = {c["id"]: str(c["name"]) for c in ground_truth["categories"]}
         counted = set(image_ids)
@@ -83,6 +85,16 @@ class ClassificationEvaluator:
         }
         summary = {"top1": _mean(list(top1.values())), "top5": _mean(top5)}
         return ClassificationMetrics(summary, per_class)
+
+    def resampled(self, weights: Weights) -> Floats:
+        """Return top-1 accuracy on each resample of the images.
+
+        Args:
+            weights: (resamples, images) how often each of ``image_ids`` was drawn.
+        """
+        best = {result["image_id"]: result["category_ids"] for result in self.results}
+        right = [self._ground_truth[i] in best.get(i, ())[:1] for i in self.image_ids]
+        return resampled_mean(np.array(right, np.float64), weights)
 
 
 def _mean(right: Sequence[bool]) -> float:

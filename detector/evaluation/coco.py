@@ -13,6 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from detector.evaluation.intervals import Floats, Weights, resampled_ap
 from detector.structures.detections import Detections
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -112,6 +113,15 @@ class CocoEvaluator:
             per_class[name] = float(valid.mean()) if valid.size else -1.0
         summary = dict(zip(METRIC_NAMES + RECALL_NAMES, stats, strict=True))
         return CocoMetrics(summary, per_class, self._left_out())
+
+    def resampled(self, weights: Weights) -> Floats:
+        """Return AP on each resample of the images; see :func:`resampled_ap`.
+
+        Args:
+            weights: (resamples, images) how often each of ``image_ids`` was drawn.
+        """
+        order = np.argsort(self.image_ids, kind="stable")  # that of pycocotools
+        return resampled_ap(self.evaluation(), weights[:, order])
 
     def evaluation(
         self,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from detector.data.dataset import DetectionDataset, open_dataset
+from detector.evaluation.intervals import CanResample, Floats, Weights
 from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
 from detector.settings import DataSettings, NmsSettings, TaskName
+from detector.utils.errors import DetectorError
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,16 @@ class EvaluationSet:
         samples = self.dataset.samples
         metrics: Metrics = evaluate(backend, samples, self.evaluator, eval_nms, batch, parallel)
         return metrics
+
+    def resampled(self, weights: Weights) -> Floats:
+        """Return the main metric of the network measured last on each resample of the images.
+
+        Args:
+            weights: (resamples, images) how often each image was drawn.
+        """
+        if not isinstance(self.evaluator, CanResample):
+            raise DetectorError("this metric has no intervals")
+        return self.evaluator.resampled(weights)
 
 
 class HasTaskAndNames(Protocol):

@@ -45,7 +45,7 @@ class ChangedFile:
         options = Options(
             precision=stated.precision, nms=stated.nms, decoded=stated.decoding is None
         )
-        self.metadata = model_metadata(model, stated.preprocess.size_hw, options)
+        self.metadata = model_metadata(model, stated.preprocess.size_hw, options, FORMATS["onnx"])
         for name in ("task", "names", "preprocess", "stride", "eval_nms", "decoding"):
             found, expected = getattr(stated, name), getattr(self.metadata, name)
             if found != expected:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch.export import ExportedProgram
 
 from detector.export.onnx.model import convert_onnx
 from detector.export.onnx.parts import onnx_parts
-from detector.export.openvino import convert_openvino
+from detector.export.openvino import convert_openvino, openvino_arithmetic
 from detector.export.options import Options, Save
+from detector.export.proof.comparison import InputBatch
 from detector.export.proof.nms_check import Parts
 from detector.export.pt2.backend import Pt2Backend, convert_pt2
+from detector.export.quantize.onnx_int8 import OnnxInt8
+from detector.export.quantize.openvino_int8 import OpenVinoInt8
+from detector.export.quantize.quantizable import Quantizable
 from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend, weights_of
 from detector.runtime.backends.precision import check_precision
-from detector.settings import FormatName
+from detector.settings import FloatPrecision, FormatName, PrecisionName
 from detector.utils.errors import DetectorError
 
 
@@ -34,8 +39,12 @@ class FileFormat:
         libraries: distributions needed to write and run a file.
         beside: returns further files that belong to a file.
         channels_last: raw outputs are (b, h, w, channels), as the runtime computes them.
+        arithmetic: returns the precision of the arithmetic for files in a precision.
         parts: splits a file with NMS into its network and its NMS; None if the format does not
             support NMS inside the file.
+        quantize: makes a network in INT8 of an onnx.ModelProto in fp32 and calibration images; None
+            if the format does not support it.
+        quantizer: distribution that does so, where it is not one of ``libraries``.
     """
 
     suffix: str
@@ -44,7 +53,10 @@ class FileFormat:
     libraries: tuple[str, ...]
     beside: Callable[[Path], tuple[Path, ...]] = lambda path: ()
     channels_last: bool = False
+    arithmetic: Callable[[PrecisionName], FloatPrecision] = lambda precision: "fp32"
     parts: Callable[[Path], Parts] | None = None
+    quantize: Callable[[Any, Sequence[InputBatch]], Quantizable] | None = None
+    quantizer: tuple[str, ...] = ()
 
     @property
     def supports_nms(self) -> bool:
@@ -77,6 +89,7 @@ FORMATS: dict[FormatName, FileFormat] = {
         open=OnnxBackend,
         libraries=("onnx", "onnxscript", "onnxruntime"),
         parts=onnx_parts,
+        quantize=OnnxInt8,
     ),
     "openvino": FileFormat(
         suffix=".xml",
@@ -85,6 +98,9 @@ FORMATS: dict[FormatName, FileFormat] = {
         libraries=("onnx", "onnxscript", "openvino"),
         beside=lambda path: (weights_of(path),),
         channels_last=True,
+        arithmetic=openvino_arithmetic,
+        quantize=OpenVinoInt8,
+        quantizer=("nncf",),
     ),
     "pt2": FileFormat(suffix=".pt2", convert=convert_pt2, open=Pt2Backend, libraries=()),
 }

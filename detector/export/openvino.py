@@ -6,14 +6,22 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch.export import ExportedProgram
 
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options, Save
 from detector.runtime.backends.backend import ModelMetadata
-from detector.runtime.backends.openvino import import_openvino, reason_of, weights_of
+from detector.runtime.backends.openvino import (
+    arithmetics,
+    import_openvino,
+    openvino_core,
+    reason_of,
+    weights_of,
+)
 from detector.runtime.backends.seal import seal
+from detector.settings import FloatPrecision, PrecisionName
 from detector.utils.errors import DetectorError
 
 
@@ -30,14 +38,32 @@ def convert_openvino(program: ExportedProgram, metadata: ModelMetadata, options:
     except RuntimeError as error:
         raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
 
+    return saver(model, compress_to_fp16=options.precision == "fp16")
+
+
+def saver(model: Any, compress_to_fp16: bool = False) -> Save:
+    """Return the function that writes an openvino.Model with its seal."""
+    openvino = import_openvino()
+
     def save(path: Path, properties: Mapping[str, str]) -> None:
         for key, value in properties.items():
             model.set_rt_info(value, key)
         path.touch()  # its error about a place that takes no files is better than OpenVINO's
         try:
-            openvino.save_model(model, path, compress_to_fp16=options.precision == "fp16")
+            openvino.save_model(model, path, compress_to_fp16=compress_to_fp16)
         except RuntimeError as error:
             raise DetectorError(f"OpenVINO cannot write it: {reason_of(error)}") from error
         seal(path, weights_of(path))
 
     return save
+
+
+def openvino_arithmetic(precision: PrecisionName) -> FloatPrecision:
+    """Return the precision of the arithmetic for files in a precision.
+
+    What is not in 8 bits is computed in bf16, where this machine can measure what that costs.
+    """
+    if precision == "bf16":
+        return "bf16"
+    has_bf16 = "bf16" in arithmetics(openvino_core(import_openvino()), "CPU")
+    return "bf16" if precision == "int8" and has_bf16 else "fp32"

@@ -13,10 +13,14 @@ from torch import Tensor
 
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.evaluation_set import open_evaluation_set
+from detector.evaluation.intervals import draw
 from detector.export.accept import ChangedFile, accept_file
-from detector.export.formats import FORMATS
+from detector.export.formats import FORMATS, format_for
+from detector.export.int8 import export_int8
 from detector.export.options import Options
 from detector.export.proof.proof import EvaluationImages
+from detector.export.quantize.calibration import open_calibration
+from detector.export.quantize.gate import Int8Request
 from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
 from detector.model.lint import log_warnings
@@ -35,6 +39,9 @@ MEASURED_BATCH = 16
 COMPARED_IMAGES = 4
 """Number of images of the source that the file is compared on, besides random ones."""
 
+CALIBRATION = ("calibrate", "calibration_split", "calibration_images", "max_drop")
+"""Settings of a precision that needs calibration."""
+
 
 def export(
     model: Detector | str | Path,
@@ -48,7 +55,8 @@ def export(
         model: a network, or its ``.safetensors`` or foreign ``.pt`` file; not modified.
         format: ``onnx``, ``openvino`` or ``pt2``.
         output: path of the file; default: beside the weights. Required for a network in memory.
-        settings: settings of ``detector export``: ``dynamic``, ``precision``, ``nms``, ``data``, …
+        settings: settings of ``detector export``: ``dynamic``, ``precision``, ``nms``, ``data``,
+            ``calibrate``, …
 
     Returns:
         The file's path, the measured differences, and the certificate.
@@ -84,16 +92,17 @@ def export_as(
     preprocess = model.preprocess
     if settings.imgsz is not None:
         preprocess = preprocess.with_size(model.size_of(settings.imgsz))
-    return export_model(
-        model,
-        settings.format,
-        output,
-        _comparison_inputs(settings, model, preprocess),
-        size_hw=preprocess.size_hw,
-        options=_options(settings),
-        evaluation=_evaluation_images(settings, model),
-        command=command,
-    )
+    evaluation = _evaluation_images(settings, model)
+    inputs = _comparison_inputs(settings, model, preprocess)
+    common: dict[str, Any] = {
+        "size_hw": preprocess.size_hw,
+        "options": _options(settings),
+        "command": command,
+    }
+    if evaluation is None or not PRECISIONS[settings.precision].needs_calibration:
+        return export_model(model, settings.format, output, inputs, evaluation=evaluation, **common)
+    request = Int8Request(open_calibration(settings, model), evaluation, settings.max_drop)
+    return export_int8(model, settings.format, output, inputs, request=request, **common)
 
 
 def accept_as(
@@ -113,6 +122,9 @@ def accept_as(
             :func:`detector.export.accept.accept_file`.
     """
     file = ChangedFile(path, model)
+    if PRECISIONS[file.metadata.precision].needs_labels and settings.data is None:
+        message = f"a file in {file.metadata.precision} is accepted by AP: give --data"
+        raise DetectorError(message, file=path)
     compared = settings.model_copy(update={"dynamic": file.is_dynamic})
     inputs = _comparison_inputs(compared, model, file.metadata.preprocess)
     evaluation = _evaluation_images(settings, model)
@@ -128,13 +140,25 @@ def _check_effect(settings: ExportedFileSettings) -> None:
         )
     if "decoded" in given and not settings.decoded and settings.nms:
         raise DetectorError("--no-decoded does not go with --nms, which needs decoded boxes")
+    if "opset" in given and not FORMATS[settings.format].has_opset:
+        raise DetectorError(f"--opset is not for --format {settings.format}: it is ONNX's")
+    format_for(settings.format, _options(settings))
+    calibrates = PRECISIONS[settings.precision].needs_calibration
+    unused = [name for name in CALIBRATION if name in given and not calibrates]
+    if unused:
+        flag = unused[0].replace("_", "-")
+        raise DetectorError(f"--{flag} is not for --precision {settings.precision}: it is int8's")
+    for name in ("calibrate", "data"):
+        if calibrates and getattr(settings, name) is None:
+            raise DetectorError(
+                f"--precision {settings.precision} needs --{name}: ranges are measured on images "
+                "of --calibrate, and AP before and after on those of --data"
+            )
     if PRECISIONS[settings.precision].needs_labels and settings.data is None:
         raise DetectorError(
             f"--precision {settings.precision} needs --data: what it costs is measured on labelled "
             "images"
         )
-    if "opset" in given and not FORMATS[settings.format].has_opset:
-        raise DetectorError(f"--opset is not for --format {settings.format}: it is ONNX's")
 
 
 def _options(settings: ExportedFileSettings) -> Options:
@@ -172,13 +196,15 @@ def _evaluation_images(settings: ExportedFileSettings, model: Detector) -> Evalu
     if settings.data is None:
         return None
     evaluation_set = open_evaluation_set(settings, settings.split, model)
+    images = len(evaluation_set.dataset.samples)
     return EvaluationImages(
         data=evaluation_set.data,
         split=evaluation_set.split,
-        images=len(evaluation_set.dataset.samples),
+        images=images,
         measure=lambda backend, eval_nms: (
             evaluation_set.measure(backend, eval_nms, MEASURED_BATCH).summary
         ),
+        resampled=lambda: evaluation_set.resampled(draw(images)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from detector.export.options import Options, Save
 from detector.export.program import trace
 from detector.export.proof.certify import certify
 from detector.export.proof.proof import Candidate, EvaluationImages, Proof, prove
+from detector.export.quantize.gate import Accepted
 from detector.export.rows import naming_rows
 from detector.model import deploy
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import METADATA_KEY, ModelMetadata
 from detector.runtime.backends.certificate import Certificate
 from detector.runtime.backends.parts import certificate_path
+from detector.runtime.backends.precision import PRECISIONS
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_text
 from detector.settings import FormatName
@@ -61,6 +63,11 @@ class ExportReport:
         if proof.measured is not None:
             name, before, after = proof.measured.main
             lines.append(f"{name} on {proof.measured.images} images: {before:.4f} → {after:.4f}")
+        if proof.measured is not None and proof.measured.intervals is not None:
+            low, high = proof.measured.intervals.change
+            lines[-1] += f", a change of {after - before:+.4f} ({low:+.4f} to {high:+.4f})"
+        if self.certificate.quantisation is not None:
+            lines.append(self.certificate.quantisation.describe())
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,12 +90,14 @@ class Draft:
         path: the file.
         save: writes it.
         metadata: metadata to store in it, without a certificate.
+        accepted: what the gate measured of a file in INT8; None for other precisions.
     """
 
     form: FileFormat
     path: Path
     save: Save
     metadata: ModelMetadata
+    accepted: Accepted | None = None
 
 
 def export_model(
@@ -121,10 +130,12 @@ def export_model(
         DetectorError: fusing or exporting changes the network's outputs, or the format does not
             support the network. No file is written then, and an existing file is not changed.
     """
+    if PRECISIONS[options.precision].needs_calibration:
+        raise DetectorError(f"precision {options.precision} needs calibration: use detector.export")
     form = format_for(format, options)
     size_hw = size_hw or model.preprocess.size_hw
-    metadata = model_metadata(model, size_hw, options, form.channels_last)
-    _check_request(model, metadata, images, options.dynamic)
+    metadata = model_metadata(model, size_hw, options, form)
+    check_request(model, metadata, images, options.dynamic)
     candidate = Candidate.of(model, images)
     with naming_rows(model):
         logger.info("converting the network to %s, %s", format, options.precision)
@@ -152,7 +163,7 @@ def write_proven(
     precision = metadata.precision
     targets = (*form.files(draft.path), certificate_path(draft.path))
     with atomic_together(*targets) as (*written, beside):
-        save(written[0], _properties(metadata))
+        save(written[0], properties(metadata))
         logger.info("comparing the file's outputs with those of the network")
         parts = form.parts(written[0]) if form.parts and metadata.nms else None
         backend = form.open(written[0])
@@ -163,16 +174,23 @@ def write_proven(
             )
         proof = prove(candidate, backend, parts, precision, evaluation)
         logger.info("sealing the file with its certificate")
-        certificate = certify(candidate, proof, form.libraries, precision, command)
+        libraries = form.libraries
+        if draft.accepted is not None:
+            proof = replace(proof, measured=draft.accepted.measured)
+            libraries += form.quantizer
+        certificate = certify(candidate, proof, libraries, precision, command)
+        if draft.accepted is not None:
+            quantisation = draft.accepted.quantisation
+            certificate = certificate.model_copy(update={"quantisation": quantisation})
         certified = metadata.model_copy(update={"certificate": certificate})
-        save(written[0], _properties(certified))
+        save(written[0], properties(certified))
         proof.check_unchanged(form.open(written[0]))
         beside.write_text(certificate_text(certified, written), encoding="utf-8")
     return ExportReport(draft.path, candidate.fusing, proof, certificate)
 
 
 def model_metadata(
-    model: Detector, size_hw: tuple[int, int], options: Options, channels_last: bool = False
+    model: Detector, size_hw: tuple[int, int], options: Options, form: FileFormat
 ) -> ModelMetadata:
     """Return the metadata of an exported file of a network, without a certificate.
 
@@ -180,11 +198,11 @@ def model_metadata(
         model: the network.
         size_hw: input size, pixels.
         options: properties of the file.
-        channels_last: raw outputs are (b, h, w, channels).
+        form: format of the file.
     """
     decoding = None if options.decoded or options.nms is not None else model.decoding
     if decoding is not None:
-        decoding = decoding.model_copy(update={"channels_last": channels_last})
+        decoding = decoding.model_copy(update={"channels_last": form.channels_last})
     return ModelMetadata(
         names=model.names,
         preprocess=model.preprocess.with_size(size_hw),
@@ -195,14 +213,16 @@ def model_metadata(
         nms=options.nms,
         decoding=decoding,
         precision=options.precision,
+        arithmetic=form.arithmetic(options.precision),
     )
 
 
-def _properties(metadata: ModelMetadata) -> dict[str, str]:
+def properties(metadata: ModelMetadata) -> dict[str, str]:
+    """Return the properties to write into a file, with a place for its seal."""
     return {METADATA_KEY: metadata.to_json(), SEAL_KEY: UNSEALED}
 
 
-def _check_request(
+def check_request(
     model: Detector, metadata: ModelMetadata, images: Sequence[Tensor], dynamic: bool
 ) -> None:
     """Raise DetectorError if the network does not support the requested sizes or NMS."""

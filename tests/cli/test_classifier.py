@@ -303,3 +303,17 @@ def test_onnx_without_torch(run: Run, weights: Path, folder: Path, tmp_path: Pat
         lines = (tmp_path / name / "detections.jsonl").read_text().splitlines()
         found.append([json.loads(line)["class_names"] for line in lines])
     assert found[0] == found[1] and len(found[0]) == 6
+
+
+def test_int8_keeps_accuracy(run: Run, weights: Path, folder: Path, tmp_path: Path):
+    """Every class is in the calibration images; top-1 before and after, with intervals."""
+    words = ("--weights", weights, "--precision", "int8", "--output", tmp_path / "int8")
+    ran = run("export", *words, "--calibrate", folder, "--data", folder, "--calibration-images", 4)
+    certificate = ran.metrics["certificate"]
+    measured = certificate["measured"]
+    assert measured["after"]["top1"] >= measured["before"]["top1"] - 0.005
+    assert set(measured["intervals"]) == {"before", "after", "change"}
+    calibration = certificate["quantisation"]["calibration"]
+    assert (calibration["images"], calibration["classes"]) == (4, 2)
+    words = ("--weights", tmp_path / "int8.onnx", "--certificate", "--data", folder)
+    assert "top1 of the trained network: " in run("val", *words).out

@@ -210,7 +210,6 @@ def test_arithmetic_in_bf16(run: Run, finder: Path, finder_data: Path, tmp_path:
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        ("int8", "--precision int8: no format can be written in it; use fp32 or bf16 or fp16"),
         ("bf16", "--precision bf16 needs --data: what it costs is measured on labelled images"),
         ("half", "--precision: expected 'fp32', 'bf16', 'fp16' or 'int8', found 'half'"),
     ],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.export.proof import verify
@@ -35,12 +36,15 @@ class EvaluationImages:
         split: name of the split.
         images: number of images.
         measure: function from a backend and NMS settings to metrics by name, the main one first.
+        resampled: function that returns the main metric of the backend measured last on each of a
+            number of resamples of the images, the same ones for each backend.
     """
 
     data: str
     split: str
     images: int
     measure: Callable[[Backend, NmsSettings], dict[str, float]]
+    resampled: Callable[[], NDArray[np.float64]] = lambda: np.zeros(0)
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ class ModelMetadata(Strict):
         nms: settings of the NMS inside the file, None if there is none.
         decoding: how the file's outputs encode boxes and scores; None if the file decodes them.
         precision: precision of the file's weights, equal to its certificate's.
+        arithmetic: precision of the arithmetic that the file is certified for; of a file in int8
+            of the operators that are not.
         certificate: the differences measured when the file was written.
     """
 
@@ -134,6 +136,7 @@ class ModelMetadata(Strict):
     nms: NmsSettings | None = None
     decoding: KnownDecoding | None = None
     precision: PrecisionName = "fp32"
+    arithmetic: FloatPrecision = "fp32"
     certificate: Certificate | None = None
 
     @pydantic.model_validator(mode="before")
@@ -160,11 +163,6 @@ class ModelMetadata(Strict):
         if self.decoding is not None and (self.nms is not None or self.task != "detect"):
             raise ValueError("decoding: a classifier, or a file with NMS inside, has no raw boxes")
         return self
-
-    @property
-    def arithmetic(self) -> FloatPrecision:
-        """Precision of the arithmetic that the file is certified for."""
-        return "bf16" if self.precision == "bf16" else "fp32"
 
     @property
     def outputs(self) -> OutputSizes:

@@ -54,6 +54,62 @@ class DifferenceAfterNms(Difference):
     unmatched: int
 
 
+class Intervals(Strict):
+    """Intervals that cover 95 of 100 resamples of the images, of the main metric.
+
+    Attributes:
+        before: of the trained network.
+        after: of the exported file.
+        change: of the difference, file minus network, on the same resamples.
+    """
+
+    before: tuple[float, float]
+    after: tuple[float, float]
+    change: tuple[float, float]
+
+
+class CalibrationSet(Strict):
+    """The annotated images that the ranges of INT8 activations were measured on.
+
+    Attributes:
+        data: name of the data set.
+        split: name of the split.
+        images: number of images.
+        classes: number of classes that occur in them.
+        fingerprint: SHA-256 digests of class names, image files and labels.
+    """
+
+    data: str
+    split: str
+    images: int
+    classes: int
+    fingerprint: dict[str, Sha256]
+
+
+class Quantisation(Strict):
+    """How a file in INT8 was made.
+
+    Attributes:
+        calibration: images that the ranges were measured on.
+        max_drop: largest drop of the main metric that was allowed.
+        rows: number of rows of the network that can be quantised.
+        in_float: those that were left in float, by index and module.
+    """
+
+    calibration: CalibrationSet
+    max_drop: float
+    rows: int
+    in_float: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Return what was left in float, and what the ranges were measured on, as text."""
+        kept = f": {', '.join(self.in_float)}" if self.in_float else ""
+        return (
+            f"INT8: {len(self.in_float)} of {self.rows} rows in float{kept}; calibrated on "
+            f"{self.calibration.images} images of split {self.calibration.split!r}"
+        )
+
+
 class Measured(Strict):
     """Metrics on an evaluation set, before and after the export.
 
@@ -63,6 +119,7 @@ class Measured(Strict):
         images: number of images.
         before: metrics of the trained network by name, the main one first.
         after: metrics of the exported file, by name.
+        intervals: those of the main metric; None where they were not computed.
     """
 
     data: str
@@ -70,6 +127,7 @@ class Measured(Strict):
     images: int
     before: dict[str, float]
     after: dict[str, float]
+    intervals: Intervals | None = None
 
     @property
     def main(self) -> tuple[str, float, float]:
@@ -90,6 +148,7 @@ class Certificate(Strict):
         images: number of images compared, random ones included.
         precision: precision of the file's weights, which decides the tolerances.
         measured: AP or accuracy before and after, None if no data were given.
+        quantisation: how a file in INT8 was made; None for other precisions.
         versions: versions of Python and of the libraries involved.
         command: command that wrote the file.
     """
@@ -104,6 +163,7 @@ class Certificate(Strict):
     images: int
     precision: PrecisionName = "fp32"
     measured: Measured | None = None
+    quantisation: Quantisation | None = None
     versions: dict[str, str]
     command: str = ""
 

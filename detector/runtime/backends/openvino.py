@@ -63,7 +63,7 @@ class OpenVinoBackend(ExportedBackend):
         profiled: bool = False,
     ) -> None:
         path = Path(path)
-        core = _core(import_openvino())
+        core = openvino_core(import_openvino())
         model = _read(core, path)
         metadata = _metadata(model, path)
         self._model = model
@@ -117,7 +117,7 @@ class OpenVinoBackend(ExportedBackend):
 
 
 @functools.cache
-def _core(openvino: Any) -> Any:
+def openvino_core(openvino: Any) -> Any:
     """Return the process's only core, which is never freed.
 
     On CPUs with AMX, OpenVINO's plugin installs a signal stack for the thread that loads it. It
@@ -194,8 +194,7 @@ def _arithmetic(
     Raises:
         DetectorError: the device does not have the one that is asked for.
     """
-    able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    found = [name for name in HINTS if name.upper() in able or name == "fp32"]
+    found = arithmetics(core, device)
     if asked == "auto":
         return certified if certified in found else "fp32"
     if asked not in found:
@@ -203,6 +202,12 @@ def _arithmetic(
             f"--precision {asked}: OpenVINO's device {device} has {', '.join(found)} here"
         )
     return asked
+
+
+def arithmetics(core: Any, device: str) -> list[FloatPrecision]:
+    """Return the precisions in which one of OpenVINO's devices computes."""
+    able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return [name for name in HINTS if name.upper() in able or name == "fp32"]
 
 
 def _compiled(core: Any, model: Any, device: str, options: dict[str, Any]) -> Any:

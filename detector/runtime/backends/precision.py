@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from detector.settings import FormatName, PrecisionName
@@ -26,8 +25,8 @@ class Tolerance:
     metric: float
 
 
-ANY = math.inf
-"""Tolerance of a difference that is measured and stated, and not limited."""
+ANY = 1e6
+"""Tolerance of a difference that is stated and not limited; only NaN and infinity exceed it."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,15 @@ class Precision:
     Attributes:
         formats: formats that support the precision.
         needs_calibration: the ranges of activations must be measured on images first.
-        needs_labels: what it costs is told by AP only: some boxes without objects change a lot.
-        tolerance: None if no format supports the precision.
+        needs_labels: what it costs is told by AP alone: rounding changes single boxes, mostly those
+            without an object, by any amount.
+        tolerance: limits of its differences from the network.
     """
 
-    formats: tuple[FormatName, ...] = ()
+    formats: tuple[FormatName, ...]
+    tolerance: Tolerance
     needs_calibration: bool = False
     needs_labels: bool = False
-    tolerance: Tolerance | None = None
 
 
 PRECISIONS: dict[PrecisionName, Precision] = {
@@ -65,16 +65,19 @@ PRECISIONS: dict[PrecisionName, Precision] = {
         formats=("onnx", "openvino"),
         tolerance=Tolerance(boxes=5e-3, scores=5e-2, unmatched=0.2, metric=0.005),
     ),
-    "int8": Precision(needs_calibration=True),
+    "int8": Precision(
+        formats=("onnx", "openvino"),
+        needs_calibration=True,
+        needs_labels=True,
+        tolerance=Tolerance(boxes=ANY, scores=ANY, unmatched=1, metric=0.005),
+    ),
 }
-"""Precisions by name; one without formats is a known name that no format supports yet."""
+"""Precisions by name."""
 
 
 def check_precision(name: PrecisionName, format: FormatName) -> None:
     """Raise DetectorError unless the format supports the precision, naming formats that do."""
     formats = PRECISIONS[name].formats
-    if not formats:
-        raise _no_format(name)
     if format not in formats:
         raise DetectorError(
             f"--precision {name} is not for --format {format}; use {' or '.join(formats)}"
@@ -82,19 +85,5 @@ def check_precision(name: PrecisionName, format: FormatName) -> None:
 
 
 def tolerance_of(name: PrecisionName) -> Tolerance:
-    """Return the tolerances of files in a precision.
-
-    Raises:
-        DetectorError: no format supports it; the message names precisions that can be used.
-    """
-    tolerance = PRECISIONS[name].tolerance
-    if tolerance is None:
-        raise _no_format(name)
-    return tolerance
-
-
-def _no_format(name: PrecisionName) -> DetectorError:
-    able = [other for other, row in PRECISIONS.items() if row.formats]
-    return DetectorError(
-        f"--precision {name}: no format can be written in it; use {' or '.join(able)}"
-    )
+    """Return the tolerances of files in a precision."""
+    return PRECISIONS[name].tolerance

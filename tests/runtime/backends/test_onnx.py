@@ -190,7 +190,8 @@ def test_metadata_of_a_later_version_is_named(make_onnx):
     later = {**json.loads(METADATA.to_json()), "tiles": 4}
     assert fails(make_onnx(metadata=json.dumps(later))) == (
         "'detector' metadata: unknown key 'tiles'; known keys: names, preprocess, version, "
-        "eval_nms, stride, task, nms, decoding, precision, certificate; "
+        "eval_nms, stride, task, nms, decoding, precision, arithmetic, "
+        "certificate; "
         "written by version 1.0, this is 0.1.0"
     )
 

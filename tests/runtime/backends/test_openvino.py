@@ -379,7 +379,7 @@ def test_a_precision_that_the_device_does_not_have():
 
 def test_a_file_for_bf16(make_openvino):
     """It runs in what this machine has."""
-    metadata = METADATA.model_copy(update={"precision": "bf16"}).to_json()
+    metadata = METADATA.model_copy(update={"precision": "bf16", "arithmetic": "bf16"}).to_json()
     path = make_openvino(metadata=metadata)
     has_it = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert OpenVinoBackend(path).arithmetic == ("bf16" if has_it else "fp32")
