@@ -158,6 +158,7 @@ def test_checks_without_torch(tmp_path: Path):
         "runtime": True,
         "train": False,
         "export": False,
+        "int8": False,
         "timm": False,
     }
 

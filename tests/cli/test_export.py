@@ -186,6 +186,13 @@ def test_flags_that_do_not_fit(
     assert not list(tmp_path.glob("a*"))
 
 
+def test_bf16_needs_annotated_images(fails: Run, finder: Path):
+    words = ("--weights", finder, "--format", "openvino", "--precision", "bf16")
+    assert fails("export", *words) == (
+        "--precision bf16 needs --data: what it costs is measured on labelled images"
+    )
+
+
 def test_arithmetic_in_bf16(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
     """Certified by its AP; where a machine has no bf16, it cannot be measured."""
     core = import_openvino().Core()
@@ -210,7 +217,7 @@ def test_arithmetic_in_bf16(run: Run, finder: Path, finder_data: Path, tmp_path:
 @pytest.mark.parametrize(
     ("precision", "message"),
     [
-        ("bf16", "--precision bf16 needs --data: what it costs is measured on labelled images"),
+        ("bf16", "--precision bf16 is not for --format onnx; use openvino"),
         ("half", "--precision: expected 'fp32', 'bf16', 'fp16' or 'int8', found 'half'"),
     ],
 )

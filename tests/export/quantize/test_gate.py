@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.intervals import draw, resampled_mean
+from detector.export.formats import FORMATS
 from detector.export.options import Options
 from detector.export.proof.proof import EvaluationImages
 from detector.export.quantize.calibration import Calibration
@@ -59,7 +60,7 @@ def gate_of(network: Detector) -> Callable[..., Gate]:
 
         evaluation = EvaluationImages("e.yaml", "val", IMAGES, measure, resampled)
         request = Int8Request(Calibration(ABOUT, ()), evaluation, max_drop)
-        metadata = model_metadata(network, (64, 64), Options(precision="int8"))
+        metadata = model_metadata(network, (64, 64), Options(precision="int8"), FORMATS["onnx"])
         opened: Callable[[Any, Path], Any] = lambda save, folder: save  # noqa: E731
         return Gate(Rows(spoils), request, network, metadata, opened)
 
@@ -111,7 +112,7 @@ def test_nothing_to_measure(gate_of: Callable[..., Gate], network: Detector):
     """Without objects AP is −1 before and after, which is no proof."""
     request = gate_of({}).request
     evaluation = replace(request.evaluation, measure=lambda *_: {"AP": -1.0})
-    metadata = model_metadata(network, (64, 64), Options(precision="int8"))
+    metadata = model_metadata(network, (64, 64), Options(precision="int8"), FORMATS["onnx"])
     with pytest.raises(DetectorError) as caught:
         Gate(Rows({}), replace(request, evaluation=evaluation), network, metadata, open)  # type: ignore[arg-type]
     assert str(caught.value) == "--precision int8: the images of --data have nothing for AP"

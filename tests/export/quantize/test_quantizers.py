@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from detector.export.formats import FORMATS
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options
 from detector.export.program import trace
@@ -39,9 +40,10 @@ def needs_nncf() -> None:
 @pytest.fixture(scope="module")
 def proto(network: Detector) -> Any:
     fused, _ = deploy.deploy(network, [])
-    options = Options()
+    options = Options(decoded=True)
     program = trace(fused, SIZE_HW, 1)
-    return onnx_model(program, model_metadata(network, SIZE_HW, options), options)
+    metadata = model_metadata(network, SIZE_HW, options, FORMATS["onnx"])
+    return onnx_model(program, metadata, options)
 
 
 @pytest.fixture(scope="module")
