@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from detector.model.deploy import deploy
 from detector.model.detector import Detector
 from detector.predict import open_backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import FloatPrecision, RunPrecision, RuntimeSettings
+from detector.settings import FloatPrecision, PrecisionName, RunPrecision, RuntimeSettings
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
 from detector.weights.checkpoint import load, save_weights
@@ -113,33 +114,72 @@ def _drawn_images(folder: Path, count: int) -> str:
     return str(folder)
 
 
+@dataclass(frozen=True)
+class _MeasuredFile:
+    """A file to measure, in all combinations of its settings.
+
+    Attributes:
+        runner: its runtime.
+        path: the file.
+        flops: operations of the network per image.
+        batches: batch sizes.
+        precisions: precisions of the arithmetic to ask for.
+        certified: precision that the file is certified for; None if it was written here.
+    """
+
+    runner: Runner
+    path: Path
+    flops: int
+    batches: Sequence[int]
+    precisions: Sequence[RunPrecision]
+    certified: PrecisionName | None = None
+
+
 def _configurations(
     settings: DetectBenchmarkSettings, model: Detector, source: str, folder: Path
 ) -> Iterator[MeasuredConfiguration]:
     """Yield all combinations; each format is written once for one image and once for batches."""
+    for file in _files(settings, model, folder):
+        combinations = product(file.batches, settings.threads, settings.modes, file.precisions)
+        for batch, threads, mode, precision in combinations:
+            configuration = Configuration(
+                weights=file.path,
+                source=source,
+                batch=batch,
+                confidence=settings.confidence,
+                device="cpu",
+                threads=threads,
+                precision=precision,
+                mode=mode,
+            )
+            shown = file.certified or ("fp32" if precision == "auto" else precision)
+            name = file.path.name if file.certified else ""
+            yield MeasuredConfiguration(
+                file.runner, threads, configuration, file.flops, shown, name
+            )
+
+
+def _files(
+    settings: DetectBenchmarkSettings, model: Detector, folder: Path
+) -> Iterator[_MeasuredFile]:
+    """Write the network for each runtime, and yield these files and those of ``--files``."""
     fused = deploy(model)[0]
     trained_flops, fused_flops = (
         2 * cost(network, network.preprocess.size_hw).macs for network in (model, fused)
     )
     for runner in settings.formats:
         flops = trained_flops if runner == "pytorch" else fused_flops
+        precisions = list(_precisions(runner, settings.precisions))
         for dynamic, batches in _batches_by_file(runner, settings.batches):
             path = _write_model(model, fused, runner, dynamic, folder)
-            for batch, threads, mode in product(batches, settings.threads, settings.modes):
-                for precision in _precisions(runner, settings.precisions):
-                    configuration = Configuration(
-                        weights=path,
-                        source=source,
-                        batch=batch,
-                        confidence=settings.confidence,
-                        device="cpu",
-                        threads=threads,
-                        precision=precision,
-                        mode=mode,
-                    )
-                    yield MeasuredConfiguration(runner, threads, configuration, flops, precision)
+            yield _MeasuredFile(runner, path, flops, batches, precisions)
     for path in settings.files:
-        yield from _of_file(settings, path, source, fused_flops)
+        backend = open_backend(path, RuntimeSettings(device="cpu"))
+        if not isinstance(backend, ExportedBackend):
+            raise DetectorError("--files takes exported files; --weights the network", file=path)
+        batches = [backend.batch_size] if backend.batch_size else settings.batches
+        certified = backend.metadata.precision
+        yield _MeasuredFile(RUNNERS[path.suffix], path, fused_flops, batches, ["auto"], certified)
 
 
 def _precisions(runner: Runner, asked: Sequence[FloatPrecision]) -> Iterator[FloatPrecision]:
@@ -149,30 +189,6 @@ def _precisions(runner: Runner, asked: Sequence[FloatPrecision]) -> Iterator[Flo
             yield precision
         else:
             print(f"{runner} computes in fp32: it is not measured in {precision}")
-
-
-def _of_file(
-    settings: DetectBenchmarkSettings, path: Path, source: str, flops: int
-) -> Iterator[MeasuredConfiguration]:
-    """Yield the combinations of an exported file, with the batches that it takes."""
-    backend = open_backend(path, RuntimeSettings(device="cpu"))
-    if not isinstance(backend, ExportedBackend):
-        raise DetectorError("--files takes exported files; --weights the network", file=path)
-    runner = RUNNERS[path.suffix]
-    batches = [backend.batch_size] if backend.batch_size else settings.batches
-    for batch, threads, mode in product(batches, settings.threads, settings.modes):
-        configuration = Configuration(
-            weights=path,
-            source=source,
-            batch=batch,
-            confidence=settings.confidence,
-            device="cpu",
-            threads=threads,
-            mode=mode,
-        )
-        yield MeasuredConfiguration(
-            runner, threads, configuration, flops, backend.metadata.precision
-        )
 
 
 def _batches_by_file(

@@ -51,7 +51,8 @@ class MeasuredConfiguration:
 
     Attributes:
         runner: runtime of the network.
-        precision: precision of the arithmetic, or of the file.
+        precision: precision of the arithmetic, or of a file that was exported before.
+        name: name of a file that was exported before, else empty.
         threads: total number of compute threads.
         configuration: settings of its process.
         flops: operations of the network per image.
@@ -66,6 +67,7 @@ class MeasuredConfiguration:
     configuration: Configuration
     flops: int
     precision: PrecisionName = "fp32"
+    name: str = ""
     runs: list[TimedRun] = field(default_factory=list)
     start_seconds: float = 0.0
     ap: float | None = None
@@ -76,7 +78,7 @@ class MeasuredConfiguration:
         """Name in the table and the plot."""
         mode = ", throughput" if self.parallel > 1 else ""
         precision = "" if self.precision == "fp32" else f" {self.precision}"
-        form = f"{LABELS[self.runner]}{precision}"
+        form = f"{self.name or LABELS[self.runner]}{precision}"
         return f"{form}, batch {self.configuration.batch}, {self.threads} thr.{mode}"
 
     @property
@@ -178,6 +180,7 @@ def to_dict(
         "configurations": [
             {
                 "format": one.runner,
+                "file": one.name,
                 "precision": one.precision,
                 "operators": asdict(one.shares) if one.shares else None,
                 "batch": one.configuration.batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_the_precision_is_in_the_label(tmp_path):
     one.precision = "bf16"
     one.shares = OperatorShares({"Convolution": 1.0}, {"AMX bf16": 1.0})
     assert one.label == "OpenVINO bf16, batch 1, 2 thr."
+    assert replace(one, name="a.xml").label == "a.xml bf16, batch 1, 2 thr."
     lines = format_report([one], {2: 1e11}).splitlines()
     at = lines.index("OpenVINO bf16, batch 1, 2 thr.")
     assert lines[at + 1 : at + 3] == [
