@@ -671,7 +671,8 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
         300, description="their number, with every class of the split"
     )
     max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.005, description="INT8: largest drop of AP, or accuracy, beyond which nothing is written"
+        0.005,
+        description="bf16, int8: largest drop of AP, or accuracy, beyond which nothing is written",
     )
 
     def in_file(self) -> NmsSettings | None:

@@ -12,7 +12,8 @@ from detector.export.formats import FORMATS
 from detector.export.onnx.model import saver
 from detector.export.onnx.nms import NETWORK_OUTPUTS
 from detector.export.options import Options
-from detector.export.proof.proof import Candidate, EvaluationImages
+from detector.export.proof.measured import EvaluationImages
+from detector.export.proof.proof import Candidate
 from detector.export.run import Draft, ExportReport, model_metadata, write_proven
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import ModelMetadata

@@ -18,7 +18,7 @@ from detector.export.accept import ChangedFile, accept_file
 from detector.export.formats import FORMATS, format_for
 from detector.export.int8 import export_int8
 from detector.export.options import Options
-from detector.export.proof.proof import EvaluationImages
+from detector.export.proof.measured import EvaluationImages
 from detector.export.quantize.calibration import open_calibration
 from detector.export.quantize.gate import Int8Request
 from detector.export.run import ExportReport, export_model
@@ -39,7 +39,7 @@ MEASURED_BATCH = 16
 COMPARED_IMAGES = 4
 """Number of images of the source that the file is compared on, besides random ones."""
 
-CALIBRATION = ("calibrate", "calibration_split", "calibration_images", "max_drop")
+CALIBRATION = ("calibrate", "calibration_split", "calibration_images")
 """Settings of a precision that needs calibration."""
 
 
@@ -101,7 +101,7 @@ def export_as(
     }
     if evaluation is None or not PRECISIONS[settings.precision].needs_calibration:
         return export_model(model, settings.format, output, inputs, evaluation=evaluation, **common)
-    request = Int8Request(open_calibration(settings, model), evaluation, settings.max_drop)
+    request = Int8Request(open_calibration(settings, model), evaluation)
     return export_int8(model, settings.format, output, inputs, request=request, **common)
 
 
@@ -148,6 +148,10 @@ def _check_effect(settings: ExportedFileSettings) -> None:
     if unused:
         flag = unused[0].replace("_", "-")
         raise DetectorError(f"--{flag} is not for --precision {settings.precision}: it is int8's")
+    if "max_drop" in given and not PRECISIONS[settings.precision].needs_labels:
+        raise DetectorError(
+            f"--max-drop is not for --precision {settings.precision}: it is bf16's and int8's"
+        )
     for name in ("calibrate", "data"):
         if calibrates and getattr(settings, name) is None:
             raise DetectorError(
@@ -205,6 +209,7 @@ def _evaluation_images(settings: ExportedFileSettings, model: Detector) -> Evalu
             evaluation_set.measure(backend, eval_nms, MEASURED_BATCH).summary
         ),
         resampled=lambda: evaluation_set.resampled(draw(images)),
+        max_drop=settings.max_drop,
     )
 
 

@@ -15,7 +15,8 @@ from detector.export.formats import FileFormat, format_for
 from detector.export.options import Options, Save
 from detector.export.program import trace
 from detector.export.proof.certify import certify
-from detector.export.proof.proof import Candidate, EvaluationImages, Proof, prove
+from detector.export.proof.measured import EvaluationImages, change_text
+from detector.export.proof.proof import Candidate, Proof, prove
 from detector.export.quantize.gate import Accepted
 from detector.export.rows import naming_rows
 from detector.model import deploy
@@ -61,11 +62,8 @@ class ExportReport:
             f"{proof.ms_before:.1f} ms per image before, {proof.ms_after:.1f} ms after",
         ]
         if proof.measured is not None:
-            name, before, after = proof.measured.main
-            lines.append(f"{name} on {proof.measured.images} images: {before:.4f} → {after:.4f}")
-        if proof.measured is not None and proof.measured.intervals is not None:
-            low, high = proof.measured.intervals.change
-            lines[-1] += f", a change of {after - before:+.4f} ({low:+.4f} to {high:+.4f})"
+            name, images = proof.measured.main[0], proof.measured.images
+            lines.append(f"{name} on {images} images: {change_text(proof.measured)}")
         if self.certificate.quantisation is not None:
             lines.append(self.certificate.quantisation.describe())
         return lines

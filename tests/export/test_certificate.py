@@ -15,7 +15,7 @@ import pytest
 from detector.export.formats import FORMATS
 from detector.export.options import Options
 from detector.export.proof.certify import weights_sha256
-from detector.export.proof.proof import EvaluationImages
+from detector.export.proof.measured import EvaluationImages
 from detector.export.run import ExportReport, export_model
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Backend

@@ -167,7 +167,7 @@ def test_nms_inside_the_file(finder: Path, finder_data: Path, tmp_path: Path):
         ),
         (
             {"precision": "fp16", "max_drop": 0.1},
-            "--max-drop is not for --precision fp16: it is int8's",
+            "--max-drop is not for --precision fp16: it is bf16's and int8's",
         ),
         (
             {"precision": "int8", "format": "pt2", "calibrate": "d.yaml", "data": "d.yaml"},
@@ -191,8 +191,8 @@ def test_settings_that_do_not_fit(
         ("yolov5n_coco.pt", "openvino", 0.30),
         ("yolov5n_coco.pt", "onnx", 0.30),
         ("yolox_nano_coco.pth", "openvino", 0.30),
-        # Names of nodes and three rows in float weigh more in a file of 0.9 million parameters.
-        ("yolox_nano_coco.pth", "onnx", 0.40),
+        # Ten of its 25 rows stay in float.
+        ("yolox_nano_coco.pth", "onnx", 0.75),
     ],
 )
 def test_published_networks(shared: Path, tmp_path: Path, weights: str, format: str, size: float):

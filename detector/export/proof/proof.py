@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.export.proof import verify
 from detector.export.proof.comparison import InputBatch
+from detector.export.proof.measured import EvaluationImages, change_text
 from detector.export.proof.nms_check import Parts
 from detector.model import deploy
 from detector.model.detector import Detector
@@ -20,31 +20,11 @@ from detector.model.torch_backend import TorchBackend
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.backends.certificate import Measured
 from detector.runtime.backends.exported import ExportedBackend
-from detector.runtime.backends.precision import tolerance_of
-from detector.settings import NmsSettings, PrecisionName
+from detector.runtime.backends.precision import PRECISIONS, tolerance_of
+from detector.settings import PrecisionName
 from detector.utils.errors import DetectorError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluationImages:
-    """Evaluation set that AP, or accuracy, is measured on.
-
-    Attributes:
-        data: name of the data set.
-        split: name of the split.
-        images: number of images.
-        measure: function from a backend and NMS settings to metrics by name, the main one first.
-        resampled: function that returns the main metric of the backend measured last on each of a
-            number of resamples of the images, the same ones for each backend.
-    """
-
-    data: str
-    split: str
-    images: int
-    measure: Callable[[Backend, NmsSettings], dict[str, float]]
-    resampled: Callable[[], NDArray[np.float64]] = lambda: np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -136,7 +116,7 @@ def prove(
     )
     measured = None
     if evaluation is not None:
-        measured = _measure(candidate.original, backend, tolerance.metric, evaluation)
+        measured = _measure(candidate.original, backend, precision, evaluation)
     runs = (verify.eager(candidate.original), backend)
     ms_before, ms_after = verify.milliseconds(runs, size_hw, backend.batch_size or 1)
     images = batches[0][: backend.batch_size]
@@ -144,23 +124,27 @@ def prove(
 
 
 def _measure(
-    original: Detector, backend: ExportedBackend, allowed: float, evaluation: EvaluationImages
+    original: Detector,
+    backend: ExportedBackend,
+    precision: PrecisionName,
+    evaluation: EvaluationImages,
 ) -> Measured:
-    """Measure metrics before and after; raise if the main one changed by more than ``allowed``."""
+    """Measure metrics before and after; raise if the main one changed by more than allowed."""
     logger.info("measuring both on split %r: %d images", evaluation.split, evaluation.images)
     settings = backend.eval_nms
     eager = TorchBackend(copy.deepcopy(original), preprocess=backend.preprocess)
-    measured = Measured(
-        data=evaluation.data,
-        split=evaluation.split,
-        images=evaluation.images,
-        before=evaluation.measure(eager, settings),
-        after=evaluation.measure(backend, settings),
-    )
-    name, before, after = measured.main
-    if not abs(after - before) <= allowed:
+    by_labels = PRECISIONS[precision].needs_labels
+    before = evaluation.metrics(eager, settings, by_labels)
+    measured = evaluation.compared(before, evaluation.metrics(backend, settings, by_labels))
+    name, was, now = measured.main
+    if by_labels:
+        is_allowed, limit = now >= was - evaluation.max_drop, f"−{evaluation.max_drop:g}"
+    else:
+        metric = PRECISIONS[precision].tolerance.metric
+        is_allowed, limit = abs(now - was) <= metric, f"±{metric}"
+    if not is_allowed:
         raise DetectorError(
-            f"the exported file differs from the network: {name} {before:.4f} → {after:.4f}, "
-            f"allowed is ±{allowed}; nothing was written"
+            f"the exported file differs from the network: {name} {change_text(measured)}, "
+            f"allowed is {limit}; nothing was written"
         )
     return measured

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from detector.evaluation.intervals import Floats, interval
 from detector.export.options import Save
 from detector.export.proof.comparison import InputBatch
-from detector.export.proof.proof import EvaluationImages
+from detector.export.proof.measured import EvaluationImages, change_text
 from detector.export.quantize.calibration import Calibration
 from detector.export.quantize.quantizable import Quantizable
 from detector.export.quantize.sensitivity import (
@@ -27,8 +24,8 @@ from detector.export.quantize.sensitivity import (
 )
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
-from detector.runtime.backends.backend import Backend, ModelMetadata
-from detector.runtime.backends.certificate import Intervals, Measured, Quantisation
+from detector.runtime.backends.backend import ModelMetadata
+from detector.runtime.backends.certificate import Measured, Quantisation
 from detector.runtime.backends.exported import ExportedBackend
 from detector.utils.errors import DetectorError
 
@@ -45,12 +42,10 @@ class Int8Request:
     Attributes:
         calibration: images that the ranges of activations are measured on.
         evaluation: annotated images that AP, or accuracy, is measured on.
-        max_drop: largest drop of it that is allowed.
     """
 
     calibration: Calibration
     evaluation: EvaluationImages
-    max_drop: float
 
 
 @dataclass(frozen=True)
@@ -96,49 +91,24 @@ class Gate:
         self.network = network
         self.request = request
         self.trials: dict[tuple[int, ...], tuple[Save, Measured]] = {}
-        self._metadata = metadata
         self._open_saved = open_saved
         eager = TorchBackend(copy.deepcopy(original), preprocess=metadata.preprocess)
-        self._before = self._metrics(eager)
-        name, value = next(iter(self._before[0].items()))
+        self._settings = metadata.nms or metadata.eval_nms
+        self._before = request.evaluation.metrics(eager, self._settings)
+        name, value = next(iter(self._before.by_name.items()))
         if value < 0:
             raise DetectorError(f"--precision int8: the images of --data have nothing for {name}")
 
     def passes(self, in_float: Collection[int]) -> bool:
         """Return whether the metric drops by no more than allowed with these rows in float."""
-        save = self.network.save(in_float)
+        save, evaluation = self.network.save(in_float), self.request.evaluation
         with tempfile.TemporaryDirectory() as folder:
-            after = self._metrics(self._open_saved(save, Path(folder)))
-        measured = self._measured(after)
+            after = evaluation.metrics(self._open_saved(save, Path(folder)), self._settings)
+        measured = evaluation.compared(self._before, after)
         self.trials[tuple(in_float)] = save, measured
         name, was, now = measured.main
         logger.info(f"INT8 with {len(in_float)} rows in float: {name} {was:.4f} → {now:.4f}")
-        return now >= was - self.request.max_drop
-
-    def _metrics(self, backend: Backend) -> tuple[dict[str, float], Floats]:
-        evaluation = self.request.evaluation
-        settings = self._metadata.nms or self._metadata.eval_nms
-        return evaluation.measure(backend, settings), evaluation.resampled()
-
-    def _measured(self, after: tuple[dict[str, float], Floats]) -> Measured:
-        evaluation = self.request.evaluation
-        (before_all, before), (after_all, found) = self._before, after
-        both = (before >= 0) & (found >= 0)  # −1: nothing to measure in a resample
-        intervals = None
-        if both.any():
-            intervals = Intervals(
-                before=interval(before[both]),
-                after=interval(found[both]),
-                change=interval((found - before)[both]),
-            )
-        return Measured(
-            data=evaluation.data,
-            split=evaluation.split,
-            images=evaluation.images,
-            before=before_all,
-            after=after_all,
-            intervals=intervals,
-        )
+        return now >= was - evaluation.max_drop
 
 
 def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int, str]) -> Accepted:
@@ -156,7 +126,7 @@ def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int,
     save, measured = gate.trials[tuple(in_float)]
     quantisation = Quantisation(
         calibration=gate.request.calibration.about,
-        max_drop=gate.request.max_drop,
+        max_drop=gate.request.evaluation.max_drop,
         rows=len(gate.network.rows),
         in_float=tuple(named(row, modules) for row in sorted(in_float)),
     )
@@ -180,7 +150,7 @@ def _fewest_in_float(
     found = fewest([loss.row for loss in losses], gate.passes)
     if found is None:
         _, plain = gate.trials[()]
-        raise _refused(plain, gate.request.max_drop, losses, modules)
+        raise _refused(plain, gate.request.evaluation.max_drop, losses, modules)
     return found
 
 
@@ -198,12 +168,10 @@ def _ranked(
 def _refused(
     plain: Measured, max_drop: float, losses: Sequence[RowLoss], modules: Mapping[int, str]
 ) -> DetectorError:
-    name, before, after = plain.main
+    name = plain.main[0]
     worst = ", ".join(named(loss.row, modules) for loss in losses[:NAMED])
-    low, high = plain.intervals.change if plain.intervals else (np.nan, np.nan)
     return DetectorError(
-        f"--precision int8: {name} {before:.4f} → {after:.4f}, a change of {after - before:+.4f} "
-        f"({low:+.4f} to {high:+.4f}), allowed is −{max_drop:g}, and leaving "
+        f"--precision int8: {name} {change_text(plain)}, allowed is −{max_drop:g}, and leaving "
         f"{MOST_IN_FLOAT:.0%} of the rows in float does not help; the worst rows are {worst}; "
         "nothing was written; try other or more images (--calibrate, --calibration-images), "
         "--precision fp16, or a larger --max-drop"

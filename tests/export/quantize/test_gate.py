@@ -13,7 +13,7 @@ import pytest
 from detector.evaluation.intervals import draw, resampled_mean
 from detector.export.formats import FORMATS
 from detector.export.options import Options
-from detector.export.proof.proof import EvaluationImages
+from detector.export.proof.measured import EvaluationImages
 from detector.export.quantize.calibration import Calibration
 from detector.export.quantize.gate import Gate, Int8Request, accept_int8, named
 from detector.export.run import model_metadata
@@ -58,8 +58,8 @@ def gate_of(network: Detector) -> Callable[..., Gate]:
                 (np.arange(IMAGES) >= state["spoilt"]).astype(float), draw(IMAGES)
             )
 
-        evaluation = EvaluationImages("e.yaml", "val", IMAGES, measure, resampled)
-        request = Int8Request(Calibration(ABOUT, ()), evaluation, max_drop)
+        evaluation = EvaluationImages("e.yaml", "val", IMAGES, measure, resampled, max_drop)
+        request = Int8Request(Calibration(ABOUT, ()), evaluation)
         metadata = model_metadata(network, (64, 64), Options(precision="int8"), FORMATS["onnx"])
         opened: Callable[[Any, Path], Any] = lambda save, folder: save  # noqa: E731
         return Gate(Rows(spoils), request, network, metadata, opened)
