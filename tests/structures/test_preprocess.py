@@ -257,9 +257,11 @@ def test_bad_specification(values: dict[str, object], message: str) -> None:
 
 
 def test_a_stride_larger_than_the_input_is_refused():
-    message = "rectangle 30000 is larger than the input, 64×96"
+    message = "rectangle 8000 is larger than the input, 64×96"
     assert Preprocess(size_hw=(64, 96), rectangle=96).input_size((64, 96)) == (96, 96)
     with pytest.raises(DetectorError, match=message):
-        Preprocess(size_hw=(64, 96), rectangle=30_000)
+        Preprocess(size_hw=(64, 96), rectangle=8000)
     with pytest.raises(DetectorError, match=message):
-        Preprocess(size_hw=(64, 96)).with_rectangle(30_000)
+        Preprocess(size_hw=(64, 96)).with_rectangle(8000)
+    with pytest.raises(DetectorError, match="rectangle: expected at most 8192, found 30000"):
+        Preprocess(size_hw=(64, 96), rectangle=30_000)
