@@ -32,6 +32,7 @@ from detector.benchmarks.timing import sized_model
 from detector.benchmarks.workers import worker
 from detector.data.formats.shapes import draw_image
 from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_set
+from detector.export.formats import FORMATS
 from detector.export.options import Options
 from detector.export.run import export_model
 from detector.model.cost import cost
@@ -44,8 +45,6 @@ from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
 from detector.weights.checkpoint import load, save_weights
 
-RUNNERS: dict[str, Runner] = {".onnx": "onnx", ".xml": "openvino", ".pt2": "pt2"}
-"""Runtimes by the suffix of exported files."""
 WORKER = "detector.benchmarks.detect_worker"
 """Module that measures one configuration."""
 DRAWN_HW = (480, 640)
@@ -179,7 +178,8 @@ def _files(
             raise DetectorError("--files takes exported files; --weights the network", file=path)
         batches = [backend.batch_size] if backend.batch_size else settings.batches
         certified = backend.metadata.precision
-        yield _MeasuredFile(RUNNERS[path.suffix], path, fused_flops, batches, ["auto"], certified)
+        runner = next(name for name, form in FORMATS.items() if form.suffix == path.suffix.lower())
+        yield _MeasuredFile(runner, path, fused_flops, batches, ["auto"], certified)
 
 
 def _precisions(runner: Runner, asked: Sequence[FloatPrecision]) -> Iterator[FloatPrecision]:
@@ -233,7 +233,7 @@ def _measure_operators(measured: list[MeasuredConfiguration]) -> None:
     for one in measured:
         of = one.configuration
         if of.batch == 1 and of.mode == "latency":
-            one.shares = measure_shares(of.weights, one.threads, of.precision)
+            one.shares = measure_shares(one.runner, of.weights, one.threads, of.precision)
 
 
 def _measure_ap(measured: list[MeasuredConfiguration], evaluation_set: EvaluationSet) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from detector.benchmarks.settings import Runner
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend
 from detector.runtime.backends.operator_times import OperatorTime
@@ -52,20 +53,24 @@ class OperatorShares:
         return found
 
 
-def measure_shares(path: Path, threads: int, precision: RunPrecision) -> OperatorShares | None:
-    """Run an exported file on an empty image and return the shares of its operators.
+def measure_shares(
+    runner: Runner, path: Path, threads: int, precision: RunPrecision
+) -> OperatorShares | None:
+    """Run a file on an empty image and return the shares of its operators.
 
-    None for formats whose runtime does not count times.
+    None for runtimes that do not count times.
     """
-    if path.suffix == ".onnx":
-        onnx = OnnxBackend(path, threads, profiled=True)
-        _run(onnx, onnx.input_shape)
-        return shares_of(onnx.operator_times())
-    if path.suffix == ".xml":
-        openvino = OpenVinoBackend(path, threads, precision=precision, profiled=True)
-        _run(openvino, openvino.input_shape)
-        return shares_of(openvino.operator_times())
-    return None
+    backend: OnnxBackend | OpenVinoBackend
+    if runner == "onnx":
+        backend = OnnxBackend(path, threads, profiled=True)
+    elif runner == "openvino":
+        backend = OpenVinoBackend(path, threads, precision=precision, profiled=True)
+    else:
+        return None
+    image = np.zeros(backend.input_shape, np.float32)
+    for _ in range(RUNS):
+        backend(image)
+    return shares_of(backend.operator_times())
 
 
 def shares_of(times: Sequence[OperatorTime]) -> OperatorShares:
@@ -75,18 +80,13 @@ def shares_of(times: Sequence[OperatorTime]) -> OperatorShares:
     return OperatorShares(kinds, _shares(times, _instructions) if told else {})
 
 
-def _run(run: Callable[[np.ndarray], object], shape: tuple[int, ...]) -> None:
-    image = np.zeros(shape, np.float32)
-    for _ in range(RUNS):
-        run(image)
-
-
 def _shares(times: Sequence[OperatorTime], key: Callable[[OperatorTime], str]) -> dict[str, float]:
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for one in times:
-        seconds[key(one)] += one.seconds  # type: ignore[assignment]
+        seconds[key(one)] += one.seconds
     total = sum(seconds.values()) or 1
-    return {name: value / total for name, value in seconds.most_common()}
+    largest_first = sorted(seconds.items(), key=lambda item: -item[1])
+    return {name: value / total for name, value in largest_first}
 
 
 def _instructions(one: OperatorTime) -> str:

@@ -34,7 +34,7 @@ def convert_openvino(program: ExportedProgram, metadata: ModelMetadata, options:
     openvino = import_openvino()
     content = onnx_model(program, metadata, replace(options, precision="fp32")).SerializeToString()
     try:
-        model = openvino.Core().read_model(io.BytesIO(content))
+        model = openvino_core(openvino).read_model(io.BytesIO(content))
     except RuntimeError as error:
         raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
 

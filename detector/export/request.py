@@ -158,11 +158,6 @@ def _check_effect(settings: ExportedFileSettings) -> None:
                 f"--precision {settings.precision} needs --{name}: ranges are measured on images "
                 "of --calibrate, and AP before and after on those of --data"
             )
-    if PRECISIONS[settings.precision].needs_labels and settings.data is None:
-        raise DetectorError(
-            f"--precision {settings.precision} needs --data: what it costs is measured on labelled "
-            "images"
-        )
 
 
 def _options(settings: ExportedFileSettings) -> Options:

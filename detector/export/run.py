@@ -131,6 +131,11 @@ def export_model(
     if PRECISIONS[options.precision].needs_calibration:
         raise DetectorError(f"precision {options.precision} needs calibration: use detector.export")
     form = format_for(format, options)
+    if PRECISIONS[options.precision].needs_labels and evaluation is None:
+        raise DetectorError(
+            f"--precision {options.precision} needs --data: what it costs is measured on labelled "
+            "images"
+        )
     size_hw = size_hw or model.preprocess.size_hw
     metadata = model_metadata(model, size_hw, options, form)
     check_request(model, metadata, images, options.dynamic)

@@ -40,7 +40,7 @@ def test_of_a_file(form: str, finder: Path, tmp_path: Path):
     words = ["--weights", str(finder), "--format", form, "--output", str(tmp_path / "a")]
     assert run_tool("export", words) == 0
     path = tmp_path / {"onnx": "a.onnx", "openvino": "a.xml"}[form]
-    found = measure_shares(path, 1, "fp32")
+    found = measure_shares(form, path, 1, "fp32")
     assert found is not None
     assert sum(found.kinds.values()) == pytest.approx(1)
     assert {"Conv", "Convolution", "FusedConv"} & found.kinds.keys()
@@ -48,4 +48,4 @@ def test_of_a_file(form: str, finder: Path, tmp_path: Path):
 
 
 def test_a_format_that_does_not_count(finder_pt2: Path):
-    assert measure_shares(finder_pt2, 1, "fp32") is None
+    assert measure_shares("pt2", finder_pt2, 1, "fp32") is None

@@ -170,6 +170,12 @@ def test_sizes_are_checked_before_anything_is_done(network: Detector, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+def test_bf16_is_judged_by_annotated_images(network: Detector, tmp_path: Path):
+    with pytest.raises(DetectorError, match=r"^--precision bf16 needs --data: what it costs is"):
+        export_model(network, "openvino", tmp_path / "a", options=Options(precision="bf16"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_program_that_is_wrong_leaves_no_file(
     network: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

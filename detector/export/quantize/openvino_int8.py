@@ -22,7 +22,7 @@ from detector.export.proof.comparison import InputBatch
 from detector.export.rows import row_in
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.backends.exported import INPUT
-from detector.runtime.backends.openvino import import_openvino, reason_of
+from detector.runtime.backends.openvino import import_openvino, openvino_core, reason_of
 from detector.utils.errors import DetectorError
 from detector.utils.system import require
 
@@ -48,7 +48,7 @@ class OpenVinoInt8:
             self._model = openvino.convert_model(io.BytesIO(proto.SerializeToString()))
         except Exception as error:  # the converter's exceptions have no common base class
             raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
-        self._core = openvino.Core()
+        self._core = openvino_core(openvino)
         self._batches = batches
         self._nodes = {
             node.get_friendly_name(): row_in(node.get_friendly_name())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -67,6 +70,9 @@ class OpenVinoBackend(ExportedBackend):
         model = _read(core, path)
         metadata = _metadata(model, path)
         self._model = model
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        self._streams = 0  # requests that exist; none while the file is opened
+        self._checking = Lock()
         super().__init__(path, metadata, _shapes(model.inputs), _shapes(model.outputs))
         self.check_sizes(self.input_shape)
         found = model.input(INPUT).get_element_type().get_type_name()
@@ -82,9 +88,9 @@ class OpenVinoBackend(ExportedBackend):
         if threads is not None and device == "cpu":
             options["INFERENCE_NUM_THREADS"] = threads
         compiled = _compiled(core, model, name, options)
-        self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
+        self._streams = streams
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
@@ -98,6 +104,17 @@ class OpenVinoBackend(ExportedBackend):
             self._requests.put(request)
         return tuple(outputs[name] for name in self.output_names)
 
+    @contextmanager
+    def _no_run(self) -> Iterator[None]:
+        """Wait until no network runs, and let none start: a run may take more than the limit."""
+        with self._checking:
+            held = [self._requests.get() for _ in range(self._streams)]
+            try:
+                yield
+            finally:
+                for request in held:
+                    self._requests.put(request)
+
     def operator_times(self) -> list[OperatorTime]:
         """Return the times of operators of the last run on one of the streams, if profiled."""
         request = self._requests.get()
@@ -108,7 +125,7 @@ class OpenVinoBackend(ExportedBackend):
 
     def _check_run(self, image: tuple[int, ...]) -> None:
         try:
-            with limited_memory(READING_BYTES):
+            with self._no_run(), limited_memory(READING_BYTES):
                 check_sizes(self._model, image)
         except (RuntimeError, MemoryError) as error:
             if _lacks_memory(error):

@@ -152,9 +152,8 @@ def fit_input(first: Block, preprocess: PreprocessKeys, source: PreprocessKeys =
         weight = tensors.get(f"{conv}.weight")
         if weight is None or weight.ndim != 4 or weight.shape[1] % COLOURS:
             continue
-        rgb = weight.unflatten(
-            1, (-1, COLOURS)
-        )  # (c_out, pixels, 3, k, k): Focus moves pixels here
+        # (c_out, pixels, 3, k, k): Focus moves pixels here.
+        rgb = weight.unflatten(1, (-1, COLOURS))
         rgb = rgb if source.channel_order == "rgb" else rgb.flip(2)
         shift = (rgb * offset.to(weight.device)).sum((1, 2, 3, 4))
         rgb = rgb * factor.to(weight.device)

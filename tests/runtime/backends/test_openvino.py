@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,25 @@ def counting_classifier(path: Path, count: int, each_row: bool) -> Path:
     weights_of(path).write_bytes(values.replace(np.int64(7).tobytes(), np.int64(count).tobytes()))
     seal(path, weights_of(path))
     return path
+
+
+def test_nothing_runs_while_memory_is_limited(make_openvino, monkeypatch):
+    """A run in another thread would fail by the limit on the check of a new size."""
+    backend = OpenVinoBackend(make_openvino(size=("height", "width")), threads=2, streams=2)
+    check, free = openvino_backend.check_sizes, []
+
+    def checked(model: object, image: tuple[int, ...]) -> None:
+        free.append(backend._requests.qsize())
+        check(model, image)
+
+    monkeypatch.setattr(openvino_backend, "check_sizes", checked)
+    inputs = [np.ones((1, 3, 32, 32 * (1 + index % 8)), np.float32) for index in range(64)]
+    with ThreadPoolExecutor(4) as pool:
+        for boxes, _ in pool.map(backend, inputs):
+            assert np.array_equal(boxes[0], BOXES)
+    assert len(free) >= 8
+    assert set(free) == {0}
+    assert backend._requests.qsize() == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
