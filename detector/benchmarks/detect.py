@@ -166,20 +166,24 @@ def _files(
     trained_flops, fused_flops = (
         2 * cost(network, network.preprocess.size_hw).macs for network in (model, fused)
     )
+    given = [_given_file(settings, path, fused_flops) for path in settings.files]
     for runner in settings.formats:
         flops = trained_flops if runner == "pytorch" else fused_flops
         precisions = list(_precisions(runner, settings.precisions))
         for dynamic, batches in _batches_by_file(runner, settings.batches):
             path = _write_model(model, fused, runner, dynamic, folder)
             yield _MeasuredFile(runner, path, flops, batches, precisions)
-    for path in settings.files:
-        backend = open_backend(path, RuntimeSettings(device="cpu"))
-        if not isinstance(backend, ExportedBackend):
-            raise DetectorError("--files takes exported files; --weights the network", file=path)
-        batches = [backend.batch_size] if backend.batch_size else settings.batches
-        certified = backend.metadata.precision
-        runner = next(name for name, form in FORMATS.items() if form.suffix == path.suffix.lower())
-        yield _MeasuredFile(runner, path, fused_flops, batches, ["auto"], certified)
+    yield from given
+
+
+def _given_file(settings: DetectBenchmarkSettings, path: Path, flops: int) -> _MeasuredFile:
+    """Open a file of ``--files`` to see what it is."""
+    backend = open_backend(path, RuntimeSettings(device="cpu"))
+    if not isinstance(backend, ExportedBackend):
+        raise DetectorError("--files takes exported files; --weights the network", file=path)
+    runner = next(name for name, form in FORMATS.items() if form.suffix == path.suffix.lower())
+    batches = [backend.batch_size] if backend.batch_size else settings.batches
+    return _MeasuredFile(runner, path, flops, batches, ["auto"], backend.metadata.precision)
 
 
 def _precisions(runner: Runner, asked: Sequence[FloatPrecision]) -> Iterator[FloatPrecision]:
