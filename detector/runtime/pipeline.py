@@ -7,7 +7,6 @@ and writing of the previous one happen in the caller's thread.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, Backend
+from detector.runtime.reused_memory import ReusedMemory
 from detector.runtime.sources import Frame
 from detector.settings import NmsSettings
 from detector.structures.classification import Classification
@@ -152,7 +152,7 @@ class Pipeline:
         self.batch = backend.batch_size or batch
         self.parallel = parallel
         self.timing = Timing()
-        self._spare: list[_InputMemory] = []
+        self._memory = ReusedMemory()
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Yield a result for each frame, lazily. Closing the iterator ends its threads."""
@@ -190,14 +190,11 @@ class Pipeline:
             images, placements = zip(
                 *(preprocess.fit(frame.image_rgb) for frame in frames), strict=True
             )
-            memory = self._spare.pop() if self._spare else _InputMemory()
             count = self.backend.batch_size or len(frames)
-            network_input = memory.array((count, 3, *images[0].shape[:2]))
+            network_input = self._memory.array((count, 3, *images[0].shape[:2]))
             preprocess.normalize(images, out=network_input[: len(frames)])
-            network_input[len(frames) :] = (
-                0  # padding of the last batch, if the file fixes its size
-            )
-        return _PendingBatch(frames, placements, network_input, memory)
+            network_input[len(frames) :] = 0  # where the file fixes the size of the last batch too
+        return _PendingBatch(frames, placements, network_input)
 
     def _run(self, ready: Future[_PendingBatch | None]) -> _PendingBatch | None:
         """Wait for a batch and run the network on it."""
@@ -205,7 +202,6 @@ class Pipeline:
         if batch is not None:
             with self.timing.measure("network"):
                 batch.outputs = self.backend(batch.network_input)
-            self._spare.append(batch.memory)
         return batch
 
     def _finish(self, batch: _PendingBatch) -> list[Result]:
@@ -226,20 +222,6 @@ class Pipeline:
         return Detections(placement.to_image(kept), values, class_ids, self.backend.names)
 
 
-class _InputMemory:
-    """Reusable buffer for the network's input: allocating a new one costs more than filling it."""
-
-    def __init__(self) -> None:
-        self._flat = np.empty(0, np.float32)
-
-    def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return an array of that shape; it shares its memory with the one returned before."""
-        size = math.prod(shape)
-        if self._flat.size < size:
-            self._flat = np.empty(size, np.float32)
-        return self._flat[:size].reshape(shape)
-
-
 @dataclass
 class _PendingBatch:
     """A batch in the pipeline: frames, network input and, once it has run, raw outputs."""
@@ -247,7 +229,6 @@ class _PendingBatch:
     frames: list[Frame]
     placements: Sequence[Placement]
     network_input: NDArray[np.float32]
-    memory: _InputMemory
     outputs: Arrays = ()
 
 

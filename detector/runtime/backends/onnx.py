@@ -14,6 +14,7 @@ from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.onnx_graph import Graph, read_graph
 from detector.runtime.backends.onnx_sizes import check_operators, check_sizes, input_sizes
 from detector.runtime.backends.operator_times import OnnxProfile, OperatorTime
+from detector.runtime.backends.output_memory import OutputMemory
 from detector.runtime.backends.parts import read_parts
 from detector.utils.errors import DetectorError, one_line
 from detector.utils.synonyms import device_hint
@@ -48,6 +49,7 @@ class OnnxBackend(ExportedBackend):
         metadata = ModelMetadata.from_properties(self._graph.properties, path)
         super().__init__(path, metadata, self._graph.inputs, self._graph.outputs)
         self.check_sizes(self.input_shape)
+        self._memory = OutputMemory()
         self._profile = OnnxProfile() if profiled else None
         self._session = open_session(content, path, threads, device, self._profile)
         try:
@@ -62,10 +64,22 @@ class OnnxBackend(ExportedBackend):
         """Return the outputs of the task for (b, 3, h, w) float32 input."""
         self.check_sizes(images.shape)
         try:
-            outputs = self._session.run(self.output_names, {INPUT: images})
+            return self._infer(images)
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise self.error(f"ONNX Runtime: {_reason(error)}") from error
-        return tuple(outputs)
+
+    def _infer(self, images: NDArray[np.float32]) -> Arrays:
+        memory = None if self.metadata.nms else self._memory.outputs(images.shape)
+        if memory is None:
+            outputs = tuple(self._session.run(self.output_names, {INPUT: images}))
+            return self._memory.remember(images.shape, outputs)
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(INPUT, images)
+        for name, array in zip(self.output_names, memory, strict=True):
+            address = array.ctypes.data  # an array of another shape than the output is refused
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, address)
+        self._session.run_with_iobinding(binding)
+        return memory
 
     def operator_times(self) -> list[OperatorTime]:
         """Return the times of operators of all runs so far, if profiled; can be called once."""

@@ -19,6 +19,7 @@ from detector.runtime.backends.exported import INPUT, ExportedBackend, Shape
 from detector.runtime.backends.memory import limited_memory
 from detector.runtime.backends.openvino_graph import check_layers, check_sizes
 from detector.runtime.backends.operator_times import OperatorTime, of_openvino
+from detector.runtime.backends.output_memory import OutputMemory
 from detector.runtime.backends.parts import read_parts
 from detector.settings import FloatPrecision, RunPrecision
 from detector.utils.errors import DetectorError, one_line
@@ -66,10 +67,13 @@ class OpenVinoBackend(ExportedBackend):
         profiled: bool = False,
     ) -> None:
         path = Path(path)
-        core = openvino_core(import_openvino())
+        openvino = import_openvino()
+        core = openvino_core(openvino)
         model = _read(core, path)
         metadata = _metadata(model, path)
         self._model = model
+        self._tensor = openvino.Tensor
+        self._memory = OutputMemory()
         self._requests: SimpleQueue[Any] = SimpleQueue()
         self._streams = 0  # requests that exist; none while the file is opened
         self._checking = Lock()
@@ -87,9 +91,9 @@ class OpenVinoBackend(ExportedBackend):
         }
         if threads is not None and device == "cpu":
             options["INFERENCE_NUM_THREADS"] = threads
-        compiled = _compiled(core, model, name, options)
+        self._compiled = _compiled(core, model, name, options)
         for _ in range(streams):
-            self._requests.put(compiled.create_infer_request())
+            self._requests.put(self._compiled.create_infer_request())
         self._streams = streams
 
     def run(self, images: NDArray[np.float32]) -> Arrays:
@@ -97,11 +101,31 @@ class OpenVinoBackend(ExportedBackend):
         self.check_sizes(images.shape)
         request = self._requests.get()
         try:
-            outputs = request.infer({INPUT: images}, share_inputs=True)
+            return self._infer(request, images)
         except RuntimeError as error:
             raise self.error(f"OpenVINO: {reason_of(error)}") from error
         finally:
             self._requests.put(request)
+
+    def _infer(self, request: Any, images: NDArray[np.float32]) -> Arrays:
+        if self.metadata.nms is not None:  # other images, other shapes
+            return self._named(request.infer({INPUT: images}, share_inputs=True))
+        memory = self._memory.outputs(images.shape)
+        if (
+            memory is None
+        ):  # a request of its own, since the others fill memory that they were given
+            own = self._compiled.create_infer_request()
+            return self._memory.remember(
+                images.shape, self._named(own.infer({INPUT: images}, share_inputs=True))
+            )
+        for name, array in zip(self.output_names, memory, strict=True):
+            request.set_tensor(name, self._tensor(array, shared_memory=True))
+        found = self._named(request.infer({INPUT: images}, share_inputs=True, share_outputs=True))
+        if [one.shape for one in found] != [one.shape for one in memory]:
+            raise self.error(f"its outputs had other shapes on other input of {images.shape}")
+        return memory
+
+    def _named(self, outputs: Any) -> Arrays:
         return tuple(outputs[name] for name in self.output_names)
 
     @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,28 +23,6 @@ from detector.utils.errors import DetectorError
 from tests.runtime.conftest import BOXES, METADATA, NAMES, SCORES, SIZE_HW
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def make_openvino(make_onnx: Callable[..., Path]) -> Callable[..., Path]:
-    """A function that writes the network of ``make_onnx`` for OpenVINO."""
-    onnx = pytest.importorskip("onnx")
-
-    def make(metadata: str | None = METADATA.to_json(), **spoilt: object) -> Path:
-        openvino = import_openvino()
-        path = make_onnx(**spoilt).with_suffix(".xml")
-        network = onnx.load(path.with_suffix(".onnx"))
-        del network.metadata_props[:]  # OpenVINO would copy them
-        model = openvino.Core().read_model(io.BytesIO(network.SerializeToString()))
-        if metadata is not None:
-            model.set_rt_info(metadata, METADATA_KEY)
-            model.set_rt_info(UNSEALED, SEAL_KEY)
-        openvino.save_model(model, path, compress_to_fp16=False)
-        if metadata is not None:
-            seal(path, weights_of(path))
-        return path
-
-    return make
 
 
 def fails(path: Path, **options: object) -> str:
