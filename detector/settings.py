@@ -125,6 +125,7 @@ class NmsSettings(BasicNmsSettings):
     class_candidates: Count | None = Field(
         None, description="boxes of each class that enter the suppression, best first"
     )
+    clip_boxes: bool = Field(True, description="clip boxes to the image")
 
 
 class NmsOptions(TypedDict, total=False):
@@ -140,6 +141,7 @@ class NmsOptions(TypedDict, total=False):
     classes: str | int | Iterable[str | int] | None
     candidates: int
     class_candidates: int | None
+    clip_boxes: bool
 
 
 EVAL_NMS = NmsSettings(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
@@ -341,6 +343,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
         False,
         description="fetch the weights of a timm backbone from the Hugging Face hub; says which, "
         "from where, how large, under which licence",
+    )
+    qat: bool = Field(
+        False,
+        description="fuse the network of --weights and go on training it with weights and "
+        "activations rounded to 8 bits, before export --precision int8",
     )
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
     imgsz: ImageSize | None = Field(

@@ -16,6 +16,7 @@ from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.formats.definition import load_definition
 from detector.engine.callbacks import Callback
+from detector.engine.int8_training import fused_start
 from detector.engine.norm_statistics import restore_statistics
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
@@ -56,7 +57,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     settings, notes = resolve(flags)
     _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
-        if weights is not None:
+        if weights is not None and not settings.qat:
             trainable_metadata(weights)  # a typo shows before minutes of reading data
     if settings.download and settings.backbone_weights is not None:
         raise DetectorError("--download and --backbone-weights: expected one of both")
@@ -206,7 +207,9 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
 
 def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     """Build the model for the data's classes, and copy the start weights that fit."""
-    if settings.cfg is not None:
+    if settings.qat:
+        model = fused_start(settings, names)
+    elif settings.cfg is not None:
         model = _built(settings.cfg, settings.variant, names)
         if settings.weights is not None:
             _say(start_from(model, settings.weights).lines())
@@ -249,6 +252,7 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
 def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerator) -> Detector:
     """Prepare the network for training: precision, frozen rows, synchronized batch norms."""
     freeze(model, settings.freeze)
+    model.rounds = settings.qat
     if settings.precision == "fp64":
         model = model.double()
     if settings.sync_bn:

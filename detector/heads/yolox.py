@@ -34,7 +34,7 @@ class YOLOXHead(PointHead):
         strides: stride of each level, pixels.
     """
 
-    eval_nms = NmsSettings(confidence=0.01, iou=0.65, max_detections=1000)
+    eval_nms = NmsSettings(confidence=0.01, iou=0.65, max_detections=1000, clip_boxes=False)
     """NMS settings of the authors for evaluating AP: the best class of each box."""
 
     def __init__(

@@ -27,6 +27,7 @@ from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
+from detector.model.rounded import Int8Rounding
 from detector.model.row_error import RowRunError
 from detector.registry import contract
 from detector.runtime.decoding.known import KnownDecoding
@@ -77,6 +78,10 @@ class Detector(nn.Module):
 
     ``forward`` takes normalized images, (b, 3, h, w), and returns the head's raw outputs, in
     training and evaluation alike; ``decode`` turns them into boxes and scores.
+
+    Attributes:
+        deployed: its blocks are fused.
+        rounds: ``forward`` rounds weights and activations to 8 bits; False but in training for it.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Detector(nn.Module):
         fixed = contract(rows[-1].module).fixes_size or _fixes_size(modules)
         self.fixed_size_hw = preprocess.size_hw if fixed else None
         self.deployed = False
+        self.rounds = False
 
     @property
     def head(self) -> nn.Module:
@@ -173,6 +179,10 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Return the head's raw outputs for (b, 3, h, w) normalized images."""
+        with Int8Rounding() if self.rounds else nullcontext():
+            return self._raw_outputs(images)
+
+    def _raw_outputs(self, images: Tensor) -> Any:
         outputs: dict[int, Any] = {IMAGE: images}
         for row, module in zip(self.plan, self.rows, strict=True):
             features = [outputs[source] for source in row.sources]
@@ -211,9 +221,9 @@ class Detector(nn.Module):
         """Set training or evaluation mode.
 
         Raises:
-            DetectorError: training mode is set on a deployed network.
+            DetectorError: training mode is set on a deployed network, unless it :attr:`rounds`.
         """
-        if mode and self.deployed:
+        if mode and self.deployed and not self.rounds:
             raise DetectorError(
                 "a deployed network cannot be trained: its branches and batch norms are fused; "
                 "train the checkpoint that it was deployed from"

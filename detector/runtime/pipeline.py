@@ -219,7 +219,8 @@ class Pipeline:
             (probabilities,) = outputs
             return Classification.of(probabilities, self.backend.names)
         kept, values, class_ids = self.backend.postprocess(outputs, self.settings)
-        return Detections(placement.to_image(kept), values, class_ids, self.backend.names)
+        boxes_xyxy = placement.to_image(kept, self.settings.clip_boxes)
+        return Detections(boxes_xyxy, values, class_ids, self.backend.names)
 
 
 @dataclass

@@ -89,12 +89,12 @@ class Placement:
         """Convert (n, 4) boxes from image to input coordinates, pixels."""
         return (boxes_xyxy * self._scale + self._offset).astype(np.float32)
 
-    def to_image(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_image(self, boxes_xyxy: NDArray[np.float32], clip: bool = True) -> NDArray[np.float32]:
         """Convert (n, 4) boxes from input to image coordinates, pixels, clipped to the image."""
         height, width = self.image_size_hw
         boxes = (boxes_xyxy - self._offset) / self._scale
         limits = np.array([width, height, width, height], np.float64)
-        return np.clip(boxes, 0, limits).astype(np.float32)
+        return (np.clip(boxes, 0, limits) if clip else boxes).astype(np.float32)
 
     @property
     def _scale(self) -> NDArray[np.float64]:

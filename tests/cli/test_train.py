@@ -86,6 +86,44 @@ def test_what_cannot_be_trained(
     assert not (tmp_path / "runs").exists()
 
 
+def test_training_for_int8(run: Run, finder: Path, tiny_data: Path, tmp_path: Path):
+    words = ("--data", tiny_data, "--project", tmp_path, *FEW, "--learning-rate", 0.001)
+    ran = run("train", "--qat", "--weights", finder, *words, "--name", "int8")
+    assert ran.code == 0
+    assert "--qat: 4 blocks fused" in ran.out
+    best = tmp_path / "int8" / "best.safetensors"
+    model = load(best)
+    assert model.deployed
+    assert not model.rounds
+    assert ran.metrics["best"]["AP"] > 0.9
+    again = run("train", "--qat", "--weights", best, *words, "--name", "more")
+    assert again.code == 0
+    assert "blocks fused" not in again.out
+    resumed = run("train", "--resume", tmp_path / "int8", "--epochs", 3)
+    assert (resumed.code, resumed.metrics["last"]["epoch"]) == (0, 3)
+    assert load(tmp_path / "int8" / "last.safetensors").deployed
+
+
+def test_what_training_for_int8_needs(
+    fails: Run, finder: Path, tiny_cfg: Path, tiny_data: Path, shared: Path, tmp_path: Path
+):
+    where = ("--qat", "--data", tiny_data, "--project", tmp_path / "runs", *FEW)
+    alone = "--qat goes on training the network of --weights"
+    assert fails("train", "--cfg", tiny_cfg, *where) == f"{alone}; give --weights, without --cfg"
+    assert fails("train", "--cfg", tiny_cfg, "--weights", finder, *where) == (
+        f"{alone}; give --weights, without --cfg"
+    )
+    assert fails("train", "--weights", finder, "--backbone-weights", finder, *where) == (
+        f"{alone}, backbone included"
+    )
+    other = shared / "weights" / "yolox_nano_coco.pth"
+    assert fails("train", "--weights", other, *where) == (
+        f"{other}: --qat: has the classes person, bicycle, car, … (80), the data red, green; train "
+        "it on them first, without --qat"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("flag", ["--weights", "--backbone-weights"])
 def test_trained_weights_without_data(
     fails: Run, finder: Path, tiny_cfg: Path, tmp_path: Path, flag

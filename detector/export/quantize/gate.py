@@ -7,7 +7,8 @@ import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 
 from detector.export.options import Save
@@ -74,6 +75,7 @@ class Gate:
         open_saved: writes a file for a trial and opens it.
 
     Attributes:
+        network: the network; with other ranges if they lose less.
         trials: by the rows in float, the function that writes the network, and what was measured.
 
     Raises:
@@ -93,7 +95,7 @@ class Gate:
         self.trials: dict[tuple[int, ...], tuple[Save, Measured]] = {}
         self._open_saved = open_saved
         eager = TorchBackend(copy.deepcopy(original), preprocess=metadata.preprocess)
-        self._settings = metadata.nms or metadata.eval_nms
+        self._settings = metadata.measured_nms
         self._before = request.evaluation.metrics(eager, self._settings)
         name, value = next(iter(self._before.by_name.items()))
         if value < 0:
@@ -122,7 +124,7 @@ def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int,
     Raises:
         DetectorError: the metric drops by more than allowed, whichever rows are left in float.
     """
-    in_float = [] if gate.passes(()) else _fewest_in_float(gate, batches, modules)
+    in_float = [] if _ranges_pass(gate) else _fewest_in_float(gate, batches, modules)
     save, measured = gate.trials[tuple(in_float)]
     quantisation = Quantisation(
         calibration=gate.request.calibration.about,
@@ -131,6 +133,19 @@ def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int,
         in_float=tuple(named(row, modules) for row in sorted(in_float)),
     )
     return Accepted(save, measured, quantisation)
+
+
+def _ranges_pass(gate: Gate) -> bool:
+    """Try the ranges of the network until one passes; else keep those that lose least."""
+    tried = []
+    for network in chain((gate.network,), gate.network.other_ranges()):
+        gate.network, gate.trials = network, {}
+        if gate.passes(()):
+            return True
+        tried.append((gate.trials[()][1].main[2], network, gate.trials))
+        logger.info("INT8: trying other ranges of the activations")
+    _, gate.network, gate.trials = max(tried, key=itemgetter(0))
+    return False
 
 
 def named(row: int, modules: Mapping[int, str]) -> str:

@@ -18,7 +18,12 @@ import numpy as np
 from detector.export.onnx.model import saver
 from detector.export.options import Save
 from detector.export.proof.comparison import InputBatch
-from detector.export.quantize.ranges import Histogram, clipped_range, range_before_silu
+from detector.export.quantize.ranges import (
+    CLIPPED,
+    Histogram,
+    clipped_range,
+    range_before_silu,
+)
 from detector.export.rows import row_in
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.backends.exported import INPUT
@@ -58,7 +63,8 @@ class OnnxInt8:
             and (row := row_in(node.name)) is not None
         }
         self.rows = tuple(sorted(set(self._nodes.values())))
-        self._ranges = _ranges(self._proto, self._nodes, batches)
+        self._histograms = _histograms(self._proto, self._nodes, batches)
+        self._clipped = CLIPPED[0]
 
     def model(self, in_float: Collection[int] = ()) -> Any:
         """Return an onnx.ModelProto in INT8, except for these rows."""
@@ -71,7 +77,7 @@ class OnnxInt8:
             return copy.deepcopy(self._proto)
         ranges = {
             name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-            for name, (low, high) in self._ranges.items()
+            for name, (low, high) in self._ranges().items()
         }
         kind = quantization.QuantType
         with _quiet():
@@ -90,6 +96,21 @@ class OnnxInt8:
             quantizer.quantize_model()
             quantizer.model.topological_sort()
         return _tidy(quantizer.model.model)
+
+    def other_ranges(self) -> Iterator[OnnxInt8]:
+        """Yield the network with other ranges of its activations; see :class:`Quantizable`."""
+        for clipped in CLIPPED[1:]:
+            other = copy.copy(self)
+            other._clipped = clipped
+            yield other
+
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the range of each activation."""
+        before_silu = _before_silu(self._proto.graph)
+        return {
+            name: (range_before_silu if name in before_silu else clipped_range)(one, self._clipped)
+            for name, one in self._histograms.items()
+        }
 
     def save(self, in_float: Collection[int]) -> Save:
         """Return the function that writes the network; see :class:`Quantizable`."""
@@ -114,10 +135,10 @@ def _tidy(proto: Any) -> Any:
     return proto
 
 
-def _ranges(
+def _histograms(
     proto: Any, nodes: Collection[str], batches: Sequence[InputBatch]
-) -> dict[str, tuple[float, float]]:
-    """Return the range of each activation of the nodes."""
+) -> dict[str, Histogram]:
+    """Return the histogram of each activation of the nodes."""
     graph = proto.graph
     constants = {tensor.name for tensor in graph.initializer}
     values = dict.fromkeys(
@@ -137,11 +158,7 @@ def _ranges(
     for found in _values(session, values, batches):
         for name, array in found.items():
             histograms[name].add(array)
-    before_silu = _before_silu(graph)
-    return {
-        name: (range_before_silu if name in before_silu else clipped_range)(histogram)
-        for name, histogram in histograms.items()
-    }
+    return histograms
 
 
 def _values(

@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ class OpenVinoInt8:
     def rows(self) -> tuple[int, ...]:
         """Indices of the rows of the network."""
         return tuple(sorted({row for row in self._nodes.values() if row is not None}))
+
+    def other_ranges(self) -> Iterator[OpenVinoInt8]:
+        """Yield nothing: NNCF chooses the ranges."""
+        return iter(())
 
     def save(self, in_float: Collection[int]) -> Save:
         """Return the function that writes the network; see :class:`Quantizable`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from detector.export.options import Save
@@ -19,6 +19,10 @@ class Quantizable(Protocol):
     @property
     def rows(self) -> tuple[int, ...]:
         """Indices of the rows that have operators to quantise."""
+        ...
+
+    def other_ranges(self) -> Iterator[Quantizable]:
+        """Yield the network with other ranges of its activations, in the order of trying them."""
         ...
 
     def save(self, in_float: Collection[int]) -> Save:

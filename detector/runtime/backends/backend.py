@@ -171,6 +171,13 @@ class ModelMetadata(Strict):
             return self.decoding.outputs(len(self.names))
         return OUTPUTS[self.task] if self.nms is None else OUTPUTS_AFTER_NMS
 
+    @property
+    def measured_nms(self) -> NmsSettings:
+        """NMS settings to measure AP with: those inside the file, if it has NMS."""
+        if self.nms is None:
+            return self.eval_nms
+        return self.nms.model_copy(update={"clip_boxes": self.eval_nms.clip_boxes})
+
     def to_json(self) -> str:
         """Return the JSON text to store under ``METADATA_KEY``."""
         return self.model_dump_json()

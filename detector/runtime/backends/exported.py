@@ -18,6 +18,9 @@ from detector.utils.errors import DetectorError
 
 INPUT = "images"
 
+_AFTER_NMS = {"confidence", "max_detections", "classes", "clip_boxes"}
+"""NMS settings that can be applied to boxes after NMS."""
+
 Shape = tuple[int | None, ...]
 """Shape of an input or output, None for a dynamic dimension; empty if the file declares none."""
 
@@ -51,7 +54,7 @@ class ExportedBackend:
         self.task: TaskName = metadata.task
         self.names: tuple[str, ...] = metadata.names
         self.preprocess: Preprocess = metadata.preprocess
-        self.eval_nms: NmsSettings = metadata.nms or metadata.eval_nms
+        self.eval_nms: NmsSettings = metadata.measured_nms
         self.stride: int = metadata.stride
         self.metadata = metadata
         self.output_names = tuple(metadata.outputs)
@@ -141,13 +144,13 @@ class ExportedBackend:
     def ignored_settings(self, settings: NmsSettings) -> set[str]:
         """Return the names of settings that have no effect, since the file has its own NMS.
 
-        A higher confidence, fewer detections and a selection of classes can still be applied to
-        its boxes. Without NMS in the file, no setting is ignored.
+        A higher confidence, fewer detections, a selection of classes and clipping can still be
+        applied to its boxes. Without NMS in the file, no setting is ignored.
         """
         own = self.metadata.nms
         if own is None:
             return set()
-        names = NmsSettings.model_fields.keys() - {"confidence", "max_detections", "classes"}
+        names = NmsSettings.model_fields.keys() - _AFTER_NMS
         if settings.confidence < own.confidence:
             names.add("confidence")
         if settings.max_detections > own.max_detections:

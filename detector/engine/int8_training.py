@@ -1,0 +1,47 @@
+"""Start of quantisation-aware training: a trained network, fused, that rounds to 8 bits."""
+
+from __future__ import annotations
+
+import logging
+
+from detector.model.deploy import deploy
+from detector.model.detector import Detector
+from detector.settings import TrainSettings
+from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import load
+
+logger = logging.getLogger(__name__)
+
+
+def fused_start(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
+    """Load the network of ``weights`` and fuse it, since an INT8 file holds the fused weights.
+
+    Args:
+        settings: ``qat`` is set.
+        names: class names of the data.
+
+    Raises:
+        DetectorError: no weights, another network asked for as well, or other classes.
+    """
+    if settings.weights is None or settings.cfg is not None or settings.variant is not None:
+        raise DetectorError(
+            "--qat goes on training the network of --weights; give --weights, without --cfg"
+        )
+    if settings.backbone_weights is not None or settings.download:
+        raise DetectorError("--qat goes on training the network of --weights, backbone included")
+    model = load(settings.weights)
+    if model.names != names:
+        raise DetectorError(
+            f"--qat: has the classes {_shown(model.names)}, the data {_shown(names)}; train it on "
+            "them first, without --qat",
+            file=settings.weights,
+        )
+    fused, report = deploy(model)
+    if report.fused_blocks:
+        logger.info(f"--qat: {report.fused_blocks} blocks fused")
+    return fused
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown}, … ({len(names)})"
