@@ -18,6 +18,8 @@ import detector
 ROOT = Path(__file__).resolve().parent.parent
 
 PUBLIC_NAMES = {
+    "DataReport": "detector.data.checks.finding",
+    "check": "detector.api",
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
     "ModelInfo": "detector.api",
