@@ -33,6 +33,9 @@ SHARPNESS_SIDE = 320
 THUMBNAIL_SIDE = 32
 """Side of the grey thumbnails that near duplicates are compared by; they take 1 kB an image."""
 
+MIN_DEVIATION = 0.1
+"""Smallest standard deviation of grey values that sharpness is divided by."""
+
 GREY_DIFFERENCE = 4
 """Largest difference between the channels of a pixel, of 255, that JPEG gives a grey image."""
 
@@ -52,7 +55,7 @@ class Pixels:
         thumbnail: (``THUMBNAIL_SIDE``, ``THUMBNAIL_SIDE``) uint8, grey.
         brightness: mean of the grey values, 0 to 255.
         contrast: their standard deviation.
-        sharpness: variance of the Laplacian, which is low for blurred images.
+        sharpness: variance of the Laplacian by that of the grey values; low for blurred images.
         is_grey: it has no colors.
     """
 
@@ -157,8 +160,9 @@ def _sharpness(grey: Image) -> float:
     if ratio < 1:
         size = max(round(grey.shape[1] * ratio), 1), max(round(grey.shape[0] * ratio), 1)
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
-    return float(deviation[0, 0] ** 2)
+    _, deviation = cv2.meanStdDev(grey)
+    _, of_edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
+    return float(of_edges[0, 0] / max(deviation[0, 0], MIN_DEVIATION)) ** 2
 
 
 def _is_grey(image_rgb: Image) -> bool:

@@ -174,7 +174,7 @@ def _blurred(seen: Sequence[tuple[MeasuredImage, Pixels]]) -> list[Place]:
     return [
         Place(
             image.path,
-            f"sharpness {pixels.sharpness:.1f}, median {np.exp(median):.1f}",
+            f"sharpness {pixels.sharpness:.2g}, median {np.exp(median):.2g}",
             image.split,
         )
         for image, pixels in (textured[n] for n in order)
@@ -182,5 +182,9 @@ def _blurred(seen: Sequence[tuple[MeasuredImage, Pixels]]) -> list[Place]:
 
 
 def _grey(seen: Sequence[tuple[MeasuredImage, Pixels]]) -> list[Place]:
-    grey = [Place(image.path, "grey", image.split) for image, pixels in seen if pixels.is_grey]
+    grey = [
+        Place(image.path, "grey", image.split)
+        for image, pixels in seen
+        if pixels.is_grey and pixels.contrast >= MIN_CONTRAST
+    ]
     return grey if len(grey) <= MAX_GREY_SHARE * len(seen) else []
