@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from detector.data.checks.clean_copy import CleanCopy, check_target, write_clean_copy
-from detector.data.checks.finding import DataReport, Finding
+from detector.data.checks.finding import DataReport, Finding, number_of
 from detector.data.checks.page import check_page
 from detector.data.checks.run import check_dataset, quick_findings
 from detector.data.checks.sizes import box_sizes
@@ -100,10 +100,12 @@ def train_lines(data: str, datasets: Iterable[DetectionDataset]) -> list[str]:
         datasets: splits with the same class names.
     """
     found = quick_findings(list(datasets))
-    lines = [f"{one.message}; {one.advice}" for one in found[:MAX_TRAIN_LINES]]
-    more = len(found) - len(lines)
-    hint = f"detector check --data {data} lists the files"
-    return [*lines, f"{f'{more} more findings; ' if more else ''}{hint}"] if found else []
+    if not found:
+        return []
+    more = len(found) - MAX_TRAIN_LINES
+    more_text = f"{number_of(more, 'finding')} more; " if more > 0 else ""
+    lines = [one.message for one in found[:MAX_TRAIN_LINES]]
+    return [*lines, f"{more_text}detector check --data {data} lists the files and says what to do"]
 
 
 def _model(settings: DataCheckSettings) -> Detector | None:
