@@ -37,7 +37,7 @@ HASH_PAIRS_AT_ONCE = 1 << 21
 PAIRS_AT_ONCE = 1 << 12
 """Pairs of thumbnails that are compared by one call."""
 
-MAX_CANDIDATES = 20_000_000
+MAX_CANDIDATES = 5_000_000
 """Largest number of pairs of thumbnails that are compared; a set would have to be made for it to
 have more."""
 
@@ -73,17 +73,15 @@ def group_near(thumbnails: Thumbnails) -> NearGroups:
     compared = 0
     step = max(HASH_PAIRS_AT_ONCE // max(len(index), 1), 1)
     for start in range(0, len(index), step):
-        pairs = _candidates(hashes[index], start, step)
-        pairs = index[pairs]
-        while len(pairs):
-            roots = _roots(parents)
-            pairs = pairs[roots[pairs[:, 0]] != roots[pairs[:, 1]]]
-            chunk, pairs = pairs[:PAIRS_AT_ONCE], pairs[PAIRS_AT_ONCE:]
+        pairs = index[_candidates(hashes[index], start, step)]
+        for first in range(0, len(pairs), PAIRS_AT_ONCE):
+            chunk = pairs[first : first + PAIRS_AT_ONCE]
+            parents = _roots(parents)
+            chunk = chunk[parents[chunk[:, 0]] != parents[chunk[:, 1]]]
             compared += len(chunk)
             if compared > MAX_CANDIDATES:
-                return NearGroups(_roots(parents), is_complete=False)
-            alike = _correlations(details, chunk) >= MIN_CORRELATION
-            _join(parents, chunk[alike])
+                return NearGroups(parents, is_complete=False)
+            _join(parents, chunk[_correlations(details, chunk) >= MIN_CORRELATION])
     return NearGroups(_roots(parents))
 
 
@@ -125,9 +123,10 @@ def _candidates(hashes: NDArray[np.uint64], start: int, count: int) -> Pairs:
 
 def _correlations(details: NDArray[np.int8], pairs: Pairs) -> NDArray[np.float32]:
     first, second = (details[pairs[:, side]].astype(np.float32) for side in (0, 1))
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    products: NDArray[np.float32] = np.einsum("ij,ij->i", first, second) / norms
-    return products
+    products, squares_1, squares_2 = (
+        np.einsum("ij,ij->i", a, b) for a, b in ((first, second), (first, first), (second, second))
+    )
+    return np.asarray(products / np.sqrt(squares_1 * squares_2), np.float32)
 
 
 def _join(parents: Pairs, pairs: Pairs) -> None:

@@ -102,5 +102,5 @@ def test_broken_images_of_equal_bytes(tmp_path: Path):
 def test_an_incomplete_search_is_said():
     (one,) = duplicate_findings([], is_complete=False)
     assert one.message == (
-        "more than 20000000 pairs of images look alike; the others were not compared"
+        "more than 5000000 pairs of images look alike; the others were not compared"
     )
