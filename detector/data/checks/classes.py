@@ -89,7 +89,7 @@ def missing_findings(counts: Counts) -> Iterator[Finding]:
 
 def name_findings(names: Sequence[str]) -> Iterator[Finding]:
     """Yield findings on names that differ in case, separators, plural or one letter only."""
-    same = _groups(names, _folded)
+    same = _groups(names)
     if same:
         yield _names_finding("same-names", "warning", "case, spaces or hyphens", same)
     grouped = {name for group in same for name in group}
@@ -116,7 +116,7 @@ def _folded(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum()) or name
 
 
-def _groups(names: Sequence[str], key: object) -> list[list[str]]:
+def _groups(names: Sequence[str]) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_folded(name), []).append(name)
