@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detector.api import (
         ModelInfo,
+        check,
         list_models,
         save,
         train,
         validate,
     )
+    from detector.data.checks.finding import DataReport
     from detector.engine.callbacks import Callback
     from detector.engine.tasks import register_task
     from detector.engine.training import TrainingResult
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Callback",
+    "DataReport",
     "Detections",
     "DetectorError",
     "ModelInfo",
@@ -42,6 +45,7 @@ __all__ = [
     "Predictor",
     "TrainingResult",
     "build",
+    "check",
     "deploy",
     "export",
     "list_models",
@@ -55,6 +59,7 @@ __all__ = [
 
 _HOMES = {
     "Callback": "detector.engine.callbacks",
+    "DataReport": "detector.data.checks.finding",
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
     "ModelInfo": "detector.api",
@@ -62,6 +67,7 @@ _HOMES = {
     "Predictor": "detector.predict",
     "TrainingResult": "detector.engine.training",
     "build": "detector.model.detector",
+    "check": "detector.api",
     "deploy": "detector.model.deploy",
     "list_models": "detector.api",
     "load": "detector.weights.checkpoint",

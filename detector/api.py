@@ -1,4 +1,4 @@
-"""Python interface: train, validate, save, list the models.
+"""Python interface: train, validate, check data, save, list the models.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.data.checks.finding import DataReport
 from detector.engine.callbacks import Callback
+from detector.engine.data_check import run_data_check
 from detector.engine.head_settings import train_settings
 from detector.engine.training import TrainingResult, run_training
 from detector.evaluation.evaluation_set import open_evaluation_set
@@ -23,7 +25,7 @@ from detector.model.builder import row_contracts
 from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches
-from detector.settings import EvaluationSettings, TaskName
+from detector.settings import DataCheckSettings, EvaluationSettings, TaskName
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
 from detector.weights.checkpoint import SUFFIX, save_weights
@@ -91,6 +93,28 @@ def validate(
     return evaluation_set.measure(
         backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked)
     )
+
+
+def check(data: str | Path, **settings: Any) -> DataReport:
+    """Check a data set: duplicates, labels, classes, sizes of objects, pixels, files.
+
+    Args:
+        data: folder of images and labels, or a definition.
+        settings: those of ``detector check``: ``split``, ``imgsz``, ``cfg``, ``html``, ``fix``, …
+
+    Returns:
+        ``findings``, the worst first; ``passes`` is False if there is an error or a warning;
+        ``lines()`` to print, ``to_dict()`` for JSON.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, or the data cannot be read.
+
+    Example:
+        >>> report = detector.check("my_images/", html="check.html")  # doctest: +SKIP
+        >>> [finding.kind for finding in report.findings]  # doctest: +SKIP
+        ['exact-duplicates-across-splits', 'small-objects']
+    """
+    return run_data_check(DataCheckSettings(data=str(data), **settings)).report
 
 
 def save(model: Detector, path: str | Path) -> None:

@@ -721,6 +721,34 @@ class CheckSettings(ToolSettings):
     """Versions, devices, cores, matrix instructions, installed extras, writable folders."""
 
 
+class DataCheckSettings(ToolSettings):
+    """Check a data set: duplicates, labels, classes, sizes of objects, pixels, files."""
+
+    data: str = Field(description="data set: datasets/*.yaml, or a folder")
+    data_root: Path | None = Field(None, description="folder in place of the definition's path")
+    split: tuple[str, ...] | None = Field(
+        None, description="splits to check, as train,val; default: all"
+    )
+    limit: Count | None = Field(None, description="read only the first images of each split")
+    imgsz: ImageSize | None = Field(
+        None,
+        description="side of the square network input, or HEIGHT,WIDTH, pixels, for the sizes of "
+        "objects; default: the model's, or 640",
+    )
+    cfg: str | None = Field(None, description="model file whose anchors are checked, cfg/*.yaml")
+    variant: str | None = Field(None, description="row of the model file's table of variants")
+    weights: Path | None = Field(
+        None, description="weights in place of a model file: .safetensors, or another project's .pt"
+    )
+    strict: bool = Field(False, description="exit with status 1 if there is an error or a warning")
+    html: Path | None = Field(None, description="write the report with pictures as an HTML file")
+    fix: Path | None = Field(
+        None,
+        description="write a copy into this new folder without broken images, equal boxes, and "
+        "train's exact copies of images of other splits",
+    )
+
+
 class AnchorSettings(ToolSettings, DataSettings, AnchorMatchSettings):
     """Fit anchors to a data set."""
 

@@ -18,6 +18,8 @@ import detector
 ROOT = Path(__file__).resolve().parent.parent
 
 PUBLIC_NAMES = {
+    "DataReport": "detector.data.checks.finding",
+    "check": "detector.api",
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
     "ModelInfo": "detector.api",
@@ -205,6 +207,7 @@ def test_wheel_holds_the_package_and_its_yaml_files(wheel: Path) -> None:
     yaml_files = files_under("cfg", ".yaml") | files_under("datasets", ".yaml")
     assert {f"detector/{name}" for name in yaml_files} <= names
     assert files_under("detector", ".py") | {"detector/py.typed"} <= names
+    assert "detector/report/page.html" in names
     assert "cfg/yolov5_repvgg.yaml" in yaml_files
     assert "datasets/shapes.yaml" in yaml_files
 

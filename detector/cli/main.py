@@ -19,6 +19,7 @@ from detector import settings as typed
 from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse, summary
 from detector.cli.messages import messages_on_terminal
+from detector.cli.outcome import Outcome
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 from detector.utils.files import write_text
@@ -61,6 +62,7 @@ TOOLS = {
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
     "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),
+    "check": Tool(typed.DataCheckSettings, "detector.cli.check:check"),
     "checks": Tool(typed.CheckSettings, "detector.cli.checks:checks"),
     "benchmark train": Tool(
         benchmarks.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"
@@ -103,7 +105,8 @@ def run_tool(name: str, arguments: Sequence[str] | None = None, program: str | N
         program: name of the program in help texts; default: the script in ``tools/``.
 
     Returns:
-        The exit code: 0, 2 after an error of one line on stderr, or 128 + number of a signal.
+        The exit code: 0, that of an :class:`~detector.cli.outcome.Outcome`, 2 after an error of one
+        line on stderr, or 128 + number of a signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     program = program or f"tools/{name}.py"
@@ -145,9 +148,10 @@ def _run(name: str, words: list[str], program: str) -> int:
     settings = parse(kind, words, program, partial(synonyms.flag_hint, name))
     with _print_in_main_only(), messages_on_terminal():
         metrics = _import_function(tool.function)(settings)
+    metrics, code = metrics if isinstance(metrics, Outcome) else Outcome(metrics)
     if settings.json_file is not None and system.is_main():
         write_text(settings.json_file, json.dumps(metrics, indent=1) + "\n")
-    return 0
+    return code
 
 
 def _reader_has_left() -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -33,10 +34,12 @@ QUIET_SECONDS = 2.0
 EMPTY = "boxes of zero size dropped"
 OUTSIDE = "boxes outside their image dropped"
 DUPLICATE = "duplicate boxes dropped"
+CLIPPED = "boxes clipped to their image"
 DROPPED = (EMPTY, OUTSIDE, DUPLICATE)
 """Reasons for leaving a box out of training, as the report counts them."""
 
 Box = tuple[float, float, float, float]
+ResultT = TypeVar("ResultT")
 
 
 @dataclass
@@ -64,12 +67,20 @@ def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> Che
         title: name of the images in the progress bar.
     """
     result = CheckResult()
+    for checked in in_threads(check_image, images, title):
+        result.add(checked)
+    return result
+
+
+def in_threads(
+    function: Callable[[AnnotatedImage], ResultT], images: Sequence[AnnotatedImage], title: str
+) -> Iterator[ResultT]:
+    """Yield the results of a function for all images, in their order, with a progress bar."""
     threads = min(MAX_THREADS, system.available_cores())
     with ThreadPoolExecutor(threads) as pool:
         # Threads suffice: OpenCV and file reads release the GIL.
-        checks = pool.map(check_image, images)
-        bar = tqdm(
-            checks,
+        yield from tqdm(
+            pool.map(function, images),
             desc=f"checking {title}",
             total=len(images),
             unit="image",
@@ -77,9 +88,6 @@ def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> Che
             leave=False,
             disable=None,
         )
-        for checked in bar:
-            result.add(checked)
-    return result
 
 
 def check_image(image: AnnotatedImage) -> CheckResult:
@@ -116,7 +124,7 @@ def clean(
             counts[reason] += 1
             continue
         overhang = max(abs(a - b) for a, b in zip(box, row.box_xyxy, strict=True))
-        counts["boxes clipped to their image"] += overhang > OVERHANG_PIXELS
+        counts[CLIPPED] += overhang > OVERHANG_PIXELS
         kept[row.class_id, row.box_xyxy] = row
         boxes.append(box)
     rows = list(kept.values())

@@ -171,17 +171,8 @@ def _open(
     limit: int | None,
     max_unlabeled: float | None,
 ) -> DetectionDataset:
-    places = definition.places(split)
-    root = definition.prepared_root()
-    if definition.generate is None:
-        definition.check_paths(split)
-    try:
-        found = _find(places, root, definition.names)
-        check_unlabeled(found.images, max_unlabeled)
-        _leave_out_namesakes(found, definition, split)
-    except DetectorError as error:
-        message = f"split {split!r}: {error.message}"
-        raise error if error.file else DetectorError(message, file=definition.source) from error
+    found = find_images(definition, split, max_unlabeled)
+    places, root = definition.places(split), definition.prepared_root()
     chosen = found.images[:limit]
     checked = check_images(chosen, split)
     issues = found.issues + checked.issues
@@ -202,7 +193,7 @@ def _open(
     ]
     if json is not None and any(reason in checked.counts for reason in DROPPED):
         report.append("boxes dropped from training stay in the ground truth for AP")
-    category_ids = _category_ids(found.json_files, len(places), definition.names)
+    category_ids = found.category_ids(definition, split)
     largest = max((file.largest_category_id for file in found.json_files), default=0)
     dataset = DetectionDataset(
         names=definition.names,
@@ -222,7 +213,7 @@ def _open(
 
 
 @dataclass
-class _FoundImages:
+class FoundImages:
     """Images of a split with the readers of their labels, before the check.
 
     Attributes:
@@ -239,11 +230,49 @@ class _FoundImages:
     notes: list[str] = field(default_factory=list)
     json_files: list[coco.CocoFile] = field(default_factory=list)
 
+    def category_ids(self, definition: DatasetDefinition, split: str) -> tuple[int, ...]:
+        """Return the category id of each of the definition's classes."""
+        return _category_ids(self.json_files, len(definition.places(split)), definition.names)
 
-def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> _FoundImages:
+
+def find_images(
+    definition: DatasetDefinition,
+    split: str,
+    max_unlabeled: float | None = None,
+    *,
+    needs_labels: bool = True,
+) -> FoundImages:
+    """Find the images of a split and the readers of their labels; none of them is opened yet.
+
+    Args:
+        definition: the data set.
+        split: name of the split.
+        max_unlabeled: largest share of images that may have no label file; see
+            :func:`open_dataset`.
+        needs_labels: raise if more images have none.
+
+    Raises:
+        DetectorError: no such split, folder or file; too many images without a label file.
+    """
+    places = definition.places(split)
+    root = definition.prepared_root()
+    if definition.generate is None:
+        definition.check_paths(split)
+    try:
+        found = _find(places, root, definition.names)
+        if needs_labels:
+            check_unlabeled(found.images, max_unlabeled)
+        _leave_out_namesakes(found, definition, split)
+    except DetectorError as error:
+        message = f"split {split!r}: {error.message}"
+        raise error if error.file else DetectorError(message, file=definition.source) from error
+    return found
+
+
+def _find(places: Sequence[Split], root: Path, names: Sequence[str]) -> FoundImages:
     if len(places) == 1:
         return _find_place(places[0], root, names)
-    result = _FoundImages([])
+    result = FoundImages([])
     for place in places:
         found = _find_place(place, root, names)
         result.images += found.images
@@ -276,7 +305,7 @@ def _title(place: Split) -> str:
     return str(place.list_file or place.image_set or place.images or place.annotations)
 
 
-def _leave_out_namesakes(found: _FoundImages, definition: DatasetDefinition, split: str) -> None:
+def _leave_out_namesakes(found: FoundImages, definition: DatasetDefinition, split: str) -> None:
     """Turn images whose label file is that of an image of another split, too, into issues."""
     shared = images_sharing_labels(found.images, definition, split)
     found.issues += shared.values()
@@ -309,8 +338,8 @@ def _repeated_files(images: Sequence[AnnotatedImage]) -> list[str]:
     ]
 
 
-def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
-    find: dict[Format, Callable[[Split, Path, Sequence[str]], _FoundImages]] = {
+def _find_place(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
+    find: dict[Format, Callable[[Split, Path, Sequence[str]], FoundImages]] = {
         "YOLO txt": _find_yolo,
         "COCO JSON": _find_coco,
         "Pascal VOC XML": _find_voc,
@@ -323,15 +352,15 @@ def _find_place(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     return find[place.format](place, root, names)
 
 
-def _find_coco(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_coco(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     file = coco.read_file(root / str(place.annotations))
     folder = root / (place.images or "")
     located, counts = locate_images(file, folder)
     images, issues = coco.annotated_images(located, folder, names)
-    return _FoundImages(_part(images, place), issues, counts, json_files=[file])
+    return FoundImages(_part(images, place), issues, counts, json_files=[file])
 
 
-def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_voc(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     folder = root / (place.images or "")
     annotations = root / str(place.annotations)
     issues: list[Issue] = []
@@ -342,10 +371,10 @@ def _find_voc(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     else:
         paths, issues = voc.listed_images(root / place.image_set, folder)
     images, ambiguous = voc.annotated_images(_part(paths, place), folder, annotations, names)
-    return _FoundImages(images, issues + ambiguous, counts)
+    return FoundImages(images, issues + ambiguous, counts)
 
 
-def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     labels = None if place.labels is None else root / place.labels
     folder: Path | None = None
     issues: list[Issue] = []
@@ -364,43 +393,43 @@ def _find_yolo(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
     ambiguous = yolo.images_sharing_labels(paths, folder, labels)
     issues += [ambiguous[image.path] for image in images if image.path in ambiguous]
     images = [image for image in images if image.path not in ambiguous]
-    return _FoundImages(images, issues, counts, notes)
+    return FoundImages(images, issues, counts, notes)
 
 
-def _find_csv(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_csv(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     file = root / str(place.annotations)
     return _find_listed(place, file, csv_boxes.read_file(file), root, names)
 
 
-def _find_via(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_via(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     file = root / str(place.via)
     return _find_listed(place, file, via.read_file(file, place.via_class, names), root, names)
 
 
 def _find_listed(
     place: Split, file: Path, listed: Sequence[ListedImage], root: Path, names: Sequence[str]
-) -> _FoundImages:
+) -> FoundImages:
     """Find the images that an annotation file lists."""
     folder = root / (place.images or "")
     images, issues, counts = named_boxes.annotated_images(file, listed, folder, names)
-    return _FoundImages(_part(images, place), issues, counts)
+    return FoundImages(_part(images, place), issues, counts)
 
 
-def _find_labelme(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_labelme(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     folder = root / str(place.labelme)
     images, issues, counts = labelme.annotated_images(
         folder, root / (place.images or folder), names
     )
-    return _FoundImages(_part(images, place), issues, counts)
+    return FoundImages(_part(images, place), issues, counts)
 
 
-def _find_classes(place: Split, root: Path, names: Sequence[str]) -> _FoundImages:
+def _find_classes(place: Split, root: Path, names: Sequence[str]) -> FoundImages:
     if place.class_list is not None:
         folder = root / (place.images or "")
         images, issues, counts = classes.images_in_list(root / place.class_list, folder, names)
-        return _FoundImages(_part(images, place), issues, counts)
+        return FoundImages(_part(images, place), issues, counts)
     images, issues = classes.images_in_folders(root / str(place.class_folders), names)
-    return _FoundImages(_part(images, place), issues)
+    return FoundImages(_part(images, place), issues)
 
 
 def _part(items: list[Any], place: Split) -> list[Any]:

@@ -16,6 +16,7 @@ from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.formats.definition import load_definition
 from detector.engine.callbacks import Callback
+from detector.engine.data_check import train_lines
 from detector.engine.int8_training import fused_start
 from detector.engine.norm_statistics import restore_statistics
 from detector.engine.optim import Schedule, freeze
@@ -73,6 +74,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
+    for line in train_lines(str(settings.data), (train_set, val_set)):
+        logger.warning(line)
     _say(_closed_mixing(settings))
     _check_boxes(train_set, val_set)
     run = from_main(lambda: Run.create(settings))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detector.data.augment.transforms import MIN_BOX_PIXELS
+from detector.data.checks.sizes import shorter_sides
 from detector.data.dataset import DetectionDataset
 from detector.model.detector import Detector
-from detector.structures.preprocess import Preprocess, imgsz_text
+from detector.structures.preprocess import imgsz_text
 
 
 def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
@@ -19,7 +17,7 @@ def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
     Augmentation drops such objects, so that nothing is learned from them.
     """
     height, width = model.preprocess.size_hw
-    in_image, in_input = _shorter_sides(train_set, model.preprocess)
+    in_image, in_input = shorter_sides(train_set.samples, model.preprocess)
     is_small = in_input <= MIN_BOX_PIXELS
     if not is_small.any():
         return []
@@ -41,22 +39,3 @@ def small_objects(model: Detector, train_set: DetectionDataset) -> list[str]:
         line += "other " * bool(hopeless)
         line += f"{can_grow.sum()}"
     return [line]
-
-
-def _shorter_sides(
-    dataset: DetectionDataset, preprocess: Preprocess
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the shorter side of each box in its image, and in the network's input, (n,) pixels.
-
-    Crowd regions are left out, as in training.
-    """
-    in_image, in_input = [np.zeros(0)], [np.zeros(0)]
-    for sample in dataset.samples:
-        boxes_xyxy = sample.boxes_xyxy[~sample.crowd].astype(np.float64)
-        sizes_wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-        scale_wh = np.divide(preprocess.size_hw, sample.size_hw)[::-1]
-        if preprocess.mode == "letterbox":
-            scale_wh = np.full(2, scale_wh.min())
-        in_image.append(sizes_wh.min(1))
-        in_input.append((sizes_wh * scale_wh).min(1))
-    return np.concatenate(in_image), np.concatenate(in_input)

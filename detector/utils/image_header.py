@@ -23,14 +23,22 @@ def stated_pixels(data: bytes) -> int | None:
     >>> stated_pixels(b"P5 # grey\n20 10 255\n")
     200
     """
+    size = stated_size(data)
+    return None if size is None else size[0] * size[1]
+
+
+def stated_size(data: bytes) -> SizeWh | None:
+    """Return two sides from the header, or None if it is truncated or not recognized.
+
+    Which of them is the width depends on the format and on the EXIF orientation.
+    """
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     if reader is None:
         return None
     try:
-        size = reader(data)
+        return reader(data)
     except struct.error:  # the file ends before its size
         return None
-    return None if size is None else size[0] * size[1]
 
 
 def has_image_header(data: bytes) -> bool:

@@ -270,6 +270,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("validate", "test", "eval", "evaluate"), "val"),
     **dict.fromkeys(("fit", "finetune"), "train"),
     **dict.fromkeys(("env", "collect-env"), "checks"),
+    **dict.fromkeys(("doctor", "health", "health-check", "check-dataset", "check-data"), "check"),
     "autoanchor": "anchors",
     "convert": "export",
     "summary": "info",

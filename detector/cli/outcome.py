@@ -1,0 +1,20 @@
+"""Outcomes of tools whose exit code says more than that they ran."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+EXIT_FOUND = 1
+"""Exit code of a check that found something, when it was asked to fail then."""
+
+
+class Outcome(NamedTuple):
+    """What a tool returns in place of its metrics alone.
+
+    Attributes:
+        metrics: values for ``--json``.
+        code: exit code of the process.
+    """
+
+    metrics: Any
+    code: int = 0

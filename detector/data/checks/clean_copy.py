@@ -1,0 +1,194 @@
+"""A cleaned copy of a data set: without broken images, equal boxes, and train's copies of others.
+
+The copy is COCO JSON, which keeps ids, areas, crowd regions and difficult objects; its images are
+hard links where the disk allows them, else copies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detector.data.check import CLIPPED, DROPPED
+from detector.data.checks.duplicates import Group
+from detector.data.checks.finding import number_of
+from detector.data.checks.measure import MeasuredImage
+from detector.data.checks.run import CheckedData
+from detector.data.checks.scan import SplitScan
+from detector.data.dataset import GroundTruth
+from detector.utils.errors import DetectorError
+from detector.utils.files import remove, temporary_path, write_text
+
+TRAIN_PREFIX = "train"
+"""Beginning of the names of splits that images of others are dropped from."""
+
+DEFINITION = "data.yaml"
+CHANGES = "changes.txt"
+
+
+@dataclass
+class CleanCopy:
+    """A copy that was written.
+
+    Attributes:
+        folder: its folder.
+        changes: a line for each thing that is not in it.
+    """
+
+    folder: Path
+    changes: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the lines to print."""
+        changes = [f"  {change}" for change in self.changes[:MAX_PRINTED]]
+        more = len(self.changes) - len(changes)
+        changes += [f"  … and {more} more, all in {self.folder / CHANGES}"] if more else []
+        return [
+            f"cleaned copy in {self.folder}, boxes only, as COCO JSON: "
+            f"{number_of(len(self.changes), 'change')}",
+            *changes,
+        ]
+
+
+MAX_PRINTED = 20
+"""Largest number of changes that are printed; the copy has a file of all."""
+
+
+def check_target(folder: Path) -> None:
+    """Raise DetectorError unless a folder is missing or empty, as a copy needs it."""
+    with suppress(FileNotFoundError):
+        try:
+            is_empty = not any(folder.iterdir())
+        except NotADirectoryError:
+            is_empty = False
+        if not is_empty:
+            raise DetectorError("exists, expected a new or an empty folder", file=folder)
+
+
+def write_clean_copy(checked: CheckedData, folder: Path) -> CleanCopy:
+    """Write a cleaned copy of the splits that were checked.
+
+    Raises:
+        DetectorError: the folder is not empty or cannot be written; a split has one class for each
+            image and no boxes, or cannot be read at all.
+    """
+    check_target(folder)
+    _check_splits(checked)
+    copy = CleanCopy(folder)
+    leave_out = _copies_in_train(checked.groups, copy.changes)
+    temporary = temporary_path(folder)
+    try:
+        remove(temporary)
+        for scan in checked.chosen:
+            _write_split(checked, scan, leave_out, temporary, copy.changes)
+        write_text(temporary / DEFINITION, _definition(checked))
+        write_text(temporary / CHANGES, "".join(f"{change}\n" for change in copy.changes))
+        with suppress(FileNotFoundError):
+            folder.rmdir()  # it is empty
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise DetectorError(f"cannot be written: {error.strerror or error}", file=folder) from error
+    finally:
+        remove(temporary)
+    return copy
+
+
+def _check_splits(checked: CheckedData) -> None:
+    for scan in checked.chosen:
+        if scan.found is None and scan.error is not None:
+            raise scan.error
+        if all(place.task == "classify" for place in checked.definition.places(scan.name)):
+            raise DetectorError(
+                f"--fix writes boxes, and split {scan.name!r} has one class for each image",
+                file=checked.definition.source,
+            )
+
+
+def _copies_in_train(groups: Iterable[Group], changes: list[str]) -> set[int]:
+    """Return the ids of images of train splits that other splits have, too, byte for byte."""
+    found: set[int] = set()
+    for group in groups:
+        others = [image for image in group.images if not image.split.startswith(TRAIN_PREFIX)]
+        if not group.is_exact or not others:
+            continue
+        for image in group.images:
+            if image.split.startswith(TRAIN_PREFIX):
+                found.add(id(image))
+                changes.append(
+                    f"{image.split}: {image.path} left out: the picture of {others[0].split}: "
+                    f"{others[0].path}"
+                )
+    return found
+
+
+def _write_split(
+    checked: CheckedData, scan: SplitScan, leave_out: set[int], folder: Path, changes: list[str]
+) -> None:
+    kept = [i for i in scan.images if i.sample is not None and id(i) not in leave_out]
+    changes += _changes(scan)
+    paths = _paths(kept, checked.definition.root)
+    for image, path in zip(kept, paths, strict=True):
+        _link(image.path, folder / "images" / scan.name / path)
+    assert scan.found is not None
+    ids = scan.found.category_ids(checked.definition, scan.name)
+    samples = tuple(image.sample for image in kept if image.sample is not None)
+    content: dict[str, Any] = GroundTruth(checked.definition.names, samples, ids).to_coco()
+    for record, path in zip(content["images"], paths, strict=True):
+        record["file_name"] = path
+    write_text(folder / "annotations" / f"{scan.name}.json", json.dumps(content))
+
+
+def _changes(scan: SplitScan) -> list[str]:
+    """Return a line for each image and each box that a split of the copy does not have."""
+    found = scan.found.issues if scan.found is not None else []
+    issues = [*found, *(issue for image in scan.images for issue in image.issues)]
+    lines = [
+        f"{scan.name}: {'image' if issue.drops_image else 'label'} left out: {issue}"
+        for issue in issues
+    ]
+    for image in scan.images:
+        file = image.label_file or image.path
+        repairs = (reason for reason in (*DROPPED, CLIPPED) if image.counts[reason])
+        lines += [f"{scan.name}: {file}: {reason}: {image.counts[reason]}" for reason in repairs]
+    return lines
+
+
+def _paths(images: Sequence[MeasuredImage], root: Path) -> list[str]:
+    """Return a path for each image in the copy: that below the root, or else its name, numbered."""
+    taken: set[str] = set()
+    paths: list[str] = []
+    for image in images:
+        inside = image.path.is_relative_to(root) and ".." not in image.path.parts
+        path = image.path.relative_to(root) if inside else Path(image.path.name)
+        name, number = path.as_posix(), 1
+        while name in taken:
+            number += 1
+            name = path.with_name(f"{path.stem}-{number}{path.suffix}").as_posix()
+        taken.add(name)
+        paths.append(name)
+    return paths
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def _definition(checked: CheckedData) -> str:
+    splits = {
+        scan.name: {"annotations": f"annotations/{scan.name}.json", "images": f"images/{scan.name}"}
+        for scan in checked.chosen
+    }
+    content = {"names": list(checked.definition.names), "splits": splits}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
