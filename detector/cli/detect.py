@@ -43,6 +43,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         imgsz=settings.imgsz,
         letterbox=settings.letterbox,
         threads=settings.threads,
+        precision=settings.precision,
         mode=settings.mode,
         tiles=settings.tiles,
         tile_overlap=settings.tile_overlap,
