@@ -532,7 +532,7 @@ class RuntimeSettings(Strict):
     )
 
 
-class PredictorSettings(RuntimeSettings, TileSettings):
+class PredictorSettings(TileSettings, RuntimeSettings):
     """Inference, batch size and tiles."""
 
     batch: Count = Field(1, description="images per forward pass")
