@@ -24,7 +24,7 @@ from detector.evaluation.run import Metrics
 from detector.model.builder import row_contracts
 from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
-from detector.predict import open_backend, parallel_batches
+from detector.predict import open_backend, parallel_batches, say_tiles
 from detector.settings import DataCheckSettings, EvaluationSettings, TaskName
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
@@ -89,9 +89,10 @@ def validate(
         settings["data"] = str(data)
     asked = EvaluationSettings(**settings)
     backend = open_backend(model, asked)
+    say_tiles(model, asked)
     evaluation_set = open_evaluation_set(asked, asked.split, backend, asked.metric)
     return evaluation_set.measure(
-        backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked)
+        backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked), asked
     )
 
 

@@ -26,6 +26,7 @@ from detector.settings import (
     PredictorSettings,
     RunPrecision,
     RuntimeSettings,
+    TileSettings,
     class_numbers,
 )
 from detector.structures.images import ImageLike
@@ -62,6 +63,10 @@ class Predictor:
         mode: ``latency``, all threads on one batch, or ``throughput``, each on its own.
         nms: the fields of :class:`NmsSettings` as keywords, beside ``settings`` or without:
             ``confidence``, ``iou``, ``max_detections``, … ``classes`` may be given by name.
+        tiles: side of the overlapping squares that larger images are cut into, pixels, for small
+            objects in large images; see docs/tiles.md.
+        tile_overlap: least share of a tile's side that neighbours have in common.
+        tile_whole: use the whole image, too, for objects larger than the overlap.
 
     Raises:
         DetectorError: there is no such file, or a value does not fit it; a misspelt keyword or
@@ -86,6 +91,9 @@ class Predictor:
         threads: int | None = None,
         precision: RunPrecision = "auto",
         mode: Mode = "latency",
+        tiles: int | None = None,
+        tile_overlap: float = 0.2,
+        tile_whole: bool = True,
         **nms: Unpack[NmsOptions],
     ) -> None:
         known = (*PredictorSettings.model_fields, *NmsSettings.model_fields, "settings")
@@ -99,14 +107,20 @@ class Predictor:
             threads=threads,
             precision=precision,
             mode=mode,
+            tiles=tiles,
+            tile_overlap=tile_overlap,
+            tile_whole=tile_whole,
         )
         self.backend = open_backend(weights, self._runtime)
+        say_tiles(weights, self._runtime)
         given = settings(self.backend.names) if callable(settings) else settings
         self.settings = _nms_settings(given, dict(nms), self.backend)
         if isinstance(self.backend, ExportedBackend):
             self.backend.check_settings(self.settings)
         parallel = parallel_batches(self._runtime)
-        self._pipeline = Pipeline(self.backend, self.settings, self._runtime.batch, parallel)
+        self._pipeline = Pipeline(
+            self.backend, self.settings, self._runtime.batch, parallel, self._runtime
+        )
 
     def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
         """Pickle the path and the settings; the file is opened anew where it is unpickled."""
@@ -230,6 +244,22 @@ def open_backend(weights: str | Path | Detector, runtime: RuntimeSettings | None
     from detector.weights.checkpoint import load
 
     return _torch_backend(load(path), runtime)
+
+
+def say_tiles(weights: str | Path | Detector, tiling: TileSettings) -> None:
+    """Say that weights were trained on tiles, where the images of this run are not cut into any."""
+    if tiling.tiles is not None or not isinstance(weights, (str, Path)):
+        return
+    if Path(weights).suffix.lower() != ".safetensors":  # other files do not hold how it was trained
+        return
+    from detector.weights.checkpoint import read_metadata
+
+    settings = read_metadata(weights).training.get("settings")
+    tiles = settings.get("tiles") if isinstance(settings, dict) else None
+    if isinstance(tiles, int):
+        logger.info(
+            "%s: trained on tiles of %d px; without --tiles it sees whole images", weights, tiles
+        )
 
 
 def parallel_batches(runtime: RuntimeSettings) -> int:

@@ -322,7 +322,38 @@ class DataSettings(Strict):
         return self.data
 
 
-class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
+class TileSettings(Strict):
+    """Tiles, for small objects in large images."""
+
+    tiles: ImageSide | None = Field(
+        None,
+        description="side of the overlapping squares that larger images are cut into, pixels",
+    )
+    tile_overlap: Annotated[float, Field(ge=0, lt=0.9)] = Field(
+        0.2, description="least share of a tile's side that neighbours have in common"
+    )
+    tile_whole: bool = Field(
+        True, description="use the whole image, too, for objects larger than the overlap"
+    )
+
+    @pydantic.field_validator("tile_overlap", "tile_whole", "tile_visible", check_fields=False)
+    @classmethod
+    def _belongs_to_tiles(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Reject a value without effect: nothing is cut without ``tiles``."""
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("tiles", 0) is None:
+            raise ValueError("has no effect without tiles")
+        return value
+
+    def describe_tiles(self) -> str:
+        """Return how images are cut, in words; "" if they are not."""
+        if self.tiles is None:
+            return ""
+        whole = ", and the whole image" if self.tile_whole else ""
+        return f"tiles of {self.tiles} px, overlap {self.tile_overlap:g}{whole}"
+
+
+class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, TileSettings):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
@@ -379,6 +410,9 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings):
         0.0,
         description="images of a class that fewer than this fraction of the images show are "
         "repeated (repeat-factor sampling)",
+    )
+    tile_visible: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="least visible share of a box that a tile keeps"
     )
     train_split: str = Field("train", description="split to train on")
     val_split: str = Field("val", description="split that chooses the best epoch")
@@ -505,13 +539,13 @@ class RuntimeSettings(Strict):
     )
 
 
-class PredictorSettings(RuntimeSettings):
-    """Inference and batch size."""
+class PredictorSettings(TileSettings, RuntimeSettings):
+    """Inference, batch size and tiles."""
 
     batch: Count = Field(1, description="images per forward pass")
 
 
-class EvaluationSettings(DataSettings, RuntimeSettings):
+class EvaluationSettings(DataSettings, RuntimeSettings, TileSettings):
     """Evaluation."""
 
     split: str = Field("val", description="split to measure on")
@@ -575,7 +609,7 @@ class ValSettings(EvaluationSettings, ToolSettings):
     )
 
 
-class DetectSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
+class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettings):
     """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")

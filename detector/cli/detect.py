@@ -43,7 +43,11 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
         imgsz=settings.imgsz,
         letterbox=settings.letterbox,
         threads=settings.threads,
+        precision=settings.precision,
         mode=settings.mode,
+        tiles=settings.tiles,
+        tile_overlap=settings.tile_overlap,
+        tile_whole=settings.tile_whole,
     )
     check_effect(settings, predictor.backend, settings.nms(predictor.names))
     bad: list[DetectorError] = []
@@ -78,6 +82,8 @@ def _report(
     phases = timing.ms_per_image()
     found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
     print(f"{f'shard {shard}: ' if shard else ''}{timing.images} images: {found}")
+    if settings.tiles is not None:
+        print(f"{settings.describe_tiles()}: {timing.inputs} inputs of the network")
     incomplete = sum(isinstance(error, IncompleteVideoError) for error in bad)
     if skipped := len(bad) - incomplete:
         print(f"{skipped} unreadable images skipped")
@@ -91,6 +97,7 @@ def _report(
         print(f"results: {settings.output}")
     return {
         "images": timing.images,
+        **({"inputs": timing.inputs} if settings.tiles is not None else {}),
         "skipped": skipped,
         "incomplete": incomplete,
         "counts": dict(counts),

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Set
 from detector.cli.flags import flag_of
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import NmsSettings, ToolSettings
+from detector.settings import NmsSettings, TileSettings, ToolSettings
 from detector.utils.errors import DetectorError
 
-BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt", "txt_scores"}
+TILE_FLAGS = TileSettings.model_fields.keys()
+
+BOX_FLAGS = NmsSettings.model_fields.keys() | TILE_FLAGS | {"txt", "txt_scores"}
 """Settings that affect boxes only."""
 
 

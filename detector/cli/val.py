@@ -16,7 +16,7 @@ from detector.evaluation.returned import ReturnedOutputs, read_results
 from detector.evaluation.run import Metrics
 from detector.model.lint import log_warnings
 from detector.model.torch_backend import TorchBackend
-from detector.predict import open_backend, parallel_batches
+from detector.predict import open_backend, parallel_batches, say_tiles
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Certificate, Measured
 from detector.runtime.backends.exported import ExportedBackend
@@ -31,6 +31,7 @@ from detector.utils.files import write_text
 EXCLUDED = {
     "dump_inputs": ("certificate", "predictions", "save_predictions"),
     "predictions": ("certificate", "imgsz", "letterbox"),
+    "tiles": ("certificate", "dump_inputs", "predictions"),
 }
 """Flags → other flags that have no effect beside them. The file of ``--predictions`` lists the size
 of the inputs."""
@@ -55,6 +56,7 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     if isinstance(backend, TorchBackend):
         log_warnings(backend.model)
     check_effect(settings, backend, settings.nms(backend.eval_nms))
+    say_tiles(settings.weights, settings)
     certificate = _certificate(backend) if settings.certificate else None
     if certificate is not None and settings.data is None:
         return {"certificate": certificate.model_dump(mode="json")}
@@ -72,6 +74,8 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     if settings.save_predictions is not None and system.is_main():
         write_text(settings.save_predictions, json.dumps(_predictions(evaluation_set)))
     print(report(metrics, images))
+    if settings.tiles is not None:
+        print(settings.describe_tiles())
     if certificate is not None and expected is not None:
         _compare(metrics, expected, tolerance_of(certificate.precision).metric)
         if certificate.quantisation is not None:
@@ -133,7 +137,9 @@ def _measure(settings: ValSettings, evaluation_set: EvaluationSet, backend: Back
     """Measure the network, or the predictions that another machine computed."""
     nms = settings.nms(backend.eval_nms)
     if settings.predictions is None:
-        return evaluation_set.measure(backend, nms, settings.batch, parallel_batches(settings))
+        return evaluation_set.measure(
+            backend, nms, settings.batch, parallel_batches(settings), settings
+        )
     if system.world_size() > 1:
         raise DetectorError("--predictions: one process scores them; run it without torchrun")
     image_ids = [sample.image_id for sample in evaluation_set.dataset.samples]

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 
 from detector.settings import CacheKind
+from detector.structures.tiles import Window, cut_out
 from detector.utils import system
 from detector.utils.archive import NO_ARRAYS
 from detector.utils.errors import DetectorError
@@ -37,7 +38,11 @@ shrinking changes."""
 
 
 def image_cache(
-    kind: CacheKind, paths: Sequence[Path], size_hw: tuple[int, int], folder: Path
+    kind: CacheKind,
+    paths: Sequence[Path],
+    size_hw: tuple[int, int],
+    folder: Path,
+    windows: Sequence[Window | None] | None = None,
 ) -> ImageReader:
     """Return a reader of images by index, with the cache that the settings ask for.
 
@@ -46,10 +51,13 @@ def image_cache(
         paths: image files.
         size_hw: images are shrunk to fit this size, pixels; smaller ones stay as they are.
         folder: cache folder for ``kind="disk"``.
+        windows: the part of each file's image that is read, None for all of it; default: all.
     """
     if kind == "disk":
-        return DiskCache(paths, size_hw, folder)
-    return MemoryCache(paths, size_hw) if kind == "ram" else ImageReader(paths, size_hw)
+        return DiskCache(paths, size_hw, folder, windows)
+    if kind == "ram":
+        return MemoryCache(paths, size_hw, windows)
+    return ImageReader(paths, size_hw, windows)
 
 
 class ImageReader:
@@ -58,13 +66,23 @@ class ImageReader:
     is_shared = False
     """True if worker processes can use the images that the main process has cached."""
 
-    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size_hw: tuple[int, int],
+        windows: Sequence[Window | None] | None = None,
+    ) -> None:
         self.paths = paths
+        self.windows = [None] * len(paths) if windows is None else windows
         self.size_hw = size_hw
         self.bytes_left = 0  # set to 0 by the first image that does not fit
 
     def __getitem__(self, index: int) -> Image:
-        return shrink(read_image(self.paths[index]), self.size_hw)
+        return self.prepared(read_image(self.paths[index]), index)
+
+    def prepared(self, image: Image, index: int) -> Image:
+        """Return the part of a decoded image that is asked for, shrunk."""
+        return shrink(cut_out(image, self.windows[index]), self.size_hw)
 
     def reserve(self, image: Image) -> bool:
         """Subtract an image's bytes from the budget; return False if too few were left."""
@@ -86,10 +104,18 @@ class ImageReader:
 class MemoryCache(ImageReader):
     """Images cached in memory, as many as fit; a pickled copy starts empty."""
 
-    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
-        super().__init__(paths, size_hw)
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size_hw: tuple[int, int],
+        windows: Sequence[Window | None] | None = None,
+    ) -> None:
+        super().__init__(paths, size_hw, windows)
         self.bytes_left = memory_budget()
         self.images: dict[int, Image] = {}
+        self.of_file: dict[Path, list[int]] = {}
+        for index, path in enumerate(paths):
+            self.of_file.setdefault(path, []).append(index)
 
     @property
     def is_shared(self) -> bool:  # type: ignore[override]
@@ -99,9 +125,18 @@ class MemoryCache(ImageReader):
     def __getitem__(self, index: int) -> Image:
         image = self.images.get(index)
         if image is None:
-            image = super().__getitem__(index)
-            if self.reserve(image):
-                self.images[index] = image
+            path = self.paths[index]
+            decoded = read_image(path)
+            image = self._keep(decoded, index)
+            for other in self.of_file[path]:  # the file's other tiles need not decode it again
+                if self.bytes_left and other not in self.images:
+                    self._keep(decoded, other)
+        return image
+
+    def _keep(self, decoded: Image, index: int) -> Image:
+        image = self.prepared(decoded, index)
+        if self.reserve(image):
+            self.images[index] = image
         return image
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +144,7 @@ class MemoryCache(ImageReader):
 
 
 class DiskCache(ImageReader):
-    """Images cached in files that are named by a hash of the image file's content.
+    """Images cached in files that are named by a hash of the image file's content, and the window.
 
     The image file is read and hashed at each access, which costs little beside decoding. A replaced
     image is thus always noticed, even one of the same name, size and modification time. A cache
@@ -118,18 +153,25 @@ class DiskCache(ImageReader):
 
     is_shared = True
 
-    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int], folder: Path) -> None:
-        super().__init__(paths, size_hw)
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size_hw: tuple[int, int],
+        folder: Path,
+        windows: Sequence[Window | None] | None = None,
+    ) -> None:
+        super().__init__(paths, size_hw, windows)
         self.folder = folder / f"{size_hw[0]}x{size_hw[1]}-v{VERSION}"
         self.bytes_left = disk_budget(folder)
 
     def __getitem__(self, index: int) -> Image:
         path = self.paths[index]
         data = read_bytes(path)
-        file = self.folder / f"{hashlib.blake2b(data, digest_size=16).hexdigest()}.npz"
+        window = "".join(f"-{side}" for side in self.windows[index] or ())
+        file = self.folder / f"{hashlib.blake2b(data, digest_size=16).hexdigest()}{window}.npz"
         image = _read(file)
         if image is None:
-            image = shrink(decode_image(data, str(path)), self.size_hw)
+            image = self.prepared(decode_image(data, str(path)), index)
             self._keep(file, image)
         return image
 

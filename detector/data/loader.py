@@ -26,7 +26,7 @@ from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample, Targets
 from detector.utils import system
 from detector.utils.errors import DetectorError
-from detector.utils.opencv import cv2, read_image
+from detector.utils.opencv import cv2
 
 ExampleKey = tuple[int, int, int]
 """Epoch, index of the image, and number of times that the epoch has shown it before."""
@@ -89,7 +89,13 @@ class TrainingSet(Dataset[Example]):
         self.augment = augment
         scale = 1 if augment is None else augment.source_scale
         kept_hw = (preprocess.size_hw[0] * scale, preprocess.size_hw[1] * scale)
-        self.images = image_cache(cache, [sample.path for sample in samples], kept_hw, cache_dir)
+        self.images = image_cache(
+            cache,
+            [sample.path for sample in samples],
+            kept_hw,
+            cache_dir,
+            [sample.window_xyxy for sample in samples],
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -161,7 +167,7 @@ class TrainingSet(Dataset[Example]):
     def _fit(self, index: int) -> Example:
         """Return an image and its boxes, fitted to the input as in validation."""
         sample, keep = self.samples[index], ~self.samples[index].crowd
-        image, placement = self.preprocess.fit(read_image(sample.path))
+        image, placement = self.preprocess.fit(sample.read_image())
         return Example(image, placement.to_input(sample.boxes_xyxy[keep]), sample.class_ids[keep])
 
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from detector.data.dataset import DetectionDataset
 from detector.model.detector import Detector
-from detector.utils.opencv import read_image
 
 IMAGES = 64
 """Largest number of training images that the statistics are taken from."""
@@ -59,7 +58,7 @@ def fitted_batches(model: Detector, dataset: DetectionDataset, count: int) -> It
     """Yield images from all of the data set, fitted as in validation."""
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
     for part in np.array_split(chosen, -(-count // BATCH)):
-        images = [model.preprocess.fit(read_image(dataset.samples[i].path))[0] for i in part]
+        images = [model.preprocess.fit(dataset.samples[i].read_image())[0] for i in part]
         planes = np.stack(images).transpose(0, 3, 1, 2)
         yield model.normalize(torch.from_numpy(np.ascontiguousarray(planes)))
 

@@ -19,7 +19,7 @@ from detector.evaluation.curves import confusion, precision_by_recall
 from detector.settings import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
-from detector.utils.opencv import Image, read_image, write_image
+from detector.utils.opencv import Image, write_image
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ValidationPictures(Callback):
             )
 
     def _pair(self, sample: Sample, results: Sequence[Mapping[str, Any]]) -> Image:
-        image = read_image(sample.path)
+        image = sample.read_image()
         data = self.start.val_set
         truth = with_ground_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
         own = [result for result in results if result["image_id"] == sample.image_id]

@@ -15,6 +15,7 @@ from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.formats.definition import load_definition
+from detector.data.tiles import cut_into_tiles
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
 from detector.engine.int8_training import fused_start
@@ -31,6 +32,7 @@ from detector.model.detector import Definition, Detector, build_model_file, rebu
 from detector.model.lint import check_anchor_order, find_contradictions, log_warnings
 from detector.model.model_file import read_model_file
 from detector.model.torch_backend import choose_device, fastest_precision
+from detector.runtime.tiling import check_tile
 from detector.settings import TrainSettings, typed_text
 from detector.structures.preprocess import imgsz_of_size
 from detector.utils import system
@@ -71,6 +73,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     if settings.weights is not None or settings.backbone_weights is not None:
         _say(restore_statistics(model, train_set))
     model = _trainable(model, settings, accelerator)
+    if settings.tiles is not None:
+        check_tile(settings.tiles, model.max_stride)
     settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
@@ -205,6 +209,8 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
     )
     _say(train_set.report)
     _say(line for line in val_set.report if line not in definition.notes)
+    train_set, lines = cut_into_tiles(train_set, settings)
+    _say(lines)
     return train_set, val_set
 
 

@@ -252,6 +252,7 @@ class Trainer:
             self.evaluator,
             backend.eval_nms,
             VALIDATION_BATCH,
+            tiling=self.settings,
         )
         if metrics.summary[self.monitor] < 0:  # with nothing found it is 0, without truth −1
             split = self.datasets[1].split

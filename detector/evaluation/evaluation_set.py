@@ -10,7 +10,7 @@ from detector.data.dataset import DetectionDataset, open_dataset
 from detector.evaluation.intervals import CanResample, Floats, Weights
 from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
-from detector.settings import DataSettings, NmsSettings, TaskName
+from detector.settings import DataSettings, NmsSettings, TaskName, TileSettings
 from detector.utils.errors import DetectorError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,12 @@ class EvaluationSet:
     evaluator: Evaluator[Any]
 
     def measure(
-        self, backend: Backend, eval_nms: NmsSettings, batch: int, parallel: int = 1
+        self,
+        backend: Backend,
+        eval_nms: NmsSettings,
+        batch: int,
+        parallel: int = 1,
+        tiling: TileSettings | None = None,
     ) -> Metrics:
         """Predict for every image and return the metrics.
 
@@ -42,10 +47,13 @@ class EvaluationSet:
             eval_nms: NMS settings.
             batch: images per forward pass.
             parallel: number of batches that the network processes at the same time.
+            tiling: tiles that the images are cut into; default: none.
         """
         self.evaluator.reset()
         samples = self.dataset.samples
-        metrics: Metrics = evaluate(backend, samples, self.evaluator, eval_nms, batch, parallel)
+        metrics: Metrics = evaluate(
+            backend, samples, self.evaluator, eval_nms, batch, parallel, tiling=tiling
+        )
         return metrics
 
     def resampled(self, weights: Weights) -> Floats:

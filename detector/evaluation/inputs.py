@@ -15,7 +15,6 @@ from detector.structures.preprocess import Preprocess, PreprocessKeys
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError, MissingFileError
 from detector.utils.files import atomic, read_limited, write_text
-from detector.utils.opencv import read_image
 from detector.utils.yaml_file import Strict, explain
 
 LIST_NAME = "inputs.json"
@@ -120,7 +119,7 @@ def dump_inputs(folder: Path, samples: Sequence[Sample], backend: Backend) -> No
     preprocess = backend.preprocess
     images = []
     for sample in samples:
-        image, placement = preprocess.fit(read_image(sample.path))
+        image, placement = preprocess.fit(sample.read_image())
         name = f"{sample.image_id}.npy"
         with atomic(folder / name) as temporary:
             np.save(temporary, preprocess.normalize(image[None]))

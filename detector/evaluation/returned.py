@@ -21,7 +21,7 @@ from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays
 from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.decoding.decoding import decode_all
-from detector.runtime.nms.nms import nms
+from detector.runtime.nms.nms import Candidates, nms
 from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
 from detector.structures.samples import Sample
@@ -56,6 +56,7 @@ class ReturnedOutputs:
         self.names = backend.names
         self.preprocess = listed.preprocess
         self.eval_nms = backend.eval_nms
+        self.stride = backend.stride
         self._decoding = listed.decoding
         self._outputs = self._read(path, [sample.image_id for sample in samples])
 
@@ -68,6 +69,10 @@ class ReturnedOutputs:
         apply: Any = filter_after_nms if len(outputs) == len(OUTPUTS_AFTER_NMS) else nms
         kept: KeptBoxes = apply(*outputs, settings)
         return kept
+
+    def candidates(self, outputs: Arrays, settings: NmsSettings) -> Candidates:
+        """Raise DetectorError: the inputs that were written are whole images, not tiles."""
+        raise DetectorError("outputs computed elsewhere are those of whole images, not of tiles")
 
     def _read(self, path: Path, image_ids: Sequence[int]) -> Iterator[Arrays]:
         if path.is_dir():

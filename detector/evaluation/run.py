@@ -12,12 +12,11 @@ from detector.evaluation.voc import VocEvaluator
 from detector.runtime.backends.backend import Backend
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
-from detector.settings import NmsSettings, TaskName
+from detector.settings import NmsSettings, TaskName, TileSettings
 from detector.structures.samples import Sample
 from detector.utils import system
 from detector.utils.collectives import all_gather
 from detector.utils.errors import DetectorError
-from detector.utils.opencv import read_image
 
 
 class Metrics(Protocol):
@@ -118,6 +117,8 @@ def evaluate(
     settings: NmsSettings,
     batch: int,
     parallel: int = 1,
+    *,
+    tiling: TileSettings | None = None,
 ) -> Metrics_co:
     """Predict for every image and compare the results with the ground truth.
 
@@ -131,8 +132,10 @@ def evaluate(
         settings: NMS settings.
         batch: images per forward pass.
         parallel: number of batches that the network processes at the same time.
+        tiling: tiles that the images are cut into; the boxes are those of whole images all the
+            same. Default: none.
     """
-    pipeline = Pipeline(backend, settings, batch, parallel)
+    pipeline = Pipeline(backend, settings, batch, parallel, tiling)
     share = range(system.rank(), len(samples), system.world_size())
     results = pipeline(_frames([samples[index] for index in share]))
     found = {i: result.prediction for i, result in zip(share, results, strict=True)}
@@ -144,4 +147,4 @@ def evaluate(
 
 def _frames(samples: Sequence[Sample]) -> Iterator[Frame]:
     for sample in samples:
-        yield Frame(sample.path.stem, sample.path, 0, read_image(sample.path))
+        yield Frame(sample.path.stem, sample.path, 0, sample.read_image())

@@ -10,7 +10,7 @@ from torchvision.ops import nms as torchvision_nms
 from detector.model.detector import Detector
 from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.nms.clusters import by_group
-from detector.runtime.nms.nms import Boxes, Indices, Scores, nms
+from detector.runtime.nms.nms import Boxes, Candidates, Indices, Scores, find_candidates, nms
 from detector.settings import FloatPrecision, NmsSettings, RunPrecision
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest, one_line
@@ -52,6 +52,7 @@ class TorchBackend:
         self._names = model.names
         self.preprocess = preprocess or model.preprocess
         self.eval_nms = model.eval_nms
+        self.stride = model.max_stride
         self.decoding = model.decoding
         self._short = SHORT.get(precision)
 
@@ -71,10 +72,18 @@ class TorchBackend:
 
     def postprocess(self, outputs: Arrays, settings: NmsSettings) -> KeptBoxes:
         """Decode the candidates and apply torchvision's NMS; see :class:`Backend`."""
+        return torch_nms(*self._boxes_and_scores(outputs, settings), settings)
+
+    def candidates(self, outputs: Arrays, settings: NmsSettings) -> Candidates:
+        """Decode the candidates of NMS; see :class:`Backend`."""
+        return find_candidates(*self._boxes_and_scores(outputs, settings), settings)
+
+    def _boxes_and_scores(self, outputs: Arrays, settings: NmsSettings) -> tuple[Boxes, Scores]:
+        """Return (n, 4) boxes and (n, classes) scores of those that may reach the confidence."""
         if self.decoding is not None:
             outputs = self.decoding.candidates(outputs, settings.confidence)
         boxes_xyxy, scores = outputs
-        return torch_nms(boxes_xyxy, scores, settings)
+        return boxes_xyxy, scores
 
 
 def choose_device(name: str) -> torch.device:

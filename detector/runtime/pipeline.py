@@ -1,5 +1,8 @@
 """Prediction pipeline: frames → preprocess → backend → post-processing → results, in batches.
 
+With tiles, a frame goes through the network in parts, each an image of a batch; see
+:mod:`detector.runtime.tiling`.
+
 The stages overlap, since OpenCV, numpy and the inference libraries release Python's GIL: one thread
 decodes and preprocesses the next batch while the network runs on the current one, and NMS, drawing
 and writing of the previous one happen in the caller's thread.
@@ -24,7 +27,8 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.reused_memory import ReusedMemory
 from detector.runtime.sources import Frame
-from detector.settings import NmsSettings
+from detector.runtime.tiling import Part, PartMerger, check_tiles, parts_of
+from detector.settings import NmsSettings, TileSettings
 from detector.structures.classification import Classification
 from detector.structures.detections import Detections
 from detector.structures.preprocess import Placement
@@ -80,11 +84,13 @@ class Timing:
         seconds: total of each phase. Phases overlap, so that their sum may exceed ``wall_seconds``.
         wall_seconds: from the request for the first image to the end of the last, including the
             caller's own work in between.
+        inputs: number of images that the network got for them: more, where they are cut into tiles.
     """
 
     images: int = 0
     seconds: dict[Phase, float] = field(default_factory=_no_time)
     wall_seconds: float = 0.0
+    inputs: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @contextmanager
@@ -120,17 +126,19 @@ class Timing:
 class Pipeline:
     """Pipeline that detects objects in a sequence of frames, or classifies the frames.
 
-    Results come in the order of the frames. At most ``parallel + 2`` batches of images are in
-    memory: one being read, one in each network thread, one whose results are being yielded.
+    Results come in the order of the frames. At most ``parallel + 2`` batches of images or tiles are
+    in memory: one being read, one in each network thread, one whose results are being yielded.
 
     Args:
         backend: the network.
         settings: NMS thresholds and limits.
-        batch: images per call; ignored if the backend's file fixes the number.
+        batch: images, or tiles, per call; ignored if the backend's file fixes the number.
         parallel: number of batches that the network processes at the same time.
+        tiling: tiles that the frames are cut into; default: none.
 
     Raises:
-        DetectorError: the settings ask for a class that the model does not have.
+        DetectorError: the settings ask for a class that the model does not have, or for tiles on
+            which it cannot run.
 
     Attributes:
         timing: of all frames processed so far.
@@ -142,11 +150,15 @@ class Pipeline:
         settings: NmsSettings,
         batch: int = 1,
         parallel: int = 1,
+        tiling: TileSettings | None = None,
     ) -> None:
         last = len(backend.names) - 1
         for class_id in settings.classes or ():
             if not 0 <= class_id <= last:
                 raise DetectorError(f"class {class_id}: the model has classes 0 to {last}")
+        self.tiling = tiling or TileSettings()
+        if self.tiling.tiles is not None:
+            check_tiles(backend, self.tiling.tiles)
         self.backend = backend
         self.settings = settings
         self.batch = backend.batch_size or batch
@@ -156,7 +168,8 @@ class Pipeline:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Yield a result for each frame, lazily. Closing the iterator ends its threads."""
-        groups = self._groups(frames)
+        groups = self._groups(part for frame in frames for part in parts_of(frame, self.tiling))
+        merger = PartMerger(self.backend.names, self.settings)
         # The reader is shut down first, so that a runner waiting for it does not block.
         with self.timing.measure_wall(), _threads(self.parallel) as runner, _threads(1) as reader:
 
@@ -166,35 +179,35 @@ class Pipeline:
             ahead = deque(start() for _ in range(self.parallel + 1))
             while (batch := ahead.popleft().result()) is not None:
                 ahead.append(start())
-                yield from self._finish(batch)
+                yield from self._finish(batch, merger)
 
-    def _groups(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-        """Yield groups of consecutive frames with the same input size, at most a batch each."""
+    def _groups(self, parts: Iterable[Part]) -> Iterator[list[Part]]:
+        """Yield groups of consecutive parts with the same input size, at most a batch each."""
 
-        def input_size(frame: Frame) -> tuple[int, int]:
-            height, width = frame.image_rgb.shape[:2]
+        def input_size(part: Part) -> tuple[int, int]:
+            height, width = part.image_rgb.shape[:2]
             return self.backend.preprocess.input_size((height, width))
 
-        for _, alike in groupby(frames, input_size):
+        for _, alike in groupby(parts, input_size):
             while group := list(islice(alike, self.batch)):
                 yield group
 
-    def _read(self, groups: Iterator[list[Frame]]) -> _PendingBatch | None:
+    def _read(self, groups: Iterator[list[Part]]) -> _PendingBatch | None:
         """Decode and preprocess the next batch; None after the last one."""
         with self.timing.measure("decode"):
-            frames = next(groups, None)
-        if frames is None:
+            parts = next(groups, None)
+        if parts is None:
             return None
         preprocess = self.backend.preprocess
         with self.timing.measure("preprocess"):
             images, placements = zip(
-                *(preprocess.fit(frame.image_rgb) for frame in frames), strict=True
+                *(preprocess.fit(part.image_rgb) for part in parts), strict=True
             )
-            count = self.backend.batch_size or len(frames)
+            count = self.backend.batch_size or len(parts)
             network_input = self._memory.array((count, 3, *images[0].shape[:2]))
-            preprocess.normalize(images, out=network_input[: len(frames)])
-            network_input[len(frames) :] = 0  # where the file fixes the size of the last batch too
-        return _PendingBatch(frames, placements, network_input)
+            preprocess.normalize(images, out=network_input[: len(parts)])
+            network_input[len(parts) :] = 0  # where the file fixes the size of the last batch too
+        return _PendingBatch(parts, placements, network_input)
 
     def _run(self, ready: Future[_PendingBatch | None]) -> _PendingBatch | None:
         """Wait for a batch and run the network on it."""
@@ -204,14 +217,22 @@ class Pipeline:
                 batch.outputs = self.backend(batch.network_input)
         return batch
 
-    def _finish(self, batch: _PendingBatch) -> list[Result]:
-        """Post-process a batch, ignoring padding images."""
+    def _finish(self, batch: _PendingBatch, merger: PartMerger) -> list[Result]:
+        """Post-process a batch, ignoring padding images; return the results of complete frames."""
+        results: list[Result] = []
         with self.timing.measure("nms"):
-            results = [
-                Result(frame, self._prediction(tuple(output[i] for output in batch.outputs), place))
-                for i, (frame, place) in enumerate(zip(batch.frames, batch.placements, strict=True))
-            ]
+            for i, (part, place) in enumerate(zip(batch.parts, batch.placements, strict=True)):
+                outputs = tuple(output[i] for output in batch.outputs)
+                prediction: Prediction | None
+                if part.count == 1:
+                    prediction = self._prediction(outputs, place)
+                else:
+                    candidates = self.backend.candidates(outputs, self.settings)
+                    prediction = merger.add(part, place, candidates)
+                if prediction is not None:
+                    results.append(Result(part.frame, prediction))
         self.timing.images += len(results)
+        self.timing.inputs += len(batch.parts)
         return results
 
     def _prediction(self, outputs: Arrays, placement: Placement) -> Prediction:
@@ -225,9 +246,9 @@ class Pipeline:
 
 @dataclass
 class _PendingBatch:
-    """A batch in the pipeline: frames, network input and, once it has run, raw outputs."""
+    """A batch in the pipeline: frames or their parts, network input and, later, raw outputs."""
 
-    frames: list[Frame]
+    parts: list[Part]
     placements: Sequence[Placement]
     network_input: NDArray[np.float32]
     outputs: Arrays = ()

@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detector.structures.tiles import Window, cut_out
+from detector.utils.opencv import Image, read_image
+
 
 def _unset_bool() -> NDArray[np.bool_]:
     return np.zeros(0, np.bool_)
@@ -32,6 +35,7 @@ class Sample:
         crowd: (n,) bool; crowd regions are used in COCO evaluation and left out of training.
         difficult: (n,) bool; Pascal VOC's ``difficult``.
         areas: (n,) float32, pixels²; the area of the box unless the annotation file states one.
+        window_xyxy: the part of the file's image that is the sample's image, a tile; None for all.
     """
 
     path: Path
@@ -42,6 +46,15 @@ class Sample:
     crowd: NDArray[np.bool_] = field(default_factory=_unset_bool)
     difficult: NDArray[np.bool_] = field(default_factory=_unset_bool)
     areas: NDArray[np.float32] = field(default_factory=_unset_float)
+    window_xyxy: Window | None = None
+
+    def read_image(self) -> Image:
+        """Decode the image, (h, w, 3) uint8 RGB.
+
+        Raises:
+            DetectorError: the file cannot be read; see :func:`detector.utils.opencv.read_image`.
+        """
+        return cut_out(read_image(self.path), self.window_xyxy)
 
     def __post_init__(self) -> None:
         n = len(self.class_ids)

@@ -81,6 +81,9 @@ _RUNNING: dict[str, Answer] = {
     "augment tta": "there is no test-time augmentation",
     "workers num-workers": "one thread loads images; --threads sets those of the network",
     "rect": "--letterbox rectangle",
+    "slice-height slice-width slice-size": "--tiles",
+    "overlap-height-ratio overlap-width-ratio": "--tile-overlap",
+    "no-standard-prediction": "--no-tile-whole",
 }
 
 _TRAIN: dict[str, Answer] = {

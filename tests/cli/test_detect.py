@@ -431,3 +431,11 @@ def test_several_incomplete_videos():
     with pytest.raises(DetectorError) as caught:
         _check_complete([one, one, one])
     assert str(caught.value) == f"{one}; so are 2 more; --skip-bad accepts that"
+
+
+def test_a_precision_that_a_file_does_not_have(fails: Run, finder_onnx: Path, finder_images: Path):
+    words = ("--weights", finder_onnx, "--source", finder_images, "--precision", "bf16")
+    assert fails("detect", *words) == (
+        f"{finder_onnx}: --precision bf16: ONNX Runtime computes in fp32; export with --format "
+        "openvino, or run the weights themselves"
+    )

@@ -91,3 +91,10 @@ def test_given():
     assert given(settings, ("certificate", "iou", "confidence", "split")) == [
         "--iou", "--split"
     ]  # fmt: skip
+
+
+def test_tiles_of_a_network_without_boxes():
+    settings = ValSettings(weights="x", tiles=640, tile_overlap=0.3)
+    expected = "--tile-overlap, --tiles: a classifier has no boxes; omit them"
+    assert message_of(settings, FakeClassifier(), settings.nms()) == expected
+    assert message_of(settings, FakeBackend(), settings.nms()) == ""

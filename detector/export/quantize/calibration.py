@@ -18,7 +18,6 @@ from detector.settings import ExportedFileSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
-from detector.utils.opencv import read_image
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class CalibrationBatches(Sequence[InputBatch]):
             raise IndexError(index)
         numbers = range(index * self._batch, (index + 1) * self._batch)
         chosen = [self._samples[number % len(self._samples)] for number in numbers]
-        fitted = [self._preprocess.fit(read_image(sample.path))[0] for sample in chosen]
+        fitted = [self._preprocess.fit(sample.read_image())[0] for sample in chosen]
         return self._preprocess.normalize(fitted)
 
     def __iter__(self) -> Iterator[InputBatch]:

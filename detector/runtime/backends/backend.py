@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from detector import __version__
 from detector.runtime.backends.certificate import Certificate, with_precision
 from detector.runtime.decoding.known import KnownDecoding
+from detector.runtime.nms.nms import Candidates
 from detector.settings import EVAL_NMS, FloatPrecision, NmsSettings, PrecisionName, TaskName
 from detector.structures.preprocess import MAX_SIDE, Preprocess
 from detector.utils.errors import DetectorError
@@ -78,6 +79,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def stride(self) -> int:
+        """Largest stride of the network, pixels."""
+        ...
+
+    @property
     def dynamic_size(self) -> bool:
         """True if the network accepts other input sizes than ``preprocess.size_hw``."""
         ...
@@ -103,6 +109,18 @@ class Backend(Protocol):
 
         Returns:
             boxes_xyxy (k, 4), scores (k,) descending, class_ids (k,), pixels of the input.
+        """
+        ...
+
+    def candidates(self, outputs: Arrays, settings: NmsSettings) -> Candidates:
+        """Decode a detector's outputs for one image, without NMS.
+
+        Args:
+            outputs: outputs of :meth:`__call__`, without the batch dimension.
+            settings: thresholds and limits.
+
+        Returns:
+            The boxes that NMS would select from, best first, pixels of the input.
         """
         ...
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.decoding.decoding import decode_all
-from detector.runtime.nms.nms import best_first, nms
+from detector.runtime.nms.nms import Candidates, best_first, find_candidates, nms
 from detector.settings import MAX_FIXED_BATCH, FloatPrecision, NmsSettings, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
@@ -111,10 +111,20 @@ class ExportedBackend:
         if self.metadata.nms is not None:
             boxes_xyxy, scores, class_ids = outputs
             return filter_after_nms(boxes_xyxy, scores, class_ids, settings)
+        return self.apply_nms(*self._boxes_and_scores(outputs, settings), settings)
+
+    def candidates(self, outputs: Arrays, settings: NmsSettings) -> Candidates:
+        """Decode the candidates of NMS; see :class:`Backend`. No file with NMS inside has any."""
+        return find_candidates(*self._boxes_and_scores(outputs, settings), settings)
+
+    def _boxes_and_scores(
+        self, outputs: Arrays, settings: NmsSettings
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (n, 4) boxes and (n, classes) scores of those that may reach the confidence."""
         if self.metadata.decoding is not None:
             outputs = self.metadata.decoding.candidates(outputs, settings.confidence)
         boxes_xyxy, scores = outputs
-        return self.apply_nms(boxes_xyxy, scores, settings)
+        return boxes_xyxy, scores
 
     def decoded(self, images: NDArray[np.float32]) -> Arrays:
         """Run the file on (b, 3, h, w) input and decode all its boxes and scores, if it has not."""

@@ -34,6 +34,8 @@ from detector.structures.boxes_numpy import area, intersection_and_union
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int64]
+Candidates = tuple[Boxes, Scores, Indices]
+"""Boxes (m, 4), scores (m,) descending and class ids (m,) that NMS selects from."""
 GreedyNms = Callable[[Boxes, Indices, float, int], Indices]
 """Function with the arguments and the result of :func:`greedy_nms`."""
 
@@ -98,14 +100,33 @@ def nms(
         >>> nms(boxes, np.array([[0.9], [0.8]], np.float32), NmsSettings())[1]
         array([0.9], dtype=float32)
     """
+    return select(find_candidates(boxes_xyxy, scores, settings), settings, greedy_nms)
+
+
+def find_candidates(boxes_xyxy: Boxes, scores: Scores, settings: NmsSettings) -> Candidates:
+    """Return the best candidates of one image, or of a part of it, best first.
+
+    Args:
+        boxes_xyxy: (n, 4) float32, pixels, finite.
+        scores: (n, classes) float32; NaN is never a candidate.
+        settings: thresholds and limits.
+    """
     boxes_xyxy = np.asarray(boxes_xyxy, np.float32)
     scores = np.ascontiguousarray(scores, np.float32)
     flat = _candidates(scores, settings)
     flat = flat[best_first(scores.ravel()[flat], settings.candidates)]
-    if settings.class_candidates is not None:
-        flat = flat[first_of_each(flat % max(scores.shape[1], 1), settings.class_candidates)]
     box_index, class_ids = np.divmod(flat, max(scores.shape[1], 1))
-    boxes, values = boxes_xyxy[box_index], scores.ravel()[flat]
+    return boxes_xyxy[box_index], scores.ravel()[flat], class_ids
+
+
+def select(
+    candidates: Candidates, settings: NmsSettings, greedy_nms: GreedyNms = greedy_nms
+) -> tuple[Boxes, Scores, Indices]:
+    """Keep the best of an image's candidates, which come best first; see :func:`nms`."""
+    boxes, values, class_ids = candidates
+    if settings.class_candidates is not None:
+        first = first_of_each(class_ids, settings.class_candidates)
+        boxes, values, class_ids = boxes[first], values[first], class_ids[first]
     groups = np.zeros_like(class_ids) if settings.class_agnostic else class_ids
     if settings.nms_method == "nms":
         kept = _first_kept(greedy_nms, boxes, groups, settings)
