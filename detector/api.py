@@ -1,4 +1,4 @@
-"""Python interface: train, validate, save, list the models.
+"""Python interface: train, validate, convert, save, list the models.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.data.conversion.run import ConversionReport, run_conversion
 from detector.engine.callbacks import Callback
 from detector.engine.head_settings import train_settings
 from detector.engine.training import TrainingResult, run_training
@@ -23,7 +24,7 @@ from detector.model.builder import row_contracts
 from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches
-from detector.settings import EvaluationSettings, TaskName
+from detector.settings import ConvertSettings, EvaluationSettings, TaskName
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
 from detector.weights.checkpoint import SUFFIX, save_weights
@@ -91,6 +92,25 @@ def validate(
     return evaluation_set.measure(
         backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked)
     )
+
+
+def convert(data: str | Path, to: str, output: str | Path, **settings: Any) -> ConversionReport:
+    """Write a data set in another format of labels.
+
+    Args:
+        data: folder of images and labels, or a definition.
+        to: ``yolo``, ``coco``, ``voc`` or ``csv``.
+        output: new or empty folder.
+        settings: those of ``detector convert``: ``images``, ``splits``, ``skip_bad``, …
+
+    Returns:
+        Counts of images and boxes, and ``notes``: lines on what was repaired and left out.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, or the data cannot be read or written.
+    """
+    asked: dict[str, Any] = {"data": str(data), "to": to, "output": as_path(output, "output")}
+    return run_conversion(ConvertSettings(**asked, **settings))
 
 
 def save(model: Detector, path: str | Path) -> None:

@@ -10,7 +10,13 @@ from detector.runtime.backends.exported import ExportedBackend
 from detector.settings import NmsSettings, ToolSettings
 from detector.utils.errors import DetectorError
 
-BOX_FLAGS = NmsSettings.model_fields.keys() | {"txt", "txt_scores"}
+BOX_FLAGS = NmsSettings.model_fields.keys() | {
+    "txt",
+    "txt_scores",
+    "save_labels",
+    "label_confidence",
+    "class_confidence",
+}
 """Settings that affect boxes only."""
 
 

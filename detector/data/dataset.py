@@ -221,6 +221,14 @@ def _open(
     return _for_model(dataset, tuple(names))
 
 
+def find_images(
+    definition: DatasetDefinition, split: str
+) -> tuple[list[AnnotatedImage], list[Issue]]:
+    """Find a split's images, whose labels are not read yet, and the issues that belong to none."""
+    found = _find(definition.places(split), definition.prepared_root(), definition.names)
+    return found.images, found.issues
+
+
 @dataclass
 class _FoundImages:
     """Images of a split with the readers of their labels, before the check.
