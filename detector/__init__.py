@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detector.api import (
         ModelInfo,
         check,
+        convert,
         list_models,
         save,
         train,
@@ -46,6 +47,7 @@ __all__ = [
     "TrainingResult",
     "build",
     "check",
+    "convert",
     "deploy",
     "export",
     "list_models",
@@ -68,6 +70,7 @@ _HOMES = {
     "TrainingResult": "detector.engine.training",
     "build": "detector.model.detector",
     "check": "detector.api",
+    "convert": "detector.api",
     "deploy": "detector.model.deploy",
     "list_models": "detector.api",
     "load": "detector.weights.checkpoint",

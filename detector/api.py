@@ -1,4 +1,4 @@
-"""Python interface: train, validate, check data, save, list the models.
+"""Python interface: train, validate, check and convert data, save, list the models.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.checks.finding import DataReport
+from detector.data.conversion.run import ConversionReport, run_conversion
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import run_data_check
 from detector.engine.head_settings import train_settings
@@ -25,7 +26,7 @@ from detector.model.builder import row_contracts
 from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches, say_tiles
-from detector.settings import DataCheckSettings, EvaluationSettings, TaskName
+from detector.settings import ConvertSettings, DataCheckSettings, EvaluationSettings, TaskName
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
 from detector.weights.checkpoint import SUFFIX, save_weights
@@ -116,6 +117,25 @@ def check(data: str | Path, **settings: Any) -> DataReport:
         ['exact-duplicates-across-splits', 'small-objects']
     """
     return run_data_check(DataCheckSettings(data=str(data), **settings)).report
+
+
+def convert(data: str | Path, to: str, output: str | Path, **settings: Any) -> ConversionReport:
+    """Write a data set in another format of labels.
+
+    Args:
+        data: folder of images and labels, or a definition.
+        to: ``yolo``, ``coco``, ``voc`` or ``csv``.
+        output: new or empty folder.
+        settings: those of ``detector convert``: ``images``, ``splits``, ``skip_bad``, …
+
+    Returns:
+        Counts of images and boxes, and ``notes``: lines on what was repaired and left out.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, or the data cannot be read or written.
+    """
+    asked: dict[str, Any] = {"data": str(data), "to": to, "output": as_path(output, "output")}
+    return run_conversion(ConvertSettings(**asked, **settings))
 
 
 def save(model: Detector, path: str | Path) -> None:

@@ -47,6 +47,15 @@ CacheKind = Literal["ram", "disk", "none"]
 BinaryLossName = Literal["bce", "focal", "qfl"]
 """Names of binary losses: cross-entropy, focal loss, quality focal loss."""
 
+LabelFormatName = Literal["yolo", "coco", "voc", "csv"]
+"""Formats of labels that data sets are converted to."""
+
+SavedFormatName = Literal["coco", "yolo", "voc", "labelstudio", "cvat"]
+"""Formats of labels that detections are saved in."""
+
+ImageTransfer = Literal["link", "symlink", "copy"]
+"""Ways to put images into a converted data set."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -353,6 +362,21 @@ class TileSettings(Strict):
         return f"tiles of {self.tiles} px, overlap {self.tile_overlap:g}{whole}"
 
 
+class ConvertSettings(ToolSettings, DataSettings):
+    """Convert a data set to another format of labels."""
+
+    to: LabelFormatName = Field(description="format to write")
+    output: Path = Field(
+        description="new or empty folder to write", json_schema_extra={"positional": "OUT"}
+    )
+    images: ImageTransfer = Field(
+        "link",
+        description="link: a second name of the same file, which takes no space and stays when the "
+        "first is removed; symlink: a pointer to it; copy",
+    )
+    splits: tuple[str, ...] | None = Field(None, description="splits to convert; default: all")
+
+
 class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, TileSettings):
     """Train a detector."""
 
@@ -629,6 +653,32 @@ class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettin
         False, description="write YOLO txt files whose lines end with the score"
     )
     jsonl: bool = Field(False, description="write one JSON line an image")
+    save_labels: SavedFormatName | None = Field(
+        None, description="write the boxes as labels to correct, into a folder of that name"
+    )
+    label_confidence: Fraction | None = Field(
+        None, description="lowest score of a label; default: --confidence"
+    )
+    class_confidence: tuple[str, ...] | None = Field(
+        None, description="the same for some classes, as cat=0.3,dog=0.5"
+    )
+
+    def label_confidences(self, names: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the lowest score of the labels of each class.
+
+        Raises:
+            DetectorError: a class is unknown or named twice, or its value is no score.
+        """
+        common = self.confidence if self.label_confidence is None else self.label_confidence
+        own: dict[int, float] = {}
+        for text in self.class_confidence or ():
+            name, _, value = text.rpartition("=")
+            score = _score(text, value)
+            (number,) = class_numbers(name, names)
+            if number in own:
+                raise DetectorError(f"--class-confidence: {names[number]!r} is named twice")
+            own[number] = score
+        return tuple(own.get(number, common) for number in range(len(names)))
 
     def nms(self, names: tuple[str, ...]) -> NmsSettings:
         """Return the NMS settings of these flags; ``classes`` are looked up in ``names``.
@@ -641,6 +691,18 @@ class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettin
             classes = class_numbers(self.classes, names)
         flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
         return NmsSettings(classes=classes, **flags)
+
+
+def _score(text: str, value: str) -> float:
+    """Return the score in ``cat=0.3``."""
+    try:
+        score = float(value)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        message = f"--class-confidence: expected CLASS=SCORE with a score of 0 to 1, found {text!r}"
+        raise DetectorError(message)
+    return score
 
 
 def class_numbers(

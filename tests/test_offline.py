@@ -130,6 +130,7 @@ def test_detect_without_torch(
         NO_SOCKETS + NO_TORCH,
         ["detect", "--weights", request.getfixturevalue(exported), "--source", finder_images]
         + ["--output", tmp_path / "out", "--txt", "--jsonl", "--classes", "red,green"]
+        + ["--save-labels", "coco"]
         + ["--json", metrics],
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -138,6 +139,7 @@ def test_detect_without_torch(
     out = tmp_path / "out"
     assert len(list(out.glob("*.png"))) == len(list((out / "labels").glob("*.txt"))) == 5
     assert len((out / "detections.jsonl").read_text().splitlines()) == 5
+    assert len(json.loads((out / "coco/annotations.json").read_text())["annotations"]) == 5
 
 
 def test_checks_without_torch(tmp_path: Path):

@@ -34,6 +34,7 @@ PUBLIC_NAMES = {
     "TrainingResult": "detector.engine.training",
     "train": "detector.api",
     "validate": "detector.api",
+    "convert": "detector.api",
     "save": "detector.api",
     "list_models": "detector.api",
 }

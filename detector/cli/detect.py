@@ -10,8 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from detector.cli.refused import check_effect
+from detector.cli.refused import check_effect, refuse
 from detector.predict import Predictor
+from detector.runtime.backends.backend import Backend
+from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.label_writer import ONE_FILE, SavedLabels
 from detector.runtime.pipeline import Timing
 from detector.runtime.shards import Shard
 from detector.runtime.sources import OnBad, Source, open_source
@@ -53,10 +56,11 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     bad: list[DetectorError] = []
     source = open_source(settings.source, _warn_about(bad, settings.skip_bad), shard)
     counts: Counter[str] = Counter()
+    labels = _saved_labels(settings, predictor.backend, source, shard)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(writer)
-            for writer in _writers(settings, predictor.backend.task, source, shard)
+            for writer in [*_writers(settings, predictor.backend.task, source, shard), *labels]
         ]
         results = predictor.frames(source)
         for result in tqdm(results, total=source.total, unit="image", disable=None):
@@ -66,6 +70,9 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     if shard is not None and settings.jsonl:
         shard.merge(_jsonl_path(settings))
     report = _report(settings, predictor.timing, counts, bad, shard)
+    for one in labels:
+        print(f"labels: {one.folder}: {one.images} images, {one.boxes} boxes")
+        report["labels"] = {"output": str(one.folder), "images": one.images, "boxes": one.boxes}
     if not settings.skip_bad:
         _check_complete(bad)
     return report
@@ -131,6 +138,37 @@ def _check_complete(incomplete: list[DetectorError]) -> None:
         others = len(incomplete) - 1
         also = f"; so are {others} more" if others else ""
         raise DetectorError(f"{incomplete[0]}{also}; --skip-bad accepts that")
+
+
+def _saved_labels(
+    settings: DetectSettings, backend: Backend, source: Source, shard: Shard | None
+) -> list[SavedLabels]:
+    """Return the writer of labels, if they are asked for.
+
+    Raises:
+        DetectorError: a flag has no effect, or the labels cannot be written.
+    """
+    name = settings.save_labels
+    if name is None:
+        refuse(settings, {"label_confidence", "class_confidence"}, "only --save-labels has labels")
+        return []
+    if shard is not None and name in ONE_FILE:
+        raise DetectorError(
+            f"--save-labels {name}: one file, which several processes cannot write; yolo and voc "
+            "have a file for each image"
+        )
+    confidences = settings.label_confidences(backend.names)
+    own = backend.metadata.nms if isinstance(backend, ExportedBackend) else None
+    lowest = settings.confidence if own is None else own.confidence
+    if min(confidences) < lowest:
+        place = f"--confidence {lowest:g}" if own is None else f"that of the file, {lowest:g}"
+        raise DetectorError(
+            f"a label's confidence of {min(confidences):g} is below {place}, under which no box "
+            "is kept"
+        )
+    folder = settings.output / name
+    model = settings.weights.name
+    return [SavedLabels(folder, name, source, backend.names, confidences, model)]
 
 
 def _jsonl_path(settings: DetectSettings) -> Path:

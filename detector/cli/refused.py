@@ -12,7 +12,17 @@ from detector.utils.errors import DetectorError
 
 TILE_FLAGS = TileSettings.model_fields.keys()
 
-BOX_FLAGS = NmsSettings.model_fields.keys() | TILE_FLAGS | {"txt", "txt_scores"}
+BOX_FLAGS = (
+    NmsSettings.model_fields.keys()
+    | TILE_FLAGS
+    | {
+        "txt",
+        "txt_scores",
+        "save_labels",
+        "label_confidence",
+        "class_confidence",
+    }
+)
 """Settings that affect boxes only."""
 
 

@@ -79,11 +79,13 @@ class Source:
         read: returns a new iterator over the frames.
         total: number of frames, None if it cannot be known without reading them.
         earlier: files of earlier shards, which other processes read.
+        folders: folders of all its files, of all shards; none of cameras and URLs.
     """
 
     read: Callable[[], Iterator[Frame]]
     total: int | None
     earlier: Sequence[str] = ()
+    folders: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Frame]:
         return self.read()
@@ -151,7 +153,8 @@ def _single(source: str, path: Path, on_bad: OnBad | None) -> Source:
         with _skip_bad(on_bad, IncompleteVideoError):
             yield from frames()
 
-    return Source(read, total)
+    folders = frozenset([str(path.parent)] if path.is_file() else [])
+    return Source(read, total, folders=folders)
 
 
 def _files(names: list[str], on_bad: OnBad | None, shard: Shard) -> Source:
@@ -165,7 +168,12 @@ def _files(names: list[str], on_bad: OnBad | None, shard: Shard) -> Source:
                 yield from _frames(Path(name))
 
     total = None if any(map(is_video, own)) else len(own)
-    return Source(read, total, names[: part.start])
+    return Source(read, total, names[: part.start], _folders_of(names))
+
+
+def _folders_of(names: Iterable[str], folder: str = "") -> frozenset[str]:
+    """Return the folders of files, whose names are absolute or relative to a folder."""
+    return frozenset(os.path.join(folder, os.path.dirname(name)) for name in names)
 
 
 def _list_file(path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
@@ -183,7 +191,8 @@ def _list_file(path: Path, on_bad: OnBad | None, shard: Shard) -> Source:
                     raise type(error)(str(error), file=path, line=number) from error
 
     any_video = any(is_video(names[index]) for index in part)
-    return Source(read, None if any_video else len(part), names[: part.start])
+    total = None if any_video else len(part)
+    return Source(read, total, names[: part.start], _folders_of(names, str(path.parent)))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

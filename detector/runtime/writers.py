@@ -19,6 +19,7 @@ from detector.runtime.video import count_readable_frames
 from detector.utils.errors import DetectorError
 from detector.utils.files import atomic, utf8_path, write_text
 from detector.utils.opencv import cv2, write_image
+from detector.utils.unique_names import UniqueNames
 
 KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Suffixes of images that are written in the format of their source; others become ``.jpg``."""
@@ -47,12 +48,12 @@ class ResultNames:
     """
 
     def __init__(self, earlier: Iterable[str] = ()) -> None:
-        self._numbers: dict[str, int] = {}
+        self._names = UniqueNames()
         self._origin: tuple[Path | None, str] | None = None
         self._index = 0
         self._stem = ""
         for file in earlier:
-            self._unused(Path(file).stem)
+            self._names.unused(Path(file).stem)
 
     def for_frame(self, frame: Frame) -> str:
         """Return the name of one frame's results, without suffix."""
@@ -63,19 +64,9 @@ class ResultNames:
         """Return the name of a file's results; the same for all frames of one video."""
         origin = (frame.path, frame.name)
         if frame.index <= self._index or origin != self._origin:
-            self._stem = self._unused(frame.name)
+            self._stem = self._names.unused(frame.name)
         self._origin, self._index = origin, frame.index
         return self._stem
-
-    def _unused(self, stem: str) -> str:
-        key, name = stem.casefold(), stem
-        number = self._numbers.get(key, 0)
-        while number and name.casefold() in self._numbers:
-            number += 1
-            name = f"{stem}_{number}"
-        self._numbers[key] = max(number, 1)
-        self._numbers.setdefault(name.casefold(), 1)
-        return name
 
 
 class Writer:

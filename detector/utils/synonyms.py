@@ -264,6 +264,7 @@ WORDS: dict[str, dict[str, Answer]] = {
     "detect": _words(_ANY_TOOL, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _DETECT),
     "export": _words(_ANY_TOOL, _ANY_DATA, _WEIGHTS, _NMS, _EXPORT),
     "info": _words(_ANY_TOOL, _INFO),
+    "convert": _words(_ANY_TOOL, _ANY_DATA),
     "anchors": _words(_ANY_TOOL, _ANY_DATA, _FITTING),
 }
 """Answers by tool and by word of other projects, in lower case and with dashes."""
@@ -275,7 +276,6 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("env", "collect-env"), "checks"),
     **dict.fromkeys(("doctor", "health", "health-check", "check-dataset", "check-data"), "check"),
     "autoanchor": "anchors",
-    "convert": "export",
     "summary": "info",
     "classify": "the weights determine the task: all tools handle classifiers, too",
     **dict.fromkeys(("segment", "pose", "obb"), "no head predicts masks, key points or angles"),

@@ -34,6 +34,9 @@ KEYS = frozenset({"images", "annotations", "categories"})
 MIN_KEYS = 2
 """Smallest number of these keys by which content is taken for COCO JSON, which may be invalid."""
 
+FLAGS = ("iscrowd", "difficult")
+"""Keys of annotations that are 0 or 1; the second is written by converters from Pascal VOC."""
+
 OTHERS = {
     "via: FILE": (via.is_via, "VIA"),
     "labelme: FOLDER": (labelme.is_labelme, "labelme"),
@@ -234,8 +237,9 @@ def _checked(annotation: dict[str, Any], category_ids: set[int]) -> dict[str, An
         raise ValueError(f"bbox {shown(box)} has fractions of the image, expected pixels")
     if not is_finite_number(annotation.get("area", 0)):
         raise ValueError(f"area {shown(annotation['area'])} is not a finite number")
-    if annotation.get("iscrowd", 0) not in (0, 1):
-        raise ValueError(f"iscrowd {shown(annotation['iscrowd'])}, expected 0 or 1")
+    for key in FLAGS:
+        if annotation.get(key, 0) not in (0, 1):
+            raise ValueError(f"{key} {shown(annotation[key])}, expected 0 or 1")
     return annotation
 
 
@@ -271,6 +275,7 @@ def _read_labels(
                 class_ids[annotation["category_id"]],
                 (x, y, x + w, y + h),
                 crowd=bool(annotation.get("iscrowd", 0)),
+                difficult=bool(annotation.get("difficult", 0)),
                 area=annotation.get("area"),
             )
         )
