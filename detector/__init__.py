@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detector.api import (
         ModelInfo,
+        compare,
         list_models,
         save,
         train,
@@ -42,6 +43,7 @@ __all__ = [
     "Predictor",
     "TrainingResult",
     "build",
+    "compare",
     "deploy",
     "export",
     "list_models",
@@ -62,6 +64,7 @@ _HOMES = {
     "Predictor": "detector.predict",
     "TrainingResult": "detector.engine.training",
     "build": "detector.model.detector",
+    "compare": "detector.api",
     "deploy": "detector.model.deploy",
     "list_models": "detector.api",
     "load": "detector.weights.checkpoint",

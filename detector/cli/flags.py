@@ -41,7 +41,11 @@ def parse(
         DetectorError: a flag is unknown or missing, or a value is invalid.
         SystemExit: after ``--help``.
     """
-    found, rest = _parser(settings, program).parse_known_args(words)
+    parser = _parser(settings, program)
+    several = any(_holds_several_words(field) for field in settings.model_fields.values())
+    found, rest = (parser.parse_known_intermixed_args if several else parser.parse_known_args)(
+        words
+    )
     if rest:
         raise DetectorError(_unexpected(rest, settings, suggest))
     values = vars(found)
@@ -80,8 +84,23 @@ def _known_args(
 
 
 def flag_of(settings: type[Strict], name: str) -> str:
-    """Return the flag of a field: ``--data-root`` for ``data_root``."""
-    return _as_flag(settings.model_fields[name].alias or name)
+    """Return the flag of a field: ``--data-root`` for ``data_root``; or its word, such as OUT."""
+    field = settings.model_fields[name]
+    return _extra(field, "positional") or _as_flag(field.alias or name)
+
+
+def _extra(field: FieldInfo, key: str) -> str:
+    """Return what a field says of its flag: ``alone``, ``positional``; or nothing.
+
+    ``alone`` is the value of a flag given without one; ``positional`` the word that help texts show
+    for a value that is given without a flag.
+    """
+    extra = field.json_schema_extra
+    return str(extra.get(key, "")) if isinstance(extra, dict) else ""
+
+
+def _holds_several_words(field: FieldInfo) -> bool:
+    return bool(_extra(field, "positional")) and get_origin(_type(field.annotation)) is tuple
 
 
 def format_flags(settings: Strict) -> str:
@@ -108,6 +127,9 @@ class _Parser(argparse.ArgumentParser):
     """Parser that raises errors instead of printing them."""
 
     def error(self, message: str) -> NoReturn:
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            raise DetectorError(f"{missing} is missing")
         raise DetectorError(message.removeprefix("argument "))
 
 
@@ -115,7 +137,7 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
     """Build a parser with one flag per field; inherited fields are grouped by their class."""
     fields = settings.model_fields
     required = [
-        f"{flag_of(settings, name)} {_metavar(field.annotation)}"
+        _extra(field, "positional") or f"{flag_of(settings, name)} {_metavar(field.annotation)}"
         for name, field in fields.items()
         if field.is_required()
     ]
@@ -159,9 +181,13 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
         options["metavar"] = _metavar(field.annotation)
     if get_origin(kind) is tuple:
         options["type"] = _parse_list
-    if isinstance(field.json_schema_extra, dict):  # has the value of a flag given without one
-        options |= {"nargs": "?", "const": field.json_schema_extra["alone"]}
-    group.add_argument(flag, **options)
+    if alone := _extra(field, "alone"):
+        options |= {"nargs": "?", "const": alone}
+    if word := _extra(field, "positional"):
+        several = {"nargs": "*"} if _holds_several_words(field) else {}
+        group.add_argument(name, metavar=word, help=options["help"], **several)
+    else:
+        group.add_argument(flag, **options)
 
 
 def _help(field: FieldInfo) -> str:
@@ -232,6 +258,8 @@ def _assigned(name: str, value: str, settings: type[Strict], suggest: Suggest) -
 def _nearest_flag(word: str, settings: type[Strict]) -> str:
     names = []
     for name, field in settings.model_fields.items():
+        if _extra(field, "positional"):
+            continue
         bare = flag_of(settings, name)[2:]
         names += [bare, f"no-{bare}"] if _type(field.annotation) is bool else [bare]
     hint = nearest(word[2:], [name for name in names if name.startswith(word[2:])] or names)
@@ -239,7 +267,8 @@ def _nearest_flag(word: str, settings: type[Strict]) -> str:
 
 
 def _bad_value(settings: type[Strict], issue: Any) -> str:
-    flag = _as_flag(str(issue["loc"][0]))  # pydantic names a field by its alias
+    name = str(issue["loc"][0])  # pydantic names a field by its alias
+    flag = flag_of(settings, name) if name in settings.model_fields else _as_flag(name)
     if issue["type"] == "missing":
         return f"{flag} is missing"
     return explain(settings, {**issue, "loc": (flag,)})
