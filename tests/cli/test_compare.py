@@ -69,7 +69,7 @@ def test_one_of_three_red_objects_is_missed(
     ) in lines
     row = next(line for line in lines if line.startswith("B "))
     assert row.split()[1] == "0.8317"  # (67/101 + 1) / 2
-    assert f"-0.1683  {low:+.4f} to {high:+.4f}" in row
+    assert row.split()[6:10] == ["-0.1683", f"{low:+.4f}", "to", f"{high:+.4f}"]
     row = next(line for line in lines if line.startswith("green"))
     assert row.split(maxsplit=3)[1:] == ["1.0000", "1.0000", "no difference  –"]
 
@@ -110,7 +110,7 @@ def test_other_formats(
     both = finder_openvino.stat().st_size + finder_openvino.with_suffix(".bin").stat().st_size
     assert openvino["size_mb"] == both / 1e6
     assert onnx["size_mb"] == finder_onnx.stat().st_size / 1e6
-    assert "B has the AP of A on all resamples: no difference" in ran.out
+    assert ran.out.count("no difference\n") == 2
 
 
 def test_classes_in_another_order(run: Run, finder: Path, finder_data: Path, tmp_path: Path):
@@ -124,9 +124,11 @@ def test_classes_in_another_order(run: Run, finder: Path, finder_data: Path, tmp
 
 def _renamed(weights: Path, names: tuple[str, ...], folder: Path) -> Path:
     model = detector.load(weights)
-    model.names = names
+    (folder / "renamed.yaml").write_text(model.definition.text)
+    renamed = detector.build(folder / "renamed.yaml", classes=names)
+    renamed.load_state_dict(model.state_dict())
     file = folder / "renamed.safetensors"
-    detector.save(model, file)
+    detector.save(renamed, file)
     return file
 
 
@@ -163,7 +165,7 @@ def test_an_empty_data_set(fails: Run, predictions: Path, finder_data: Path, tmp
     (root / "images").mkdir(parents=True)
     shutil.copy(finder_data, root / "squares.yaml")
     assert fails("compare", predictions, predictions, "--data", root / "squares.yaml") == (
-        f"{root / 'squares.yaml'}: no image in split 'val'"
+        f"{root / 'images'}: no image in this folder"
     )
 
 

@@ -440,6 +440,6 @@ def test_bootstrap_flags(fails: Run, finder: Path, finder_data: Path, tmp_path: 
     assert fails(*words, "--bootstrap", 100, *dump) == (
         "--dump-inputs does not go with --bootstrap"
     )
-    assert fails("val", "--weights", finder, "--certificate", "--bootstrap", 100).startswith(
-        "--certificate: only an exported file has one"
+    assert fails("val", "--weights", finder, "--certificate", "--bootstrap", 100) == (
+        "--bootstrap beside --certificate needs --data"
     )
