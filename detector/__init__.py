@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detector.api import (
         ModelInfo,
         check,
+        compare,
         convert,
         list_models,
         save,
@@ -48,6 +49,7 @@ __all__ = [
     "build",
     "check",
     "convert",
+    "compare",
     "deploy",
     "export",
     "list_models",
@@ -71,6 +73,7 @@ _HOMES = {
     "build": "detector.model.detector",
     "check": "detector.api",
     "convert": "detector.api",
+    "compare": "detector.api",
     "deploy": "detector.model.deploy",
     "list_models": "detector.api",
     "load": "detector.weights.checkpoint",

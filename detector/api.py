@@ -1,4 +1,4 @@
-"""Python interface: train, validate, check and convert data, save, list the models.
+"""Python interface: train, validate, compare, check and convert data, save, list the models.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -20,13 +20,22 @@ from detector.engine.callbacks import Callback
 from detector.engine.data_check import run_data_check
 from detector.engine.head_settings import train_settings
 from detector.engine.training import TrainingResult, run_training
+from detector.evaluation.bootstrap import bootstrapped
+from detector.evaluation.comparison import Comparison, compare_models
+from detector.evaluation.contenders import Contender, check_number
 from detector.evaluation.evaluation_set import open_evaluation_set
 from detector.evaluation.run import Metrics
 from detector.model.builder import row_contracts
 from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches, say_tiles
-from detector.settings import ConvertSettings, DataCheckSettings, EvaluationSettings, TaskName
+from detector.settings import (
+    ComparisonSettings,
+    ConvertSettings,
+    DataCheckSettings,
+    TaskName,
+    ValidationSettings,
+)
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
 from detector.weights.checkpoint import SUFFIX, save_weights
@@ -78,23 +87,55 @@ def validate(
         model: a network, or a file: ``.safetensors``, ``.onnx``, ``.xml``, ``.pt2``, a foreign
             ``.pt``. A network stays in its mode and on its device.
         data: folder of images and labels, or a definition.
-        settings: those of ``detector val``: ``split``, ``metric``, ``batch``, ``confidence``, …
+        settings: those of ``detector val``: ``split``, ``metric``, ``batch``, ``confidence``,
+            ``bootstrap``, …
 
     Returns:
-        ``summary``, metrics by name, and ``per_class``; ``to_dict()`` for JSON.
+        ``summary``, metrics by name, and ``per_class``; ``to_dict()`` for JSON. With ``bootstrap``
+        also ``intervals`` and ``class_intervals``.
 
     Raises:
         DetectorError: a setting is unknown or does not fit, or the data cannot be read.
     """
     if data is not None:
         settings["data"] = str(data)
-    asked = EvaluationSettings(**settings)
+    asked = ValidationSettings(**settings)
     backend = open_backend(model, asked)
     say_tiles(model, asked)
     evaluation_set = open_evaluation_set(asked, asked.split, backend, asked.metric)
-    return evaluation_set.measure(
+    metrics = evaluation_set.measure(
         backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked), asked
     )
+    if not asked.bootstrap:
+        return metrics
+    return bootstrapped(metrics, evaluation_set, asked.bootstrap, asked.bootstrap_seed)
+
+
+def compare(
+    *models: Detector | str | Path, data: str | Path | None = None, **settings: Any
+) -> Comparison:
+    """Compare models on the same images, with intervals of their differences.
+
+    Args:
+        models: two or more networks or files: those that :func:`validate` takes, or predictions
+            (``.json`` of ``detector val --save-predictions``).
+        data: folder of images and labels, or a definition.
+        settings: those of ``detector compare``: ``split``, ``metric``, ``bootstrap``, …
+
+    Returns:
+        ``models``, each with its metrics, intervals, and differences from the first;
+        ``to_dict()`` for JSON.
+
+    Raises:
+        DetectorError: fewer than two models, classes that differ, predictions of other images, a
+            setting that is unknown or does not fit, or data that cannot be read.
+    """
+    if data is not None:
+        settings["data"] = str(data)
+    asked = ComparisonSettings(**settings)
+    check_number(models)
+    opened = [Contender.open(model, lambda one: open_backend(one, asked)) for model in models]
+    return compare_models(opened, asked, parallel_batches(asked))
 
 
 def check(data: str | Path, **settings: Any) -> DataReport:

@@ -66,6 +66,10 @@ MAX_COUNT = (1 << 31) - 1
 MAX_SEED = (1 << 32) - 1
 """Largest seed: NumPy's global generator takes 32 bits."""
 
+MIN_RESAMPLES, MAX_RESAMPLES = 100, 10_000
+"""Least and largest number of bootstrap resamples: fewer tell nothing about percentiles, more take
+memory (4 bytes a resample and image) and tell no more."""
+
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 CountFromZero = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -611,7 +615,22 @@ class EvaluationSettings(DataSettings, RuntimeSettings, TileSettings):
         return eval_nms.model_copy(update=given)
 
 
-class ValSettings(EvaluationSettings, ToolSettings):
+def _check_resamples(value: int) -> int:
+    if value != 0 and not MIN_RESAMPLES <= value <= MAX_RESAMPLES:
+        raise ValueError(f"expected 0, or from {MIN_RESAMPLES} to {MAX_RESAMPLES}")
+    return value
+
+
+class ValidationSettings(EvaluationSettings):
+    """Intervals."""
+
+    bootstrap: Annotated[int, pydantic.AfterValidator(_check_resamples)] = Field(
+        0, description="resamples of the images for 95 % intervals, such as 1000; 0: no intervals"
+    )
+    bootstrap_seed: Seed = Field(0, description="seed of the resamples")
+
+
+class ValSettings(ValidationSettings, ToolSettings):
     """Measure AP, or a classifier's accuracy."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
@@ -630,6 +649,25 @@ class ValSettings(EvaluationSettings, ToolSettings):
         None,
         description="score outputs computed elsewhere from --dump-inputs: a folder of .npz, one "
         ".npz, or COCO JSON",
+    )
+
+
+class ComparisonSettings(EvaluationSettings):
+    """Comparison of models."""
+
+    bootstrap: Annotated[int, Field(ge=MIN_RESAMPLES, le=MAX_RESAMPLES)] = Field(
+        1000, description="resamples of the images for 95 % intervals"
+    )
+    bootstrap_seed: Seed = Field(0, description="seed of the resamples")
+
+
+class CompareSettings(ComparisonSettings, ToolSettings):
+    """Compare models on the same images, with intervals of their differences."""
+
+    models: tuple[Path, ...] = Field(
+        description="two or more of: .safetensors, .onnx, .xml, .pt2, another project's .pt, or "
+        "predictions (.json of val --save-predictions)",
+        json_schema_extra={"positional": "MODELS"},
     )
 
 

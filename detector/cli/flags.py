@@ -41,7 +41,11 @@ def parse(
         DetectorError: a flag is unknown or missing, or a value is invalid.
         SystemExit: after ``--help``.
     """
-    found, rest = _parser(settings, program).parse_known_args(words)
+    parser = _parser(settings, program)
+    several = any(_holds_several_words(field) for field in settings.model_fields.values())
+    found, rest = (parser.parse_known_intermixed_args if several else parser.parse_known_args)(
+        words
+    )
     if rest:
         raise DetectorError(_unexpected(rest, settings, suggest))
     values = vars(found)
@@ -93,6 +97,10 @@ def _extra(field: FieldInfo, key: str) -> str:
     """
     extra = field.json_schema_extra
     return str(extra.get(key, "")) if isinstance(extra, dict) else ""
+
+
+def _holds_several_words(field: FieldInfo) -> bool:
+    return bool(_extra(field, "positional")) and get_origin(_type(field.annotation)) is tuple
 
 
 def format_flags(settings: Strict) -> str:
@@ -176,7 +184,8 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
     if alone := _extra(field, "alone"):
         options |= {"nargs": "?", "const": alone}
     if word := _extra(field, "positional"):
-        group.add_argument(name, metavar=word, help=options["help"])
+        several = {"nargs": "*"} if _holds_several_words(field) else {}
+        group.add_argument(name, metavar=word, help=options["help"], **several)
     else:
         group.add_argument(flag, **options)
 

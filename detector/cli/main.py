@@ -58,6 +58,7 @@ TOOLS = {
         typed.TrainSettings, "detector.cli.train:train", "detector.cli.train_flags:settings_for"
     ),
     "val": Tool(typed.ValSettings, "detector.cli.val:val"),
+    "compare": Tool(typed.CompareSettings, "detector.cli.compare:compare"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
     "convert": Tool(typed.ConvertSettings, "detector.cli.convert:convert"),
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from detector.cli.refused import check_effect, given
+from detector.cli.refused import check_effect, given, refuse
+from detector.cli.tables import INTERVAL, format_interval, format_metric, table
+from detector.evaluation.bootstrap import BootstrapMetrics, bootstrapped
 from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_set
 from detector.evaluation.inputs import dump_inputs
-from detector.evaluation.returned import ReturnedOutputs, read_results
+from detector.evaluation.returned import ReturnedOutputs, score_results
 from detector.evaluation.run import Metrics
 from detector.model.lint import log_warnings
 from detector.model.torch_backend import TorchBackend
@@ -29,7 +29,7 @@ from detector.utils.errors import DetectorError
 from detector.utils.files import write_text
 
 EXCLUDED = {
-    "dump_inputs": ("certificate", "predictions", "save_predictions"),
+    "dump_inputs": ("bootstrap", "certificate", "predictions", "save_predictions"),
     "predictions": ("certificate", "imgsz", "letterbox"),
     "tiles": ("certificate", "dump_inputs", "predictions"),
 }
@@ -101,8 +101,11 @@ def _check_flags(settings: ValSettings) -> None:
         both = [*given(settings, [name]), *given(settings, others)]
         if getattr(settings, name) is not None and len(both) > 1:
             raise DetectorError(f"{both[0]} does not go with {both[1]}")
-    if settings.certificate and settings.data is None and settings.save_predictions is not None:
-        raise DetectorError("--save-predictions beside --certificate needs --data")
+    if settings.certificate and settings.data is None:
+        for flag in given(settings, ("bootstrap", "save_predictions")):
+            raise DetectorError(f"{flag} beside --certificate needs --data")
+    if not settings.bootstrap:
+        refuse(settings, {"bootstrap_seed"}, "without --bootstrap it has no effect")
     if settings.predictions is not None and settings.predictions.suffix == ".json":
         ignored = given(settings, BasicNmsSettings.model_fields)
         if ignored:
@@ -115,43 +118,46 @@ def _check_flags(settings: ValSettings) -> None:
 
 def report(metrics: Metrics, images: int) -> str:
     """Return the metrics as text, with a dash for those without any ground truth."""
-    summary = tabulate(
-        [[_format_metric(value) for value in metrics.summary.values()]],
-        list(metrics.summary),
-        disable_numparse=True,
-    )
-    classes = tabulate(
-        [[name, _format_metric(value)] for name, value in metrics.per_class.items()],
-        ["class", metrics.per_class_title],
-        disable_numparse=True,
-    )
-    text = f"{classes}\n\n{metrics.title} on {images} images\n{summary}"
+    summary = [[format_metric(value) for value in metrics.summary.values()]]
+    classes = [[name, format_metric(value)] for name, value in metrics.per_class.items()]
+    header, title = ["class", metrics.per_class_title], f"{metrics.title} on {images} images"
+    if isinstance(metrics, BootstrapMetrics):
+        summary.append([format_interval(metrics.intervals.get(name)) for name in metrics.summary])
+        for row in classes:
+            row.append(format_interval(metrics.class_intervals.get(row[0])))
+        header.append(INTERVAL)
+        title += f"; below each its {INTERVAL}, {metrics.resamples} resamples of the images"
+    names = list(metrics.summary)
+    text = f"{table(classes, header)}\n\n{title}\n{table(summary, names)}"
     return f"{text}\n{metrics.note}" if metrics.note else text
 
 
-def _format_metric(value: float) -> str:
-    return "–" if value < 0 else f"{value:.4f}"
-
-
 def _measure(settings: ValSettings, evaluation_set: EvaluationSet, backend: Backend) -> Metrics:
-    """Measure the network, or the predictions that another machine computed."""
-    nms = settings.nms(backend.eval_nms)
+    """Measure the network, or the predictions that another machine computed; add intervals."""
     if settings.predictions is None:
-        return evaluation_set.measure(
-            backend, nms, settings.batch, parallel_batches(settings), settings
+        metrics = evaluation_set.measure(
+            backend,
+            settings.nms(backend.eval_nms),
+            settings.batch,
+            parallel_batches(settings),
+            settings,
         )
+    else:
+        metrics = _measure_predictions(settings.predictions, settings, evaluation_set, backend)
+    if not (settings.bootstrap and system.is_main()):
+        return metrics
+    return bootstrapped(metrics, evaluation_set, settings.bootstrap, settings.bootstrap_seed)
+
+
+def _measure_predictions(
+    path: Path, settings: ValSettings, evaluation_set: EvaluationSet, backend: Backend
+) -> Metrics:
     if system.world_size() > 1:
         raise DetectorError("--predictions: one process scores them; run it without torchrun")
-    image_ids = [sample.image_id for sample in evaluation_set.dataset.samples]
-    if settings.predictions.suffix != ".json":
-        returned = ReturnedOutputs(settings.predictions, backend, evaluation_set.dataset.samples)
-        return evaluation_set.measure(returned, nms, 1)
-    evaluator = evaluation_set.evaluator
-    evaluator.results = read_results(
-        settings.predictions, backend, image_ids, evaluation_set.dataset.category_ids
-    )
-    metrics: Metrics = evaluator.compute()
-    return metrics
+    if path.suffix == ".json":
+        return score_results(path, evaluation_set)
+    returned = ReturnedOutputs(path, backend, evaluation_set.dataset.samples)
+    return evaluation_set.measure(returned, settings.nms(backend.eval_nms), 1)
 
 
 def _certificate(backend: Backend) -> Certificate:

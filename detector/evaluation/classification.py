@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluation.intervals import Floats, Weights, resampled_mean
+from detector.evaluation.intervals import Resampled, Weights, resampled_mean
 from detector.structures.classification import Classification
 
 
@@ -86,15 +86,23 @@ class ClassificationEvaluator:
         summary = {"top1": _mean(list(top1.values())), "top5": _mean(top5)}
         return ClassificationMetrics(summary, per_class)
 
-    def resampled(self, weights: Weights) -> Floats:
-        """Return top-1 accuracy on each resample of the images.
+    def resampled(self, weights: Weights) -> Resampled:
+        """Return top-1 and top-5 accuracy and each class's top-1 on resamples of the images.
 
         Args:
             weights: (resamples, images) how often each of ``image_ids`` was drawn.
         """
         best = {result["image_id"]: result["category_ids"] for result in self.results}
-        right = [self._ground_truth[i] in best.get(i, ())[:1] for i in self.image_ids]
-        return resampled_mean(np.array(right, np.float64), weights)
+        category = np.array([self._ground_truth[i] for i in self.image_ids])
+        top1 = np.array([self._ground_truth[i] in best.get(i, ())[:1] for i in self.image_ids])
+        top5 = np.array([self._ground_truth[i] in best.get(i, ()) for i in self.image_ids])
+        return Resampled(
+            {"top1": resampled_mean(top1, weights), "top5": resampled_mean(top5, weights)},
+            {
+                name: resampled_mean(top1[category == number], weights[:, category == number])
+                for number, name in self._names.items()
+            },
+        )
 
 
 def _mean(right: Sequence[bool]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,7 +13,14 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detector.evaluation.intervals import Floats, Weights, resampled_ap
+from detector.evaluation.intervals import Floats, Resampled, Weights
+from detector.evaluation.resampled_ap import (
+    ClassMatches,
+    Counts,
+    Curve,
+    mean_of_present,
+    resampled_ap,
+)
 from detector.structures.detections import Detections
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -114,14 +121,25 @@ class CocoEvaluator:
         summary = dict(zip(METRIC_NAMES + RECALL_NAMES, stats, strict=True))
         return CocoMetrics(summary, per_class, self._left_out())
 
-    def resampled(self, weights: Weights) -> Floats:
-        """Return AP on each resample of the images; see :func:`resampled_ap`.
+    def resampled(self, weights: Weights) -> Resampled:
+        """Return AP, AP50 and each class's AP on resamples of the images.
+
+        Each is what pycocotools computes on a data set with the images repeated; classes without an
+        object in the resample are left out. See :mod:`detector.evaluation.resampled_ap`.
 
         Args:
             weights: (resamples, images) how often each of ``image_ids`` was drawn.
         """
         order = np.argsort(self.image_ids, kind="stable")  # that of pycocotools
-        return resampled_ap(self.evaluation(), weights[:, order])
+        evaluation = self._evaluation(sizes=False)
+        thresholds, recalls = evaluation.params.iouThrs, evaluation.params.recThrs
+        names = [self.category_name(number) for number in evaluation.params.catIds]
+        of_classes = [_class_matches(one, len(thresholds)) for one in _by_class(evaluation)]
+        found = resampled_ap(of_classes, weights[:, order], _read_at(recalls))
+        per_class = np.array([aps.mean(axis=0) for aps in found])
+        at_50 = np.array([aps[int(np.argmin(np.abs(thresholds - 0.5)))] for aps in found])
+        summary = {"AP": mean_of_present(per_class), "AP50": mean_of_present(at_50)}
+        return Resampled(summary, dict(zip(names, per_class, strict=True)))
 
     def evaluation(
         self,
@@ -138,6 +156,20 @@ class CocoEvaluator:
             confidence: minimum score of a box.
             all_boxes: match all boxes of an image; default: those that COCO counts.
         """
+        evaluation = self._evaluation(by_class, iou, confidence, all_boxes)
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.accumulate()
+        return evaluation
+
+    def _evaluation(
+        self,
+        by_class: bool = True,
+        iou: float | None = None,
+        confidence: float = 0.0,
+        all_boxes: bool = False,
+        sizes: bool = True,
+    ) -> COCOeval:
+        """Match all boxes with the ground truth; without ``sizes`` only for objects of all."""
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._ground_truth, self._found(confidence), "bbox")
             evaluation.params.imgIds = sorted(self.image_ids)
@@ -146,8 +178,10 @@ class CocoEvaluator:
                 evaluation.params.iouThrs = np.array([iou])
             if all_boxes:
                 evaluation.params.maxDets = [1, 10, max(MAX_DETECTIONS, len(self.results))]
+            if not sizes:
+                evaluation.params.areaRng = evaluation.params.areaRng[:1]
+                evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
             evaluation.evaluate()
-            evaluation.accumulate()
         return evaluation
 
     def _left_out(self) -> int:
@@ -170,3 +204,40 @@ class CocoEvaluator:
         found.dataset = cast(Any, boxes)
         found.createIndex()
         return found
+
+
+def _by_class(evaluation: COCOeval) -> Iterator[list[dict[str, Any] | None]]:
+    """Yield the matches of each class: those of each image, for objects of all sizes."""
+    images = len(evaluation.params.imgIds)
+    found = cast(list[dict[str, Any] | None], evaluation.evalImgs)
+    for start in range(0, len(found), images):
+        yield found[start : start + images]
+
+
+def _class_matches(images: list[dict[str, Any] | None], thresholds: int) -> ClassMatches:
+    """Return one class's matches from those of each image, at a number of IoU thresholds."""
+    found = [(i, one) for i, one in enumerate(images) if one is not None]
+    objects = np.zeros(len(images), np.int32)
+    for i, one in found:
+        objects[i] = np.count_nonzero(np.asarray(one["gtIgnore"]) == 0)
+    with_boxes = [(i, one) for i, one in found if one["dtScores"]]
+    counts = [len(one["dtScores"]) for _, one in with_boxes]
+    image = np.repeat(np.array([i for i, _ in with_boxes], np.intp), counts)
+    scores = np.concatenate([np.zeros(0), *(one["dtScores"] for _, one in with_boxes)])
+    none = np.zeros((thresholds, 0), np.bool_)
+    matched = np.concatenate([none, *(one["dtMatches"] != 0 for _, one in with_boxes)], axis=1)
+    ignored = np.concatenate([none, *(one["dtIgnore"] != 0 for _, one in with_boxes)], axis=1)
+    order = np.argsort(-scores, kind="mergesort")  # as pycocotools does
+    counted = ~ignored[:, order]
+    return ClassMatches(image[order], scores[order], counted, matched[:, order] & counted, objects)
+
+
+def _read_at(recalls: Floats) -> Curve:
+    """Return COCO's curve: precision is read at recalls in equal steps."""
+
+    def shares(true: Counts, objects: Counts) -> Floats:
+        reached = np.searchsorted(recalls, true / objects, side="right")
+        reached[true == 0] = 0  # a recall of 0 is reached by the first detection that is there
+        return np.diff(reached, axis=1, prepend=0) / len(recalls)
+
+    return shares

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from detector.data.dataset import DetectionDataset, open_dataset
-from detector.evaluation.intervals import CanResample, Floats, Weights
+from detector.data.formats.names import match_names
+from detector.evaluation.intervals import Resampled, Weights
 from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
 from detector.settings import DataSettings, NmsSettings, TaskName, TileSettings
-from detector.utils.errors import DetectorError
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +26,14 @@ class EvaluationSet:
         split: name of the split.
         dataset: images and labels.
         evaluator: compares predictions with the labels.
+        metric: name of its metric; None: the task's default one.
     """
 
     data: str
     split: str
     dataset: DetectionDataset
     evaluator: Evaluator[Any]
+    metric: str | None = None
 
     def measure(
         self,
@@ -56,15 +59,25 @@ class EvaluationSet:
         )
         return metrics
 
-    def resampled(self, weights: Weights) -> Floats:
-        """Return the main metric of the network measured last on each resample of the images.
+    def numbered_as(self, names: Sequence[str]) -> EvaluationSet:
+        """Return the same images for a network whose classes may have another order.
+
+        Args:
+            names: the names of ``dataset`` in any order, as :func:`match_names` matches them.
+        """
+        matches = match_names(names, self.dataset.names)
+        ids = [self.dataset.category_ids[i] for i in matches if i is not None]
+        dataset = replace(self.dataset, names=tuple(names), category_ids=tuple(ids))
+        return replace(self, dataset=dataset, evaluator=_evaluator(dataset, self.metric))
+
+    def resampled(self, weights: Weights) -> Resampled:
+        """Return metrics of the network measured last on resamples of the images.
 
         Args:
             weights: (resamples, images) how often each image was drawn.
         """
-        if not isinstance(self.evaluator, CanResample):
-            raise DetectorError("this metric has no intervals")
-        return self.evaluator.resampled(weights)
+        resampled: Resampled = self.evaluator.resampled(weights)
+        return resampled
 
 
 class HasTaskAndNames(Protocol):
@@ -82,33 +95,42 @@ class HasTaskAndNames(Protocol):
 
 
 def open_evaluation_set(
-    settings: DataSettings, split: str, network: HasTaskAndNames, metric: str | None = None
+    settings: DataSettings, split: str, network: HasTaskAndNames | None, metric: str | None = None
 ) -> EvaluationSet:
     """Read and check a split for a network, and log a report about the data.
 
     Args:
         settings: data set, and how to read it.
         split: name of the split.
-        network: network to evaluate; its class names are matched with those of the data.
+        network: network to evaluate; its class names are matched with those of the data. None
+            leaves classes and task to the data.
         metric: name of the metric; default: the task's default metric.
 
     Raises:
         DetectorError: see :func:`open_dataset`; no data set is given; the metric does not belong to
             the network's task.
     """
-    make_evaluator = choose_metric(network.task, metric)
+    if network is not None:
+        choose_metric(network.task, metric)  # before the data are read
     dataset = open_dataset(
         settings.named_data("measure on"),
         split,
         data_root=settings.data_root,
-        names=network.names,
+        names=None if network is None else network.names,
         skip_bad=settings.skip_bad,
         max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
     )
     for line in dataset.report:
         logger.info(line)
-    dataset.check_task(network.task)
+    if network is not None:
+        dataset.check_task(network.task)
+    evaluator = _evaluator(dataset, metric)
+    return EvaluationSet(str(settings.data), split, dataset, evaluator, metric)
+
+
+def _evaluator(dataset: DetectionDataset, metric: str | None) -> Evaluator[Any]:
+    """Return an evaluator of a data set's ground truth."""
     image_ids = [sample.image_id for sample in dataset.samples]
-    evaluator = make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)
-    return EvaluationSet(str(settings.data), split, dataset, evaluator)
+    make_evaluator = choose_metric(dataset.task, metric)
+    return make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)

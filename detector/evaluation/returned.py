@@ -7,16 +7,18 @@ Outputs of a network replace the network in the ordinary evaluation, so that not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from detector.evaluation.evaluation_set import EvaluationSet, HasTaskAndNames
 from detector.evaluation.inputs import LIST_NAME, MAX_PREDICTION_BYTES, InputList
 from detector.evaluation.npz import StoredArray, stored_arrays
+from detector.evaluation.run import Metrics
 from detector.runtime.backends.backend import OUTPUTS, OUTPUTS_AFTER_NMS, Arrays, Backend, KeptBoxes
 from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.backends.outputs import validate_outputs
@@ -25,7 +27,7 @@ from detector.runtime.nms.nms import Candidates, nms
 from detector.settings import NmsSettings
 from detector.structures.classification import TOP, Classification
 from detector.structures.samples import Sample
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, shown
 from detector.utils.files import read_limited
 from detector.utils.yaml_file import explain
 
@@ -123,6 +125,7 @@ class _ImageResult(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="ignore", allow_inf_nan=False)
 
     image_id: int
+    file_name: str | None = None
 
 
 class BoxResult(_ImageResult):
@@ -140,38 +143,74 @@ class ClassResult(_ImageResult):
     scores: tuple[float, ...] = ()
 
 
+def score_results(path: Path, evaluation_set: EvaluationSet) -> Metrics:
+    """Return the metrics of a JSON list of predictions, which become those of the evaluation set.
+
+    Raises:
+        DetectorError: as :func:`read_results`.
+    """
+    dataset, evaluator = evaluation_set.dataset, evaluation_set.evaluator
+    names = {sample.image_id: sample.path.name for sample in dataset.samples}
+    evaluator.results = read_results(path, dataset, names, dataset.category_ids)
+    metrics: Metrics = evaluator.compute()
+    return metrics
+
+
 def read_results(
-    path: Path, backend: Backend, image_ids: Sequence[int], category_ids: Sequence[int]
+    path: Path,
+    network: HasTaskAndNames,
+    images: Collection[int] | Mapping[int, str],
+    category_ids: Sequence[int],
 ) -> list[dict[str, Any]]:
     """Read a JSON list of predictions, boxes or classes, for an evaluator.
 
     Args:
         path: a file in the format of ``--save-predictions``.
-        backend: network that decides the task and the class names.
-        image_ids: ids of the evaluation set's images.
+        network: network, or data, that decide the task and the class names.
+        images: ids of the evaluation set's images; with their file names if a result that names
+            another file is to be refused.
         category_ids: category id of each class.
 
     Raises:
         DetectorError: not such a list, or it has results for unknown images or categories.
     """
-    kind: Any = BoxResult if backend.task == "detect" else ClassResult
+    kind: Any = BoxResult if network.task == "detect" else ClassResult
     try:
         content = read_limited(path, MAX_PREDICTION_BYTES, "a list of results")
         results = pydantic.TypeAdapter(list[kind]).validate_json(content)
     except pydantic.ValidationError as error:
         issue = explain(kind, error.errors()[0])
         raise DetectorError(f"not a list of results: {issue}", file=path) from error
-    known_images, known_categories = set(image_ids), set(category_ids)
+    known_images, known_categories = set(images), set(category_ids)
     for result in results:
         own = [result.category_id] if kind is BoxResult else result.category_ids
         if result.image_id not in known_images:
             raise DetectorError(f"image_id {result.image_id} is not in the split", file=path)
+        _check_file_name(result, images, path)
         if not known_categories.issuperset(own):
             unknown = next(number for number in own if number not in known_categories)
             raise DetectorError(f"category_id {unknown} is not in the data", file=path)
     if kind is BoxResult:
-        return [{**result.model_dump(), "bbox": list(result.bbox)} for result in results]
-    return [_best_classes(result, backend.names, category_ids, path) for result in results]
+        return [
+            {**result.model_dump(exclude={"file_name"}), "bbox": list(result.bbox)}
+            for result in results
+        ]
+    return [_best_classes(result, network.names, category_ids, path) for result in results]
+
+
+def _check_file_name(
+    result: _ImageResult, images: Collection[int] | Mapping[int, str], path: Path
+) -> None:
+    """Raise DetectorError if a result names another file than that of its image."""
+    if result.file_name is None or not isinstance(images, Mapping):
+        return
+    expected = images[result.image_id]
+    if PurePath(result.file_name.replace("\\", "/")).name != expected:
+        raise DetectorError(
+            f"image_id {result.image_id} has file_name {shown(result.file_name)}, in the split it "
+            f"is {shown(expected)}",
+            file=path,
+        )
 
 
 def _best_classes(

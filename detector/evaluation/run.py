@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
+from detector.evaluation.intervals import Resampled, Weights
 from detector.evaluation.voc import VocEvaluator
 from detector.runtime.backends.backend import Backend
 from detector.runtime.pipeline import Pipeline
@@ -81,6 +82,14 @@ class Evaluator(Protocol[Metrics_co]):
         """Compare all results with the ground truth."""
         ...
 
+    def resampled(self, weights: Weights) -> Resampled:
+        """Return metrics of the results on resamples of the images.
+
+        Args:
+            weights: (resamples, images) how often each image was drawn.
+        """
+        ...
+
 
 EVALUATORS: dict[TaskName, dict[str, Callable[..., Evaluator[Any]]]] = {
     "detect": {
@@ -137,7 +146,7 @@ def evaluate(
     """
     pipeline = Pipeline(backend, settings, batch, parallel, tiling)
     share = range(system.rank(), len(samples), system.world_size())
-    results = pipeline(_frames([samples[index] for index in share]))
+    results = pipeline(frames_of([samples[index] for index in share]))
     found = {i: result.prediction for i, result in zip(share, results, strict=True)}
     merged = {index: one for part in all_gather(found) for index, one in part.items()}
     for index, sample in enumerate(samples):
@@ -145,6 +154,7 @@ def evaluate(
     return evaluator.compute()
 
 
-def _frames(samples: Sequence[Sample]) -> Iterator[Frame]:
+def frames_of(samples: Sequence[Sample]) -> Iterator[Frame]:
+    """Read the images of samples, one after the other."""
     for sample in samples:
         yield Frame(sample.path.stem, sample.path, 0, sample.read_image())

@@ -17,6 +17,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.evaluation.intervals import Floats, Resampled, Weights
+from detector.evaluation.resampled_ap import (
+    ClassMatches,
+    Counts,
+    mean_of_present,
+    resampled_ap,
+)
 from detector.structures.boxes_numpy import pairwise_iou
 from detector.structures.detections import Detections
 
@@ -24,7 +31,6 @@ IOU = 0.5
 POINTS = 10
 """Number of recall steps: VOC2007 reads the precision at recalls 0, 1/10, …, 1."""
 
-Floats = NDArray[np.float64]
 VocMetric = Literal["voc07", "voc10"]
 
 
@@ -73,6 +79,7 @@ class VocEvaluator:
         metric: VocMetric = "voc10",
     ) -> None:
         self.category_ids = tuple(category_ids)
+        self.image_ids = list(image_ids)
         self.metric = metric
         self.results: list[dict[str, Any]] = []
         self._names = {c["id"]: str(c["name"]) for c in ground_truth["categories"]}
@@ -88,9 +95,7 @@ class VocEvaluator:
 
     def compute(self) -> VocMetrics:
         """Compare all boxes with the ground truth."""
-        found: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for result in self.results:
-            found[result["category_id"]].append(result)
+        found = self._found()
         per_class = {
             name: self._class_ap(self._ground_truth.get(number, {}), found[number])
             for number, name in self._names.items()
@@ -99,6 +104,31 @@ class VocEvaluator:
         mean = float(np.mean(measured)) if measured else -1.0
         how = "11 points (VOC2007)" if self.metric == "voc07" else "area (VOC2010)"
         return VocMetrics({"mAP": mean}, per_class, f"Pascal VOC AP at IoU {IOU}, {how}")
+
+    def resampled(self, weights: Weights) -> Resampled:
+        """Return mean AP and each class's AP on resamples of the images.
+
+        Each is that of a data set with the images repeated.
+
+        Args:
+            weights: (resamples, images) how often each of ``image_ids`` was drawn.
+        """
+        found, index = self._found(), {number: i for i, number in enumerate(self.image_ids)}
+        of_classes = [
+            _class_matches(self._ground_truth.get(number, {}), found[number], index)
+            for number in self._names
+        ]
+        curve = _read_at_eleven if self.metric == "voc07" else _read_everywhere
+        aps = [one[0] for one in resampled_ap(of_classes, weights, curve)]
+        mean = mean_of_present(np.array(aps))
+        return Resampled({"mAP": mean}, dict(zip(self._names.values(), aps, strict=True)))
+
+    def _found(self) -> dict[int, list[dict[str, Any]]]:
+        """Return the boxes of each category."""
+        found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for result in self.results:
+            found[result["category_id"]].append(result)
+        return found
 
     def _class_ap(
         self, ground_truth: dict[int, _GroundTruth], found: list[dict[str, Any]]
@@ -143,6 +173,35 @@ def match_detections(
         best = indices[matched][first]
         true_positive[best], false_positive[best] = True, False
     return true_positive, false_positive
+
+
+def _class_matches(
+    ground_truth: dict[int, _GroundTruth], found: Sequence[dict[str, Any]], index: dict[int, int]
+) -> ClassMatches:
+    """Return the matches of one class; ``index`` gives the place of an image id."""
+    true_positive, false_positive = match_detections(ground_truth, found)
+    order = np.argsort([-result["score"] for result in found], kind="stable")
+    objects = np.zeros(len(index), np.int32)
+    for image_id, one in ground_truth.items():
+        objects[index[image_id]] = np.count_nonzero(~one.difficult)
+    return ClassMatches(
+        image=np.array([index[found[i]["image_id"]] for i in order], np.intp),
+        score=np.array([found[i]["score"] for i in order], np.float64),
+        counted=(true_positive | false_positive)[None],
+        right=true_positive[None],
+        objects=objects,
+    )
+
+
+def _read_at_eleven(true: Counts, objects: Counts) -> Floats:
+    """Return the shares of AP read at each hit: those of the eleven recalls reached there."""
+    reached = np.where(true > 0, true.astype(np.int64) * POINTS // objects + 1, 0)
+    return np.diff(reached, axis=1, prepend=0) / (POINTS + 1)
+
+
+def _read_everywhere(true: Counts, objects: Counts) -> Floats:
+    """Return the shares of AP read at each hit: the steps of recall."""
+    return np.diff(true, axis=1, prepend=0) / objects
 
 
 def eleven_points(

@@ -203,7 +203,7 @@ def _evaluation_images(settings: ExportedFileSettings, model: Detector) -> Evalu
         measure=lambda backend, eval_nms: (
             evaluation_set.measure(backend, eval_nms, MEASURED_BATCH).summary
         ),
-        resampled=lambda: evaluation_set.resampled(draw(images)),
+        resampled=lambda: evaluation_set.resampled(draw(images)).main,
         max_drop=settings.max_drop,
     )
 

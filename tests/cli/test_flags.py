@@ -13,6 +13,7 @@ from detector.cli.main import TOOLS
 from detector.engine.head_settings import settings_class
 from detector.heads.yolo import Detect
 from detector.settings import DetectSettings, TrainSettings
+from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
 
 DETECT = ["--weights", "w.onnx", "--source", "images"]
@@ -37,7 +38,8 @@ def test_help_shows_every_setting_with_its_default(name: str, monkeypatch, capsy
             default = field.default
             listed = ",".join(map(str, default)) if isinstance(default, tuple) else default
             text += f" (default: {'none' if listed in (None, '') else listed})"
-        assert re.search(rf"{flag}(, --no-\S+)?( \S+)? {re.escape(text)}( |$)", options), flag
+        shown = usage if flag.isupper() else options  # words without a flag come first
+        assert re.search(rf"{flag}(, --no-\S+)?( \S+)? {re.escape(text)}( |$)", shown), flag
 
 
 def test_help_of_defaults(monkeypatch, capsys):
@@ -152,3 +154,35 @@ def test_flags_written_out_are_read_back():
     assert "--classes 'traffic light,dog'" in text
     assert parse(DetectSettings, shlex.split(text), "tools/detect.py") == settings
     assert set(shlex.split(text)) == set(words)
+
+
+class Words(Strict):
+    """Do something with files."""
+
+    files: tuple[Path, ...] = Field(
+        description="two files", json_schema_extra={"positional": "FILES"}
+    )
+    rate: float = Field(0.0, description="how fast")
+
+
+def test_several_words_stand_anywhere_between_flags():
+    found = parse(Words, ["a", "b", "--rate", "2", "c"], "example")
+    assert found.files == (Path("a"), Path("b"), Path("c"))
+    assert found.rate == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "FILES is missing"),
+        (["--rate", "2"], "FILES is missing"),
+        ([""], "FILES: the value is empty"),
+        (["a", "--rte", "2"], "unknown flag '--rte'; did you mean '--rate'?"),
+        (["a", "--files", "b"], "unknown flag '--files'; see --help"),
+        (["a", "--rate"], "--rate: expected one argument"),
+    ],
+)
+def test_words_that_are_missing_or_wrong(words: list[str], message: str):
+    with pytest.raises(DetectorError) as caught:
+        parse(Words, words, "example")
+    assert str(caught.value) == message

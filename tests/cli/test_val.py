@@ -395,3 +395,51 @@ def test_the_report_says_what_coco_leaves_out() -> None:
         "COCO AP counts the 100 best boxes of a class in an image: 3 others are left out"
     )
     assert "COCO" not in report(CocoMetrics({"AP": 0.5}, {"cup": 0.5}), 2).splitlines()[-1]
+
+
+def test_bootstrap_intervals(run: Run, finder: Path, finder_data: Path):
+    """All is found on all resamples. Green lies in two of five images: (3/5)⁵ = 8 % have none."""
+    words = ("--weights", finder, "--data", finder_data, "--bootstrap", 200)
+    ran = run("val", *words, "--bootstrap-seed", 3)
+    assert (ran.code, ran.err) == (0, "")
+    found = ran.metrics["bootstrap"]
+    assert (found["resamples"], found["seed"], found["covered"]) == (200, 3, 0.95)
+    assert found["intervals"] == {
+        "AP": pytest.approx([1, 1]),
+        "AP50": pytest.approx([1, 1]),
+        "per_class": {"red": pytest.approx([1, 1]), "green": None},
+    }
+    lines = ran.out.splitlines()
+    assert (
+        "COCO AP (pycocotools) on 5 images; below each its 95 % interval, "
+        "200 resamples of the images"
+    ) in lines
+    assert lines[-1].split()[:7] == ["1.0000", "to", "1.0000", "1.0000", "to", "1.0000", "–"]
+    rows = [line.split() for line in lines]
+    assert ["red", "1.0000", "1.0000", "to", "1.0000"] in rows
+    assert ["green", "1.0000", "–"] in rows
+
+
+@pytest.mark.parametrize("metric", ["voc07", "voc10"])
+def test_bootstrap_intervals_of_voc(metric: str, run: Run, finder: Path, finder_data: Path):
+    words = ("--weights", finder, "--data", finder_data, "--metric", metric)
+    ran = run("val", *words, "--bootstrap", 200)
+    assert ran.metrics["bootstrap"]["intervals"]["mAP"] == pytest.approx([1, 1])
+    assert "bootstrap" not in run("val", *words).metrics
+
+
+def test_bootstrap_flags(fails: Run, finder: Path, finder_data: Path, tmp_path: Path):
+    words = ("val", "--weights", finder, "--data", finder_data)
+    assert fails(*words, "--bootstrap", 99) == (
+        "--bootstrap: expected 0, or from 100 to 10000, found '99'"
+    )
+    assert fails(*words, "--bootstrap-seed", 1) == (
+        "--bootstrap-seed: without --bootstrap it has no effect; omit it"
+    )
+    dump = ("--dump-inputs", tmp_path / "inputs")
+    assert fails(*words, "--bootstrap", 100, *dump) == (
+        "--dump-inputs does not go with --bootstrap"
+    )
+    assert fails("val", "--weights", finder, "--certificate", "--bootstrap", 100) == (
+        "--bootstrap beside --certificate needs --data"
+    )

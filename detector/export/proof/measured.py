@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evaluation.intervals import interval
+from detector.evaluation.intervals import interval, where_measured
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Intervals, Measured
 from detector.settings import NmsSettings
@@ -59,21 +59,25 @@ class EvaluationImages:
 
     def compared(self, before: Metrics, after: Metrics) -> Measured:
         """Return the metrics of a network and of its file for the certificate."""
-        both = (before.resampled >= 0) & (after.resampled >= 0)
-        intervals = None
-        if both.any():
-            was, now = before.resampled[both], after.resampled[both]
-            intervals = Intervals(
-                before=interval(was), after=interval(now), change=interval(now - was)
-            )
         return Measured(
             data=self.data,
             split=self.split,
             images=self.images,
             before=before.by_name,
             after=after.by_name,
-            intervals=intervals,
+            intervals=_intervals(before, after),
         )
+
+
+def _intervals(before: Metrics, after: Metrics) -> Intervals | None:
+    """Return the intervals of the main metric and of its change; None if one of them has none."""
+    first, second = (next(iter(one.by_name.values())) for one in (before, after))
+    was, now = where_measured(before.resampled), where_measured(after.resampled)
+    of_before, of_after = interval(was, first), interval(now, second)
+    change = interval(now - was, second - first)
+    if of_before is None or of_after is None or change is None:
+        return None
+    return Intervals(before=of_before, after=of_after, change=change)
 
 
 def change_text(measured: Measured) -> str:

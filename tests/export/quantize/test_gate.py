@@ -115,12 +115,17 @@ def test_exactly_the_allowed_drop(gate_of: Callable[..., Gate]):
 
 
 def test_a_drop_that_no_row_explains(gate_of: Callable[..., Gate]):
-    """Each row spoils one or two images; with three of six in float 3 are still spoilt."""
+    """Each row spoils one or two images; with three of six in float 3 are still spoilt.
+
+    At first one of ten is right. On a resample, none is with probability 0.9¹⁰ = 0.35, and one with
+    0.39: 0.35 + 0.39 / 2 = Φ(0.11) lie below. The upper end is at Φ(0.22 + 1.96) = 0.985 of them,
+    which is where four of ten are right.
+    """
     with pytest.raises(DetectorError) as caught:
         accept_int8(gate_of({0: 1, 1: 2, 2: 1, 3: 1, 4: 2, 5: 2}), BATCHES, MODULES)
     message = str(caught.value)
     assert message.startswith(
-        "--precision int8: AP 1.0000 → 0.1000, a change of -0.9000 (-1.0000 to -0.7000), allowed "
+        "--precision int8: AP 1.0000 → 0.1000, a change of -0.9000 (-1.0000 to -0.6000), allowed "
         "is −0.1, and leaving 50% of the rows in float does not help; "
         "the worst rows are row 1 (RepVGGBlock), row 4 (C3), row 5 (Conv); nothing was written; "
     )
