@@ -205,6 +205,7 @@ def test_wheel_holds_the_package_and_its_yaml_files(wheel: Path) -> None:
     yaml_files = files_under("cfg", ".yaml") | files_under("datasets", ".yaml")
     assert {f"detector/{name}" for name in yaml_files} <= names
     assert files_under("detector", ".py") | {"detector/py.typed"} <= names
+    assert "detector/report/page.html" in names
     assert "cfg/yolov5_repvgg.yaml" in yaml_files
     assert "datasets/shapes.yaml" in yaml_files
 
