@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detector.api import (
         ModelInfo,
+        analyse,
         list_models,
         save,
         train,
@@ -41,6 +42,7 @@ __all__ = [
     "NmsSettings",
     "Predictor",
     "TrainingResult",
+    "analyse",
     "build",
     "deploy",
     "export",
@@ -61,6 +63,7 @@ _HOMES = {
     "NmsSettings": "detector.settings",
     "Predictor": "detector.predict",
     "TrainingResult": "detector.engine.training",
+    "analyse": "detector.api",
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
     "list_models": "detector.api",

@@ -57,6 +57,7 @@ TOOLS = {
         typed.TrainSettings, "detector.cli.train:train", "detector.cli.train_flags:settings_for"
     ),
     "val": Tool(typed.ValSettings, "detector.cli.val:val"),
+    "analyse": Tool(typed.AnalyseSettings, "detector.cli.analyse:analyse"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),

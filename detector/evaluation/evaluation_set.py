@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from detector.data.dataset import DetectionDataset, open_dataset
@@ -47,6 +49,12 @@ class EvaluationSet:
         samples = self.dataset.samples
         metrics: Metrics = evaluate(backend, samples, self.evaluator, eval_nms, batch, parallel)
         return metrics
+
+    def file_names(self) -> dict[int, str]:
+        """Return the path of each image below the folder that holds all of them, by its id."""
+        paths = {s.image_id: os.path.abspath(s.path) for s in self.dataset.samples}
+        folder = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
+        return {number: Path(path).relative_to(folder).as_posix() for number, path in paths.items()}
 
     def resampled(self, weights: Weights) -> Floats:
         """Return the main metric of the network measured last on each resample of the images.

@@ -15,7 +15,7 @@ from detector.evaluation.analysis.matches import IOU, Booleans, Floats, Indices,
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What counts in AP: which boxes are right, which are wrong, and how many objects there are.
+    """The boxes that count in AP, right and wrong ones, and the number of objects.
 
     Attributes:
         class_id: (m,) index of each box's class.

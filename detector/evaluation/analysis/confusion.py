@@ -37,7 +37,7 @@ class ConfusionMatrix:
     confidence: float
 
     def most_frequent(self) -> list[tuple[str, str, int]]:
-        """Return (labelled, found, number) of confusions of two classes, most frequent first."""
+        """Return (true class, class found, number) of confusions, most frequent first."""
         between = self.counts[:-1, :-1].copy()
         np.fill_diagonal(between, 0)
         order = np.argsort(-between, axis=None, kind="stable")[:MAX_CONFUSIONS]

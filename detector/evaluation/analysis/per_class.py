@@ -20,7 +20,7 @@ ALL = "all classes"
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a confidence gives.
+    """Precision, recall and F1 at a confidence.
 
     Attributes:
         confidence: lowest score that is kept.
