@@ -32,6 +32,7 @@ PUBLIC_NAMES = {
     "TrainingResult": "detector.engine.training",
     "train": "detector.api",
     "validate": "detector.api",
+    "analyse": "detector.api",
     "save": "detector.api",
     "list_models": "detector.api",
 }

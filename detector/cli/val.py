@@ -1,4 +1,7 @@
-"""``val``: measure AP by COCO or Pascal VOC, or a classifier's accuracy, on a split."""
+"""``val``: measure AP by COCO or Pascal VOC, or a classifier's accuracy, on a split.
+
+A detector's mistakes are sorted by ``analyse``.
+"""
 
 from __future__ import annotations
 
