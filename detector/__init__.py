@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detector.api import (
         ModelInfo,
+        analyse,
         check,
         compare,
         convert,
@@ -46,6 +47,7 @@ __all__ = [
     "NmsSettings",
     "Predictor",
     "TrainingResult",
+    "analyse",
     "build",
     "check",
     "convert",
@@ -70,6 +72,7 @@ _HOMES = {
     "NmsSettings": "detector.settings",
     "Predictor": "detector.predict",
     "TrainingResult": "detector.engine.training",
+    "analyse": "detector.api",
     "build": "detector.model.detector",
     "check": "detector.api",
     "convert": "detector.api",

@@ -1,4 +1,4 @@
-"""Python interface: train, validate, compare, check and convert data, save, list the models.
+"""Python interface: train, validate, compare, analyse, check and convert data, save, list models.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -20,6 +20,9 @@ from detector.engine.callbacks import Callback
 from detector.engine.data_check import run_data_check
 from detector.engine.head_settings import train_settings
 from detector.engine.training import TrainingResult, run_training
+from detector.evaluation.analysis.analysis import Analysis
+from detector.evaluation.analysis.files import write_analysis
+from detector.evaluation.analysis.run import analyse_results, check_analysable
 from detector.evaluation.bootstrap import bootstrapped
 from detector.evaluation.comparison import Comparison, compare_models
 from detector.evaluation.contenders import Contender, check_number
@@ -30,6 +33,7 @@ from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches, say_tiles
 from detector.settings import (
+    AnalysisSettings,
     ComparisonSettings,
     ConvertSettings,
     DataCheckSettings,
@@ -177,6 +181,42 @@ def convert(data: str | Path, to: str, output: str | Path, **settings: Any) -> C
     """
     asked: dict[str, Any] = {"data": str(data), "to": to, "output": as_path(output, "output")}
     return run_conversion(ConvertSettings(**asked, **settings))
+
+
+def analyse(
+    model: Detector | str | Path,
+    data: str | Path | None = None,
+    output: str | Path | None = None,
+    **settings: Any,
+) -> Analysis:
+    """Sort a detector's mistakes on a split, and find labels that are probably wrong.
+
+    Args:
+        model: a network, or a file, as for :func:`validate`.
+        data: folder of images and labels, or a definition.
+        output: folder for the page, the plots and the lists; None writes nothing.
+        settings: those of ``detector analyse``: ``split``, ``shown``, ``confidence``, …
+
+    Returns:
+        The numbers; ``label_errors`` is the list of probably wrong labels; ``to_dict()`` for JSON.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, the network is no detector, or the data
+            cannot be read.
+    """
+    if data is not None:
+        settings["data"] = str(data)
+    asked = AnalysisSettings(**settings)
+    backend = open_backend(model, asked)
+    check_analysable(backend, asked.metric)
+    evaluation_set = open_evaluation_set(asked, asked.split, backend, "coco")
+    evaluation_set.measure(
+        backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked)
+    )
+    analysis = analyse_results(evaluation_set, asked.shown)
+    if output is not None:
+        write_analysis(analysis, evaluation_set, as_path(output, "output"))
+    return analysis
 
 
 def save(model: Detector, path: str | Path) -> None:

@@ -671,6 +671,27 @@ class CompareSettings(ComparisonSettings, ToolSettings):
     )
 
 
+class AnalysisSettings(EvaluationSettings):
+    """Analysis."""
+
+    shown: Fraction = Field(
+        0.25,
+        description="lowest score of a box that a person is shown: for confusions, the worst "
+        "images and the labels in doubt",
+    )
+
+
+class AnalyseSettings(AnalysisSettings, ToolSettings):
+    """Sort a detector's mistakes, and find labels that are probably wrong."""
+
+    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
+    output: Path = Field(Path("runs/analyse"), description="folder of the page and its files")
+    pictures: Count = Field(12, description="pictures of each kind on the page")
+    predictions: Path | None = Field(
+        None, description="boxes of val --save-predictions, in place of running the network"
+    )
+
+
 class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettings):
     """Detect objects in images and videos, or classify them."""
 

@@ -35,6 +35,7 @@ PUBLIC_NAMES = {
     "train": "detector.api",
     "validate": "detector.api",
     "convert": "detector.api",
+    "analyse": "detector.api",
     "save": "detector.api",
     "list_models": "detector.api",
 }

@@ -59,6 +59,7 @@ TOOLS = {
     ),
     "val": Tool(typed.ValSettings, "detector.cli.val:val"),
     "compare": Tool(typed.CompareSettings, "detector.cli.compare:compare"),
+    "analyse": Tool(typed.AnalyseSettings, "detector.cli.analyse:analyse"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
     "convert": Tool(typed.ConvertSettings, "detector.cli.convert:convert"),
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),

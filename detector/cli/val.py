@@ -1,9 +1,11 @@
-"""``val``: measure AP by COCO or Pascal VOC, or a classifier's accuracy, on a split."""
+"""``val``: measure AP by COCO or Pascal VOC, or a classifier's accuracy, on a split.
+
+A detector's mistakes are sorted by ``analyse``.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +86,8 @@ def _val(settings: ValSettings) -> dict[str, Any]:
 
 
 def _predictions(evaluation_set: EvaluationSet) -> list[dict[str, Any]]:
-    """Return the predictions, with the file name of each one's image.
-
-    It is the path below the folder that holds all images of the split.
-    """
-    paths = {s.image_id: os.path.abspath(s.path) for s in evaluation_set.dataset.samples}
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
-    names = {number: Path(path).relative_to(folder).as_posix() for number, path in paths.items()}
+    """Return the predictions, with the file name of each one's image."""
+    names = evaluation_set.file_names()
     results = evaluation_set.evaluator.results
     return [{**result, "file_name": names[result["image_id"]]} for result in results]
 

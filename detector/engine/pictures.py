@@ -7,17 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detector.data.cache import shrink
 from detector.data.loader import ExampleKey
 from detector.engine.callbacks import Callback, Epoch, Start, Step
-from detector.engine.plots import plot_confusion, plot_curves
 from detector.engine.run import Record
 from detector.evaluation.coco import CocoEvaluator
 from detector.evaluation.curves import confusion, precision_by_recall
-from detector.settings import NmsSettings
-from detector.structures.detections import Detections
+from detector.evaluation.pictures import SIDE, grid, pair, with_ground_truth
+from detector.evaluation.plots import plot_confusion, plot_curves
 from detector.structures.samples import Sample
 from detector.utils.opencv import Image, write_image
 
@@ -27,9 +24,6 @@ TRAINING_PICTURES = 3
 """Number of optimizer steps whose examples are drawn: enough to see wrong labels."""
 TRAINING_IMAGES = 16
 VALIDATION_IMAGES = 6
-COLUMNS = 4
-SIDE = 480
-"""Longest side of an image within a picture, pixels."""
 
 
 class TrainingPictures(Callback):
@@ -64,12 +58,9 @@ class ValidationPictures(Callback):
             )
 
     def _pair(self, sample: Sample, results: Sequence[Mapping[str, Any]]) -> Image:
-        image = sample.read_image()
         data = self.start.val_set
-        truth = with_ground_truth(image, sample.boxes_xyxy, sample.class_ids, data.names)
         own = [result for result in results if result["image_id"] == sample.image_id]
-        found = found_boxes(own, data.category_ids, data.names).draw(image)
-        return np.concatenate((truth, found), axis=1)
+        return pair(sample, own, data.category_ids, data.names)
 
 
 class Curves(Callback):
@@ -97,47 +88,6 @@ class Curves(Callback):
         evaluator.results = [dict(result) for result in self.results]
         plot_curves(precision_by_recall(evaluator), folder / "precision_recall.png")
         plot_confusion(*confusion(evaluator), folder / "confusion.png")
-
-
-def with_ground_truth(
-    image_rgb: Image,
-    boxes_xyxy: NDArray[np.float32],
-    class_ids: NDArray[np.int64],
-    names: tuple[str, ...],
-) -> Image:
-    """Return a copy of the image with the ground truth drawn."""
-    certain = np.ones(len(class_ids), np.float32)
-    return Detections(boxes_xyxy, certain, class_ids, names).draw(image_rgb, scores=False)
-
-
-def found_boxes(
-    results: Sequence[Mapping[str, Any]], category_ids: Sequence[int], names: tuple[str, ...]
-) -> Detections:
-    """Convert the COCO results of an image to Detections worth drawing, best first."""
-    class_of = {category: number for number, category in enumerate(category_ids)}
-    lowest = NmsSettings().confidence
-    shown = sorted((r for r in results if r["score"] >= lowest), key=lambda r: -r["score"])
-    boxes_xywh = np.array([r["bbox"] for r in shown], np.float32).reshape(-1, 4)
-    return Detections(
-        np.concatenate((boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]), 1),
-        np.array([r["score"] for r in shown], np.float32),
-        np.array([class_of[r["category_id"]] for r in shown], np.int64),
-        names,
-    )
-
-
-def grid(images: Sequence[Image], columns: int = COLUMNS, side: int = SIDE) -> Image:
-    """Arrange images in a grid, each at most ``side`` pixels large, on a dark background."""
-    small = [shrink(image, (side, side)) for image in images]
-    height = max(image.shape[0] for image in small)
-    width = max(image.shape[1] for image in small)
-    columns = min(columns, len(small))
-    rows = -(-len(small) // columns)
-    canvas = np.full((rows * height, columns * width, 3), 40, np.uint8)
-    for number, image in enumerate(small):
-        top, left = number // columns * height, number % columns * width
-        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return canvas
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

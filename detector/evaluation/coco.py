@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -66,6 +66,25 @@ class CocoMetrics:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {**self.summary, "per_class": dict(self.per_class)}
+
+
+class Parts(NamedTuple):
+    """Parts of an evaluation set to measure in place of the whole.
+
+    Attributes:
+        image_ids: some of the images; None: all of them.
+        areas: ranges of the area of objects, pixels²; None: COCO's four.
+    """
+
+    image_ids: Sequence[int] | None = None
+    areas: Sequence[tuple[float, float]] | None = None
+
+
+WHOLE = Parts()
+"""All images, in COCO's ranges of areas."""
+
+OF_ALL_SIZES = Parts(areas=[(0.0, 1e10)])
+"""All images, in the first of COCO's ranges alone, which holds all objects."""
 
 
 class CocoEvaluator:
@@ -131,7 +150,7 @@ class CocoEvaluator:
             weights: (resamples, images) how often each of ``image_ids`` was drawn.
         """
         order = np.argsort(self.image_ids, kind="stable")  # that of pycocotools
-        evaluation = self._evaluation(sizes=False)
+        evaluation = self._matched(parts=OF_ALL_SIZES)
         thresholds, recalls = evaluation.params.iouThrs, evaluation.params.recThrs
         names = [self.category_name(number) for number in evaluation.params.catIds]
         of_classes = [_class_matches(one, len(thresholds)) for one in _by_class(evaluation)]
@@ -147,6 +166,7 @@ class CocoEvaluator:
         iou: float | None = None,
         confidence: float = 0.0,
         all_boxes: bool = False,
+        parts: Parts = WHOLE,
     ) -> COCOeval:
         """Match all boxes with the ground truth by pycocotools, and accumulate the results.
 
@@ -155,32 +175,34 @@ class CocoEvaluator:
             iou: the only IoU threshold; default: COCO's ten thresholds.
             confidence: minimum score of a box.
             all_boxes: match all boxes of an image; default: those that COCO counts.
+            parts: images, and ranges of the objects' areas, in place of COCO's.
         """
-        evaluation = self._evaluation(by_class, iou, confidence, all_boxes)
+        evaluation = self._matched(by_class, iou, confidence, all_boxes, parts)
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.accumulate()
         return evaluation
 
-    def _evaluation(
+    def _matched(
         self,
         by_class: bool = True,
         iou: float | None = None,
         confidence: float = 0.0,
         all_boxes: bool = False,
-        sizes: bool = True,
+        parts: Parts = WHOLE,
     ) -> COCOeval:
-        """Match all boxes with the ground truth; without ``sizes`` only for objects of all."""
+        """Match all boxes with the ground truth; see :meth:`evaluation`."""
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._ground_truth, self._found(confidence), "bbox")
-            evaluation.params.imgIds = sorted(self.image_ids)
+            chosen = self.image_ids if parts.image_ids is None else parts.image_ids
+            evaluation.params.imgIds = sorted(chosen)
             evaluation.params.useCats = int(by_class)
             if iou is not None:
                 evaluation.params.iouThrs = np.array([iou])
             if all_boxes:
                 evaluation.params.maxDets = [1, 10, max(MAX_DETECTIONS, len(self.results))]
-            if not sizes:
-                evaluation.params.areaRng = evaluation.params.areaRng[:1]
-                evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+            if parts.areas is not None:
+                evaluation.params.areaRng = [list(area) for area in parts.areas]
+                evaluation.params.areaRngLbl = [str(n) for n, _ in enumerate(parts.areas)]
             evaluation.evaluate()
         return evaluation
 
@@ -189,10 +211,22 @@ class CocoEvaluator:
         counts = Counter((box["image_id"], box["category_id"]) for box in self.results)
         return sum(max(count - MAX_DETECTIONS, 0) for count in counts.values())
 
+    def boxes_of_other_classes(self) -> int:
+        """Return the number of boxes whose class the ground truth lacks, which are left out."""
+        known = self._ground_truth.cats
+        return sum(result["category_id"] not in known for result in self.results)
+
     def _found(self, confidence: float) -> COCO:
-        """Return the boxes with at least this score in pycocotools' format."""
-        found = COCO()
-        kept = (result for result in self.results if result["score"] >= confidence)
+        """Return the boxes with at least this score in pycocotools' format.
+
+        Boxes of classes that the ground truth lacks are left out: COCO's metrics do not count them.
+        """
+        found, known = COCO(), self._ground_truth.cats
+        kept = (
+            result
+            for result in self.results
+            if result["score"] >= confidence and result["category_id"] in known
+        )
         boxes: dict[str, Any] = {
             "images": self._ground_truth.dataset["images"],
             "categories": self._ground_truth.dataset["categories"],

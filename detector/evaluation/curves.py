@@ -26,10 +26,17 @@ def precision_by_recall(evaluator: CocoEvaluator) -> dict[str, NDArray[np.float6
     return {name: curve for name, curve in zip(names, precision.T, strict=True) if curve[0] > -1}
 
 
-def confusion(evaluator: CocoEvaluator) -> tuple[list[str], NDArray[np.int64]]:
+def confusion(
+    evaluator: CocoEvaluator, iou: float = IOU, confidence: float = CONFIDENCE
+) -> tuple[list[str], NDArray[np.int64]]:
     """Return the confusion matrix.
 
     All boxes are matched to objects by IoU alone, in the order of scores; crowds are left out.
+
+    Args:
+        evaluator: has the boxes and the objects.
+        iou: IoU from which a box lies on an object.
+        confidence: minimum score of a box.
 
     Returns:
         The names of the k classes of the data, and (k + 1, k + 1) counts: a row for each true
@@ -37,7 +44,7 @@ def confusion(evaluator: CocoEvaluator) -> tuple[list[str], NDArray[np.int64]]:
         last one for missed objects.
     """
     evaluation = evaluator.evaluation(
-        by_class=False, iou=IOU, confidence=CONFIDENCE, all_boxes=True
+        by_class=False, iou=iou, confidence=confidence, all_boxes=True
     )
     numbers = sorted(evaluation.cocoGt.cats)
     row: dict[int | None, int] = {number: index for index, number in enumerate(numbers)}

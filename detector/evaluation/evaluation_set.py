@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from detector.data.dataset import DetectionDataset, open_dataset
@@ -69,6 +71,12 @@ class EvaluationSet:
         ids = [self.dataset.category_ids[i] for i in matches if i is not None]
         dataset = replace(self.dataset, names=tuple(names), category_ids=tuple(ids))
         return replace(self, dataset=dataset, evaluator=_evaluator(dataset, self.metric))
+
+    def file_names(self) -> dict[int, str]:
+        """Return the path of each image below the folder that holds all of them, by its id."""
+        paths = {s.image_id: os.path.abspath(s.path) for s in self.dataset.samples}
+        folder = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
+        return {number: Path(path).relative_to(folder).as_posix() for number, path in paths.items()}
 
     def resampled(self, weights: Weights) -> Resampled:
         """Return metrics of the network measured last on resamples of the images.
