@@ -12,7 +12,7 @@ from detector.data.cache import shrink
 from detector.settings import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
-from detector.utils.opencv import Image, read_image
+from detector.utils.opencv import Image
 
 COLUMNS = 4
 SIDE = 480
@@ -37,7 +37,7 @@ def pair(
         names: of the classes.
         lowest: lowest score of a box that is drawn.
     """
-    image = read_image(sample.path)
+    image = sample.read_image()
     truth = with_ground_truth(image, sample.boxes_xyxy, sample.class_ids, names)
     found = found_boxes(results, category_ids, names, lowest).draw(image)
     return np.concatenate((truth, found), axis=1)

@@ -205,5 +205,5 @@ def _cell_text(value: Cell) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return NOTHING if math.isnan(value) else f"{value:.4g}"
+        return NOTHING if math.isnan(value) else f"{value:{'.4f' if abs(value) < 10 else '.4g'}}"
     return str(value)
