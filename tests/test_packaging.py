@@ -36,6 +36,7 @@ PUBLIC_NAMES = {
     "validate": "detector.api",
     "convert": "detector.api",
     "analyse": "detector.api",
+    "compare": "detector.api",
     "save": "detector.api",
     "list_models": "detector.api",
 }

@@ -484,7 +484,7 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
             "unknown keyword 'half'; known: imgsz, letterbox, device, threads, precision, mode, "
             "tiles, tile_overlap, tile_whole, batch, confidence, iou, max_detections, "
             "class_agnostic, nms_method, sigma, multi_label, classes, candidates, "
-            "class_candidates, settings",
+            "class_candidates, clip_boxes, settings",
         ),
         ({"classes": ["gren"]}, "unknown class 'gren'; did you mean 'green'?"),
         ({"classes": ["dog"]}, "unknown class 'dog'; the model has 2 classes: red, green"),

@@ -38,9 +38,13 @@ def _words(*tables: Mapping[str, Answer]) -> dict[str, Answer]:
     }
 
 
-_ANY_TOOL: dict[str, Answer] = {
-    "img img-size image-size input-size img-sz input-shape resolution": "--imgsz",
+_LOG: dict[str, Answer] = {
     "verbose quiet profile log-level": "there is one log level; --json FILE writes all metrics",
+}
+
+_ANY_NETWORK: dict[str, Answer] = {
+    "img img-size image-size input-size img-sz input-shape resolution": "--imgsz",
+    **_LOG,
 }
 
 _ANY_DATA: dict[str, Answer] = {
@@ -259,13 +263,16 @@ _FITTING: dict[str, Answer] = {
 }
 
 WORDS: dict[str, dict[str, Answer]] = {
-    "train": _words(_ANY_TOOL, _ANY_DATA, _SEVERAL, _DEVICE, _TRAIN),
-    "val": _words(_ANY_TOOL, _ANY_DATA, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _VAL),
-    "detect": _words(_ANY_TOOL, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _DETECT),
-    "export": _words(_ANY_TOOL, _ANY_DATA, _WEIGHTS, _NMS, _EXPORT),
-    "info": _words(_ANY_TOOL, _INFO),
-    "convert": _words(_ANY_TOOL, _ANY_DATA),
-    "anchors": _words(_ANY_TOOL, _ANY_DATA, _FITTING),
+    "train": _words(_ANY_NETWORK, _ANY_DATA, _SEVERAL, _DEVICE, _TRAIN),
+    "val": _words(_ANY_NETWORK, _ANY_DATA, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _VAL),
+    "detect": _words(_ANY_NETWORK, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _DETECT),
+    "export": _words(_ANY_NETWORK, _ANY_DATA, _WEIGHTS, _NMS, _EXPORT),
+    "analyse": _words(_ANY_NETWORK, _ANY_DATA, _DEVICE, _WEIGHTS, _NMS, _RUNNING),
+    "compare": _words(_ANY_NETWORK, _ANY_DATA, _DEVICE, _NMS),
+    "check": _words(_ANY_NETWORK, _ANY_DATA),
+    "info": _words(_ANY_NETWORK, _INFO),
+    "convert": _words(_LOG, _ANY_DATA),
+    "anchors": _words(_ANY_NETWORK, _ANY_DATA, _FITTING),
 }
 """Answers by tool and by word of other projects, in lower case and with dashes."""
 

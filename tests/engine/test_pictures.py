@@ -8,14 +8,8 @@ import pytest
 from detector.data.dataset import open_dataset
 from detector.data.loader import TrainingSet
 from detector.engine.callbacks import Epoch, Start, Step
-from detector.engine.pictures import (
-    Curves,
-    TrainingPictures,
-    ValidationPictures,
-    found_boxes,
-    grid,
-    with_ground_truth,
-)
+from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
+from detector.evaluation.pictures import found_boxes, grid, with_ground_truth
 from detector.settings import TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.opencv import read_image

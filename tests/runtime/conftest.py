@@ -41,6 +41,7 @@ class FakeBackend:
         self.preprocess = METADATA.preprocess
         self.batch_size = batch_size
         self.dynamic_size = False
+        self.stride = 32
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

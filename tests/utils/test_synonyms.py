@@ -30,6 +30,10 @@ REQUIRED = {
     "val": ["--weights", "w"],
     "detect": ["--weights", "w", "--source", "s"],
     "export": ["--weights", "w"],
+    "analyse": ["--weights", "w"],
+    "compare": ["a", "b"],
+    "check": ["--data", "d"],
+    "convert": ["--data", "d", "--to", "coco", "out"],
     "info": ["--cfg", "c"],
     "anchors": ["--cfg", "c"],
 }
