@@ -18,8 +18,7 @@ from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file
 from detector.utils.yaml_file import Strict, YamlFile, explain, first_issue, read_yaml
-from detector.weights.checkpoint import load_quietly
-from detector.weights.transfer import trainable_metadata
+from detector.weights.checkpoint import find_metadata, load_quietly
 
 
 def train_settings(**values: Any) -> TrainSettings:
@@ -63,7 +62,7 @@ def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
     if chosen.get("weights") is None:
         return None
     weights = Path(chosen["weights"])
-    metadata = trainable_metadata(weights)
+    metadata = find_metadata(weights)
     if metadata is None:
         return type(load_quietly(weights).head)
     file = YamlFile(Path(metadata.model_path), metadata.model)
