@@ -573,6 +573,10 @@ class PredictorSettings(TileSettings, RuntimeSettings):
     batch: Count = Field(1, description="images per forward pass")
 
 
+EVALUATION_NMS = (*BasicNmsSettings.model_fields, "clip_boxes")
+"""NMS settings that an evaluation may replace."""
+
+
 class EvaluationSettings(DataSettings, RuntimeSettings, TileSettings):
     """Evaluation."""
 
@@ -607,10 +611,13 @@ class EvaluationSettings(DataSettings, RuntimeSettings, TileSettings):
     multi_label: bool | None = Field(
         None, description="a box may carry several classes; default: the model's, yes for YOLO's"
     )
+    clip_boxes: bool | None = Field(
+        None, description="clip boxes to the image; default: the model's, no for YOLOX's"
+    )
 
     def nms(self, eval_nms: NmsSettings = EVAL_NMS) -> NmsSettings:
         """Return the model's NMS settings for measuring, with the flags' values in their place."""
-        flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
+        flags = {name: getattr(self, name) for name in EVALUATION_NMS}
         given = {name: value for name, value in flags.items() if value is not None}
         return eval_nms.model_copy(update=given)
 
@@ -698,6 +705,7 @@ class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettin
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
     source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
     batch: Count = Field(1, description="images per forward pass")
+    clip_boxes: bool = Field(True, description="clip boxes to the image")
     classes: tuple[str, ...] | None = Field(
         None, description="class names or numbers to keep, as cat,dog"
     )
@@ -749,7 +757,7 @@ class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettin
         if self.classes is not None:
             classes = class_numbers(self.classes, names)
         flags = {name: getattr(self, name) for name in BasicNmsSettings.model_fields}
-        return NmsSettings(classes=classes, **flags)
+        return NmsSettings(classes=classes, clip_boxes=self.clip_boxes, **flags)
 
 
 def _score(text: str, value: str) -> float:

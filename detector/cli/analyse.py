@@ -14,7 +14,7 @@ from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_se
 from detector.evaluation.returned import read_results
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
-from detector.settings import AnalyseSettings, BasicNmsSettings
+from detector.settings import EVALUATION_NMS, AnalyseSettings
 from detector.utils import system
 from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError
@@ -47,7 +47,7 @@ def analyse(settings: AnalyseSettings) -> dict[str, Any]:
 def _check_flags(settings: AnalyseSettings) -> None:
     """Raise DetectorError if flags are given that boxes found before make ignored."""
     if settings.predictions is not None:
-        ignored = given(settings, [*BasicNmsSettings.model_fields, "imgsz", "letterbox", "batch"])
+        ignored = given(settings, [*EVALUATION_NMS, "imgsz", "letterbox", "batch"])
         if ignored:
             raise DetectorError(
                 f"{ignored[0]} does not go with --predictions, whose boxes are taken unchanged"

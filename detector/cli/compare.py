@@ -11,7 +11,7 @@ from detector.evaluation.comparison import ComparedModel, Comparison, compare_mo
 from detector.evaluation.contenders import Contender, check_number
 from detector.evaluation.paired import Difference
 from detector.predict import open_backend, parallel_batches
-from detector.settings import BasicNmsSettings, CompareSettings
+from detector.settings import EVALUATION_NMS, CompareSettings
 from detector.utils.errors import DetectorError
 
 SHOWN_CLASSES = 10
@@ -42,7 +42,7 @@ def _check_effect(settings: CompareSettings, model: Contender) -> None:
     if model.backend is not None:
         check_effect(settings, model.backend, settings.nms(model.backend.eval_nms))
         return
-    ignored = given(settings, BasicNmsSettings.model_fields)
+    ignored = given(settings, EVALUATION_NMS)
     if ignored:
         raise DetectorError(
             f"{ignored[0]} does not go with predictions, which are scored unchanged",

@@ -24,7 +24,7 @@ from detector.runtime.backends.certificate import Certificate, Measured
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.certified import check_certificate
-from detector.settings import BasicNmsSettings, ValSettings
+from detector.settings import EVALUATION_NMS, ValSettings
 from detector.utils import system
 from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError
@@ -104,7 +104,7 @@ def _check_flags(settings: ValSettings) -> None:
     if not settings.bootstrap:
         refuse(settings, {"bootstrap_seed"}, "without --bootstrap it has no effect")
     if settings.predictions is not None and settings.predictions.suffix == ".json":
-        ignored = given(settings, BasicNmsSettings.model_fields)
+        ignored = given(settings, EVALUATION_NMS)
         if ignored:
             raise DetectorError(
                 f"{ignored[0]} does not go with a .json of --predictions, which is scored unchanged"
