@@ -110,6 +110,18 @@ def commands(
             ["export", "--weights", str(finder), "--output", "exported", "--format", form]
             for form in ("onnx", "openvino", "pt2")
         ],
+        "int8": [
+            ["export", "--weights", str(finder), "--output", "int8", "--format", form, *data]
+            + ["--precision", "int8", "--calibrate", str(finder_data), "--max-drop", "1"]
+            + ["--calibration-split", "val", "--calibration-images", "4"]
+            for form in ("onnx", "openvino")
+        ],
+        "data": [
+            ["check", "--data", str(tiny_data), "--html", "check.html", "--fix", "fixed"],
+            ["convert", "--data", str(tiny_data), "--to", "coco", "--images", "copy", "converted"],
+            ["analyse", "--weights", str(finder_onnx), *data, "--output", "analysed"],
+            ["compare", str(finder), str(finder_onnx), *data],
+        ],
         "benchmark": [
             ["benchmark", "train", *training, "--rounds", "1", "--workers", "1"],
             ["benchmark", "detect", "--weights", str(finder), *images, "--rounds", "1"],
@@ -130,9 +142,11 @@ def test_no_socket_and_no_file_elsewhere(commands: Commands, tmp_path: Path) -> 
 
 @LINUX_ONLY
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["train", "val", "detect", "export", "benchmark"])
+@pytest.mark.parametrize("tool", ["train", "val", "detect", "export", "int8", "data", "benchmark"])
 def test_idle_for_a_minute(tool: str, commands: Commands, tmp_path: Path) -> None:
     """Each tool in a process of its own, since libraries wait after their import."""
+    if tool == "int8":
+        pytest.importorskip("nncf")
     check_watched(commands[tool], 60, tmp_path)
 
 

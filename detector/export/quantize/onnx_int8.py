@@ -71,6 +71,7 @@ class OnnxInt8:
         from onnxruntime import quantization
         from onnxruntime.quantization.calibrate import TensorData, TensorsData
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        from onnxruntime.quantization.quant_utils import add_infer_metadata
 
         chosen = [name for name, row in self._nodes.items() if row not in in_float]
         if not chosen:
@@ -80,9 +81,13 @@ class OnnxInt8:
             for name, (low, high) in self._ranges().items()
         }
         kind = quantization.QuantType
+        proto = copy.deepcopy(self._proto)
+        # The shapes are known. To infer them, it would write the network to a temporary file with a
+        # name from the network card's address, for which a socket is opened.
+        add_infer_metadata(proto)
         with _quiet():
             quantizer = QDQQuantizer(
-                copy.deepcopy(self._proto),
+                proto,
                 per_channel=True,
                 reduce_range=False,
                 weight_qType=kind.QInt8,
