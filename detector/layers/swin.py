@@ -68,8 +68,9 @@ def pad_to_windows(x: Tensor) -> Tensor:
     """Pad (b, h, w, c) with zeros at the bottom and on the right to sides that are multiples of 8.
 
     It pads by a constant and cuts: torch.export fixes a size where it is asked for a pad of zero.
+    Only positive numbers are divided, since ONNX rounds towards zero.
     """
-    height, width = (-(-side // WINDOW) * WINDOW for side in x.shape[1:3])
+    height, width = ((side + WINDOW - 1) // WINDOW * WINDOW for side in x.shape[1:3])
     return F.pad(x, (0, 0, 0, WINDOW - 1, 0, WINDOW - 1))[:, :height, :width]
 
 
@@ -97,6 +98,8 @@ class WindowAttention(nn.Module):
 
     (b, rows, columns, 64, c) → the same.
     """
+
+    relative_position_index: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()

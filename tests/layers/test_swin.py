@@ -44,7 +44,7 @@ def attended(layer: SwinTransformerLayer, image: Tensor) -> Tensor:
     qkv = normed @ layer.attn.qkv.weight.T + layer.attn.qkv.bias
     table = layer.attn.relative_position_bias_table.tolist()
     out = torch.zeros_like(filled)
-    for cells in neighbours(*filled.shape[:2], 4 if layer.is_shifted else 0):
+    for cells in neighbours(filled.shape[0], filled.shape[1], 4 * layer.is_shifted):
         for head in range(heads):
             q, k, v = (
                 torch.stack([qkv[i, j, c * channels + head * size :][:size] for i, j in cells])
@@ -147,4 +147,4 @@ def test_names_are_the_published_ones() -> None:
 def test_refused(c_out: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         C3STR(16, c_out)
-    assert C3STR(16, 64).m.blocks[0].attn.heads == 1  # type: ignore[union-attr]
+    assert C3STR(16, 64).m.blocks[0].attn.heads == 1  # type: ignore[union-attr, index]
