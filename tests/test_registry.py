@@ -264,6 +264,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "C3": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 0.25}],
     "C3Ghost": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
     "C3SPP": [{"c_out": 16}, {"c_out": 24, "kernels": [3, 5]}],
+    "C3STR": [{"c_out": 64}, {"c_out": 48, "shortcut": False, "expansion": 1.0}],
     "C3TR": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "expansion": 1.0}],
     "C3x": [{"c_out": 16}, {"c_out": 24, "shortcut": False, "groups": 2}],
     "CBAM": [{}, {"channels": 16, "kernel": 3, "ratio": 4}],

@@ -5,7 +5,7 @@ Those of YOLOv7, and of YOLOv8 and later, differ in some names only, see
 
 The checkpoint is a pickled ``models.yolo.Model``, read as a tree of :class:`PickledObject`. Weights
 are read as float32, from the exponential moving average (EMA) if there is one. Anchors are stored
-in grid units and converted to pixels; the buffers ``grid`` and ``anchor_grid`` are caches and
+in grid units and converted to pixels; buffers that are caches, such as ``anchor_grid``, are
 ignored.
 """
 
@@ -33,8 +33,8 @@ from detector.weights.pickles.pickles import looks_like_checkpoint, open_checkpo
 
 SUFFIXES = (".pt", ".pth", ".pdparams")
 """Usual suffixes of the checkpoints of PyTorch and Paddle."""
-CACHES = ("anchor_grid", "grid")
-"""Buffers that are computed from the anchors, and not read."""
+CACHES = ("anchor_grid", "grid", "relative_position_index")
+"""Buffers that are computed, and not read: from the anchors, and from the side of a window."""
 WRAPPERS = ("DataParallel", "DistributedDataParallel")
 """Classes of torch that hold the network as ``module``."""
 ACTIVATION = ".act"

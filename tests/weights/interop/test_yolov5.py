@@ -130,6 +130,13 @@ def put(path: str, name: str, value: object) -> Callable[[nn.Module], None]:
     return change
 
 
+def test_indices_of_position_biases_stay_behind(write_yolov5: Write, network: Detector):
+    """C3STR computes them: those of a file could lie outside the table."""
+    index = torch.full((64, 64), 10**9)
+    model = load_yolov5(write_yolov5(change=put("model.1", "relative_position_index", index)))
+    assert torch.equal(model.rows[0].conv.weight, network.rows[0].conv.weight)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
