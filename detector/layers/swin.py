@@ -197,6 +197,8 @@ class SwinTransformer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if any(isinstance(side, torch.SymInt) for side in x.shape[2:]):  # traced for an export
+            raise ValueError("its windows are counted for one input size")
         return self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 

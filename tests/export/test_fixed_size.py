@@ -73,3 +73,26 @@ def test_another_size(ssd: Detector, tmp_path: Path):
     with pytest.raises(DetectorError, match=message):
         open_backend(ssd, RuntimeSettings(imgsz=64))
     assert list(tmp_path.iterdir()) == []
+
+
+SWIN = """
+nc: 2
+anchors: [[10, 10, 13, 13]]
+backbone:
+  - [-1, 1, Conv, [64, 3, 4]]
+  - [-1, 2, C3STR, [64]]
+head:
+  - [[1], 1, Detect, [nc, anchors]]
+"""
+
+
+def test_windows_of_one_size(tmp_path: Path) -> None:
+    """6×9 cells are filled up to 8×16; with an open size the windows could not be counted."""
+    network = build_model_file(check_model_file(YamlFile(tmp_path / "swin.yaml", SWIN))).eval()
+    assert export_model(network, "onnx", tmp_path / "m", size_hw=(24, 36)).path.is_file()
+    with pytest.raises(DetectorError) as caught:
+        export_model(network, "onnx", tmp_path / "d", options=Options(dynamic=True))
+    assert str(caught.value) == (
+        f"{tmp_path / 'swin.yaml'}: row 1 (C3STR): cannot be traced: its windows are counted for "
+        "one input size; export without --dynamic"
+    )
