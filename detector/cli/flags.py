@@ -20,6 +20,10 @@ from detector.utils.yaml_file import Strict, Suggest, explain
 
 HELP_FLAGS = ("-h", "--help")
 
+ALONE, BARE = "alone", "bare"
+"""Keys of a field's ``json_schema_extra``: the value of its flag when given without one; whether
+words without a flag are its values."""
+
 SettingsT = TypeVar("SettingsT", bound=Strict)
 
 
@@ -42,9 +46,13 @@ def parse(
         SystemExit: after ``--help``.
     """
     found, rest = _parser(settings, program).parse_known_args(words)
+    values = vars(found)
+    if bare := _field_of_bare_words(settings, rest):
+        if bare in values:
+            raise DetectorError(f"{rest[0]!r}: {flag_of(settings, bare)} is given, too")
+        values[bare], rest = rest, []
     if rest:
         raise DetectorError(_unexpected(rest, settings, suggest))
-    values = vars(found)
     for name, value in values.items():
         if value in ("", [""]):
             raise DetectorError(f"{flag_of(settings, name)}: the value is empty")
@@ -52,6 +60,21 @@ def parse(
         return settings.model_validate(values)
     except pydantic.ValidationError as error:
         raise DetectorError(_bad_value(settings, error.errors()[0])) from error
+
+
+def _field_of_bare_words(settings: type[Strict], rest: Sequence[str]) -> str | None:
+    """Return the field that takes words without a flag, if these are such words."""
+    if not rest or any(word.startswith("-") for word in rest):
+        return None
+    return next(
+        (name for name, field in settings.model_fields.items() if _extra(field, BARE)), None
+    )
+
+
+def _extra(field: FieldInfo, key: str) -> Any:
+    """Return what a field declares about its flag under a key, or None."""
+    extra = field.json_schema_extra
+    return extra.get(key) if isinstance(extra, dict) else None
 
 
 def parse_known(settings: type[Strict], words: Sequence[str]) -> dict[str, Any]:
@@ -159,8 +182,8 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
         options["metavar"] = _metavar(field.annotation)
     if get_origin(kind) is tuple:
         options["type"] = _parse_list
-    if isinstance(field.json_schema_extra, dict):  # has the value of a flag given without one
-        options |= {"nargs": "?", "const": field.json_schema_extra["alone"]}
+    if (alone := _extra(field, ALONE)) is not None:
+        options |= {"nargs": "?", "const": alone}
     group.add_argument(flag, **options)
 
 

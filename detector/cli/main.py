@@ -58,6 +58,7 @@ TOOLS = {
     ),
     "val": Tool(typed.ValSettings, "detector.cli.val:val"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
+    "serve": Tool(typed.ServeSettings, "detector.cli.serve:serve"),
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
     "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),

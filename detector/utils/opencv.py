@@ -41,6 +41,7 @@ __all__ = [
     "check_image",
     "cv2",
     "decode_image",
+    "encode_image",
     "read_bytes",
     "read_image",
     "write_image",
@@ -246,8 +247,25 @@ def write_image(path: str | Path, image_rgb: Image) -> None:
     # OpenCV 5 crashes on text that is not UTF-8.
     if not path.suffix.isascii() or not cv2.haveImageWriter(f"image{path.suffix}"):
         raise DetectorError(f"no image format has the suffix {path.suffix!r}", file=path)
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise DetectorError("cannot be encoded", file=path)
+    try:
+        data = encode_image(image_rgb, path.suffix)
+    except DetectorError as error:
+        raise DetectorError(error.message, file=path) from error
     with atomic(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
+
+
+def encode_image(image_rgb: Image, suffix: str) -> bytes:
+    """Return an image as the bytes of a file.
+
+    Args:
+        image_rgb: (h, w, 3) uint8.
+        suffix: of the format, such as ``.png``.
+
+    Raises:
+        DetectorError: the format does not take this image.
+    """
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise DetectorError("cannot be encoded")
+    return data.tobytes()
