@@ -47,10 +47,13 @@ def parse(
     """
     found, rest = _parser(settings, program).parse_known_args(words)
     values = vars(found)
-    if bare := _field_of_bare_words(settings, rest):
-        if bare in values:
+    bare = _field_of_bare_words(settings)
+    if bare and rest:
+        first_flag = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
+        if first_flag == len(rest) and bare in values:
             raise DetectorError(f"{rest[0]!r}: {flag_of(settings, bare)} is given, too")
-        values[bare], rest = rest, []
+        values.setdefault(bare, rest[:first_flag])
+        rest = rest[first_flag:]
     if rest:
         raise DetectorError(_unexpected(rest, settings, suggest))
     for name, value in values.items():
@@ -62,10 +65,8 @@ def parse(
         raise DetectorError(_bad_value(settings, error.errors()[0])) from error
 
 
-def _field_of_bare_words(settings: type[Strict], rest: Sequence[str]) -> str | None:
-    """Return the field that takes words without a flag, if these are such words."""
-    if not rest or any(word.startswith("-") for word in rest):
-        return None
+def _field_of_bare_words(settings: type[Strict]) -> str | None:
+    """Return the field that takes words without a flag, if there is one."""
     return next(
         (name for name, field in settings.model_fields.items() if _extra(field, BARE)), None
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        reason = error.strerror or one_line(error)
+        number = error.errno or 0  # a system's own; negative ones are those of names
+        reason = os.strerror(number) if number > 0 else one_line(error.strerror or error)
         raise DetectorError(f"cannot listen on {host}, port {port}: {reason}") from error
 
 

@@ -12,7 +12,8 @@ from detector.cli.flags import flag_of, format_flags, parse
 from detector.cli.main import TOOLS
 from detector.engine.head_settings import settings_class
 from detector.heads.yolo import Detect
-from detector.settings import DetectSettings, TrainSettings
+from detector.settings import DetectSettings, ServeSettings, TrainSettings
+from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
 
 DETECT = ["--weights", "w.onnx", "--source", "images"]
@@ -152,3 +153,32 @@ def test_flags_written_out_are_read_back():
     assert "--classes 'traffic light,dog'" in text
     assert parse(DetectSettings, shlex.split(text), "tools/detect.py") == settings
     assert set(shlex.split(text)) == set(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "weights"),
+    [
+        ("a.onnx", "a.onnx"),
+        ("a.onnx b.xml --port 1", "a.onnx b.xml"),
+        ("a.onnx --port 1 b.xml", "a.onnx b.xml"),
+        ("--weights a.onnx,b.xml", "a.onnx b.xml"),
+    ],
+)
+def test_words_without_a_flag(words: str, weights: str):
+    found = parse(ServeSettings, words.split(), "tools/serve.py").weights
+    assert " ".join(map(str, found)) == weights
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("", "--weights is missing"),
+        ("a.onnx --weights b.onnx", "'a.onnx': --weights is given, too"),
+        ("a.onnx --prot 1", "unknown flag '--prot'; did you mean '--port'?"),
+        ("--prot 1", "unknown flag '--prot'; did you mean '--port'?"),
+    ],
+)
+def test_wrong_words_without_a_flag(words: str, error: str):
+    with pytest.raises(DetectorError) as raised:
+        parse(ServeSettings, words.split(), "tools/serve.py")
+    assert str(raised.value) == error

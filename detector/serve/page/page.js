@@ -106,7 +106,7 @@ function show() {
   say(summary);
 }
 
-const colour = (id) => `hsl(${((0.01 + id * GOLDEN_RATIO) % 1) * 360} 90% 50%)`;
+const colour = (id) => `hsl(${((0.01 + id * GOLDEN_RATIO) % 1) * 360} 90% 65%)`;
 
 function draw(result) {
   const canvas = byId("canvas");
