@@ -27,13 +27,13 @@ WRONG = [
     ("Train", "unknown subcommand 'Train'; did you mean 'train'?"),
     (
         "zzz --weights w",
-        "unknown subcommand 'zzz'; expected train, val, detect, export, info, anchors, checks, "
-        "benchmark",
+        "unknown subcommand 'zzz'; expected train, val, detect, serve, export, info, "
+        "anchors, checks, benchmark",
     ),
     (
         "--weights w",
-        "unknown subcommand '--weights'; expected train, val, detect, export, info, anchors, "
-        "checks, benchmark",
+        "unknown subcommand '--weights'; expected train, val, detect, serve, export, info, "
+        "anchors, checks, benchmark",
     ),
     # a subject that is missing or unknown
     (
