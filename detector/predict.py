@@ -114,7 +114,7 @@ class Predictor:
         self.backend = open_backend(weights, self._runtime)
         say_tiles(weights, self._runtime)
         given = settings(self.backend.names) if callable(settings) else settings
-        self.settings = _nms_settings(given, dict(nms), self.backend)
+        self.settings = nms_settings(given, dict(nms), self.backend)
         if isinstance(self.backend, ExportedBackend):
             self.backend.check_settings(self.settings)
         parallel = parallel_batches(self._runtime)
@@ -191,7 +191,7 @@ class Predictor:
         return self._pipeline(frames)
 
 
-def _nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSettings:
+def nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSettings:
     """Complete NMS settings by keyword arguments.
 
     Raises:

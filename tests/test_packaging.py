@@ -170,7 +170,8 @@ def test_requirements_files_agree_with_the_distribution() -> None:
 def test_no_dependency_is_unbounded() -> None:
     files = requirements("requirements.txt") | requirements("requirements-dev.txt")
     stubs = re.compile(r"^types-|-stubs$")
-    ours = {**declared("export"), **declared("train"), **declared("int8")}
+    extras = ("export", "train", "int8", "serve")
+    ours = {name: found for extra in extras for name, found in declared(extra).items()}
     for name, requirement in {**ours, **files}.items():
         if requirement.extras or stubs.search(name):
             continue
@@ -211,6 +212,8 @@ def test_wheel_holds_the_package_and_its_yaml_files(wheel: Path) -> None:
     assert {f"detector/{name}" for name in yaml_files} <= names
     assert files_under("detector", ".py") | {"detector/py.typed"} <= names
     assert "detector/report/page.html" in names
+    page = {f"detector/serve/page/page.{suffix}" for suffix in ("html", "js", "css")}
+    assert page <= names
     assert "cfg/yolov5_repvgg.yaml" in yaml_files
     assert "datasets/shapes.yaml" in yaml_files
 

@@ -61,6 +61,7 @@ TOOLS = {
     "compare": Tool(typed.CompareSettings, "detector.cli.compare:compare"),
     "analyse": Tool(typed.AnalyseSettings, "detector.cli.analyse:analyse"),
     "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
+    "serve": Tool(typed.ServeSettings, "detector.cli.serve:serve"),
     "convert": Tool(typed.ConvertSettings, "detector.cli.convert:convert"),
     "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
     "info": Tool(typed.InfoSettings, "detector.cli.info:info"),

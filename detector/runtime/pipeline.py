@@ -71,6 +71,19 @@ class Result:
         return self.frame.image_rgb
 
 
+@dataclass(frozen=True)
+class FittedImage:
+    """One image as the network takes it, before normalization.
+
+    Attributes:
+        image_rgb: (h, w, 3) uint8, of the input's size.
+        placement: where the original lies in it.
+    """
+
+    image_rgb: Image
+    placement: Placement
+
+
 def _no_time() -> dict[Phase, float]:
     return {"decode": 0.0, "preprocess": 0.0, "network": 0.0, "nms": 0.0}
 
@@ -192,6 +205,30 @@ class Pipeline:
             while group := list(islice(alike, self.batch)):
                 yield group
 
+    def fit(self, image_rgb: Image) -> FittedImage:
+        """Resize and pad one image for the network. Thread-safe."""
+        with self.timing.measure("preprocess"):
+            return FittedImage(*self.backend.preprocess.fit(image_rgb))
+
+    def predict_fitted(
+        self, images: Sequence[FittedImage], settings: Sequence[NmsSettings]
+    ) -> list[Prediction]:
+        """Predict for images of one size, at most a batch, in the calling thread. Thread-safe.
+
+        Args:
+            images: results of :meth:`fit`.
+            settings: of each image, in place of the pipeline's own.
+        """
+        with self.timing.measure("preprocess"):
+            network_input = self._network_input([image.image_rgb for image in images])
+        with self.timing.measure("network"):
+            outputs = self.backend(network_input)
+        with self.timing.measure("nms"):
+            return [
+                self._prediction(tuple(output[i] for output in outputs), image.placement, each)
+                for i, (image, each) in enumerate(zip(images, settings, strict=True))
+            ]
+
     def _read(self, groups: Iterator[list[Part]]) -> _PendingBatch | None:
         """Decode and preprocess the next batch; None after the last one."""
         with self.timing.measure("decode"):
@@ -203,11 +240,16 @@ class Pipeline:
             images, placements = zip(
                 *(preprocess.fit(part.image_rgb) for part in parts), strict=True
             )
-            count = self.backend.batch_size or len(parts)
-            network_input = self._memory.array((count, 3, *images[0].shape[:2]))
-            preprocess.normalize(images, out=network_input[: len(parts)])
-            network_input[len(parts) :] = 0  # where the file fixes the size of the last batch too
+            network_input = self._network_input(images)
         return _PendingBatch(parts, placements, network_input)
+
+    def _network_input(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Return images of one size as (b, 3, h, w); zeros fill up the batch that a file fixes."""
+        count = self.backend.batch_size or len(images)
+        network_input = self._memory.array((count, 3, *images[0].shape[:2]))
+        self.backend.preprocess.normalize(images, out=network_input[: len(images)])
+        network_input[len(images) :] = 0
+        return network_input
 
     def _run(self, ready: Future[_PendingBatch | None]) -> _PendingBatch | None:
         """Wait for a batch and run the network on it."""
@@ -221,11 +263,10 @@ class Pipeline:
         """Post-process a batch, ignoring padding images; return the results of complete frames."""
         results: list[Result] = []
         with self.timing.measure("nms"):
-            for i, (part, place) in enumerate(zip(batch.parts, batch.placements, strict=True)):
-                outputs = tuple(output[i] for output in batch.outputs)
+            for part, place, outputs in batch.images():
                 prediction: Prediction | None
                 if part.count == 1:
-                    prediction = self._prediction(outputs, place)
+                    prediction = self._prediction(outputs, place, self.settings)
                 else:
                     candidates = self.backend.candidates(outputs, self.settings)
                     prediction = merger.add(part, place, candidates)
@@ -235,12 +276,14 @@ class Pipeline:
         self.timing.inputs += len(batch.parts)
         return results
 
-    def _prediction(self, outputs: Arrays, placement: Placement) -> Prediction:
+    def _prediction(
+        self, outputs: Arrays, placement: Placement, settings: NmsSettings
+    ) -> Prediction:
         if self.backend.task == "classify":
             (probabilities,) = outputs
             return Classification.of(probabilities, self.backend.names)
-        kept, values, class_ids = self.backend.postprocess(outputs, self.settings)
-        boxes_xyxy = placement.to_image(kept, self.settings.clip_boxes)
+        kept, values, class_ids = self.backend.postprocess(outputs, settings)
+        boxes_xyxy = placement.to_image(kept, settings.clip_boxes)
         return Detections(boxes_xyxy, values, class_ids, self.backend.names)
 
 
@@ -252,6 +295,11 @@ class _PendingBatch:
     placements: Sequence[Placement]
     network_input: NDArray[np.float32]
     outputs: Arrays = ()
+
+    def images(self) -> Iterator[tuple[Part, Placement, Arrays]]:
+        """Yield each part with its placement and its own outputs."""
+        for i, (part, placement) in enumerate(zip(self.parts, self.placements, strict=True)):
+            yield part, placement, tuple(output[i] for output in self.outputs)
 
 
 @contextmanager

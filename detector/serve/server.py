@@ -1,0 +1,79 @@
+"""The server's life: its socket, its limits, and its end by a signal."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from detector.serve.connection import timed_protocol
+from detector.settings import ServeSettings
+from detector.utils.errors import DetectorError, one_line
+
+MAX_HEADER_BYTES = 32 * 1024
+"""Largest size of a request's headers."""
+
+KEEP_ALIVE_SECONDS = 5
+"""Longest pause between two requests of a connection."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        DetectorError: the address is unknown, or used by another process.
+    """
+    try:
+        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        number = error.errno or 0  # a system's own; negative ones are those of names
+        reason = os.strerror(number) if number > 0 else one_line(error.strerror or error)
+        raise DetectorError(f"cannot listen on {host}, port {port}: {reason}") from error
+
+
+def address(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: ASGIApp, listener: socket.socket, settings: ServeSettings) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; then answer those that were accepted, and return."""
+    config = uvicorn.Config(
+        app,
+        http=timed_protocol(settings.request_seconds),
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.connections,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+    with _signals_end_orderly():
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _signals_end_orderly() -> Iterator[None]:
+    """Let uvicorn raise the signal that stopped it without ending the process by it."""
+    earlier = {
+        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
