@@ -161,6 +161,7 @@ def test_checks_without_torch(tmp_path: Path):
         "train": False,
         "export": False,
         "int8": False,
+        "serve": True,
         "timm": False,
     }
 
