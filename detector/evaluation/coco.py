@@ -150,7 +150,7 @@ class CocoEvaluator:
             weights: (resamples, images) how often each of ``image_ids`` was drawn.
         """
         order = np.argsort(self.image_ids, kind="stable")  # that of pycocotools
-        evaluation = self._matched(parts=OF_ALL_SIZES)
+        evaluation = self.evaluation(parts=OF_ALL_SIZES, accumulated=False)
         thresholds, recalls = evaluation.params.iouThrs, evaluation.params.recThrs
         names = [self.category_name(number) for number in evaluation.params.catIds]
         of_classes = [_class_matches(one, len(thresholds)) for one in _by_class(evaluation)]
@@ -167,8 +167,9 @@ class CocoEvaluator:
         confidence: float = 0.0,
         all_boxes: bool = False,
         parts: Parts = WHOLE,
+        accumulated: bool = True,
     ) -> COCOeval:
-        """Match all boxes with the ground truth by pycocotools, and accumulate the results.
+        """Match all boxes with the ground truth by pycocotools.
 
         Args:
             by_class: match boxes and objects of the same class only.
@@ -176,21 +177,8 @@ class CocoEvaluator:
             confidence: minimum score of a box.
             all_boxes: match all boxes of an image; default: those that COCO counts.
             parts: images, and ranges of the objects' areas, in place of COCO's.
+            accumulated: accumulate the results, too.
         """
-        evaluation = self._matched(by_class, iou, confidence, all_boxes, parts)
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.accumulate()
-        return evaluation
-
-    def _matched(
-        self,
-        by_class: bool = True,
-        iou: float | None = None,
-        confidence: float = 0.0,
-        all_boxes: bool = False,
-        parts: Parts = WHOLE,
-    ) -> COCOeval:
-        """Match all boxes with the ground truth; see :meth:`evaluation`."""
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._ground_truth, self._found(confidence), "bbox")
             chosen = self.image_ids if parts.image_ids is None else parts.image_ids
@@ -204,6 +192,8 @@ class CocoEvaluator:
                 evaluation.params.areaRng = [list(area) for area in parts.areas]
                 evaluation.params.areaRngLbl = [str(n) for n, _ in enumerate(parts.areas)]
             evaluation.evaluate()
+            if accumulated:
+                evaluation.accumulate()
         return evaluation
 
     def _left_out(self) -> int:

@@ -27,9 +27,6 @@ FIELDS = ("image", "images")
 MAX_PART_HEADER_BYTES = 8192
 """Largest header of a part of a form; browsers write about 200 bytes."""
 
-MAX_NAME = 200
-"""Largest length of an image's name, in characters; longer ones lose their beginning."""
-
 MEGA = 1_000_000
 
 _BARE_TYPES = ("image/", "application/octet-stream")
@@ -255,7 +252,7 @@ class _Form:
             hint = nearest(field, FIELDS) or "; expected 'image' or 'images'"
             raise RequestError(400, f"unknown field {shown(field)} of the form{hint}")
         given = options.get(b"filename", b"").decode("utf-8", "replace")
-        file = PurePosixPath(given.replace("\\", "/")).name[-MAX_NAME:]
+        file = PurePosixPath(given.replace("\\", "/")).name
         self._name = file or f"image {len(self._uploads) + 1}"
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
