@@ -211,7 +211,7 @@ def analyse(
     check_analysable(backend, asked.metric)
     evaluation_set = open_evaluation_set(asked, asked.split, backend, "coco")
     evaluation_set.measure(
-        backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked)
+        backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked), asked
     )
     analysis = analyse_results(evaluation_set, asked.shown)
     if output is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from detector.cli.refused import check_effect, given
+from detector.cli.refused import TILE_FLAGS, check_effect, given
 from detector.evaluation.analysis.analysis import Analysis
 from detector.evaluation.analysis.files import LABEL_TABLE, PAGE, write_analysis
 from detector.evaluation.analysis.run import analyse_results, check_analysable
@@ -47,7 +47,7 @@ def analyse(settings: AnalyseSettings) -> dict[str, Any]:
 def _check_flags(settings: AnalyseSettings) -> None:
     """Raise DetectorError if flags are given that boxes found before make ignored."""
     if settings.predictions is not None:
-        ignored = given(settings, [*EVALUATION_NMS, "imgsz", "letterbox", "batch"])
+        ignored = given(settings, [*EVALUATION_NMS, *TILE_FLAGS, "imgsz", "letterbox", "batch"])
         if ignored:
             raise DetectorError(
                 f"{ignored[0]} does not go with --predictions, whose boxes are taken unchanged"
@@ -58,7 +58,8 @@ def _predict(settings: AnalyseSettings, evaluation_set: EvaluationSet, backend: 
     """Let the network find boxes, or read those that were found before."""
     if settings.predictions is None:
         nms = settings.nms(backend.eval_nms)
-        evaluation_set.measure(backend, nms, settings.batch, parallel_batches(settings))
+        parallel = parallel_batches(settings)
+        evaluation_set.measure(backend, nms, settings.batch, parallel, settings)
         return
     dataset = evaluation_set.dataset
     image_ids = [sample.image_id for sample in dataset.samples]

@@ -109,7 +109,9 @@ def compare_models(
     network = backends[0] if backends else None
     evaluation_set = open_evaluation_set(settings, settings.split, network, settings.metric)
     found = [_measure(model, evaluation_set, settings, parallel) for model in models]
-    pipelines = [Pipeline(one, settings.nms(one.eval_nms), 1, parallel) for one in backends]
+    pipelines = [
+        Pipeline(one, settings.nms(one.eval_nms), 1, parallel, settings) for one in backends
+    ]
     frames = list(frames_of(evaluation_set.dataset.samples[:TIMED_IMAGES]))
     times = iter(ms_per_image(pipelines, frames))
     compared = [
@@ -127,7 +129,7 @@ def _measure(
     if model.backend is not None:
         evaluation_set = evaluation_set.numbered_as(model.backend.names)
         nms = settings.nms(model.backend.eval_nms)
-        metrics = evaluation_set.measure(model.backend, nms, settings.batch, parallel)
+        metrics = evaluation_set.measure(model.backend, nms, settings.batch, parallel, settings)
     else:
         metrics = score_results(model.file, evaluation_set)
     weights = draw(len(dataset.samples), settings.bootstrap, settings.bootstrap_seed)

@@ -174,6 +174,9 @@ def test_flags_without_effect(fails: Run, finder: Path, predictions: Path, finde
     assert fails(*words, "--iou", 0.5) == (
         f"{predictions}: --iou does not go with predictions, which are scored unchanged"
     )
+    assert fails(*words, "--tiles", 32) == (
+        f"{predictions}: --tiles does not go with predictions, which are scored unchanged"
+    )
     assert fails(*words, "--bootstrap", 0) == "--bootstrap: expected at least 100, found '0'"
     assert fails(*words[:-2]).startswith("--data is missing, the images to measure on: ")
 
@@ -186,3 +189,12 @@ def test_from_python(finder: Path, without_first: Path, finder_data: Path):
     assert second.metrics.summary["AP"] == pytest.approx((67 / 101 + 1) / 2)
     assert second.differences["AP"].resamples <= 200
     assert found.to_dict()["images"] == 5
+
+
+def test_tiles(finder: Path, finder_data: Path):
+    """Cut into tiles, the images are measured as by ``validate``."""
+    tiled = detector.validate(finder, finder_data, tiles=32)
+    assert tiled.summary != detector.validate(finder, finder_data).summary
+    found = detector.compare(finder, finder, data=finder_data, bootstrap=200, tiles=32)
+    assert [model.metrics.summary for model in found.models] == [tiled.summary] * 2
+    assert detector.analyse(finder, finder_data, tiles=32).metrics.summary == tiled.summary
