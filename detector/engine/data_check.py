@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from detector.data.checks.clean_copy import CleanCopy, check_target, write_clean_copy
+from detector.data.checks.clean_copy import CleanCopy, write_clean_copy
 from detector.data.checks.finding import DataReport, Finding, number_of
 from detector.data.checks.page import check_page
 from detector.data.checks.run import check_dataset, quick_findings
 from detector.data.checks.sizes import box_sizes
+from detector.data.conversion.new_folder import check_new
 from detector.data.dataset import DetectionDataset
 from detector.data.formats.definition import load_definition
 from detector.heads.anchors import best_possible_recall
@@ -51,7 +52,7 @@ def run_data_check(settings: DataCheckSettings) -> DataCheck:
         DetectorError: no such data, split or model; a file cannot be written.
     """
     if settings.fix is not None:
-        check_target(settings.fix)
+        check_new(settings.fix, ())
     definition = load_definition(settings.data, settings.data_root)
     model = _model(settings)
     checked = check_dataset(

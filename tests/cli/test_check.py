@@ -117,7 +117,7 @@ def test_errors(fails: Run, clean: Path, tmp_path: Path, tiny_cfg: Path):
         "--cfg and --weights: expected one of both"
     )
     assert fails("check", "--data", clean, "--fix", clean, "--strict") == (
-        f"{clean}: exists, expected a new or an empty folder"
+        f"{clean}: is not empty, expected a new or empty folder"
     )
     assert fails("check", "--data", clean, "--cfg", tiny_cfg, "--imgsz", 100).startswith(
         "imgsz 100 is not a multiple of the network's stride 16"

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from detector.data.checks.finding import number_of
 from detector.data.checks.measure import MeasuredImage
 from detector.data.checks.run import CheckedData
 from detector.data.checks.scan import SplitScan
+from detector.data.conversion.new_folder import check_new, new_folder
 from detector.data.dataset import GroundTruth
 from detector.utils.errors import DetectorError
-from detector.utils.files import remove, temporary_path, write_text
+from detector.utils.files import write_text
 
 TRAIN_PREFIX = "train"
 """Beginning of the names of splits that images of others are dropped from."""
@@ -62,17 +62,6 @@ MAX_PRINTED = 20
 """Largest number of changes that are printed; the copy has a file of all."""
 
 
-def check_target(folder: Path) -> None:
-    """Raise DetectorError unless a folder is missing or empty, as a copy needs it."""
-    with suppress(FileNotFoundError):
-        try:
-            is_empty = not any(folder.iterdir())
-        except NotADirectoryError:
-            is_empty = False
-        if not is_empty:
-            raise DetectorError("exists, expected a new or an empty folder", file=folder)
-
-
 def write_clean_copy(checked: CheckedData, folder: Path) -> CleanCopy:
     """Write a cleaned copy of the splits that were checked.
 
@@ -80,24 +69,15 @@ def write_clean_copy(checked: CheckedData, folder: Path) -> CleanCopy:
         DetectorError: the folder is not empty or cannot be written; a split has one class for each
             image and no boxes, or cannot be read at all.
     """
-    check_target(folder)
+    check_new(folder, ())
     _check_splits(checked)
     copy = CleanCopy(folder)
     leave_out = _copies_in_train(checked.groups, copy.changes)
-    temporary = temporary_path(folder)
-    try:
-        remove(temporary)
+    with new_folder(folder) as temporary:
         for scan in checked.chosen:
             _write_split(checked, scan, leave_out, temporary, copy.changes)
         write_text(temporary / DEFINITION, _definition(checked))
         write_text(temporary / CHANGES, "".join(f"{change}\n" for change in copy.changes))
-        with suppress(FileNotFoundError):
-            folder.rmdir()  # it is empty
-        os.replace(temporary, folder)
-    except OSError as error:
-        raise DetectorError(f"cannot be written: {error.strerror or error}", file=folder) from error
-    finally:
-        remove(temporary)
     return copy
 
 

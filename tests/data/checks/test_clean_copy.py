@@ -86,9 +86,9 @@ def test_printed_lines(copy: CleanCopy):
 
 def test_a_folder_with_files_is_refused(checked: CheckedData, tmp_path: Path):
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(DetectorError, match="exists, expected a new or an empty folder"):
+    with pytest.raises(DetectorError, match="is not empty, expected a new or empty folder"):
         write_clean_copy(checked, tmp_path)
-    with pytest.raises(DetectorError, match="exists, expected a new or an empty folder"):
+    with pytest.raises(DetectorError, match="is a file, expected a new or empty folder"):
         write_clean_copy(checked, tmp_path / "mine.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
