@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from detector.model.detector import build
     from detector.predict import Predictor
     from detector.registry import register
-    from detector.settings import NmsSettings
+    from detector.settings.nms import NmsSettings
     from detector.structures.detections import Detections
     from detector.utils.errors import DetectorError
     from detector.weights.checkpoint import load
@@ -69,7 +69,7 @@ _HOMES = {
     "Detections": "detector.structures.detections",
     "DetectorError": "detector.utils.errors",
     "ModelInfo": "detector.api",
-    "NmsSettings": "detector.settings",
+    "NmsSettings": "detector.settings.nms",
     "Predictor": "detector.predict",
     "TrainingResult": "detector.engine.training",
     "analyse": "detector.api",

@@ -32,14 +32,9 @@ from detector.model.builder import row_contracts
 from detector.model.detector import Detector, check_detector
 from detector.model.model_file import read_model_file
 from detector.predict import open_backend, parallel_batches, say_tiles
-from detector.settings import (
-    AnalysisSettings,
-    ComparisonSettings,
-    ConvertSettings,
-    DataCheckSettings,
-    TaskName,
-    ValidationSettings,
-)
+from detector.settings.datasets import ConvertSettings, DataCheckSettings
+from detector.settings.evaluate import AnalysisSettings, ComparisonSettings, ValidationSettings
+from detector.settings.values import TaskName
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path, packaged_files
 from detector.weights.checkpoint import SUFFIX, save_weights

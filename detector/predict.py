@@ -18,17 +18,9 @@ from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, frame_of, frames_of, open_source
-from detector.settings import (
-    Letterbox,
-    Mode,
-    NmsOptions,
-    NmsSettings,
-    PredictorSettings,
-    RunPrecision,
-    RuntimeSettings,
-    TileSettings,
-    class_numbers,
-)
+from detector.settings.common import PredictorSettings, RuntimeSettings, TileSettings
+from detector.settings.nms import NmsOptions, NmsSettings, class_numbers
+from detector.settings.values import Letterbox, Mode, RunPrecision
 from detector.structures.images import ImageLike
 from detector.structures.preprocess import divisible_size, imgsz_text, size_of_imgsz
 from detector.utils import system

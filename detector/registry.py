@@ -48,7 +48,7 @@ from typing import Annotated, Any
 import pydantic
 from torch import nn
 
-from detector.settings import MODULES_GROUP
+from detector.settings.heads import MODULES_GROUP
 from detector.utils.errors import DetectorError, nearest, one_line, shown
 
 MAX_ARGUMENT = 2**31 - 1

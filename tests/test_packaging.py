@@ -27,7 +27,7 @@ PUBLIC_NAMES = {
     "build": "detector.model.detector",
     "deploy": "detector.model.deploy",
     "Callback": "detector.engine.callbacks",
-    "NmsSettings": "detector.settings",
+    "NmsSettings": "detector.settings.nms",
     "load": "detector.weights.checkpoint",
     "register": "detector.registry",
     "register_task": "detector.engine.tasks",
@@ -83,14 +83,15 @@ def test_what_detects_with_an_exported_file_imports_without_torch() -> None:
         "import importlib, pkgutil, sys\n"
         "for absent in ('torch', 'torchvision', 'accelerate', 'albumentations', 'pycocotools'):\n"
         "    sys.modules[absent] = None\n"
-        "import detector.runtime\n"
+        "import detector.runtime, detector.settings\n"
         "values = ['classification', 'detections', 'images', 'preprocess']\n"
         "tools = 'drawing errors files image_header keywords opencv system yaml_file'.split()\n"
         "names = [f'detector.structures.{name}' for name in values]\n"
         "names += [f'detector.utils.{name}' for name in tools]\n"
-        "walk = pkgutil.walk_packages(detector.runtime.__path__, 'detector.runtime.')\n"
-        "names += [module.name for module in walk]\n"
-        "for name in [*names, 'detector.settings', 'detector.predict', 'detector.cli']:\n"
+        "for room in (detector.runtime, detector.settings):\n"
+        "    walk = pkgutil.walk_packages(room.__path__, room.__name__ + '.')\n"
+        "    names += [module.name for module in walk]\n"
+        "for name in [*names, 'detector.predict', 'detector.cli']:\n"
         "    importlib.import_module(name)\n"
         "print(len(names))"
     )

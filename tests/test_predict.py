@@ -19,7 +19,9 @@ import detector
 from detector.cli import run_tool
 from detector.predict import open_backend
 from detector.runtime.sources import Frame
-from detector.settings import DetectSettings, NmsOptions, NmsSettings, RuntimeSettings
+from detector.settings.common import RuntimeSettings
+from detector.settings.detect import DetectSettings
+from detector.settings.nms import NmsOptions, NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.preprocess import divisible_size
 from detector.utils.errors import DetectorError

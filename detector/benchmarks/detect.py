@@ -40,7 +40,8 @@ from detector.model.deploy import deploy
 from detector.model.detector import Detector
 from detector.predict import open_backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import FloatPrecision, PrecisionName, RunPrecision, RuntimeSettings
+from detector.settings.common import RuntimeSettings
+from detector.settings.values import FloatPrecision, PrecisionName, RunPrecision
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
 from detector.weights.checkpoint import load, save_weights

@@ -15,7 +15,7 @@ from detector.benchmarks.operators import OperatorShares
 from detector.benchmarks.settings import Runner
 from detector.benchmarks.timing import spread
 from detector.runtime.pipeline import Phase
-from detector.settings import PrecisionName
+from detector.settings.values import PrecisionName
 from detector.utils.plotting import new_figure, save_figure
 
 LABELS: dict[Runner, str] = {

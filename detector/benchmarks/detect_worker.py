@@ -15,7 +15,9 @@ from pathlib import Path
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import open_source
-from detector.settings import Count, Fraction, NmsSettings, RuntimeSettings
+from detector.settings.common import RuntimeSettings
+from detector.settings.nms import NmsSettings
+from detector.settings.values import Count, Fraction
 from detector.utils.system import peak_memory
 
 

@@ -13,7 +13,7 @@ from detector.benchmarks.settings import Runner
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend
 from detector.runtime.backends.operator_times import OperatorTime
-from detector.settings import RunPrecision
+from detector.settings.values import RunPrecision
 
 RUNS = 5
 """Number of runs on an image; the first one prepares buffers."""

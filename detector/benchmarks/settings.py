@@ -7,15 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detector.settings import (
-    Count,
-    DataSettings,
-    FloatPrecision,
-    Fraction,
-    ImageSize,
-    Mode,
-    ToolSettings,
-)
+from detector.settings.common import DataSettings, ToolSettings
+from detector.settings.values import Count, FloatPrecision, Fraction, ImageSize, Mode
 from detector.utils.yaml_file import Strict
 
 

@@ -22,7 +22,7 @@ from detector.engine.optim import make_average
 from detector.engine.setup import prepare
 from detector.engine.tasks import task_of
 from detector.engine.trainer import Trainer
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.structures.samples import Batch
 from detector.utils.system import peak_memory
 

@@ -14,7 +14,7 @@ from detector.evaluation.evaluation_set import EvaluationSet, open_evaluation_se
 from detector.evaluation.returned import read_results
 from detector.predict import open_backend, parallel_batches
 from detector.runtime.backends.backend import Backend
-from detector.settings import EVALUATION_NMS, AnalyseSettings
+from detector.settings.evaluate import EVALUATION_NMS, AnalyseSettings
 from detector.utils import system
 from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError

@@ -7,7 +7,7 @@ from typing import Any
 from detector.data.dataset import letterboxed_sizes, open_dataset
 from detector.heads.anchors import best_possible_recall, evolve_anchors, fit_anchors
 from detector.model.detector import build
-from detector.settings import AnchorSettings
+from detector.settings.datasets import AnchorSettings
 from detector.structures.preprocess import size_of_imgsz
 from detector.utils.errors import DetectorError
 

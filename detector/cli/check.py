@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detector.cli.outcome import EXIT_FOUND, Outcome
 from detector.engine.data_check import run_data_check
-from detector.settings import DataCheckSettings
+from detector.settings.datasets import DataCheckSettings
 
 
 def check(settings: DataCheckSettings) -> Outcome:

@@ -16,7 +16,8 @@ from typing import Any
 from tabulate import tabulate
 
 from detector import __version__
-from detector.settings import CheckSettings, TrainSettings
+from detector.settings.inform import CheckSettings
+from detector.settings.train import TrainSettings
 from detector.utils import machine, system
 from detector.utils.errors import DetectorError
 from detector.utils.machine import Folder

@@ -11,7 +11,7 @@ from detector.evaluation.comparison import ComparedModel, Comparison, compare_mo
 from detector.evaluation.contenders import Contender, check_number
 from detector.evaluation.paired import Difference
 from detector.predict import open_backend, parallel_batches
-from detector.settings import EVALUATION_NMS, CompareSettings
+from detector.settings.evaluate import EVALUATION_NMS, CompareSettings
 from detector.utils.errors import DetectorError
 
 SHOWN_CLASSES = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detector.data.conversion.run import run_conversion
-from detector.settings import ConvertSettings
+from detector.settings.datasets import ConvertSettings
 
 
 def convert(settings: ConvertSettings) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from detector.runtime.writers import (
     Writer,
     YoloTxtWriter,
 )
-from detector.settings import DetectSettings, TaskName
+from detector.settings.detect import DetectSettings
+from detector.settings.values import TaskName
 from detector.utils.errors import DetectorError
 
 

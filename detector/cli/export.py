@@ -8,7 +8,8 @@ from typing import Any
 from detector.cli.flags import format_flags
 from detector.cli.refused import refuse
 from detector.export.request import accept_as, export_as
-from detector.settings import BasicNmsSettings, ExportSettings
+from detector.settings.export import ExportSettings
+from detector.settings.nms import BasicNmsSettings
 from detector.utils.errors import public_url
 from detector.weights.checkpoint import load
 

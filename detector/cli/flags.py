@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 import pydantic
 from pydantic.fields import FieldInfo
 
-from detector.settings import typed_text
+from detector.settings.values import typed_text
 from detector.utils.errors import DetectorError, nearest, public_url
 from detector.utils.yaml_file import Strict, Suggest, explain
 

@@ -12,7 +12,7 @@ from detector.model.cost import RowCost
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.lint import lint
 from detector.model.model_file import ModelFile, RawRow, read_model_file
-from detector.settings import InfoSettings
+from detector.settings.inform import InfoSettings
 from detector.utils.errors import DetectorError
 
 COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "MACs", "peak MB")

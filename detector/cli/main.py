@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from detector import __version__
-from detector import settings as typed
-from detector.benchmarks import settings as benchmarks
 from detector.cli.flags import parse, summary
 from detector.cli.messages import messages_on_terminal
 from detector.cli.outcome import Outcome
+from detector.cli.tools import SCRIPTS, TOOLS
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 from detector.utils.files import write_text
@@ -36,54 +35,6 @@ STDERR = 2
 """Number of the last standard stream."""
 SIGPIPE = 13
 """Number of the signal for a pipe whose reader has closed it; Windows does not define it."""
-
-
-class Tool(NamedTuple):
-    """A subcommand.
-
-    Attributes:
-        settings: class whose fields are the flags.
-        function: ``module:function`` that runs the tool, imported only when it is called.
-        settings_for: ``module:function`` from a command line to its settings class, for a tool
-            whose flags depend on the model.
-    """
-
-    settings: type[typed.ToolSettings]
-    function: str
-    settings_for: str | None = None
-
-
-TOOLS = {
-    "train": Tool(
-        typed.TrainSettings, "detector.cli.train:train", "detector.cli.train_flags:settings_for"
-    ),
-    "val": Tool(typed.ValSettings, "detector.cli.val:val"),
-    "compare": Tool(typed.CompareSettings, "detector.cli.compare:compare"),
-    "analyse": Tool(typed.AnalyseSettings, "detector.cli.analyse:analyse"),
-    "detect": Tool(typed.DetectSettings, "detector.cli.detect:detect"),
-    "serve": Tool(typed.ServeSettings, "detector.cli.serve:serve"),
-    "convert": Tool(typed.ConvertSettings, "detector.cli.convert:convert"),
-    "export": Tool(typed.ExportSettings, "detector.cli.export:export"),
-    "info": Tool(typed.InfoSettings, "detector.cli.info:info"),
-    "anchors": Tool(typed.AnchorSettings, "detector.cli.anchors:anchors"),
-    "check": Tool(typed.DataCheckSettings, "detector.cli.check:check"),
-    "checks": Tool(typed.CheckSettings, "detector.cli.checks:checks"),
-    "benchmark train": Tool(
-        benchmarks.TrainBenchmarkSettings, "detector.benchmarks.train:benchmark"
-    ),
-    "benchmark save": Tool(benchmarks.SaveBenchmarkSettings, "detector.benchmarks.save:benchmark"),
-    "benchmark detect": Tool(
-        benchmarks.DetectBenchmarkSettings, "detector.benchmarks.detect:benchmark"
-    ),
-    "benchmark ssd": Tool(benchmarks.SsdBenchmarkSettings, "detector.benchmarks.ssd:benchmark"),
-    "benchmark backbones": Tool(
-        benchmarks.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
-    ),
-}
-"""Tools by name; a name of two words is a tool with a subject, such as ``benchmark train``."""
-
-SCRIPTS = tuple(dict.fromkeys(name.split()[0] for name in TOOLS))
-"""Names of the subcommands, each with a script ``tools/*.py``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

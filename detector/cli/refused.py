@@ -7,7 +7,8 @@ from collections.abc import Iterable, Set
 from detector.cli.flags import flag_of
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import NmsSettings, TileSettings, ToolSettings
+from detector.settings.common import TileSettings, ToolSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 
 TILE_FLAGS = TileSettings.model_fields.keys()

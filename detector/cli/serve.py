@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.refused import check_effect
-from detector.settings import ServeSettings
+from detector.settings.serve import ServeSettings
 from detector.utils.system import require
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 from detector.engine.callbacks import shown_metrics
 from detector.engine.training import run_training
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:

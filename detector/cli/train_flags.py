@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from detector.cli.flags import HELP_FLAGS, parse_known, unknown_words
-from detector.settings import HEAD_SETTINGS, MODULES_GROUP, TrainSettings, settings_of_heads
+from detector.settings.heads import HEAD_SETTINGS, MODULES_GROUP
+from detector.settings.train import TrainSettings, settings_of_heads
 
 NAMES_OF_HEADS = ("cfg", "weights", "preset")
 """Settings of which each may say which head is trained."""

@@ -24,7 +24,7 @@ from detector.runtime.backends.certificate import Certificate, Measured
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.certified import check_certificate
-from detector.settings import EVALUATION_NMS, ValSettings
+from detector.settings.evaluate import EVALUATION_NMS, ValSettings
 from detector.utils import system
 from detector.utils.collectives import init_process_group
 from detector.utils.errors import DetectorError

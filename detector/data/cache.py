@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from detector.settings import CacheKind
+from detector.settings.values import CacheKind
 from detector.structures.tiles import Window, cut_out
 from detector.utils import system
 from detector.utils.archive import NO_ARRAYS

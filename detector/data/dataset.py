@@ -24,7 +24,7 @@ from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import UNLABELED, WITHOUT_IMAGE, AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Format, Split
 from detector.data.formats.unlabeled import check_unlabeled, describe_negatives
-from detector.settings import TaskName
+from detector.settings.values import TaskName
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
 

@@ -21,7 +21,8 @@ from detector.data.augment.transforms import MOSAIC_IMAGES, Augment, Example, Mi
 from detector.data.balance import epoch_length, repeat_counts, repeat_factors
 from detector.data.cache import image_cache
 from detector.data.dataset import DetectionDataset
-from detector.settings import CacheKind, TrainSettings
+from detector.settings.train import TrainSettings
+from detector.settings.values import CacheKind
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample, Targets
 from detector.utils import system

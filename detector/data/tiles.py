@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from detector.data.dataset import DetectionDataset
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.structures.samples import Sample
 from detector.structures.tiles import Window, tile_windows, to_window
 from detector.utils.errors import DetectorError

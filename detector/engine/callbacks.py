@@ -21,7 +21,7 @@ from detector.data.dataset import DetectionDataset
 from detector.data.loader import ExampleKey, TrainingSet
 from detector.engine.plots import plot_results
 from detector.engine.run import Record, Run
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils.system import peak_memory
 
 logger = logging.getLogger(__name__)

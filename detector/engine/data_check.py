@@ -18,7 +18,8 @@ from detector.data.formats.definition import load_definition
 from detector.heads.anchors import best_possible_recall
 from detector.model.detector import Detector, build
 from detector.report.page import write_page
-from detector.settings import AnchorMatchSettings, DataCheckSettings
+from detector.settings.datasets import DataCheckSettings
+from detector.settings.heads import AnchorMatchSettings
 from detector.structures.preprocess import Preprocess, size_of_imgsz
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError

@@ -13,7 +13,8 @@ from torch import nn
 from detector.engine.tasks import task_of, trainable_heads
 from detector.model.builder import row_contracts
 from detector.model.model_file import check_model_file, read_model_file
-from detector.settings import TrainSettings, comma_list, settings_of_heads
+from detector.settings.train import TrainSettings, settings_of_heads
+from detector.settings.values import comma_list
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import find_file

@@ -6,7 +6,7 @@ import logging
 
 from detector.model.deploy import deploy
 from detector.model.detector import Detector
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
 

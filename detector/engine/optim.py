@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from detector.model.detector import Detector
-from detector.settings import OptimizerSettings
+from detector.settings.train import OptimizerSettings
 from detector.utils.errors import DetectorError
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

@@ -16,7 +16,9 @@ from detector.data.formats.definition import load_definition
 from detector.engine.head_settings import head_of, settings_class
 from detector.model.model_file import read_model_file
 from detector.registry import contract
-from detector.settings import BUILT_IN_DATA, TrainSettings, typed_text
+from detector.settings.common import BUILT_IN_DATA
+from detector.settings.train import TrainSettings
+from detector.settings.values import typed_text
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError
 from detector.utils.files import find_file

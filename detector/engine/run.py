@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from detector import __version__
 from detector.model.detector import Detector
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils import system
 from detector.utils.errors import DetectorError, public_url
 from detector.utils.files import remove_temporaries, write_text

@@ -33,7 +33,8 @@ from detector.model.lint import check_anchor_order, find_contradictions, log_war
 from detector.model.model_file import read_model_file
 from detector.model.torch_backend import choose_device, fastest_precision
 from detector.runtime.tiling import check_tile
-from detector.settings import TrainSettings, typed_text
+from detector.settings.train import TrainSettings
+from detector.settings.values import typed_text
 from detector.structures.preprocess import imgsz_of_size
 from detector.utils import system
 from detector.utils.collectives import from_main

@@ -16,7 +16,7 @@ from torch.nn.utils import get_total_norm
 from detector.engine.optim import Schedule, make_average, make_optimizer, set_learning_rate
 from detector.engine.run import Record
 from detector.model.detector import Detector
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.weights.checkpoint import metadata_of
 
 

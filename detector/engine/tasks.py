@@ -38,7 +38,7 @@ from detector.losses import (
 )
 from detector.model.detector import Detector
 from detector.registry import load_entry_points
-from detector.settings import (
+from detector.settings.heads import (
     AugmentSettings,
     ClassifyTraining,
     DetectTraining,
@@ -46,11 +46,11 @@ from detector.settings import (
     DistributionTraining,
     LossSettings,
     SsdTraining,
-    TrainSettings,
     YoloLossSettings,
     YoloxLossSettings,
     YoloxTraining,
 )
+from detector.settings.train import TrainSettings
 from detector.structures.preprocess import Preprocess, imgsz_text
 from detector.structures.samples import Batch, Targets
 from detector.utils.errors import DetectorError

@@ -28,7 +28,8 @@ from detector.engine.tasks import task_of
 from detector.evaluation.run import Metrics, evaluate
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
-from detector.settings import TrainSettings, ValSettings
+from detector.settings.evaluate import ValSettings
+from detector.settings.train import TrainSettings
 from detector.structures.samples import Batch
 from detector.utils import system
 from detector.utils.collectives import copy_from_main, is_distributed

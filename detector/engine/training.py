@@ -14,7 +14,7 @@ from detector.engine.isolation import process_state_restored
 from detector.engine.run import Record, release_folders
 from detector.engine.setup import prepare
 from detector.model.detector import Detector
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError, shown
 from detector.weights.checkpoint import load
 

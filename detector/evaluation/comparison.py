@@ -18,7 +18,7 @@ from detector.evaluation.returned import score_results
 from detector.evaluation.run import frames_of
 from detector.evaluation.speed import TIMED_IMAGES, ms_per_image
 from detector.runtime.pipeline import Pipeline
-from detector.settings import ComparisonSettings
+from detector.settings.evaluate import ComparisonSettings
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from detector.data.formats.names import match_names
 from detector.evaluation.intervals import Resampled, Weights
 from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
-from detector.settings import DataSettings, NmsSettings, TaskName, TileSettings
+from detector.settings.common import DataSettings, TileSettings
+from detector.settings.nms import NmsSettings
+from detector.settings.values import TaskName
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.cache import shrink
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.detections import Detections
 from detector.structures.samples import Sample
 from detector.utils.opencv import Image

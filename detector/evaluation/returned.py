@@ -24,7 +24,7 @@ from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.nms.nms import Candidates, nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.classification import TOP, Classification
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError, shown

@@ -13,7 +13,9 @@ from detector.evaluation.voc import VocEvaluator
 from detector.runtime.backends.backend import Backend
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
-from detector.settings import NmsSettings, TaskName, TileSettings
+from detector.settings.common import TileSettings
+from detector.settings.nms import NmsSettings
+from detector.settings.values import TaskName
 from detector.structures.samples import Sample
 from detector.utils import system
 from detector.utils.collectives import all_gather

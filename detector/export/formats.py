@@ -24,7 +24,7 @@ from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import OpenVinoBackend, weights_of
 from detector.runtime.backends.precision import check_precision
-from detector.settings import FloatPrecision, FormatName, PrecisionName
+from detector.settings.values import FloatPrecision, FormatName, PrecisionName
 from detector.utils.errors import DetectorError
 
 

@@ -25,7 +25,7 @@ from detector.export.run import (
 )
 from detector.model.detector import Detector
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import FormatName
+from detector.settings.values import FormatName
 
 
 def export_int8(

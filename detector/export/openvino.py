@@ -21,7 +21,7 @@ from detector.runtime.backends.openvino import (
     weights_of,
 )
 from detector.runtime.backends.seal import seal
-from detector.settings import FloatPrecision, PrecisionName
+from detector.settings.values import FloatPrecision, PrecisionName
 from detector.utils.errors import DetectorError
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.settings import NmsSettings, PrecisionName
+from detector.settings.nms import NmsSettings
+from detector.settings.values import PrecisionName
 
 DEFAULT_OPSET = 18
 

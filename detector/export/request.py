@@ -26,7 +26,8 @@ from detector.model.detector import Detector
 from detector.model.lint import log_warnings
 from detector.runtime.backends.precision import PRECISIONS
 from detector.runtime.sources import open_source
-from detector.settings import ExportedFileSettings, FormatName
+from detector.settings.export import ExportedFileSettings
+from detector.settings.values import FormatName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.files import as_path

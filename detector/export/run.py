@@ -27,7 +27,7 @@ from detector.runtime.backends.parts import certificate_path
 from detector.runtime.backends.precision import PRECISIONS
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED
 from detector.runtime.certified import certificate_text
-from detector.settings import FormatName
+from detector.settings.values import FormatName
 from detector.utils.errors import DetectorError
 from detector.utils.together import atomic_together
 

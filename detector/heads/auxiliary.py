@@ -15,7 +15,8 @@ from detector.heads.yolo import Detect
 from detector.layers.shared_norm import fused_copy
 from detector.registry import register
 from detector.runtime.decoding.known import KnownDecoding
-from detector.settings import NmsSettings, TaskName
+from detector.settings.nms import NmsSettings
+from detector.settings.values import TaskName
 
 MAIN = "main"
 

@@ -16,7 +16,7 @@ from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.layers.shared_norm import fused_copy
 from detector.registry import ULTRALYTICS, Count, register
-from detector.settings import TaskName
+from detector.settings.values import TaskName
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 

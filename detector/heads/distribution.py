@@ -18,7 +18,7 @@ from detector.layers.conv import Conv
 from detector.layers.depthwise import DWConv
 from detector.registry import ULTRALYTICS, Count, register
 from detector.runtime.decoding.points import DistanceDecoding
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 MIN_BOX_WIDTH = 16
 """Smallest number of hidden channels of the box branch."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from detector.heads.classes import ClassRows, SharedClasses
 from detector.runtime.decoding.known import KnownDecoding
-from detector.settings import EVAL_NMS, NmsSettings, TaskName
+from detector.settings.nms import EVAL_NMS, NmsSettings
+from detector.settings.values import TaskName
 
 AUXILIARY = "auxiliary"
 """Key of those raw outputs that are used in training only."""

@@ -11,7 +11,7 @@ from detector.heads.points import PRIOR_LOGIT, fill_bias
 from detector.layers.activation import Activation
 from detector.layers.ppyoloe import GatedConv
 from detector.registry import Count, register
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 
 @register(head=True)

@@ -14,7 +14,7 @@ from detector.heads.classes import ClassRows
 from detector.heads.head import Head
 from detector.registry import Positive, register
 from detector.runtime.decoding.default_boxes import DefaultBoxDecoding
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes import clip as clip_boxes
 
 MAX_UNCOVERED = 0.25

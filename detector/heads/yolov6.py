@@ -11,7 +11,7 @@ from detector.heads.points import PRIOR_LOGIT, fill_bias
 from detector.layers.activation import Activation
 from detector.layers.conv import Conv
 from detector.registry import Size, register
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 
 @register(head=True)

@@ -15,7 +15,7 @@ from detector.layers.depthwise import SeparableConv
 from detector.registry import Count, Width, register
 from detector.runtime.decoding.decoding import MAX_LOG_SIDE
 from detector.runtime.decoding.points import CentreDecoding
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 
 @register(head=True)

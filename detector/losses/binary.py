@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from detector.settings import BinaryLossName
+from detector.settings.heads import BinaryLossName
 
 BinaryLoss = Callable[[Tensor, Tensor], Tensor]
 """Function from logits and targets of one shape to losses of that shape."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detector.heads.head import AUXILIARY
-from detector.settings import LossSettings
+from detector.settings.heads import LossSettings
 from detector.structures.samples import Targets
 from detector.utils.collectives import all_reduce_sum
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from detector.assigners import AlignedAssigner, Assigner, Assignment, SimOtaAssigner
 from detector.heads.distribution import DistanceHead
 from detector.losses.point_predictions import PointPredictions
-from detector.settings import DistributionLossSettings
+from detector.settings.heads import DistributionLossSettings
 from detector.structures.boxes import complete_iou
 from detector.structures.points import Points
 from detector.structures.samples import Targets

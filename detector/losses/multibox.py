@@ -9,7 +9,7 @@ from torch import Tensor
 from detector.assigners import IouAssigner
 from detector.heads.anchors import encode_offsets
 from detector.heads.ssd import SSDHead
-from detector.settings import LossSettings
+from detector.settings.heads import LossSettings
 from detector.structures.samples import Targets
 from detector.utils.collectives import all_reduce_sum
 

@@ -18,7 +18,7 @@ from detector.assigners import (
 from detector.heads.yolo import Detect
 from detector.losses.binary import BINARY_LOSSES
 from detector.losses.raw_predictions import RawPredictions
-from detector.settings import YoloLossSettings
+from detector.settings.heads import YoloLossSettings
 from detector.structures.boxes import complete_iou, distance_iou, generalized_iou, scylla_iou
 from detector.structures.samples import Targets
 from detector.utils.collectives import all_reduce_sum

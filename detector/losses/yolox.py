@@ -9,7 +9,7 @@ from torch import Tensor
 from detector.assigners import AlignedAssigner, Assigner, Assignment, SimOtaAssigner
 from detector.heads.yolox import YOLOXHead
 from detector.losses.point_predictions import PointPredictions
-from detector.settings import YoloxLossSettings
+from detector.settings.heads import YoloxLossSettings
 from detector.structures.boxes import iou, xyxy_to_cxcywh
 from detector.structures.points import Points
 from detector.structures.samples import Targets

@@ -31,7 +31,8 @@ from detector.model.rounded import Int8Rounding
 from detector.model.row_error import RowRunError
 from detector.registry import contract
 from detector.runtime.decoding.known import KnownDecoding
-from detector.settings import NmsSettings, TaskName
+from detector.settings.nms import NmsSettings
+from detector.settings.values import TaskName
 from detector.structures.class_names import class_name_issue, placeholder_names
 from detector.structures.preprocess import (
     Preprocess,

@@ -11,7 +11,8 @@ from detector.model.detector import Detector
 from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.nms.clusters import by_group
 from detector.runtime.nms.nms import Boxes, Candidates, Indices, Scores, find_candidates, nms
-from detector.settings import FloatPrecision, NmsSettings, RunPrecision
+from detector.settings.nms import NmsSettings
+from detector.settings.values import FloatPrecision, RunPrecision
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.synonyms import device_hint

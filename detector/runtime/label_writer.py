@@ -20,7 +20,7 @@ from detector.label_files.yolo import YoloWriter
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Source
 from detector.runtime.writers import Writer
-from detector.settings import SavedFormatName
+from detector.settings.values import SavedFormatName
 from detector.utils.errors import DetectorError
 from detector.utils.files import write_text
 

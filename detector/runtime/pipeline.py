@@ -28,7 +28,8 @@ from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.reused_memory import ReusedMemory
 from detector.runtime.sources import Frame
 from detector.runtime.tiling import Part, PartMerger, check_tiles, parts_of
-from detector.settings import NmsSettings, TileSettings
+from detector.settings.common import TileSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.classification import Classification
 from detector.structures.detections import Detections
 from detector.structures.preprocess import Placement

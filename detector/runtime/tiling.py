@@ -29,7 +29,8 @@ from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms.nms import Candidates, best_first, select
 from detector.runtime.sources import Frame
-from detector.settings import NmsSettings, TileSettings
+from detector.settings.common import TileSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes_numpy import area, intersection_and_union
 from detector.structures.detections import Detections
 from detector.structures.preprocess import Placement

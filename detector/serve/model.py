@@ -17,7 +17,7 @@ from detector.serve.errors import RequestError
 from detector.serve.metrics import Metrics
 from detector.serve.queue import BatchQueue
 from detector.serve.uploads import Upload
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import Image, encode_image
 

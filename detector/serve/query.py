@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from detector.serve.errors import RequestError
-from detector.settings import Count, Fraction
+from detector.settings.values import Count, Fraction
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
 

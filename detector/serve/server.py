@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from detector.serve.connection import timed_protocol
-from detector.settings import ServeSettings
+from detector.settings.serve import ServeSettings
 from detector.utils.errors import DetectorError, one_line
 
 MAX_HEADER_BYTES = 32 * 1024

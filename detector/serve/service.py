@@ -15,7 +15,8 @@ from detector.serve.errors import RequestError
 from detector.serve.metrics import Metrics
 from detector.serve.model import Decoder, QueueSettings, ServedModel
 from detector.serve.uploads import MEGA, UploadLimits, UploadMemory
-from detector.settings import NmsSettings, ServeSettings
+from detector.settings.nms import NmsSettings
+from detector.settings.serve import ServeSettings
 from detector.utils.errors import DetectorError, nearest, shown
 from detector.utils.files import read_text
 from detector.utils.system import available_cores

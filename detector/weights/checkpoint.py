@@ -23,7 +23,7 @@ from detector import __version__
 from detector.heads.head import hook
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Definition, Detector, rebuild
-from detector.settings import TaskName
+from detector.settings.values import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line

@@ -14,7 +14,7 @@ from detector.cli import run_tool
 from detector.cli.detect import _check_complete, _report
 from detector.runtime.pipeline import Timing
 from detector.runtime.sources import open_source
-from detector.settings import DetectSettings
+from detector.settings.detect import DetectSettings
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, read_image
 

@@ -19,7 +19,8 @@ from detector.export.pt2.backend import Pt2Backend
 from detector.runtime.backends.backend import METADATA_KEY
 from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.openvino import import_openvino
-from detector.settings import DetectSettings, ExportSettings
+from detector.settings.detect import DetectSettings
+from detector.settings.export import ExportSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
 

@@ -9,10 +9,11 @@ import pytest
 from pydantic import Field
 
 from detector.cli.flags import flag_of, format_flags, parse
-from detector.cli.main import TOOLS
+from detector.cli.tools import TOOLS
 from detector.engine.head_settings import settings_class
 from detector.heads.yolo import Detect
-from detector.settings import DetectSettings, TrainSettings
+from detector.settings.detect import DetectSettings
+from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict
 

@@ -11,7 +11,7 @@ import pytest
 from detector.cli.info import COLUMNS, info
 from detector.model.cost import cost
 from detector.model.detector import build
-from detector.settings import InfoSettings
+from detector.settings.inform import InfoSettings
 from detector.utils.errors import DetectorError
 
 TEXT = """\

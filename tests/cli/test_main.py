@@ -14,7 +14,8 @@ import pytest
 import detector
 from detector import cli
 from detector.cli import main, run_tool
-from detector.cli.main import EXIT_SIGNAL, SCRIPTS, TOOLS
+from detector.cli.main import EXIT_SIGNAL
+from detector.cli.tools import SCRIPTS, TOOLS
 from detector.utils.errors import DetectorError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,10 @@ import pytest
 from detector.cli.refused import check_effect, given
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend
-from detector.settings import DetectSettings, NmsSettings, ToolSettings, ValSettings
+from detector.settings.common import ToolSettings
+from detector.settings.detect import DetectSettings
+from detector.settings.evaluate import ValSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 from tests.runtime.conftest import METADATA, FakeBackend, FakeClassifier
 

@@ -11,7 +11,8 @@ import pytest
 from detector.cli.val import report
 from detector.evaluation.coco import CocoMetrics
 from detector.heads.yolo import Detect
-from detector.settings import EVAL_NMS, BasicNmsSettings, NmsSettings, ValSettings
+from detector.settings.evaluate import ValSettings
+from detector.settings.nms import EVAL_NMS, BasicNmsSettings, NmsSettings
 
 Run = Callable[..., Any]
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")

@@ -20,7 +20,8 @@ from detector.data.loader import (
     training_loader,
 )
 from detector.engine.head_settings import train_settings
-from detector.settings import AugmentSettings, TrainSettings
+from detector.settings.heads import AugmentSettings
+from detector.settings.train import TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Batch, Sample
 from detector.utils.errors import DetectorError

@@ -23,7 +23,7 @@ from detector.engine.trainer import Trainer
 from detector.heads.yolo import Detect
 from detector.model.detector import build
 from detector.predict import Predictor
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, Interrupted
 from detector.utils.opencv import write_image

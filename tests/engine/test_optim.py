@@ -15,7 +15,7 @@ from detector.engine.optim import (
     set_learning_rate,
 )
 from detector.model.detector import build
-from detector.settings import OptimizerSettings
+from detector.settings.train import OptimizerSettings
 
 
 def network() -> nn.Sequential:

@@ -10,7 +10,7 @@ from detector.data.loader import TrainingSet
 from detector.engine.callbacks import Epoch, Start, Step
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
 from detector.evaluation.pictures import found_boxes, grid, with_ground_truth
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.opencv import read_image
 

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 
 from detector.engine.run import provenance
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 
 
 def test_provenance(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from detector.engine.head_settings import train_settings
 from detector.engine.recipe import resolve
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.utils.files import packaged_files
 

@@ -14,7 +14,7 @@ import detector
 from detector.engine.head_settings import train_settings
 from detector.engine.run import Run, release_folders, settings_digest
 from detector.engine.trainer import Trainer
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError
 
 HOLDER = """

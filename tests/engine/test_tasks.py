@@ -26,7 +26,8 @@ from detector.model.deploy import deploy
 from detector.model.detector import build
 from detector.predict import Predictor
 from detector.registry import register
-from detector.settings import HEAD_SETTINGS, AugmentSettings, TrainSettings, YoloLossSettings
+from detector.settings.heads import HEAD_SETTINGS, AugmentSettings, YoloLossSettings
+from detector.settings.train import TrainSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load

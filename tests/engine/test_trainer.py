@@ -12,7 +12,7 @@ from detector.cli import run_tool
 from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
 from detector.model.detector import build
-from detector.settings import TrainSettings
+from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load, read_metadata, save_weights
 

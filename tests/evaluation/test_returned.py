@@ -14,7 +14,7 @@ from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.decoding.points import CentreDecoding
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError

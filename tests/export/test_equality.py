@@ -23,7 +23,7 @@ from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.nms.nms import nms
 from detector.runtime.sources import open_source
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.weights.checkpoint import load
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from detector.layers.conv import Conv
 from detector.model.detector import Detector
 from detector.predict import open_backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 

@@ -13,7 +13,7 @@ from detector.model.deploy import deploy
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.predict import Predictor, open_backend
-from detector.settings import RuntimeSettings
+from detector.settings.common import RuntimeSettings
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
 

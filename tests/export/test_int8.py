@@ -13,7 +13,7 @@ import pytest
 from detector import export
 from detector.cli import run_tool
 from detector.export.request import accept_as
-from detector.settings import ExportedFileSettings
+from detector.settings.export import ExportedFileSettings
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
 from detector.weights.checkpoint import load

@@ -250,7 +250,7 @@ def make_class_files(folder: Path) -> None:
 
 def read_split(folder: Path, file: Path, network: Any = NETWORK, split: str = "val") -> None:
     from detector.evaluation.evaluation_set import open_evaluation_set
-    from detector.settings import DataSettings
+    from detector.settings.common import DataSettings
 
     definition = folder / "data.yaml"
     data = DataSettings(data=str(definition if definition.exists() else folder))
@@ -467,7 +467,7 @@ def make_returned(folder: Path) -> None:
 
 
 def _returned_parts(folder: Path) -> tuple[list[Any], Any]:
-    from detector.settings import NmsSettings
+    from detector.settings.nms import NmsSettings
     from detector.structures.samples import Sample
     from tests.runtime.conftest import METADATA, FakeBackend
 

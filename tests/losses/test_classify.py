@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detector.losses import ClassifyLoss
-from detector.settings import LossSettings
+from detector.settings.heads import LossSettings
 from detector.structures.samples import Targets
 
 # Probabilities (1/2, 1/4, 1/4) and (1/8, 1/8, 3/4).

@@ -14,7 +14,7 @@ from detector.heads.distribution import DFLHead
 from detector.heads.yolov6 import YOLOv6Head
 from detector.losses import DistributionLoss
 from detector.losses.distribution import distribution_focal_loss
-from detector.settings import DistributionLossSettings
+from detector.settings.heads import DistributionLossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from tests.assigners.conftest import CLASSES, random_targets

@@ -7,7 +7,7 @@ import torch
 
 from detector.heads.ssd import SSDHead
 from detector.losses.multibox import MultiBoxLoss, hard_negatives
-from detector.settings import LossSettings
+from detector.settings.heads import LossSettings
 from detector.structures.samples import Targets
 
 SIDE, CLASSES = 64, 3

@@ -15,7 +15,7 @@ from detector.heads.yolo import Detect
 from detector.heads.yolov6 import YOLOv6Head
 from detector.heads.yolox import YOLOXHead
 from detector.losses import ClassifyLoss, DistributionLoss, MultiBoxLoss, YoloLoss, YoloxLoss
-from detector.settings import (
+from detector.settings.heads import (
     DistributionLossSettings,
     LossSettings,
     YoloLossSettings,

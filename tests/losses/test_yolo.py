@@ -8,7 +8,7 @@ import torch
 from detector.assigners import AnchorGrid, DecodedPredictions
 from detector.heads.yolo import Detect
 from detector.losses import YoloLoss
-from detector.settings import YoloLossSettings
+from detector.settings.heads import YoloLossSettings
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from tests.losses.conftest import bce, ciou, sigmoid

@@ -12,7 +12,7 @@ from torch import Tensor
 from detector.assigners import DecodedPredictions
 from detector.heads.yolox import YOLOXHead
 from detector.losses import YoloxLoss
-from detector.settings import YoloxLossSettings
+from detector.settings.heads import YoloxLossSettings
 from detector.structures.samples import Targets
 from tests.assigners.conftest import CLASSES, random_targets, slow_iou
 from tests.losses.conftest import OUTSIDE, TIES, bce

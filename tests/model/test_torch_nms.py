@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detector.model import torch_backend
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 
 def both(boxes, scores, options):

@@ -12,7 +12,7 @@ import pytest
 from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, ModelMetadata
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.opencv import write_image
 

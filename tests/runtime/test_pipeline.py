@@ -16,7 +16,7 @@ import pytest
 
 from detector.runtime.pipeline import Pipeline, Timing
 from detector.runtime.sources import frames_of, open_source
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 from tests.runtime.conftest import FakeBackend, FakeClassifier, grey

@@ -14,7 +14,8 @@ from detector.runtime.nms.nms import find_candidates, nms
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame, frames_of
 from detector.runtime.tiling import PartBoxes, replaced
-from detector.settings import NmsSettings, TileSettings
+from detector.settings.common import TileSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.tiles import tile_windows
 from detector.utils.errors import DetectorError

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from detector.settings import ServeSettings
+from detector.settings.serve import ServeSettings
 from detector.utils.opencv import read_image
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "httpx")

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from detector.cli.flags import flag_of, parse
-from detector.cli.main import SCRIPTS, TOOLS
+from detector.cli.tools import SCRIPTS, TOOLS
 from detector.engine.head_settings import any_settings_class
 from detector.predict import Predictor
-from detector.settings import ToolSettings
+from detector.settings.common import ToolSettings
 from detector.utils.synonyms import (
     COMMANDS,
     FLAG,

@@ -22,7 +22,7 @@ from detector.data.augment.transforms import (
     further_transforms,
     jitter_colors,
 )
-from detector.settings import ClassAugmentSettings
+from detector.settings.heads import ClassAugmentSettings
 from detector.structures.preprocess import Preprocess
 
 CROP_RATIOS = (3 / 4, 4 / 3)

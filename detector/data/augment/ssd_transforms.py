@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from detector.data.augment.seeding import torch_seeded_by
 from detector.data.augment.transforms import Example, Generator, Mixing, further_transforms
-from detector.settings import BasicAugmentSettings
+from detector.settings.heads import BasicAugmentSettings
 from detector.structures.preprocess import Preprocess
 
 MIN_BOX_PIXELS = 1.0

@@ -20,7 +20,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from detector.settings import AugmentSettings, ColorSettings
+from detector.settings.heads import AugmentSettings, ColorSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError, nearest, one_line
 from detector.utils.opencv import Image, cv2

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from detector.settings import ImageTransfer
+from detector.settings.values import ImageTransfer
 from detector.utils.errors import DetectorError
 
 
@@ -16,7 +16,7 @@ def place_image(source: Path, target: Path, transfer: ImageTransfer) -> None:
     Args:
         source: the image file.
         target: its new path, whose folder exists.
-        transfer: see :class:`detector.settings.ConvertSettings`.
+        transfer: see :class:`detector.settings.datasets.ConvertSettings`.
 
     Raises:
         DetectorError: the file system cannot do that; says which transfer always works.

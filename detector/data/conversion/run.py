@@ -30,7 +30,8 @@ from detector.label_files.coco import CocoWriter
 from detector.label_files.definition import FILE_NAME, definition_text
 from detector.label_files.labeled_image import LabeledImage
 from detector.label_files.writer import LabelWriter
-from detector.settings import ConvertSettings, LabelFormatName
+from detector.settings.datasets import ConvertSettings
+from detector.settings.values import LabelFormatName
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
 

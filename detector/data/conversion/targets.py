@@ -12,7 +12,7 @@ from detector.label_files.csv_boxes import CsvWriter
 from detector.label_files.voc import VocWriter
 from detector.label_files.writer import LabelWriter
 from detector.label_files.yolo import YoloWriter
-from detector.settings import LabelFormatName
+from detector.settings.values import LabelFormatName
 from detector.utils.unique_names import UniqueNames
 
 

@@ -13,7 +13,7 @@ from detector.data.formats import shapes
 from detector.data.formats.moved import check_path
 from detector.data.formats.shapes import ShapesSettings
 from detector.data.formats.written_paths import contents
-from detector.settings import TaskName
+from detector.settings.values import TaskName
 from detector.utils.errors import DetectorError, nearest
 from detector.utils.files import exists, is_folder
 from detector.utils.yaml_file import Strict

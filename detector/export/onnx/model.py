@@ -20,7 +20,7 @@ from detector.runtime.backends.backend import ModelMetadata
 from detector.runtime.backends.exported import INPUT
 from detector.runtime.backends.onnx_operators import OPERATORS
 from detector.runtime.backends.seal import seal
-from detector.settings import MAX_OPSET
+from detector.settings.export import MAX_OPSET
 from detector.utils.errors import DetectorError, one_line
 
 PRODUCER = "detector"

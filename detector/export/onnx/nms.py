@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 
 NETWORK_OUTPUTS = ("network_boxes", "network_scores")

@@ -17,7 +17,7 @@ from detector.runtime.backends.certificate import (
     DifferenceAfterNms,
     Fusing,
 )
-from detector.settings import PrecisionName
+from detector.settings.values import PrecisionName
 from detector.utils.system import installed_versions
 
 ALWAYS_INVOLVED = ("torch", "torchvision", "numpy", "opencv-python-headless")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from detector.runtime.backends.backend import OUTPUTS, Arrays, KeptBoxes
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings, TaskName
+from detector.settings.nms import NmsSettings
+from detector.settings.values import TaskName
 from detector.utils.errors import DetectorError
 
 InputBatch = NDArray[np.float32]

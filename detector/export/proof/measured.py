@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detector.evaluation.intervals import interval, where_measured
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Intervals, Measured
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 MAX_DROP = 0.005
 """Largest drop of AP, or accuracy, of files that AP alone judges."""

@@ -15,7 +15,7 @@ from detector.export.proof.comparison import ArrayFunction, InputBatch
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.backends.exported import filter_after_nms
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 
 GROUP = 8

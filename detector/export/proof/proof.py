@@ -21,7 +21,7 @@ from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.backends.certificate import Measured
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import PRECISIONS, tolerance_of
-from detector.settings import PrecisionName
+from detector.settings.values import PrecisionName
 from detector.utils.errors import DetectorError
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from detector.runtime.backends.backend import Arrays, KeptBoxes
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.backends.precision import Tolerance
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 OTHER_CELLS_HW = ((3, 2), (10, 9))
 """Further sizes that a dynamic file is compared at, in cells of the largest stride: one smaller and

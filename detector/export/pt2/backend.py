@@ -22,7 +22,7 @@ from detector.runtime.backends.backend import METADATA_KEY, Arrays, KeptBoxes, M
 from detector.runtime.backends.exported import ExportedBackend, Shape
 from detector.runtime.backends.parts import read_parts
 from detector.runtime.backends.seal import SEAL_KEY, seal
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError, one_line
 
 

@@ -14,7 +14,7 @@ from detector.data.fingerprint import fingerprint
 from detector.export.proof.comparison import InputBatch
 from detector.model.detector import Detector
 from detector.runtime.backends.certificate import CalibrationSet
-from detector.settings import ExportedFileSettings
+from detector.settings.export import ExportedFileSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError

@@ -15,7 +15,8 @@ from detector import __version__
 from detector.runtime.backends.certificate import Certificate, with_precision
 from detector.runtime.decoding.known import KnownDecoding
 from detector.runtime.nms.nms import Candidates
-from detector.settings import EVAL_NMS, FloatPrecision, NmsSettings, PrecisionName, TaskName
+from detector.settings.nms import EVAL_NMS, NmsSettings
+from detector.settings.values import FloatPrecision, PrecisionName, TaskName
 from detector.structures.preprocess import MAX_SIDE, Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import Strict, explain

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
-from detector.settings import PrecisionName
+from detector.settings.values import PrecisionName
 from detector.utils.yaml_file import Strict
 
 Sha256 = Annotated[str, pydantic.Field(pattern="^[0-9a-f]{64}$")]

@@ -12,7 +12,9 @@ from detector.runtime.backends.backend import CLASSES, Arrays, KeptBoxes, ModelM
 from detector.runtime.backends.outputs import validate_outputs
 from detector.runtime.decoding.decoding import decode_all
 from detector.runtime.nms.nms import Candidates, best_first, find_candidates, nms
-from detector.settings import MAX_FIXED_BATCH, FloatPrecision, NmsSettings, TaskName
+from detector.settings.export import MAX_FIXED_BATCH
+from detector.settings.nms import NmsSettings
+from detector.settings.values import FloatPrecision, TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 

@@ -21,7 +21,7 @@ from detector.runtime.backends.openvino_graph import check_layers, check_sizes
 from detector.runtime.backends.operator_times import OperatorTime, of_openvino
 from detector.runtime.backends.output_memory import OutputMemory
 from detector.runtime.backends.parts import read_parts
-from detector.settings import FloatPrecision, RunPrecision
+from detector.settings.values import FloatPrecision, RunPrecision
 from detector.utils.errors import DetectorError, one_line
 
 HINTS: dict[FloatPrecision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}

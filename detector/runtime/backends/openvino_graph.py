@@ -11,7 +11,7 @@ from typing import Any
 from xml.parsers import expat
 
 from detector.runtime.backends.held import HeldValues, check_count
-from detector.settings import MAX_FIXED_BATCH
+from detector.settings.export import MAX_FIXED_BATCH
 from detector.structures.preprocess import MAX_SIDE
 from detector.utils.errors import shown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.settings import FormatName, PrecisionName
+from detector.settings.values import FormatName, PrecisionName
 from detector.utils.errors import DetectorError
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.runtime.nms.clusters import Float64, Indices, by_group
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes_numpy import iou
 
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from detector.runtime.nms.box_fusion import fuse_boxes
 from detector.runtime.nms.soft_nms import soft_nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes_numpy import area, intersection_and_union
 
 Boxes = NDArray[np.float32]

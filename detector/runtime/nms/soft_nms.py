@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from detector.runtime.nms.clusters import Float64, Indices, by_group
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes_numpy import iou
 
 Decay = Callable[[Float64], Float64]

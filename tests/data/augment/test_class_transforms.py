@@ -14,7 +14,7 @@ from detector.data.augment.transforms import Example
 from detector.data.dataset import open_dataset
 from detector.data.loader import TrainingSet, training_loader
 from detector.engine.head_settings import train_settings
-from detector.settings import AugmentSettings
+from detector.settings.heads import AugmentSettings
 from detector.structures.preprocess import Preprocess
 
 PLAIN = {"scale": 0.0, "fliplr": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}

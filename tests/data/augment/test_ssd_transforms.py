@@ -16,7 +16,7 @@ from detector.data.augment.transforms import Example
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.loader import TrainingSet, training_loader
 from detector.engine.head_settings import train_settings
-from detector.settings import AugmentSettings
+from detector.settings.heads import AugmentSettings
 from detector.structures.preprocess import Preprocess
 from detector.structures.samples import Sample
 

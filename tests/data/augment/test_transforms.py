@@ -26,7 +26,7 @@ from detector.data.augment.transforms import (
     warp_boxes,
     worth_keeping,
 )
-from detector.settings import AugmentSettings
+from detector.settings.heads import AugmentSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 

@@ -26,7 +26,7 @@ from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.backends.precision import tolerance_of
 from detector.runtime.backends.seal import SEAL_KEY, UNSEALED, seal
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 
 NETWORK = """

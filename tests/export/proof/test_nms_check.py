@@ -16,7 +16,7 @@ from detector.export.proof.nms_check import (
 )
 from detector.runtime.backends.backend import Arrays
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes import iou
 from detector.utils.errors import DetectorError
 

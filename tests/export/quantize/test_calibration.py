@@ -12,7 +12,7 @@ import pytest
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.fingerprint import fingerprint
 from detector.export.quantize.calibration import CalibrationBatches, choose, open_calibration
-from detector.settings import ExportedFileSettings
+from detector.settings.export import ExportedFileSettings
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import read_image

@@ -11,7 +11,7 @@ import pytest
 from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
 from detector.runtime.backends.exported import INPUT, ExportedBackend, filter_after_nms
 from detector.runtime.decoding.points import CentreDecoding
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.utils.errors import DetectorError
 from tests.runtime.conftest import METADATA
 

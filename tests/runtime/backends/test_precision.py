@@ -13,7 +13,7 @@ from detector.runtime.backends.precision import (
     check_precision,
     tolerance_of,
 )
-from detector.settings import FormatName, PrecisionName
+from detector.settings.values import FormatName, PrecisionName
 from detector.utils.errors import DetectorError
 
 

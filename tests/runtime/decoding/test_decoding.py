@@ -27,7 +27,7 @@ from detector.runtime.decoding.decoding import Decoding, decode_all
 from detector.runtime.decoding.default_boxes import DefaultBoxDecoding
 from detector.runtime.decoding.points import CentreDecoding, DistanceDecoding
 from detector.runtime.nms.nms import nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
 from detector.utils.errors import DetectorError
 

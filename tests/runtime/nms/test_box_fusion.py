@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.runtime.nms.box_fusion import fuse_boxes
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from tests.runtime.nms.test_nms import A, B, C, random_boxes
 from tests.runtime.nms.test_soft_nms import iou, run
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.runtime.nms.nms import best_first, first_of_each, greedy_nms, nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 # Three boxes in a row. IoU(a, b) = 50 / (100 + 100 - 50) = 1/3; b and c the same; a and c apart.
 A, B, C = [0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10]

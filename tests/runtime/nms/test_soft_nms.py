@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from detector.runtime.nms.nms import nms
 from detector.runtime.nms.soft_nms import soft_nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from tests.runtime.nms.test_nms import A, B, C, random_boxes
 
 

@@ -13,7 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from detector.model.detector import Detector, build
 from detector.model.torch_backend import torch_nms
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 from detector.structures.boxes import clip
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load

@@ -1,0 +1,167 @@
+"""Settings of ``train``: every head's, and those that a head adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+from pydantic import Field
+
+from detector.settings.common import DataSettings, TileSettings, ToolSettings
+from detector.settings.values import (
+    CacheKind,
+    Count,
+    CountFromZero,
+    FloatPrecision,
+    Fraction,
+    ImageSize,
+    NonNegative,
+    Positive,
+    Seed,
+    comma_list,
+)
+from detector.utils.yaml_file import Strict
+
+
+class OptimizerSettings(Strict):
+    """Optimizer and schedule."""
+
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimizer")
+    learning_rate: Positive = Field(0.02, description="learning rate after the warm-up")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="how the learning rate falls after the warm-up"
+    )
+    final_fraction: Fraction = Field(
+        0.01, description="learning rate at the last step, as a fraction"
+    )
+    momentum: Fraction = Field(0.937, description="SGD's momentum, AdamW's β₁")
+    weight_decay: NonNegative = Field(5e-4, description="of weights; not of biases and norms")
+    warmup_epochs: NonNegative = Field(1.0, description="epochs of linear warm-up")
+    nominal_batch: Count = Field(16, description="images per optimizer step, by accumulation")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.9999, description="decay of the averaged weights"
+    )
+    ema_warmup: Positive = Field(500.0, description="steps over which that decay is reached")
+    clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
+
+
+class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, TileSettings):
+    """Train a detector."""
+
+    # A head has further settings of its own, which its task declares;
+    # detector.engine.head_settings.settings_class puts both together.
+
+    of_head: ClassVar[str] = ""
+    """Name of the head whose settings are among these."""
+
+    cfg: str | None = Field(None, description="model file, cfg/*.yaml")
+    variant: str | None = Field(None, description="row of the model file's table of variants")
+    weights: Path | None = Field(
+        None, description="start weights: .safetensors, or another project's .pt"
+    )
+    backbone_weights: Path | None = Field(
+        None, description="start weights of the backbone: a classifier's .pth, or .safetensors"
+    )
+    download: bool = Field(
+        False,
+        description="fetch the weights of a timm backbone from the Hugging Face hub; says which, "
+        "from where, how large, under which licence",
+    )
+    qat: bool = Field(
+        False,
+        description="fuse the network of --weights and go on training it with weights and "
+        "activations rounded to 8 bits, before export --precision int8",
+    )
+    preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
+    )
+    epochs: Count = Field(100, description="passes over the training images")
+    batch: Count = Field(16, description="images per forward pass, of all processes together")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp64", FloatPrecision] = Field(
+        "auto", description="auto: mixed where the device gains from it; fp64: to compare runs"
+    )
+    sync_bn: bool = Field(False, description="batch norm over the images of all processes' GPUs")
+    skip_nonfinite: bool = Field(
+        False, description="skip steps with a loss or gradient that is not finite, and count them"
+    )
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None,
+        description="processes that load images; default: for a CPU a quarter as many as "
+        "cores, for a GPU one less than cores, at most 8",
+    )
+    cache: CacheKind = Field("ram", description="where decoded images are kept, as many as fit")
+    cache_dir: Path = Field(Path("runs/cache"), description="folder of those on disk")
+    seed: Seed = Field(0, description="seed of all random numbers")
+    augment: bool = Field(True, description="augment the training images")
+    freeze: CountFromZero = Field(
+        0, description="first rows of the model file that stay as they are, batch norms included"
+    )
+    balance_classes: Fraction = Field(
+        0.0,
+        description="images of a class that fewer than this fraction of the images show are "
+        "repeated (repeat-factor sampling)",
+    )
+    tile_visible: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="least visible share of a box that a tile keeps"
+    )
+    train_split: str = Field("train", description="split to train on")
+    val_split: str = Field("val", description="split that chooses the best epoch")
+    val_interval: Count = Field(
+        1, description="epochs between validations; the last always has one"
+    )
+    monitor: str | None = Field(
+        None, description="metric that chooses the best epoch; default: AP, or a classifier's top1"
+    )
+    patience: Count | None = Field(
+        None, description="stop after so many epochs without a better metric"
+    )
+    save_minutes: NonNegative = Field(
+        10.0, description="minutes between checkpoints within an epoch; 0: after each step"
+    )
+    pictures: bool = Field(
+        True, description="draw training examples, validation images, and curves of the best epoch"
+    )
+    tensorboard: bool = Field(False, description="write losses and metrics for TensorBoard")
+    project: Path = Field(Path("runs/train"), description="folder of runs")
+    name: str | None = Field(None, description="the run's folder; default: the next free number")
+    resume: str | None = Field(
+        None,
+        description="resume the run in this folder; without a value: the newest one",
+        json_schema_extra={"alone": "last"},
+    )
+
+
+def settings_of_heads(heads: Mapping[str, type[Strict]]) -> type[TrainSettings]:
+    """Return a settings class with those of every training and of some heads.
+
+    Args:
+        heads: settings by the names of the heads; of a setting that several have, the first counts.
+    """
+    return _settings_of_heads(tuple(heads.items()))
+
+
+@cache
+def _settings_of_heads(heads: tuple[tuple[str, type[Strict]], ...]) -> type[TrainSettings]:
+    owners: dict[str, list[tuple[str, type[Strict]]]] = {}
+    for head, settings in heads:
+        for name in settings.model_fields:
+            owners.setdefault(name, []).append((head, settings))
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name, having in owners.items():
+        field = having[0][1].model_fields[name]
+        group = groups.setdefault(tuple(head for head, _ in having), {})
+        group[name] = (field.annotation, field)
+    bases: list[Any] = [
+        pydantic.create_model(
+            f"Of{''.join(names)}", __base__=Strict, __doc__=f"For {comma_list(names)}", **fields
+        )
+        for names, fields in groups.items()
+    ]
+    return pydantic.create_model(
+        "AnyTraining", __base__=(TrainSettings, *bases), __doc__=TrainSettings.__doc__
+    )
