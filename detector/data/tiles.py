@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from detector.data.dataset import DetectionDataset
-from detector.settings.train import TrainSettings
+from detector.settings.common import CutSettings
 from detector.structures.samples import Sample
 from detector.structures.tiles import Window, tile_windows, to_window
 from detector.utils.errors import DetectorError
 
 
 def cut_into_tiles(
-    dataset: DetectionDataset, settings: TrainSettings
+    dataset: DetectionDataset, settings: CutSettings
 ) -> tuple[DetectionDataset, list[str]]:
     """Replace the images of a split that are larger than a tile by their tiles.
 
@@ -41,7 +41,7 @@ def cut_into_tiles(
     samples = [part for sample in dataset.samples for part in _parts(sample, settings, counts)]
     lines = [
         f"{settings.describe_tiles()}: {len(dataset.samples)} images become {len(samples)} "
-        f"training images, {counts['empty']} tiles without objects included"
+        f"images and tiles, {counts['empty']} tiles without objects included"
     ]
     if counts["cut"]:
         lines.append(
@@ -50,13 +50,13 @@ def cut_into_tiles(
         )
     if counts["lost"]:
         lines.append(
-            f"objects of which no training image shows as much: {counts['lost']}; a larger "
+            f"objects of which no image or tile shows as much: {counts['lost']}; a larger "
             "--tile-overlap, or --tile-whole, shows them"
         )
     return replace(dataset, samples=tuple(samples)), lines
 
 
-def _parts(sample: Sample, settings: TrainSettings, counts: Counter[str]) -> list[Sample]:
+def _parts(sample: Sample, settings: CutSettings, counts: Counter[str]) -> list[Sample]:
     """Return the samples of one image; count cut, dropped and lost boxes, and empty tiles."""
     assert settings.tiles is not None
     if max(sample.size_hw) <= settings.tiles:

@@ -97,6 +97,14 @@ class TileSettings(Strict):
         return f"tiles of {self.tiles} px, overlap {self.tile_overlap:g}{whole}"
 
 
+class CutSettings(TileSettings):
+    """Tiles as images of a data set, for small objects in large images."""
+
+    tile_visible: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="least visible share of a box that a tile keeps"
+    )
+
+
 class RuntimeSettings(Strict):
     """Inference."""
 

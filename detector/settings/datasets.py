@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from detector.settings.common import DataSettings, ToolSettings
+from detector.settings.common import CutSettings, DataSettings, ToolSettings
 from detector.settings.heads import AnchorMatchSettings
 from detector.settings.values import Count, ImageSize, ImageTransfer, LabelFormatName, Seed
 
 
-class ConvertSettings(ToolSettings, DataSettings):
+class ConvertSettings(ToolSettings, DataSettings, CutSettings):
     """Convert a data set to another format of labels."""
 
     to: LabelFormatName = Field(description="format to write")
@@ -21,7 +21,7 @@ class ConvertSettings(ToolSettings, DataSettings):
     images: ImageTransfer = Field(
         "link",
         description="link: a second name of the same file, which takes no space and stays when the "
-        "first is removed; symlink: a pointer to it; copy",
+        "first is removed; symlink: a pointer to it; copy; tiles are written as PNG",
     )
     splits: tuple[str, ...] | None = Field(None, description="splits to convert; default: all")
 

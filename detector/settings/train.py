@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from detector.settings.common import DataSettings, TileSettings, ToolSettings
+from detector.settings.common import CutSettings, DataSettings, ToolSettings
 from detector.settings.values import (
     CacheKind,
     Count,
@@ -48,7 +48,7 @@ class OptimizerSettings(Strict):
     clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
 
 
-class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, TileSettings):
+class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
@@ -105,9 +105,6 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, TileSettings)
         0.0,
         description="images of a class that fewer than this fraction of the images show are "
         "repeated (repeat-factor sampling)",
-    )
-    tile_visible: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3, description="least visible share of a box that a tile keeps"
     )
     train_split: str = Field("train", description="split to train on")
     val_split: str = Field("val", description="split that chooses the best epoch")

@@ -81,7 +81,7 @@ def test_boxes_are_clipped_and_dropped(data: Path):
     assert small is dataset.samples[1]
     # Cut: the second object in the first tile; the third in 0..64, 48..112 and 96..160 of both rows
     assert lines == [
-        "tiles of 64 px, overlap 0.25, and the whole image: 2 images become 11 training images, 6 "
+        "tiles of 64 px, overlap 0.25, and the whole image: 2 images become 11 images and tiles, 6 "
         "tiles without objects included",
         "boxes cut off at borders of tiles: 7; dropped, with less than 0.39 of them visible: 5",
     ]
@@ -93,7 +93,7 @@ def test_objects_that_no_tile_shows_are_counted(data: Path):
     )
     assert len(tiled.samples) == 9 + 1
     assert lines[2:] == [
-        "objects of which no training image shows as much: 1; a larger --tile-overlap, or "
+        "objects of which no image or tile shows as much: 1; a larger --tile-overlap, or "
         "--tile-whole, shows them"
     ]
 
@@ -110,7 +110,7 @@ def test_nothing_is_cut_of_images_that_are_small(data: Path):
     tiled, lines = cut_into_tiles(dataset, settings(tiles=SIDE))
     assert tiled.samples == dataset.samples
     assert lines == [
-        "tiles of 160 px, overlap 0.25, and the whole image: 2 images become 2 training images, 0 "
+        "tiles of 160 px, overlap 0.25, and the whole image: 2 images become 2 images and tiles, 0 "
         "tiles without objects included"
     ]
 

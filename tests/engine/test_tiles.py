@@ -35,7 +35,7 @@ def test_training_says_what_it_cuts(tiny_cfg: Path, tiny_data: Path, tmp_path: P
     assert len(trainer.datasets[0].samples) == 8 * 10
     assert len(trainer.datasets[1].samples) == 8
     assert any(
-        "tiles of 32 px, overlap 0.2, and the whole image: 8 images become 80 training images"
+        "tiles of 32 px, overlap 0.2, and the whole image: 8 images become 80 images and tiles"
         in line
         for line in caplog.messages
     )

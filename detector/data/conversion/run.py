@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.data.check import QUIET_SECONDS
-from detector.data.conversion.image_files import place_image
+from detector.data.conversion.image_files import source_names, write_image_of
 from detector.data.conversion.image_names import image_names, renamed
 from detector.data.conversion.losses import (
     CocoRecords,
@@ -26,6 +26,7 @@ from detector.data.conversion.targets import TARGETS, Target, split_folders
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.formats.definition import SPLIT_KEY, load_definition
 from detector.data.formats.splits import PATH_KEYS, DatasetDefinition, Split
+from detector.data.tiles import cut_into_tiles
 from detector.label_files.coco import CocoWriter
 from detector.label_files.definition import FILE_NAME, definition_text
 from detector.label_files.labeled_image import LabeledImage
@@ -95,13 +96,13 @@ def run_conversion(settings: ConvertSettings) -> ConversionReport:
             splits={split: (target.place(folders[split]),) for split in splits},
         )
         for split in splits:
-            dataset = _open(definition, split, settings)
+            dataset, tile_lines = _cut(_open(definition, split, settings), settings)
             conversion = _Conversion(dataset, definition, target, folder, folders[split])
             pairs = conversion.write(settings)
             check_split(written, split, pairs, target)
             report.images[split] = len(pairs)
             report.boxes[split] = sum(len(labeled.class_ids) for labeled, _ in pairs)
-            report.notes.extend(conversion.notes())
+            report.notes.extend([*conversion.notes(), *tile_lines])
         _write_definition(written)
         check_definition(folder, written)
     return report
@@ -115,6 +116,25 @@ def _open(definition: DatasetDefinition, split: str, settings: ConvertSettings) 
         limit=settings.limit,
         max_unlabeled=settings.max_unlabeled,
     )
+
+
+def _cut(
+    dataset: DetectionDataset, settings: ConvertSettings
+) -> tuple[DetectionDataset, list[str]]:
+    """Return the split, its large images in tiles if the settings ask for it, and lines on that.
+
+    Tiles of one image have its id, which only one image of a data set may have: ids are new then.
+    """
+    tiled, lines = cut_into_tiles(dataset, settings)
+    lines = [f"{dataset.split}: {line}" for line in lines]
+    if not _has_tiles(tiled):
+        return tiled, lines
+    samples = (replace(sample, image_id=n) for n, sample in enumerate(tiled.samples, start=1))
+    return replace(tiled, samples=tuple(samples)), lines
+
+
+def _has_tiles(dataset: DetectionDataset) -> bool:
+    return any(sample.window_xyxy is not None for sample in dataset.samples)
 
 
 @dataclass(frozen=True)
@@ -143,7 +163,7 @@ class _Conversion:
             for sample, name in self._bar():
                 path = self.root / self.target.images.format(self.folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                place_image(sample.path, path, settings.images)
+                write_image_of(sample, path, settings.images)
                 labeled = self._labeled(sample, path, records)
                 writer.write(labeled)
                 pairs.append((labeled, path))
@@ -159,13 +179,13 @@ class _Conversion:
         own = self.dataset.report[len(self.definition.notes) : -1]
         return [
             *own,
-            *renamed([sample.path for sample in samples], self._names()),
+            *renamed(source_names(samples), self._names()),
             *lost_lines(samples, self.target.writer.holds, self.target.writer.title),
             *ignored_lines(places, self.definition.prepared_root(), self._keeps_records()),
         ]
 
     def _names(self) -> list[str]:
-        return image_names([sample.path for sample in self.dataset.samples])
+        return image_names(source_names(self.dataset.samples))
 
     def _bar(self) -> Iterator[tuple[Sample, str]]:
         yield from tqdm(
@@ -209,8 +229,9 @@ class _Conversion:
         )
 
     def _keeps_records(self) -> bool:
-        """Return whether the split is one COCO file that becomes one COCO file."""
-        return self.target.writer is CocoWriter and self.dataset.annotation_file is not None
+        """Return whether the split is one COCO file that becomes one, with the same images."""
+        from_coco = self.dataset.annotation_file is not None and not _has_tiles(self.dataset)
+        return self.target.writer is CocoWriter and from_coco
 
     def _records(self) -> CocoRecords:
         if self.dataset.annotation_file is None or not self._keeps_records():
