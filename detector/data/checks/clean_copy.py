@@ -7,30 +7,28 @@ hard links where the disk allows them, else copies.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detector.data.check import CLIPPED, DROPPED
 from detector.data.checks.duplicates import Group
 from detector.data.checks.finding import number_of
-from detector.data.checks.measure import MeasuredImage
 from detector.data.checks.run import CheckedData
 from detector.data.checks.scan import SplitScan
+from detector.data.conversion.image_files import place_image
+from detector.data.conversion.image_names import image_names, renamed
 from detector.data.conversion.new_folder import check_new, new_folder
 from detector.data.dataset import GroundTruth
+from detector.data.formats.definition import SPLIT_KEY
+from detector.label_files.definition import FILE_NAME, definition_text
 from detector.utils.errors import DetectorError
 from detector.utils.files import write_text
 
 TRAIN_PREFIX = "train"
 """Beginning of the names of splits that images of others are dropped from."""
 
-DEFINITION = "data.yaml"
 CHANGES = "changes.txt"
 
 
@@ -76,7 +74,7 @@ def write_clean_copy(checked: CheckedData, folder: Path) -> CleanCopy:
     with new_folder(folder) as temporary:
         for scan in checked.chosen:
             _write_split(checked, scan, leave_out, temporary, copy.changes)
-        write_text(temporary / DEFINITION, _definition(checked))
+        write_text(temporary / FILE_NAME, _definition(checked))
         write_text(temporary / CHANGES, "".join(f"{change}\n" for change in copy.changes))
     return copy
 
@@ -114,7 +112,8 @@ def _write_split(
 ) -> None:
     kept = [i for i in scan.images if i.sample is not None and id(i) not in leave_out]
     changes += _changes(scan)
-    paths = _paths(kept, checked.definition.root)
+    paths = image_names(sources := [image.path for image in kept])
+    changes += [f"{scan.name}: {line}" for line in renamed(sources, paths)]
     for image, path in zip(kept, paths, strict=True):
         _link(image.path, folder / "images" / scan.name / path)
     assert scan.found is not None
@@ -141,28 +140,12 @@ def _changes(scan: SplitScan) -> list[str]:
     return lines
 
 
-def _paths(images: Sequence[MeasuredImage], root: Path) -> list[str]:
-    """Return a path for each image in the copy: that below the root, or else its name, numbered."""
-    taken: set[str] = set()
-    paths: list[str] = []
-    for image in images:
-        inside = image.path.is_relative_to(root) and ".." not in image.path.parts
-        path = image.path.relative_to(root) if inside else Path(image.path.name)
-        name, number = path.as_posix(), 1
-        while name in taken:
-            number += 1
-            name = path.with_name(f"{path.stem}-{number}{path.suffix}").as_posix()
-        taken.add(name)
-        paths.append(name)
-    return paths
-
-
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(os.path.realpath(source), target)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
+        place_image(source, target, "link")
+    except DetectorError:  # another disk, or one without links
+        place_image(source, target, "copy")
 
 
 def _definition(checked: CheckedData) -> str:
@@ -170,5 +153,5 @@ def _definition(checked: CheckedData) -> str:
         scan.name: {"annotations": f"annotations/{scan.name}.json", "images": f"images/{scan.name}"}
         for scan in checked.chosen
     }
-    content = {"names": list(checked.definition.names), "splits": splits}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    top = [name for name in splits if SPLIT_KEY.fullmatch(name)]
+    return definition_text(checked.definition.names, splits, top)

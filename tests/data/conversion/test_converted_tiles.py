@@ -1,4 +1,4 @@
-"""Conversion into tiles: each is an image of its own, with the pixels and boxes that training has."""
+"""Conversion into tiles: each is an image with the pixels and boxes that training has."""
 
 from __future__ import annotations
 
