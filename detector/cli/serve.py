@@ -30,6 +30,7 @@ def serve(settings: ServeSettings) -> dict[str, Any]:
     from detector.serve.app import create_app
     from detector.serve.server import address, listen, run
     from detector.serve.service import open_backends, open_service
+    from detector.serve.workers import run_workers
 
     backends = open_backends(settings)
     for backend in backends.values():
@@ -38,10 +39,14 @@ def serve(settings: ServeSettings) -> dict[str, Any]:
     try:
         with listen(settings.host, settings.port) as listener:
             _announce(address(listener), service, settings)
-            run(create_app(service), listener, settings)
+            if settings.workers > 1:
+                service.close()
+                counts = run_workers(listener, settings)
+            else:
+                run(create_app(service), listener, settings)
+                counts = service.metrics.requests_by_status()
     finally:
         service.close()
-    counts = service.metrics.requests_by_status()
     total = ", ".join(f"{count} with status {status}" for status, count in counts.items())
     print(f"stopped; requests: {total or 'none'}", flush=True)
     return {"requests": counts}

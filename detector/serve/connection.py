@@ -7,7 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class TimedConfig(uvicorn.Config):
+    """Uvicorn's configuration with a time limit for clients that stall.
+
+    Args:
+        seconds: longest time for the headers of a request, and for reading a piece of the answer.
+        keywords: see ``uvicorn.Config``.
+    """
+
+    def __init__(self, app: Any, *, seconds: float, **keywords: Any) -> None:
+        super().__init__(app, **keywords)
+        self.seconds = seconds
 
 
 class TimedProtocol(H11Protocol):
@@ -17,13 +31,10 @@ class TimedProtocol(H11Protocol):
     read, see :mod:`detector.serve.uploads`.
     """
 
-    seconds = 30.0
-    """Longest time for the headers of a request, and for reading a piece of the answer."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._headers = _Timer(self.loop, self.seconds)
-        self._reading = _Timer(self.loop, self.seconds)
+    def __init__(self, config: TimedConfig, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(config, *arguments, **keywords)
+        self._headers = _Timer(self.loop, config.seconds)
+        self._reading = _Timer(self.loop, config.seconds)
 
     def connection_made(self, transport: Any) -> None:
         """Start the time for the first request's headers."""
@@ -76,8 +87,3 @@ class _Timer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-
-
-def timed_protocol(seconds: float) -> type[TimedProtocol]:
-    """Return the protocol with a time limit of its own."""
-    return type("TimedProtocol", (TimedProtocol,), {"seconds": seconds})

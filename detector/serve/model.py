@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,8 @@ class ServedModel:
             max_batch=pipeline.batch,
             max_wait=queue.max_wait,
             threads=pipeline.parallel,
+            on_change=partial(metrics.set_accepted, name),
         )
-        metrics.watch_queue(name, lambda: self.queue.reserved)
 
     def nms(self, options: dict[str, Any]) -> NmsSettings:
         """Return the NMS settings of a request that names some options.

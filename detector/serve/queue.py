@@ -42,6 +42,7 @@ class BatchQueue(Generic[ItemT, ResultT]):
         max_batch: largest number of items of a batch.
         max_wait: longest time that an item waits for others, in seconds.
         threads: batches that are processed at the same time.
+        on_change: called with the number of reserved places whenever it changes.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class BatchQueue(Generic[ItemT, ResultT]):
         max_batch: int,
         max_wait: float,
         threads: int = 1,
+        on_change: Callable[[int], object] = lambda reserved: None,
     ) -> None:
         self._run = run
         self._key = key
         self._places = places
         self._max_batch = max_batch
         self._max_wait = max_wait
+        self._on_change = on_change
         self._waiting: deque[_Job[ItemT, ResultT]] = deque()
         self._reserved = 0
         self._closed = False
@@ -66,11 +69,6 @@ class BatchQueue(Generic[ItemT, ResultT]):
         self._threads = [Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def reserved(self) -> int:
-        """Number of places that are taken."""
-        return self._reserved
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
@@ -83,11 +81,13 @@ class BatchQueue(Generic[ItemT, ResultT]):
             if self._reserved + count > self._places:
                 raise full(f"{self._reserved} images wait, at most {self._places} may; try again")
             self._reserved += count
+            self._on_change(self._reserved)
         try:
             yield
         finally:
             with self._changed:
                 self._reserved -= count
+                self._on_change(self._reserved)
 
     def submit(self, item: ItemT) -> Future[ResultT]:
         """Queue an item for which a place is reserved; return the future of its result."""

@@ -6,13 +6,13 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from detector.serve.connection import timed_protocol
+from detector.serve.connection import TimedConfig, TimedProtocol
 from detector.settings.serve import ServeSettings
 from detector.utils.errors import DetectorError, one_line
 
@@ -46,9 +46,18 @@ def address(listener: socket.socket) -> str:
 
 def run(app: ASGIApp, listener: socket.socket, settings: ServeSettings) -> None:
     """Answer requests until SIGTERM or Ctrl-C; then answer those that were accepted, and return."""
-    config = uvicorn.Config(
+    with _signals_end_orderly():
+        uvicorn.Server(config_of(app, settings)).run(sockets=[listener])
+
+
+def config_of(app: ASGIApp | Callable[[], ASGIApp], settings: ServeSettings) -> TimedConfig:
+    """Return uvicorn's configuration for an application, or, of several workers, what makes it."""
+    return TimedConfig(
         app,
-        http=timed_protocol(settings.request_seconds),
+        seconds=settings.request_seconds,
+        workers=settings.workers,
+        factory=settings.workers > 1,
+        http=TimedProtocol,
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -62,8 +71,6 @@ def run(app: ASGIApp, listener: socket.socket, settings: ServeSettings) -> None:
         timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-    with _signals_end_orderly():
-        uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager

@@ -22,6 +22,10 @@ class ServeSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="0: any free one")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="processes, each with the models, the limits below, and its share of the cores",
+    )
     token_file: Path | None = Field(
         None,
         description="file with a token that requests must bring; default: the variable "
