@@ -18,6 +18,7 @@ from detector.serve.guard import Guard
 from detector.serve.metrics import CONTENT_TYPE
 from detector.serve.model import Answer, ServedModel
 from detector.serve.query import DetectQuery, ModelQuery, parameters, read_query
+from detector.serve.routes_page import routes_page
 from detector.serve.service import Service
 from detector.serve.uploads import read_uploads
 from detector.utils.errors import DetectorError, nearest
@@ -27,9 +28,12 @@ PNG = "image/png"
 PAGE = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
+    "/motion.js": ("motion.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
 """Files of the page by path, with their types."""
+
+ROUTES_PAGE = "/docs"
 
 _HEALTH = ("/healthz", "/readyz")
 
@@ -96,13 +100,16 @@ def create_app(service: Service) -> ASGIApp:
     app.add_api_route("/readyz", routes.ready, summary="The models take requests")
     app.add_api_route("/metrics", routes.metrics, summary="Metrics in Prometheus' text format")
     for path, (name, media_type) in PAGE.items():
-        app.add_api_route(path, _file(name, media_type), include_in_schema=False)
+        content = (Path(__file__).parent / "page" / name).read_bytes()
+        app.add_api_route(path, _constant(content, media_type), include_in_schema=False)
+    page = routes_page(app.openapi()).encode()
+    app.add_api_route(ROUTES_PAGE, _constant(page, "text/html"), include_in_schema=False)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
     app.add_exception_handler(ClientDisconnect, _answer_error)
     app.add_exception_handler(Exception, _answer_error)
     known = [route.path for route in app.routes if hasattr(route, "path")]
-    open_paths = [*PAGE, *_HEALTH]
+    open_paths = [*PAGE, ROUTES_PAGE, *_HEALTH]
     return Guard(app, service.token, known, open_paths, service.metrics)
 
 
@@ -168,9 +175,8 @@ def _accepts_png(request: Request) -> bool:
     return PNG in types and "application/json" not in types
 
 
-def _file(name: str, media_type: str) -> Any:
-    """Return a route that answers with a file of the page."""
-    content = (Path(__file__).parent / "page" / name).read_bytes()
+def _constant(content: bytes, media_type: str) -> Any:
+    """Return a route whose answer is always the same."""
 
     async def answer() -> Response:
         return Response(content, media_type=media_type)

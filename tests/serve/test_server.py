@@ -171,7 +171,7 @@ def test_token(client: Callable[..., Any], image_c: bytes, tmp_path: Path) -> No
     file = tmp_path / "token"
     file.write_text("s3cret\n")
     http = client(token_file=file)
-    for path in ("/", "/page.js", "/page.css", "/healthz", "/readyz"):
+    for path in (*PAGE, "/docs", "/healthz", "/readyz"):
         assert http.get(path).status_code == 200
     refusal = {"error": "expected the header 'Authorization: Bearer TOKEN' with the server's"}
     for wrong in ({}, {"authorization": "Bearer"}, {"authorization": "Bearer s3cres"}):
@@ -275,11 +275,14 @@ def test_the_page_needs_nothing_from_elsewhere(client: Callable[..., Any]) -> No
         assert not re.search(r"https?:|//\w|@import|url\(|innerHTML|\son\w+=|style=", answer.text)
         policy = answer.headers["content-security-policy"].split("; ")
         assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy)
-        assert {"img-src 'self' blob: data:", "connect-src 'self'"} <= set(policy)
+        assert {"img-src 'self' blob: data:", "media-src blob:", "connect-src 'self'"} <= set(
+            policy
+        )
         assert not [rule for rule in policy if "unsafe" in rule or "http" in rule]
     page = http.get("/").text
     names = set(re.findall(r'\bid="([^"]+)"', page))
-    used = set(re.findall(r'byId\("([^"]+)"\)', http.get("/page.js").text))
+    scripts = http.get("/page.js").text + http.get("/motion.js").text
+    used = set(re.findall(r'byId\("([^"]+)"\)', scripts))
     assert used <= names
     assert set(re.findall(r'\bfor="([^"]+)"', page)) <= names
     labelled = {"token", "file", "model", "confidence"}
@@ -292,8 +295,14 @@ def test_description_of_the_routes(client: Callable[..., Any]) -> None:
     assert set(paths) == {"/v1/detect", "/v1/model", "/healthz", "/readyz", "/metrics"}
     names = [parameter["name"] for parameter in paths["/v1/detect"]["post"]["parameters"]]
     assert names == ["model", "confidence", "iou", "max_detections", "classes"]
-    for path in ("/docs", "/redoc"):  # their pages would load scripts from elsewhere
-        assert http.get(path).status_code == 404
+    assert http.get("/redoc").status_code == 404  # it would load scripts from elsewhere
+    page = http.get("/docs").text
+    assert not re.search(r"https?:(?!//127.0.0.1)|<script|style=", page)
+    for path in paths:
+        assert f"{path}</code></h2>" in page
+    row = "<code>confidence</code></th><td>number, 0 to 1</td><td>lowest score that is kept</td>"
+    assert row in page
+    assert "<code>503</code></th><td>The server is busy; Retry-After says when" in page
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-// One picture at a time: the server is asked once, with a low confidence; slider and classes filter here.
+// A picture: the server is asked once, with a low confidence; slider and classes filter here.
+// Videos and the camera are in motion.js.
 "use strict";
 
 const LOWEST = 0.05;
@@ -16,7 +17,17 @@ async function ask(path, options = {}) {
   if (answer.status === 401) byId("token-form").hidden = false;
   let line = `status ${answer.status}`;
   try { line = (await answer.json()).error; } catch { /* no JSON: the status says it */ }
-  throw new Error(line);
+  throw Object.assign(new Error(line), { status: answer.status });
+}
+
+// The server's answer about one image: a file, or a frame of a video.
+async function askAbout(image, name) {
+  const { model } = state;
+  const form = new FormData();
+  form.append("image", image, name);
+  const own = model.task === "classify" || model.nms;
+  const query = new URLSearchParams({ model: model.model, ...(own ? {} : { confidence: LOWEST }) });
+  return (await ask(`v1/detect?${query}`, { method: "POST", body: form })).images[0];
 }
 
 async function describe(name) {
@@ -39,19 +50,16 @@ async function detect() {
   if (!file || !model) return;
   const number = ++state.asked;
   say(`Asking about ${file.name || "the picture"} …`);
-  const form = new FormData();
-  form.append("image", file, file.name || "picture.png");
-  const own = model.task === "classify" || model.nms;
-  const query = new URLSearchParams({ model: model.model, ...(own ? {} : { confidence: LOWEST }) });
   try {
     const [bitmap, answer] = await Promise.all([
       createImageBitmap(file, { imageOrientation: "from-image" }),
-      ask(`v1/detect?${query}`, { method: "POST", body: form }),
+      askAbout(file, file.name || "picture.png"),
     ]);
     if (number !== state.asked) return; // another picture was given meanwhile
-    Object.assign(state, { bitmap, answer: answer.images[0], off: new Set() });
+    Object.assign(state, { bitmap, answer, off: new Set() });
+    delete byId("classes").dataset.listed;
     listClasses();
-    show();
+    say(show());
   } catch (error) {
     if (number === state.asked) fail(error);
   }
@@ -75,9 +83,13 @@ function listClasses() {
   const { class_ids: ids, class_names: names, scores } = state.answer;
   const found = scores ? [...new Map(ids.map((id, i) => [id, names[i]]))] : [];
   found.sort(([, a], [, b]) => a.localeCompare(b));
+  const listed = JSON.stringify(found);
+  if (byId("classes").dataset.listed === listed) return; // keeps the keyboard where it is
+  byId("classes").dataset.listed = listed;
   const boxes = found.map(([id, name]) => {
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
-    box.addEventListener("change", () => { state.off[box.checked ? "delete" : "add"](id); show(); });
+    const checked = !state.off.has(id);
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked });
+    box.addEventListener("change", () => { state.off[box.checked ? "delete" : "add"](id); say(show()); });
     const label = document.createElement("label");
     label.append(box, ` ${name}`);
     return label;
@@ -86,8 +98,9 @@ function listClasses() {
   byId("classes").hidden = found.length < 2;
 }
 
+// Draws and lists the results that are kept; returns how many there are, in words.
 function show() {
-  if (!state.answer) return;
+  if (!state.answer) return "";
   const result = kept();
   const scores = result.scores ?? result.probabilities;
   const what = result.scores ? "boxes" : "classes";
@@ -103,7 +116,7 @@ function show() {
   const shown = result.class_names.slice(0, 5).join(", ");
   byId("canvas").setAttribute("aria-label", `${result.name}: ${summary}${shown && `: ${shown}`}`);
   for (const id of ["save-json", "save-picture"]) byId(id).disabled = false;
-  say(summary);
+  return summary;
 }
 
 const colour = (id) => `hsl(${((0.01 + id * GOLDEN_RATIO) % 1) * 360} 90% 65%)`;
@@ -154,8 +167,10 @@ function save(blob, suffix) {
 // ------------------------------------------------------------------------------- the controls
 
 function take(files) {
-  const file = [...files].find((each) => each.type.startsWith("image/"));
-  if (!file) return fail(new Error("that is not a picture"));
+  const file = [...files].find((each) => /^(image|video)\//.test(each.type));
+  if (!file) return fail(new Error("that is not a picture or a video"));
+  stopMotion();
+  if (file.type.startsWith("video/")) return play(file);
   state.file = file;
   detect();
 }
@@ -169,7 +184,7 @@ document.addEventListener("drop", (event) => {
   byId("drop").classList.remove("over");
   take(event.dataTransfer.files);
 });
-byId("confidence").addEventListener("input", () => { showConfidence(); show(); });
+byId("confidence").addEventListener("input", () => { showConfidence(); say(show()); });
 byId("model").addEventListener("change", (event) => describe(event.target.value).then(detect, fail));
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
