@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +21,7 @@ from tqdm import tqdm
 
 from detector.data.formats.issues import Issue
 from detector.data.formats.rows import AnnotatedImage, LabelRow, Labels, SizeHW
+from detector.data.known_sizes import KnownSizes, file_state
 from detector.structures.samples import Sample
 from detector.utils import system
 from detector.utils.errors import DetectorError
@@ -30,6 +33,9 @@ OVERHANG_PIXELS = 0.5
 MAX_THREADS = 16
 QUIET_SECONDS = 2.0
 """Delay before the progress bar appears, seconds."""
+
+MIN_KNOWN = 1000
+"""Number of images from which it pays to remember which were decoded: fewer take seconds."""
 
 EMPTY = "boxes of zero size dropped"
 OUTSIDE = "boxes outside their image dropped"
@@ -57,7 +63,9 @@ class CheckResult:
         self.counts += other.counts
 
 
-def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> CheckResult:
+def check_images(
+    images: Sequence[AnnotatedImage], title: str = "images", known: KnownSizes | None = None
+) -> CheckResult:
     """Check images and their labels in threads; results are in the order of the images.
 
     An unusable image gives no sample; an unusable label row is left out of its sample.
@@ -65,10 +73,15 @@ def check_images(images: Sequence[AnnotatedImage], title: str = "images") -> Che
     Args:
         images: images as a label reader returns them.
         title: name of the images in the progress bar.
+        known: images that need not be decoded again, where there are many; None decodes all.
     """
+    if len(images) < MIN_KNOWN:
+        known = None
     result = CheckResult()
-    for checked in in_threads(check_image, images, title):
+    for checked in in_threads(partial(check_image, known=known), images, title):
         result.add(checked)
+    if known is not None:
+        known.save()
     return result
 
 
@@ -90,17 +103,32 @@ def in_threads(
         )
 
 
-def check_image(image: AnnotatedImage) -> CheckResult:
-    """Decode one image and check its labels."""
+def check_image(image: AnnotatedImage, known: KnownSizes | None = None) -> CheckResult:
+    """Decode one image, unless it is known, and check its labels."""
     try:
-        height, width = read_image(image.path).shape[:2]
+        size_hw = _size_of(image.path, known)
     except DetectorError as error:
         return CheckResult(issues=[Issue(image.path, error.message, drops_image=True)])
-    labels = image.read_labels((height, width))
-    sample, issues, counts = clean(image, labels, (height, width))
+    labels = image.read_labels(size_hw)
+    sample, issues, counts = clean(image, labels, size_hw)
     issues = labels.issues + issues
     dropped = any(issue.drops_image for issue in issues)
     return CheckResult([] if dropped else [sample], issues, labels.counts + counts)
+
+
+def _size_of(path: Path, known: KnownSizes | None) -> SizeHW:
+    """Return the size of an image that can be decoded.
+
+    Raises:
+        DetectorError: it cannot; see :func:`detector.utils.opencv.read_image`.
+    """
+    if known is not None and (size_hw := known.get(path)) is not None:
+        return size_hw
+    before = None if known is None else file_state(path)
+    height, width = read_image(path).shape[:2]
+    if known is not None:
+        known.add(path, before, (height, width))
+    return height, width
 
 
 def clean(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.check import DROPPED, check_images
+from detector.data.check import DROPPED, CheckResult, check_images
 from detector.data.formats import classes, coco, csv_boxes, labelme, named_boxes, via, voc, yolo
 from detector.data.formats.coco_images import locate_images
 from detector.data.formats.definition import load_definition
@@ -24,6 +24,7 @@ from detector.data.formats.pairing import shared_files
 from detector.data.formats.rows import UNLABELED, WITHOUT_IMAGE, AnnotatedImage, image_files
 from detector.data.formats.splits import DatasetDefinition, Format, Split
 from detector.data.formats.unlabeled import check_unlabeled, describe_negatives
+from detector.data.known_sizes import KnownSizes
 from detector.settings.values import TaskName
 from detector.structures.samples import Sample
 from detector.utils.errors import DetectorError
@@ -141,6 +142,7 @@ def open_dataset(
     skip_bad: bool = False,
     limit: int | None = None,
     max_unlabeled: float | None = None,
+    known: KnownSizes | None = None,
 ) -> DetectionDataset:
     """Read and check one split.
 
@@ -153,6 +155,7 @@ def open_dataset(
         limit: number of images to read, the first ones of the split; None reads all.
         max_unlabeled: largest share of images that may have no label file, and are taken as
             without objects; None takes 0.1 for Pascal VOC XML and 0.9 for YOLO txt.
+        known: images that were decoded before and have not changed; None decodes all.
 
     Raises:
         DetectorError: no such data or split; too many images without a label file; fatal issues of
@@ -160,21 +163,21 @@ def open_dataset(
     """
     if not isinstance(data, DatasetDefinition):
         data = load_definition(data, data_root)
-    return _open(data, split, names, skip_bad, limit, max_unlabeled)
+    found = find_images(data, split, max_unlabeled)
+    chosen = replace(found, images=found.images[:limit])
+    checked = check_images(chosen.images, split, known)
+    return _dataset(data, split, names, chosen, checked, skip_bad)
 
 
-def _open(
+def _dataset(
     definition: DatasetDefinition,
     split: str,
     names: Sequence[str] | None,
+    found: FoundImages,
+    checked: CheckResult,
     skip_bad: bool,
-    limit: int | None,
-    max_unlabeled: float | None,
 ) -> DetectionDataset:
-    found = find_images(definition, split, max_unlabeled)
     places, root = definition.places(split), definition.prepared_root()
-    chosen = found.images[:limit]
-    checked = check_images(chosen, split)
     issues = found.issues + checked.issues
     json = found.json_files[0] if len(found.json_files) == len(places) == 1 else None
     where = f"split {split!r} of {definition.source}"
@@ -188,8 +191,8 @@ def _open(
         *generated,
         _summary(where, places, checked.samples),
         *found.notes,
-        *_repeated_files(chosen),
-        *_repairs(found.counts + checked.counts, issues, len(chosen)),
+        *_repeated_files(found.images),
+        *_repairs(found.counts + checked.counts, issues, len(found.images)),
     ]
     if json is not None and any(reason in checked.counts for reason in DROPPED):
         report.append("boxes dropped from training stay in the ground truth for AP")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.data.formats.definition import load_definition
+from detector.data.known_sizes import KnownSizes
 from detector.data.tiles import cut_into_tiles
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
@@ -193,26 +195,45 @@ def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, Detection
     definition = load_definition(settings.data, settings.data_root)
     definition.places(settings.train_split, "--train-split")
     definition.places(settings.val_split, "--val-split")
-    train_set = open_dataset(
+    known = KnownSizes(settings.cache_dir)
+    open_split = partial(
+        open_dataset,
         definition,
-        settings.train_split,
         skip_bad=settings.skip_bad,
         max_unlabeled=settings.max_unlabeled,
         limit=settings.limit,
+        known=known,
     )
-    val_set = open_dataset(
-        definition,
-        settings.val_split,
-        names=train_set.names,
-        skip_bad=settings.skip_bad,
-        max_unlabeled=settings.max_unlabeled,
-        limit=settings.limit,
+    train_set, val_set = _both(
+        lambda: open_split(settings.train_split),
+        lambda: open_split(settings.val_split, names=definition.names),
     )
     _say(train_set.report)
     _say(line for line in val_set.report if line not in definition.notes)
+    _say(known.lines())
     train_set, lines = cut_into_tiles(train_set, settings)
     _say(lines)
     return train_set, val_set
+
+
+def _both(
+    open_train: Callable[[], DetectionDataset], open_val: Callable[[], DetectionDataset]
+) -> tuple[DetectionDataset, DetectionDataset]:
+    """Open both splits.
+
+    Raises:
+        DetectorError: one cannot be opened; with both reasons if the other cannot, either.
+    """
+    try:
+        train_set = open_train()
+    except DetectorError as error:
+        try:
+            open_val()
+        except DetectorError as other:
+            if str(other) != str(error):
+                raise DetectorError(f"{error}\n{other}") from error
+        raise
+    return train_set, open_val()
 
 
 def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:

@@ -243,3 +243,22 @@ def test_a_training_without_any_mixing(said, tiny_cfg: Path, epochs: int, said_s
     lines = said(cfg=str(tiny_cfg), mosaic=0.6, close_mixing=5, epochs=epochs)
     line = "no epoch has mosaic: close_mixing 5, epochs 5"
     assert (line in lines) == said_so
+
+
+def test_bad_labels_of_both_splits_are_listed_at_once(
+    said, tiny_cfg: Path, tiny_data: Path, tmp_path: Path
+):
+    root = tmp_path / "data"
+    shutil.copytree(tiny_data.parent, root)
+    definition = root / tiny_data.name
+    definition.write_text(definition.read_text().replace(str(tiny_data.parent), str(root)))
+    files = [root / "labels" / split / "3.txt" for split in ("train", "val")]
+    lines = [
+        f"{file}:1: class 7 is out of range, expected 0 to 1 (--skip-bad leaves it out)"
+        for file in files
+    ]
+    for count in (1, 2):  # the second split alone, then both
+        files[-count].write_text("7 0.5 0.5 0.5 0.5\n")
+        with pytest.raises(DetectorError) as caught:
+            said(cfg=str(tiny_cfg), data=str(definition))
+        assert str(caught.value).splitlines() == lines[-count:]
