@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
@@ -20,6 +21,18 @@ def quality_focal_loss(logits: Tensor, target: Tensor, beta: float = 2.0) -> Ten
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     weight = (target - logits.sigmoid()).abs().pow(beta)
     return weight * entropy
+
+
+def varifocal_loss(
+    logits: Tensor, target: Tensor, alpha: float = 0.75, gamma: float = 2.0
+) -> Tensor:
+    """Return y · BCE(σ, y) where y > 0, else α · σ^γ · BCE(σ, 0) (arXiv 2008.13367, equation 2).
+
+    As in the authors' code the weights carry no gradient.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    negative = alpha * logits.detach().sigmoid().pow(gamma)
+    return torch.where(target > 0, target, negative) * entropy
 
 
 BINARY_LOSSES: Mapping[BinaryLossName, BinaryLoss] = {

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from detector.assigners import AlignedAssigner, Assigner, Assignment, SimOtaAssigner
 from detector.heads.distribution import DistanceHead
+from detector.losses.binary import varifocal_loss
 from detector.losses.point_predictions import PointPredictions
 from detector.settings.heads import DistributionLossSettings
 from detector.structures.boxes import complete_iou
@@ -23,7 +24,7 @@ LAST_BIN_MARGIN = 0.01
 
 
 class DistributionLoss:
-    """Losses of a DistanceHead: BCE of classes, 1 − CIoU and distribution focal loss of boxes.
+    """Losses of a DistanceHead: classes (BCE, varifocal), 1 − CIoU, distribution focal loss of boxes.
 
     A pair's quality is its alignment (TOOD, arXiv 2108.07755, section 3.2.2), score^½ · CIoU⁶,
     scaled so that the best pair of a target has the quality of that target's largest CIoU. It is
@@ -96,9 +97,11 @@ class DistributionLoss:
     def _classes(
         self, logits: Tensor, pairs: Assignment, class_ids: Tensor, quality: Tensor
     ) -> Tensor:
-        """Return the sum of all predictions' entropies; the targets are the pairs' qualities."""
+        """Return the sum of all predictions' losses; the targets are the pairs' qualities."""
         target = torch.zeros_like(logits)
         target[pairs.image, pairs.prediction, class_ids] = quality.to(logits.dtype)
+        if self.settings.class_loss == "varifocal":
+            return varifocal_loss(logits, target).sum()
         smoothing = self.settings.label_smoothing / 2
         if smoothing:
             target = target * (1 - 2 * smoothing) + smoothing
@@ -106,6 +109,11 @@ class DistributionLoss:
 
 
 def _check_settings(head: DistanceHead, settings: DistributionLossSettings) -> None:
+    if settings.class_loss == "varifocal" and settings.label_smoothing:
+        raise DetectorError(
+            f"label_smoothing {settings.label_smoothing}: class_loss varifocal has qualities as "
+            "targets, which are not smoothed; omit one of both"
+        )
     fields = DistributionLossSettings.model_fields
     if not head.bins and settings.dfl_gain != fields["dfl_gain"].default:
         raise DetectorError(

@@ -122,6 +122,11 @@ class DistributionLossSettings(LossSettings):
         description="how targets are matched with predictions: by alignment (aligned) or cost",
     )
     box_gain: NonNegative = Field(7.5, description="weight of the box loss, 1 − CIoU")
+    class_loss: Literal["bce", "varifocal"] = Field(
+        "bce",
+        description="classes against the pairs' qualities; varifocal: true pairs by their quality, "
+        "others by their score, as PP-YOLOE and YOLOv6",
+    )
     dfl_gain: NonNegative = Field(1.5, description="weight of the distribution focal loss")
     class_gain: NonNegative = Field(0.5, description="weight of the class loss")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from detector.losses.binary import BINARY_LOSSES, quality_focal_loss
+from detector.losses.binary import BINARY_LOSSES, quality_focal_loss, varifocal_loss
 
 
 @pytest.mark.parametrize("name", BINARY_LOSSES)
@@ -23,6 +23,15 @@ def test_by_hand():
     assert float(BINARY_LOSSES["bce"](logits, quality)) == pytest.approx(math.log(2))
     assert float(BINARY_LOSSES["focal"](logits, one)) == pytest.approx(math.log(2) / 16)
     assert float(BINARY_LOSSES["qfl"](logits, quality)) == pytest.approx(math.log(2) / 16)
+
+
+def test_varifocal_loss_by_hand():
+    # σ(0) = ½, BCE ln 2: a true pair of quality ¾ counts ¾ of it, any other 0.75 · ½².
+    losses = varifocal_loss(torch.zeros(2), torch.tensor([0.75, 0.0]))
+    assert losses.tolist() == pytest.approx([0.75 * math.log(2), 0.1875 * math.log(2)])
+    logits = torch.zeros(1, requires_grad=True)
+    varifocal_loss(logits, torch.zeros(1)).sum().backward()
+    assert float(logits.grad) == pytest.approx(0.1875 * 0.5)  # that of BCE, σ − 0, weighted
 
 
 def test_quality_focal_loss_is_least_at_the_quality():

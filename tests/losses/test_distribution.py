@@ -103,7 +103,10 @@ def slow_loss(
             for number in range(CLASSES):
                 wanted_score = (quality if number == own else 0.0) * (1 - smoothing) + smoothing / 2
                 logit = float(raw_outputs[level][image, y, x, values + number])
-                class_loss += bce(logit, wanted_score)
+                weight = 1.0
+                if loss.settings.class_loss == "varifocal":  # q if q > 0, else 0.75 · p²
+                    weight = wanted_score or 0.75 * sigmoid(logit) ** 2
+                class_loss += weight * bce(logit, wanted_score)
     losses = {"loss_box": 7.5 * box_loss / total, "loss_class": 0.5 * class_loss / total}
     return {**losses, "loss_dfl": 1.5 * dfl_loss / total} if bins else losses
 
@@ -119,9 +122,14 @@ CASES = {
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["", TIES])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("assigner", "smoothing"), [("aligned", 0.0), ("simota", 0.1)])
-def test_equal_to_a_slow_loop(case: str, coarse: bool, assigner: str, smoothing: float) -> None:
-    loss = make_loss(assigner=assigner, label_smoothing=smoothing)
+@pytest.mark.parametrize(
+    ("assigner", "class_loss", "smoothing"),
+    [("aligned", "bce", 0.0), ("simota", "bce", 0.1), ("aligned", "varifocal", 0.0)],
+)
+def test_equal_to_a_slow_loop(
+    case: str, coarse: bool, assigner: str, class_loss: str, smoothing: float
+) -> None:
+    loss = make_loss(assigner=assigner, class_loss=class_loss, label_smoothing=smoothing)
     raw_outputs = make_raw_outputs(coarse)
     found = loss(raw_outputs, CASES[case])
     expected = slow_loss(loss, [raw.detach() for raw in raw_outputs], CASES[case])
@@ -155,6 +163,12 @@ def test_settings_without_effect() -> None:
         "which have no distribution focal loss"
     )
     make_loss(dfl_gain=2.0)
+    with pytest.raises(DetectorError) as caught:
+        make_loss(class_loss="varifocal", label_smoothing=0.1)
+    assert str(caught.value) == (
+        "label_smoothing 0.1: class_loss varifocal has qualities as targets, which are not "
+        "smoothed; omit one of both"
+    )
 
 
 def test_focal_loss_by_hand() -> None:
