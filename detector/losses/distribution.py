@@ -24,7 +24,7 @@ LAST_BIN_MARGIN = 0.01
 
 
 class DistributionLoss:
-    """Losses of a DistanceHead: classes (BCE, varifocal), 1 − CIoU, distribution focal loss of boxes.
+    """Losses of a DistanceHead: classes (BCE, varifocal), boxes (1 − CIoU) and their distributions.
 
     A pair's quality is its alignment (TOOD, arXiv 2108.07755, section 3.2.2), score^½ · CIoU⁶,
     scaled so that the best pair of a target has the quality of that target's largest CIoU. It is
