@@ -1,4 +1,4 @@
-"""Python interface: train, validate, compare, analyse, check and convert data, save, list models.
+"""Python interface: train, validate, cross-validate, compare, analyse, check, convert, save, list.
 
 ``detector.export`` stands in its room (:mod:`detector.export.request`).
 
@@ -17,6 +17,7 @@ from typing import Any
 from detector.data.checks.finding import DataReport
 from detector.data.conversion.run import ConversionReport, run_conversion
 from detector.engine.callbacks import Callback
+from detector.engine.cross_validation import CrossValidation, run_folds
 from detector.engine.data_check import run_data_check
 from detector.engine.head_settings import train_settings
 from detector.engine.training import TrainingResult, run_training
@@ -75,6 +76,32 @@ def train(
         if value is not None:
             settings[name] = str(value)
     return run_training(train_settings(**settings), callbacks)
+
+
+def cross_validate(
+    cfg: str | Path | None = None, data: str | Path | None = None, folds: int = 5, **settings: Any
+) -> CrossValidation:
+    """Train once for each fold, and measure each training image by a network that has not seen it.
+
+    Args:
+        cfg: model file, or the name of a packaged one; without it ``weights=`` decides.
+        data: folder of images and labels, or a definition; without it the built-in drawn set.
+        folds: number of parts that are held out, one after the other.
+        settings: those of :func:`train`; ``resume=`` goes on with the folder of folds that were
+            stopped.
+
+    Returns:
+        Each fold's metrics, ``mean_and_deviation("AP")``, and the metrics of all images with their
+        intervals.
+
+    Raises:
+        DetectorError: a setting is unknown or does not fit, or the data cannot be read.
+    """
+    given = {"cfg": cfg, "data": data}
+    settings |= {name: str(value) for name, value in given.items() if value is not None}
+    if settings.get("resume") is None:
+        settings["folds"] = folds
+    return run_folds(train_settings(**settings))
 
 
 def validate(

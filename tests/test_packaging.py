@@ -37,6 +37,7 @@ PUBLIC_NAMES = {
     "convert": "detector.api",
     "analyse": "detector.api",
     "compare": "detector.api",
+    "cross_validate": "detector.api",
     "save": "detector.api",
     "list_models": "detector.api",
 }

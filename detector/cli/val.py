@@ -74,7 +74,7 @@ def _val(settings: ValSettings) -> dict[str, Any]:
         return {"images": images}
     metrics = _measure(settings, evaluation_set, backend)
     if settings.save_predictions is not None and system.is_main():
-        write_text(settings.save_predictions, json.dumps(_predictions(evaluation_set)))
+        write_text(settings.save_predictions, json.dumps(evaluation_set.named_results()))
     print(report(metrics, images))
     if settings.tiles is not None:
         print(settings.describe_tiles())
@@ -83,13 +83,6 @@ def _val(settings: ValSettings) -> dict[str, Any]:
         if certificate.quantisation is not None:
             _check_drop(metrics, expected, certificate.quantisation.max_drop)
     return metrics.to_dict()
-
-
-def _predictions(evaluation_set: EvaluationSet) -> list[dict[str, Any]]:
-    """Return the predictions, with the file name of each one's image."""
-    names = evaluation_set.file_names()
-    results = evaluation_set.evaluator.results
-    return [{**result, "file_name": names[result["image_id"]]} for result in results]
 
 
 def _check_flags(settings: ValSettings) -> None:

@@ -80,7 +80,7 @@ class Run:
         Raises:
             DetectorError: a folder of that name holds a run that can be resumed.
         """
-        folder = _new_folder(settings.project, settings.name)
+        folder = new_folder(settings.project, settings.name)
         run = cls(folder)
         if run.state.exists() or run.previous.exists():
             raise DetectorError(
@@ -200,7 +200,7 @@ def release_folders() -> None:
         _LOCKS.popitem()[1].release()
 
 
-def _new_folder(project: Path, name: str | None) -> Path:
+def new_folder(project: Path, name: str | None) -> Path:
     """Make the folder of that name, or of the next number that no other process has taken."""
     try:
         if name is not None:

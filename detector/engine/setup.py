@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 
-from detector.data.dataset import DetectionDataset, open_dataset
-from detector.data.formats.definition import load_definition
-from detector.data.known_sizes import KnownSizes
-from detector.data.tiles import cut_into_tiles
+from detector.data.dataset import DetectionDataset
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
+from detector.engine.datasets import open_datasets
 from detector.engine.int8_training import fused_start
 from detector.engine.norm_statistics import restore_statistics
 from detector.engine.optim import Schedule, freeze
@@ -187,53 +184,9 @@ def _datasets(
     settings: TrainSettings, accelerator: Accelerator
 ) -> tuple[DetectionDataset, DetectionDataset]:
     with accelerator.local_main_process_first():  # it may draw the built-in images
-        return _open_datasets(settings)
-
-
-def _open_datasets(settings: TrainSettings) -> tuple[DetectionDataset, DetectionDataset]:
-    assert settings.data is not None
-    definition = load_definition(settings.data, settings.data_root)
-    definition.places(settings.train_split, "--train-split")
-    definition.places(settings.val_split, "--val-split")
-    known = KnownSizes(settings.cache_dir)
-    open_split = partial(
-        open_dataset,
-        definition,
-        skip_bad=settings.skip_bad,
-        max_unlabeled=settings.max_unlabeled,
-        limit=settings.limit,
-        known=known,
-    )
-    train_set, val_set = _both(
-        lambda: open_split(settings.train_split),
-        lambda: open_split(settings.val_split, names=definition.names),
-    )
-    _say(train_set.report)
-    _say(line for line in val_set.report if line not in definition.notes)
-    _say(known.lines())
-    train_set, lines = cut_into_tiles(train_set, settings)
+        train_set, val_set, lines = open_datasets(settings)
     _say(lines)
     return train_set, val_set
-
-
-def _both(
-    open_train: Callable[[], DetectionDataset], open_val: Callable[[], DetectionDataset]
-) -> tuple[DetectionDataset, DetectionDataset]:
-    """Open both splits.
-
-    Raises:
-        DetectorError: one cannot be opened; with both reasons if the other cannot, either.
-    """
-    try:
-        train_set = open_train()
-    except DetectorError as error:
-        try:
-            open_val()
-        except DetectorError as other:
-            if str(other) != str(error):
-                raise DetectorError(f"{error}\n{other}") from error
-        raise
-    return train_set, open_val()
 
 
 def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:

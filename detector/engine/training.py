@@ -73,6 +73,8 @@ def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) ->
         Interrupted: Ctrl-C or SIGTERM; the message says how to resume.
     """
     callbacks = _checked(callbacks)
+    if settings.folds is not None and settings.fold is None:
+        raise DetectorError("folds: detector.cross_validate trains all of them; give fold for one")
     with process_state_restored(), ExitStack() as stack:
         stack.callback(release_folders)  # also where the setup fails
         trainer = prepare(settings)

@@ -80,6 +80,11 @@ class EvaluationSet:
         folder = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
         return {number: Path(path).relative_to(folder).as_posix() for number, path in paths.items()}
 
+    def named_results(self) -> list[dict[str, Any]]:
+        """Return the predictions in COCO's results format, each with its image's file name."""
+        names = self.file_names()
+        return [{**one, "file_name": names[one["image_id"]]} for one in self.evaluator.results]
+
     def resampled(self, weights: Weights) -> Resampled:
         """Return metrics of the network measured last on resamples of the images.
 
@@ -135,8 +140,20 @@ def open_evaluation_set(
         logger.info(line)
     if network is not None:
         dataset.check_task(network.task)
-    evaluator = _evaluator(dataset, metric)
-    return EvaluationSet(str(settings.data), split, dataset, evaluator, metric)
+    return evaluation_set_of(dataset, str(settings.data), metric)
+
+
+def evaluation_set_of(
+    dataset: DetectionDataset, data: str, metric: str | None = None
+) -> EvaluationSet:
+    """Return the evaluation set of images that were read before.
+
+    Args:
+        dataset: the images.
+        data: name of the data set.
+        metric: name of the metric; default: the task's default metric.
+    """
+    return EvaluationSet(data, dataset.split, dataset, _evaluator(dataset, metric), metric)
 
 
 def _evaluator(dataset: DetectionDataset, metric: str | None) -> Evaluator[Any]:

@@ -108,6 +108,14 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
     )
     train_split: str = Field("train", description="split to train on")
     val_split: str = Field("val", description="split that chooses the best epoch")
+    folds: Annotated[int, Field(ge=2, le=20)] | None = Field(
+        None,
+        description="cross-validation: hold out each of so many parts of the training images once, "
+        "and measure all of them",
+    )
+    fold: Count | None = Field(
+        None, description="train the run of one fold only, as on a machine of its own, from 1"
+    )
     val_interval: Count = Field(
         1, description="epochs between validations; the last always has one"
     )
@@ -131,6 +139,16 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
         description="resume the run in this folder; without a value: the newest one",
         json_schema_extra={"alone": "last"},
     )
+
+    @pydantic.field_validator("fold")
+    @classmethod
+    def _is_one_of_the_folds(cls, value: int | None, info: pydantic.ValidationInfo) -> int | None:
+        folds: int | None = info.data.get("folds")
+        if value is not None and folds is None:
+            raise ValueError("has no effect without folds")
+        if value is not None and folds is not None and value > folds:
+            raise ValueError(f"expected at most {folds}, as many as folds")
+        return value
 
 
 def settings_of_heads(heads: Mapping[str, type[Strict]]) -> type[TrainSettings]:
