@@ -45,6 +45,8 @@ def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
             preset, a setting of another head.
     """
     given = given_values(flags)
+    if given.get("minutes") is not None and "epochs" in given:
+        raise DetectorError("--minutes and --epochs: expected one of both")
     head = head_of(given)
     if head is None:
         raise DetectorError("nothing to train: give --cfg FILE or --weights FILE")

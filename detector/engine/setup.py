@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from detector.engine.run import FROM_NOW_ON, THIS_TIME, Run
 from detector.engine.small_objects import small_objects
 from detector.engine.tasks import task_of
 from detector.engine.tensorboard import TensorBoard
+from detector.engine.time_budget import within_minutes
 from detector.engine.trainer import Trainer
 from detector.model.detector import Definition, Detector, build_model_file, rebuild
 from detector.model.lint import check_anchor_order, find_contradictions, log_warnings
@@ -57,6 +60,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     """Prepare a trainer for the first epoch, or for the next one of a resumed run."""
     if flags.resume is not None:
         return _resumed(flags)
+    started = time.monotonic()
     settings, notes = resolve(flags)
     _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
@@ -80,8 +84,17 @@ def prepare(flags: TrainSettings) -> Trainer:
     _say(small_objects(model, train_set) if model.task == "detect" else [])
     for line in train_lines(str(settings.data), (train_set, val_set)):
         logger.warning(line)
-    _say(_closed_mixing(settings))
     _check_boxes(train_set, val_set)
+    if settings.minutes is not None:
+        settings, line = within_minutes(
+            settings,
+            lambda run: Trainer(
+                settings, copy.deepcopy(model), train_set, val_set, run, accelerator
+            ),
+            started,
+        )
+        _say([line])
+    _say(_closed_mixing(settings))
     run = from_main(lambda: Run.create(settings))
     from_main(run.claim)
     run.write_settings(settings)

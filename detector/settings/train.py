@@ -80,6 +80,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
         None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
     )
     epochs: Count = Field(100, description="passes over the training images")
+    minutes: Positive | None = Field(
+        None,
+        description="time for the whole training, in place of --epochs; steps and a validation are "
+        "measured first, and the schedule is that of as many epochs as fit",
+    )
     batch: Count = Field(16, description="images per forward pass, of all processes together")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     precision: Literal["auto", "fp64", FloatPrecision] = Field(
