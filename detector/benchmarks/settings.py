@@ -46,9 +46,10 @@ class TrainBenchmarkSettings(ModelBenchmarkSettings):
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         None, description="processes that load images; default: as for training"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="precision of training; auto: mixed if the CPU gains from it"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="precision of training; auto: mixed if the device gains from it"
     )
+    device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
 
 
 class SaveBenchmarkSettings(TrainBenchmarkSettings):

@@ -41,7 +41,7 @@ def benchmark(settings: TrainBenchmarkSettings) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     with tempfile.TemporaryDirectory() as folder:
         trainer = prepare(recipe(settings, Path(folder)))
-        batch = next(iter(trainer.loader))
+        batch = next(iter(trainer.loader)).to(trainer.accelerator.device)
         phases = dict.fromkeys(PHASES, 0.0)
         count = len(trainer.loader.batch_sampler.batches())
         runs: dict[str, Callable[[], None]] = {
@@ -80,12 +80,19 @@ def recipe(settings: TrainBenchmarkSettings, folder: Path) -> TrainSettings:
     """Return the settings of the training that is timed, with its run in ``folder``."""
     given = settings.model_dump(exclude={"threads", "rounds", "folder", "json_file", "debug"})
     values = {name: value for name, value in given.items() if value is not None}
-    return train_settings(**values, project=folder, pictures=False, device="cpu")
+    return train_settings(**values, project=folder, pictures=False)
 
 
 def _repeat(count: int, step: Callable[[], None]) -> None:
     for _ in range(count):
         step()
+    _wait_for_device()
+
+
+def _wait_for_device() -> None:
+    """Wait until what was asked of a GPU is done; a CPU is never ahead."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def bare_step(trainer: Trainer, batch: Batch, phases: dict[str, float]) -> None:
@@ -149,6 +156,7 @@ def _loop(trainer: Trainer) -> None:
     """Train an epoch without validation and checkpoints."""
     for _ in trainer.train_epoch():
         pass
+    _wait_for_device()
     trainer.progress.finish_epoch(trainer.state.learning_rate, {})
 
 

@@ -308,4 +308,9 @@ def _described(settings: TrainSettings, model: Detector, accelerator: Accelerato
 def _precision(settings: TrainSettings, accelerator: Accelerator) -> str:
     """Return the name of the precision that the network computes in."""
     mixed = accelerator.mixed_precision
-    return str(mixed) if mixed != "no" else "fp64" if settings.precision == "fp64" else "fp32"
+    if mixed != "no":
+        return str(mixed)
+    if settings.precision == "fp64":
+        return "fp64"
+    rounds = accelerator.device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "fp32, convolutions in TF32" if rounds else "fp32"
