@@ -97,8 +97,9 @@ class DenseLayer(nn.Module):
         self.norm = NormAct(c_in, activation, eps, momentum)
         self.reduce: nn.Module = nn.Identity()
         if bottleneck is not None:
-            options = {"activation": activation, "eps": eps, "momentum": momentum}
-            self.reduce = Conv(c_in, bottleneck, 1, **options)
+            self.reduce = Conv(
+                c_in, bottleneck, 1, activation=activation, eps=eps, momentum=momentum
+            )
         self.grow = Conv2d(bottleneck or c_in, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class TwoWayDenseLayer(nn.Module):
         super().__init__()
         if growth % 2:
             raise ValueError(f"argument 'growth': expected an even number, found {growth}")
-        half = self.half = growth // 2
+        half = growth // 2
         self.near = nn.Sequential(
             _conv(c_in, bottleneck, 1, activation), _conv(bottleneck, half, 3, activation)
         )
