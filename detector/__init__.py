@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from detector.structures.detections import Detections
     from detector.utils.errors import DetectorError
     from detector.weights.checkpoint import load
+    from detector.weights.features import features
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "compare",
     "deploy",
     "export",
+    "features",
     "list_models",
     "load",
     "register",
@@ -78,6 +80,7 @@ _HOMES = {
     "convert": "detector.api",
     "compare": "detector.api",
     "deploy": "detector.model.deploy",
+    "features": "detector.weights.features",
     "list_models": "detector.api",
     "load": "detector.weights.checkpoint",
     "register": "detector.registry",
