@@ -14,7 +14,13 @@ from detector.model.connectivity import aggregations
 from detector.model.cost import RowCost
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.lint import lint
-from detector.model.model_file import ModelFile, RawRow, check_model_file, read_model_file
+from detector.model.model_file import (
+    ModelFile,
+    RawRow,
+    check_model_file,
+    name_and_variant,
+    read_model_file,
+)
 from detector.settings.inform import InfoSettings
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
@@ -130,10 +136,8 @@ def kept_norms(network: NetworkCost) -> list[str]:
 
 def _network_to_compare(text: str, settings: InfoSettings) -> NetworkCost:
     """Return the costs of the network ``FILE`` or ``FILE:VARIANT``."""
-    cfg, colon, variant = text.rpartition(":")
-    if not colon or set(variant) & {"/", "\\"}:  # no colon, or that of a Windows drive
-        cfg, variant = text, ""
-    model = build(cfg, settings.classes, variant or None)
+    cfg, variant = name_and_variant(text)
+    model = build(cfg, settings.classes, variant)
     return _cost(text, model, settings)
 
 

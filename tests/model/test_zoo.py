@@ -179,3 +179,27 @@ def test_densenet_67(variant: str, stem: int, block: tuple[int, int]):
 
 def test_densenet_67_is_a_variant_of_densenet():
     assert costs(empty("densenet", "67")) == costs(empty("densenet67", "64-16"))
+
+
+def test_one_shot_aggregation_beside_dense_blocks():
+    """DenseNet-40 and OSA modules of as many parameters (VoVNet, section 3.2).
+
+    Convolutions of the blocks, without norms: 9 · 12 · (12 c + 12 · 66) for 12 layers on c channels;
+    9 · (43 c + 4 · 43²) + (c + 5 · 43) · c_out for an OSA module of width 43.
+    """
+    rows = {}
+    for variant in ("dense", "osa"):
+        with torch.device("meta"):
+            model = build("densenet40", variant=variant)
+            rows[variant] = cost(model, (32, 32)).rows
+    pairs = [(rows["dense"][i], rows["osa"][i + 1]) for i in (1, 5, 9)]
+    blocks = ((16, 160, 43), (160, 304, 51), (304, 448, 51))
+    for (dense, osa), (c, c_out, width) in zip(pairs, blocks, strict=True):
+        assert (dense.module, dense.number, osa.module, osa.number) == ("DenseLayer", 12, "OSA", 1)
+        norms = 2 * sum(c + 12 * layer for layer in range(12))
+        assert dense.params - norms == 9 * 12 * (12 * c + 12 * 66)
+        convolutions = 9 * (c * width + 4 * width**2) + (c + 5 * width) * c_out
+        assert osa.params - 2 * (5 * width + c_out) == convolutions
+        assert osa.params == pytest.approx(dense.params, rel=0.04)
+        assert osa.memory_access < 0.8 * dense.memory_access
+        assert osa.macs == pytest.approx(dense.macs, rel=0.04)
