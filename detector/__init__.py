@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from detector.structures.detections import Detections
     from detector.utils.errors import DetectorError
     from detector.weights.checkpoint import load
+    from detector.weights.features import features
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "cross_validate",
     "deploy",
     "export",
+    "features",
     "list_models",
     "load",
     "register",
@@ -81,6 +83,7 @@ _HOMES = {
     "compare": "detector.api",
     "cross_validate": "detector.api",
     "deploy": "detector.model.deploy",
+    "features": "detector.weights.features",
     "list_models": "detector.api",
     "load": "detector.weights.checkpoint",
     "register": "detector.registry",

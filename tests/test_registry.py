@@ -227,6 +227,12 @@ def test_unknown_name() -> None:
 # ------------------------------------------------------------------------- what modules declare
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "AvgPool2d": [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "ceil_mode": True}],
+    "DenseLayer": [{"growth": 8}, {"growth": 8, "bottleneck": 12}],
+    "NormAct": [{}, {"activation": "SiLU"}],
+    "PeleeStem": [{"c_out": 16}],
+    "PreActConv": [{"c_out": 24}, {"c_out": 8, "kernel": 3, "stride": 2}],
+    "TwoWayDenseLayer": [{"growth": 8, "bottleneck": 12}],
     "AlphaRepVGGBlock": [
         {"c_out": 16},
         {"c_out": 24, "kernel": 5, "stride": 2, "groups": 2, "alpha": False},
@@ -337,6 +343,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     ],
     "eSE": [{}],
     "eSEModule": [{}],
+    "nn.AvgPool2d": [{"kernel_size": 2}, {"kernel_size": 3, "stride": 1, "padding": 1}],
     "nn.BatchNorm2d": [{}, {"num_features": 16}],
     "nn.Conv2d": [{"c_out": 24, "kernel_size": 3, "padding": 1}, {"c_out": 16, "kernel_size": 1}],
     "SliceSum": [{"starts": [8]}],

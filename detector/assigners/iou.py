@@ -28,18 +28,19 @@ class IouAssigner:
 
         Args:
             targets: m boxes in pixels of the input.
-            default_xyxy: (n, 4) default boxes, pixels.
+            default_xyxy: (n, 4) default boxes, pixels; or (batch, n, 4), those of each image.
             batch: number of images.
 
         Returns:
             (batch, n) int64: index into the batch's targets, −1 for the background.
         """
-        assigned = torch.full((batch, len(default_xyxy)), -1, device=default_xyxy.device)
+        anchors = default_xyxy.expand(batch, -1, -1)
+        assigned = torch.full(anchors.shape[:2], -1, device=anchors.device)
         for image in range(batch):
             index = (targets.image_index == image).nonzero().flatten()
             if len(index):
-                boxes_xyxy = targets.boxes_xyxy[index].to(default_xyxy.dtype)
-                match = self.match(pairwise_iou(boxes_xyxy, default_xyxy))
+                boxes_xyxy = targets.boxes_xyxy[index].to(anchors.dtype)
+                match = self.match(pairwise_iou(boxes_xyxy, anchors[image]))
                 assigned[image] = torch.where(match >= 0, index[match], -1)
         return assigned
 

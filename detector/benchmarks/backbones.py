@@ -9,6 +9,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from detector.benchmarks.backbone_comparison import compare
 from detector.benchmarks.settings import BackboneBenchmarkSettings
 from detector.benchmarks.timing import forward, interleaved, spread
 from detector.model.deploy import deploy
@@ -25,8 +26,11 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
     """Time forward passes with the same weights in eval mode, and print and return the times.
 
     All networks use the channels-last memory format. In RepVGG's paper (arXiv 2101.03697, table 6)
-    the deployed B0 takes 0.58 of the time on a GPU.
+    the deployed B0 takes 0.58 of the time on a GPU. With ``compare`` other networks are measured.
     """
+    if settings.compare:
+        return compare(settings)
+    _refuse_flags_of_compare(settings)
     torch.set_num_threads(settings.threads)
     print(
         f"{IMAGE_SIDE} px, {settings.precision}, channels-last, {settings.threads} threads, "
@@ -44,6 +48,11 @@ def benchmark(settings: BackboneBenchmarkSettings) -> dict[str, Any]:
             with mixed:
                 metrics[name] = _report(name, interleaved(runs, settings.rounds))
     return metrics
+
+
+def _refuse_flags_of_compare(settings: BackboneBenchmarkSettings) -> None:
+    for name in sorted({"batches", "imgsz", "plot"} & settings.model_fields_set):
+        raise DetectorError(f"--{name} goes with --compare, which is missing")
 
 
 def _networks(variant: str) -> dict[str, nn.Module]:

@@ -108,6 +108,14 @@ class SsdBenchmarkSettings(BenchmarkSettings):
 
 
 class BackboneBenchmarkSettings(BenchmarkSettings):
-    """Speed of RepVGG as trained and deployed, compared with timm's."""
+    """Speed of RepVGG as trained and deployed, compared with timm's; or of any networks."""
 
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the forward pass")
+    compare: tuple[str, ...] = Field(
+        (), description="networks to measure in place of RepVGG, FILE or FILE:VARIANT"
+    )
+    batches: tuple[Count, ...] = Field((1, 16), description="batch sizes of --compare")
+    imgsz: ImageSize | None = Field(
+        None, description="side of --compare's square input, or HEIGHT,WIDTH, pixels; default: 224"
+    )
+    plot: Path | None = Field(None, description="draw the measures of --compare into this PNG file")

@@ -1,34 +1,44 @@
-"""``info``: rows, costs and lint warnings of a model file, and costs of others to compare."""
+"""``info``: rows, costs and lint warnings of a network, and costs of others to compare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from detector.cli import connectivity
 from detector.cli.costs import NetworkCost, metrics, network_cost, plot, table
+from detector.model.connectivity import aggregations
 from detector.model.cost import RowCost
 from detector.model.detector import Detector, build, build_model_file
 from detector.model.lint import lint
-from detector.model.model_file import ModelFile, RawRow, read_model_file
+from detector.model.model_file import (
+    ModelFile,
+    RawRow,
+    check_model_file,
+    name_and_variant,
+    read_model_file,
+)
 from detector.settings.inform import InfoSettings
 from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
+from detector.weights.checkpoint import load
 
 COLUMNS = ("row", "from", "n", "module", "args", "output", "stride", "params", "MACs", "peak MB")
 
 
 def info(settings: InfoSettings) -> dict[str, Any]:
-    """Print and return rows, costs and lint warnings of a model file.
+    """Print and return rows, costs and lint warnings of a model file, or of weights.
 
     Raises:
-        DetectorError: a model file is invalid, or the plot's file name does not end in .png.
+        DetectorError: a file is invalid, settings contradict each other, or the name of a plot does
+            not end in .png.
     """
-    if settings.plot is not None and settings.plot.suffix != ".png":
-        raise DetectorError(f"--plot: expected a name that ends in .png, found {settings.plot}")
-    model_file = read_model_file(settings.cfg, settings.variant)
-    model = build_model_file(model_file, settings.classes)
-    network = _cost(_model_name(settings.cfg, settings.variant), model, settings)
+    _check(settings)
+    model_file, model = _network(settings)
+    network = _cost(_model_name(settings), model, settings)
     others = [_network_to_compare(text, settings) for text in settings.compare]
     found = lint(model_file, model)
     warnings = [str(warning) for warning in found]
@@ -43,7 +53,54 @@ def info(settings: InfoSettings) -> dict[str, Any]:
         ],
         "warnings": warnings,
         "compared": [{"name": other.name, **metrics(other)} for other in others],
+        **_connectivity(model, network.train.cost.size_hw, settings),
     }
+
+
+def _check(settings: InfoSettings) -> None:
+    for flag, path in (("plot", settings.plot), ("connectivity", settings.connectivity)):
+        if path is not None and path.suffix != ".png":
+            raise DetectorError(f"--{flag}: expected a name that ends in .png, found {path}")
+    if settings.cfg is not None and settings.weights is not None:
+        raise DetectorError("--cfg and --weights: expected one of both")
+    if settings.weights is None:
+        if settings.cfg is None:
+            raise DetectorError("--cfg is missing, or --weights")
+        if settings.connectivity is not None:
+            raise DetectorError("--connectivity: expected --weights FILE, random ones show nothing")
+        return
+    for flag in ("variant", "classes"):
+        if getattr(settings, flag) is not None:
+            raise DetectorError(f"--{flag} goes with --cfg; --weights has its network in the file")
+
+
+def _network(settings: InfoSettings) -> tuple[ModelFile, Detector]:
+    """Return the model file, from the disk or as stored with the weights, and its network."""
+    if settings.weights is None:
+        assert settings.cfg is not None
+        model_file = read_model_file(settings.cfg, settings.variant)
+        return model_file, build_model_file(model_file, settings.classes)
+    model = load(settings.weights)
+    definition = model.definition
+    file = YamlFile(Path(definition.path), definition.text)
+    return check_model_file(file, definition.variant), model
+
+
+def _connectivity(
+    model: Detector, size_hw: tuple[int, int], settings: InfoSettings
+) -> dict[str, Any]:
+    """Print, draw and return the weights of concatenated features, if they are asked for."""
+    if settings.connectivity is None:
+        return {}
+    found = aggregations(model, size_hw)
+    if not found:
+        raise DetectorError(
+            "--connectivity: no convolution of this network reads concatenated features",
+            file=settings.weights,
+        )
+    print(f"\n{connectivity.table(found)}")
+    connectivity.plot(found, settings.connectivity)
+    return {"connectivity": connectivity.metrics(found)}
 
 
 def report(model_file: ModelFile, networks: Sequence[NetworkCost], warnings: list[str]) -> str:
@@ -79,10 +136,8 @@ def kept_norms(network: NetworkCost) -> list[str]:
 
 def _network_to_compare(text: str, settings: InfoSettings) -> NetworkCost:
     """Return the costs of the network ``FILE`` or ``FILE:VARIANT``."""
-    cfg, colon, variant = text.rpartition(":")
-    if not colon or set(variant) & {"/", "\\"}:  # no colon, or that of a Windows drive
-        cfg, variant = text, ""
-    model = build(cfg, settings.classes, variant or None)
+    cfg, variant = name_and_variant(text)
+    model = build(cfg, settings.classes, variant)
     return _cost(text, model, settings)
 
 
@@ -91,8 +146,9 @@ def _cost(name: str, model: Detector, settings: InfoSettings) -> NetworkCost:
     return network_cost(name, model, size_hw, settings.measure)
 
 
-def _model_name(cfg: str, variant: str | None) -> str:
-    return cfg if variant is None else f"{cfg}:{variant}"
+def _model_name(settings: InfoSettings) -> str:
+    cfg = str(settings.cfg or settings.weights)
+    return cfg if settings.variant is None else f"{cfg}:{settings.variant}"
 
 
 def _title(model_file: ModelFile) -> str:

@@ -24,6 +24,7 @@ from detector.heads.classify import Classify
 from detector.heads.distribution import DFLHead, DistanceHead
 from detector.heads.head import hook
 from detector.heads.ppyoloe import PPYOLOEHead
+from detector.heads.refinedet import RefineDetHead
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.heads.yolov6 import YOLOv6Head
@@ -33,6 +34,7 @@ from detector.losses import (
     ClassifyLoss,
     DistributionLoss,
     MultiBoxLoss,
+    RefineDetLoss,
     YoloLoss,
     YoloxLoss,
 )
@@ -285,6 +287,18 @@ register_task(
         settings=SsdTraining,
     ),
 )
+
+
+# --------------------------------------------------------------------------------- RefineDetHead
+
+
+def _refinedet_criterion(
+    head: RefineDetHead, size_hw: tuple[int, int], settings: LossSettings
+) -> Criterion:
+    return RefineDetLoss(head, settings)
+
+
+register_task(RefineDetHead, replace(task_of(SSDHead), criterion=_refinedet_criterion))
 
 
 # -------------------------------------------------------------------------------------- Classify

@@ -73,11 +73,18 @@ def default_sizes(sides: tuple[float, float], ratios: Sequence[float]) -> list[t
     """
     side, next_side = sides
     between = math.sqrt(side * next_side)
-    sizes = [(float(side), float(side)), (between, between)]
-    for ratio in ratios:
-        root = math.sqrt(ratio)
-        sizes += [(side * root, side / root), (side / root, side * root)]
-    return sizes
+    return [(float(side), float(side)), (between, between), *ratio_sizes(side, ratios)]
+
+
+def ratio_sizes(side: float, ratios: Sequence[float]) -> list[tuple[float, float]]:
+    """Return s√r × s/√r and s/√r × s√r for each ratio r: boxes of the area s².
+
+    >>> ratio_sizes(30, [4])
+    [(60.0, 15.0), (15.0, 60.0)]
+    """
+    roots = [math.sqrt(ratio) for ratio in ratios]
+    pairs = (((side * root, side / root), (side / root, side * root)) for root in roots)
+    return [size for pair in pairs for size in pair]
 
 
 def default_boxes(sizes_wh: Tensor, size_hw: tuple[int, int], step: float) -> Tensor:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-import pydantic
 import torch
 from torch import Tensor, nn
 
-from detector.heads.anchors import decode_offsets, default_boxes, default_sizes
+from detector.heads.anchors import decode_offsets, default_sizes
 from detector.heads.classes import ClassRows
-from detector.heads.head import Head
+from detector.heads.default_boxes import DefaultBoxHead, Pair, check_levels, join_levels
 from detector.registry import Positive, register
 from detector.runtime.decoding.default_boxes import DefaultBoxDecoding
-from detector.settings.nms import NmsSettings
 from detector.structures.boxes import clip as clip_boxes
-
-MAX_UNCOVERED = 0.25
-"""Allowed deviation of cells · step from the input's side, relative; SSD's own reaches 0.07."""
-
-Pair = Annotated[Sequence[Positive], pydantic.Field(min_length=2, max_length=2)]
 
 
 @register(head=True)
-class SSDHead(Head):
+class SSDHead(DefaultBoxHead):
     """Head of two 3×3 convolutions per level, one for the offsets and one for the classes.
 
     ``forward`` returns raw outputs, one per level, of shape (b, h, w, boxes, 4 + 1 + classes); the
@@ -44,16 +36,6 @@ class SSDHead(Head):
         imgsz: side of the square input, pixels; the default boxes are made for this size only.
     """
 
-    eval_nms = NmsSettings(
-        confidence=0.01,
-        iou=0.45,
-        max_detections=200,
-        class_candidates=400,
-        candidates=10_000,
-        multi_label=True,
-    )
-    """NMS settings of the paper for evaluating AP (section 3)."""
-
     def __init__(
         self,
         nc: int,
@@ -65,22 +47,12 @@ class SSDHead(Head):
         c_in: Sequence[int] = (),
         imgsz: int = 300,
     ) -> None:
-        super().__init__()
-        for name, values in (("anchors", anchors), ("ratios", ratios), ("steps", steps)):
-            if len(values) != len(c_in):
-                raise ValueError(
-                    f"argument {name!r}: expected {len(c_in)} levels, found {len(values)}"
-                )
-        self.nc = nc
-        self.steps = tuple(steps)
-        self.size_hw = (imgsz, imgsz)
-        self.variances = (variances[0], variances[1])
-        self.sizes_wh = [
-            torch.tensor(default_sizes((side, next_side), level), dtype=torch.float64)
+        check_levels(len(c_in), anchors=anchors, ratios=ratios, steps=steps)
+        sizes_wh = [
+            default_sizes((side, next_side), level)
             for (side, next_side), level in zip(anchors, ratios, strict=True)
         ]
-        if clip:
-            self.sizes_wh = [sizes.clamp(max=imgsz) for sizes in self.sizes_wh]
+        super().__init__(nc, sizes_wh, steps, clip, variances, imgsz)
         counts = [len(sizes) for sizes in self.sizes_wh]
         pairs = list(zip(c_in, counts, strict=True))
         self.offsets = nn.ModuleList(nn.Conv2d(c, 4 * k, 3, padding=1) for c, k in pairs)
@@ -102,49 +74,21 @@ class SSDHead(Head):
             raw_outputs.append(torch.cat(parts, -1))
         return raw_outputs
 
-    def check_sizes(self, raw_outputs: Sequence[Tensor]) -> None:
-        """Raise ValueError if a level's cells, times its step, do not cover the input."""
-        side = self.size_hw[0]
-        for level, (raw, step) in enumerate(zip(raw_outputs, self.steps, strict=True), 1):
-            cells = raw.shape[2]
-            if abs(cells * step / side - 1) > MAX_UNCOVERED:
-                raise ValueError(
-                    f"argument 'steps': level {level} has {cells} cells of {step:g} pixels, "
-                    f"the input has {side} pixels"
-                )
-
     def decode(self, raw_outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return (b, n, 4) boxes_xyxy in pixels of the input and (b, n, classes) scores.
 
         Boxes are clipped to the input, so that IoU is computed from their visible parts.
         """
-        raw = torch.cat([level.flatten(1, 3) for level in raw_outputs], 1)
+        raw = join_levels(raw_outputs)
         default_xyxy = self.default_boxes(raw_outputs)
         boxes_xyxy = decode_offsets(raw[..., :4], default_xyxy, self.variances)
         return clip_boxes(boxes_xyxy, self.size_hw), raw[..., 4:].softmax(-1)[..., 1:]
 
     def decoding(self) -> DefaultBoxDecoding:
         """Return how :meth:`maps` encode boxes and scores."""
-        keys = {"steps": self.steps, "variances": self.variances, "size_hw": self.size_hw}
-        sizes_wh = [sizes.tolist() for sizes in self.sizes_wh]
-        return DefaultBoxDecoding.model_validate({**keys, "sizes_wh": sizes_wh})
-
-    def maps(self, raw_outputs: list[Tensor]) -> list[Tensor]:
-        """Return (b, boxes · (5 + classes), h, w) per level."""
-        return [raw.flatten(3).permute(0, 3, 1, 2) for raw in raw_outputs]
+        return DefaultBoxDecoding.model_validate(self.decoding_keys())
 
     def class_rows(self, name: str) -> ClassRows | None:
         """Return the rows of the background and the classes of each default box."""
         convolution, _, level = name.rpartition(".")[0].partition(".")
         return ClassRows(len(self.sizes_wh[int(level)]), 1) if convolution == "classes" else None
-
-    def default_boxes(self, raw_outputs: Sequence[Tensor]) -> Tensor:
-        """Return (n, 4) boxes_xyxy, pixels, in the order of the raw outputs' predictions.
-
-        They are computed in float64 and cast to the raw outputs' dtype.
-        """
-        levels = [
-            default_boxes(sizes, (raw.shape[1], raw.shape[2]), step)
-            for raw, sizes, step in zip(raw_outputs, self.sizes_wh, self.steps, strict=True)
-        ]
-        return torch.cat(levels).to(raw_outputs[0].device, raw_outputs[0].dtype)

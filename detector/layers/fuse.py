@@ -24,6 +24,22 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Kernel:
     return weight, bias
 
 
+def fold_batch_norm_transposed(
+    conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d
+) -> nn.ConvTranspose2d:
+    """Return a transposed convolution with bias that computes ``conv`` and then ``norm``.
+
+    Its weight is (c_in, c_out, k, k), for one group.
+    """
+    scale, shift = norm_scale_shift(norm)
+    bias = 0.0 if conv.bias is None else conv.bias.detach().double()
+    fused = copy.deepcopy(conv)
+    dtype = conv.weight.dtype
+    fused.weight = nn.Parameter((conv.weight.detach().double() * scale.view(-1, 1, 1)).to(dtype))
+    fused.bias = nn.Parameter((bias * scale + shift).to(dtype))
+    return fused
+
+
 def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return scale and shift of a batch norm in eval mode, x · scale + shift; (c,), float64."""
     if norm.running_mean is None or norm.running_var is None:
@@ -99,3 +115,10 @@ def plain_conv(like: nn.Conv2d, kernel: Kernel) -> nn.Conv2d:
     conv.weight = nn.Parameter(weight.to(dtype))
     conv.bias = nn.Parameter(bias.to(dtype))
     return conv
+
+
+def depthwise_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """Return the depthwise 1×1 convolution that computes a batch norm in eval mode."""
+    c, (scale, shift) = norm.num_features, norm_scale_shift(norm)
+    like = nn.Conv2d(c, c, 1, groups=c, device=scale.device, dtype=norm.weight.dtype)
+    return plain_conv(like, (scale.view(-1, 1, 1, 1), shift))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from detector.layers.conv import YOLO_EPS, YOLO_MOMENTUM, Conv2d, check_groups
-from detector.layers.fuse import norm_scale_shift, plain_conv
+from detector.layers.fuse import depthwise_conv
 from detector.registry import Count, Positive, Size, Width, register
 
 
@@ -49,11 +49,31 @@ class MaxPool2d(nn.MaxPool2d):
         dilation: Count = 1,
         ceil_mode: bool = False,
     ) -> None:
-        if padding > kernel_size // 2:
-            raise ValueError(
-                f"argument 'padding': expected at most half of the kernel, found {padding}"
-            )
+        _check_pool_padding(padding, kernel_size)
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
+
+
+@register("nn.AvgPool2d", "AvgPool2d", stride=lambda a: a.get("stride") or a["kernel_size"])
+class AvgPool2d(nn.AvgPool2d):
+    """``nn.AvgPool2d`` with checked arguments."""
+
+    def __init__(
+        self,
+        kernel_size: Count,
+        stride: Count | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        _check_pool_padding(padding, kernel_size)
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def _check_pool_padding(padding: int, kernel: int) -> None:
+    if padding > kernel // 2:
+        raise ValueError(
+            f"argument 'padding': expected at most half of the kernel, found {padding}"
+        )
 
 
 @register("nn.ZeroPad2d", stride=lambda arguments: 1)
@@ -136,9 +156,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def fuse(self) -> nn.Conv2d:
         """Return an equivalent depthwise 1×1 convolution."""
-        c, (scale, shift) = self.num_features, norm_scale_shift(self)
-        like = nn.Conv2d(c, c, 1, groups=c, device=scale.device, dtype=self.weight.dtype)
-        return plain_conv(like, (scale.view(-1, 1, 1, 1), shift))
+        return depthwise_conv(self)
 
 
 register("nn.Identity")(nn.Identity)

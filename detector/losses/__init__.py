@@ -4,6 +4,7 @@ from detector.losses.auxiliary import AuxiliaryLoss
 from detector.losses.classify import ClassifyLoss
 from detector.losses.distribution import DistributionLoss
 from detector.losses.multibox import MultiBoxLoss
+from detector.losses.refinedet import RefineDetLoss
 from detector.losses.yolo import YoloLoss
 from detector.losses.yolox import YoloxLoss
 
@@ -12,6 +13,7 @@ __all__ = [
     "ClassifyLoss",
     "DistributionLoss",
     "MultiBoxLoss",
+    "RefineDetLoss",
     "YoloLoss",
     "YoloxLoss",
 ]

@@ -135,6 +135,18 @@ class ModelFile(Scope):
         return self.rows[0].scope.file is not self.file
 
 
+def name_and_variant(text: str) -> tuple[str, str | None]:
+    """Split ``FILE`` or ``FILE:VARIANT``.
+
+    >>> name_and_variant("vovnet:39"), name_and_variant("cfg/vgg.yaml")
+    (('vovnet', '39'), ('cfg/vgg.yaml', None))
+    """
+    cfg, colon, variant = text.rpartition(":")
+    if not colon or set(variant) & {"/", "\\"}:  # no colon, or that of a Windows drive
+        return text, None
+    return cfg, variant or None
+
+
 def read_model_file(cfg: str | Path, variant: str | None = None) -> ModelFile:
     """Read ``cfg`` (a path or the name of a packaged file) and, if it names one, its backbone."""
     return check_model_file(read_yaml(find_file(cfg, "cfg")), variant, may_name=True)

@@ -144,7 +144,7 @@ class DistributionTraining(AugmentSettings, DistributionLossSettings):
 
 
 class SsdTraining(BasicAugmentSettings, LossSettings):
-    """Settings of ``SSDHead``; the rest of its augmentation is the paper's."""
+    """Settings of ``SSDHead`` and ``RefineDetHead``; the rest of the augmentation is SSD's."""
 
 
 class ClassifyTraining(ClassAugmentSettings, LossSettings):
@@ -160,6 +160,7 @@ HEAD_SETTINGS: dict[str, type[Strict]] = {
     "PPYOLOEHead": DistributionTraining,
     "DualGroupedDFLHead": DistributionTraining,
     "SSDHead": SsdTraining,
+    "RefineDetHead": SsdTraining,
     "Classify": ClassifyTraining,
 }
 """What each built-in head lets people choose, by its name: known before torch is imported."""

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from detector.cli.info import COLUMNS, info
 from detector.model.cost import cost
 from detector.model.detector import build
 from detector.settings.inform import InfoSettings
 from detector.utils.errors import DetectorError
+from detector.weights.checkpoint import save_weights
 
 TEXT = """\
 nc: 4
@@ -162,3 +164,115 @@ def test_bad_flags(cfg: Path, settings: dict[str, Any], message: str) -> None:
 
 def test_measure(cfg: Path) -> None:
     assert info(InfoSettings(cfg=str(cfg), measure=1))["deploy_ms"] > 0
+
+
+OSA = """\
+nc: 2
+imgsz: 64
+anchors: [[10, 13]]
+backbone:
+  - [-1, 1, OSA, {c_out: 8, width: 4, convs: 2}]
+  - [-1, 1, nn.MaxPool2d, [2]]
+  - [-1, 2, DenseLayer, [4, 6]]
+  - [-1, 1, nn.MaxPool2d, [2]]
+head:
+  - [-1, 1, Detect, [nc, anchors]]
+"""
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Aggregations whose weights are 1, 2, 3, … by source."""
+    (tmp_path / "osa.yaml").write_text(OSA)
+    model = build(tmp_path / "osa.yaml")
+    # A module's input of 3 channels and two convolutions of 4; 8 channels and one layer's 4; the
+    # head reads those of both layers, behind a pool.
+    for path, widths in (
+        ("rows.0.0.concat.conv", (3, 4, 4)),
+        ("rows.2.1.reduce.conv", (8, 4)),
+        ("rows.4.m.0", (8, 4, 4)),
+    ):
+        weight = model.get_submodule(path).weight  # type: ignore[union-attr]
+        parts = [torch.full((width,), -1.0 - i) for i, width in enumerate(widths)]
+        with torch.no_grad():
+            weight.copy_(torch.cat(parts).view(1, -1, 1, 1).expand_as(weight))  # type: ignore
+    save_weights(tmp_path / "osa.safetensors", model)
+    (tmp_path / "osa.yaml").unlink()  # the file holds its rows
+    return tmp_path / "osa.safetensors"
+
+
+def test_connectivity(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    map_file = tmp_path / "map.png"
+    metrics = info(InfoSettings(weights=weights, connectivity=map_file))
+    assert json.loads(json.dumps(metrics)) == metrics
+    assert metrics["connectivity"] == [
+        {
+            "convolution": "rows.0.0.concat.conv",
+            "widths": [3, 4, 4],
+            "weights": [1, 2, 3],
+            "normalized": [1 / 3, 2 / 3, 1],
+        },
+        {
+            "convolution": "rows.2.1.reduce.conv",
+            "widths": [8, 4],
+            "weights": [1, 2],
+            "normalized": [0.5, 1],
+        },
+        {
+            "convolution": "rows.4.m.0",
+            "widths": [8, 4, 4],
+            "weights": [1, 2, 3],
+            "normalized": [1 / 3, 2 / 3, 1],
+        },
+    ]
+    assert "rows.0.0.concat.conv          3  0.33 0.67 1.00" in capsys.readouterr().out
+    assert map_file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_costs_of_weights(weights: Path) -> None:
+    metrics = info(InfoSettings(weights=weights))
+    assert metrics["train_params"] == sum(row["params"] for row in metrics["rows"])
+    assert "connectivity" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "--cfg is missing, or --weights"),
+        (
+            {"cfg": "yolov5n", "weights": Path("a.safetensors")},
+            "--cfg and --weights: expected one of both",
+        ),
+        (
+            {"weights": Path("a.safetensors"), "variant": "n"},
+            "--variant goes with --cfg; --weights has its network in the file",
+        ),
+        (
+            {"weights": Path("a.safetensors"), "classes": 2},
+            "--classes goes with --cfg; --weights has its network in the file",
+        ),
+        (
+            {"cfg": "yolov5n", "connectivity": Path("a.png")},
+            "--connectivity: expected --weights FILE, random ones show nothing",
+        ),
+        (
+            {"weights": Path("a.safetensors"), "connectivity": Path("a.jpg")},
+            "--connectivity: expected a name that ends in .png, found a.jpg",
+        ),
+    ],
+)
+def test_flags_that_contradict_each_other(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DetectorError) as caught:
+        info(InfoSettings(**settings))
+    assert str(caught.value) == message
+
+
+def test_nothing_is_concatenated(cfg: Path, tmp_path: Path) -> None:
+    file = tmp_path / "plain.safetensors"
+    save_weights(file, build(cfg))
+    with pytest.raises(DetectorError) as caught:
+        info(InfoSettings(weights=file, connectivity=tmp_path / "map.png"))
+    assert str(caught.value) == (
+        f"{file}: --connectivity: no convolution of this network reads concatenated features"
+    )
+    assert not (tmp_path / "map.png").exists()

@@ -50,7 +50,7 @@ WRONG = [
     ("detect", "--weights is missing"),
     ("detect --weights w.onnx", "--source is missing"),
     ("val --data d", "--weights is missing"),
-    ("info", "--cfg is missing"),
+    ("info", "--cfg is missing, or --weights"),
     ("anchors --data d", "--cfg is missing"),
     # a flag that is unknown
     (f"{DETECT} --confidense 0.3", "unknown flag '--confidense'; did you mean '--confidence'?"),

@@ -1,9 +1,11 @@
-"""Networks for one input size (SSD): exported, reloaded, and what they say to another size."""
+"""Networks for one input size (SSD, RefineDet): exported, reloaded, given another size."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from detector.export.formats import FORMATS
 from detector.export.options import Options
@@ -31,6 +33,58 @@ head:
   - [1, 1, L2Norm, [20]]
   - [[3, 2], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2, 3]], steps: [4, 8]}]
 """
+
+TINY_REFINEDET = """
+nc: 2
+imgsz: 64
+activation: ReLU
+preprocess: {mode: stretch, mean_rgb: [123, 117, 104], scale_rgb: [1, 1, 1]}
+backbone:
+  - [-1, 1, PeleeStem, [8]]
+  - [-1, 2, TwoWayDenseLayer, [8, 8]]
+  - [-1, 2, DenseLayer, [8, 8]]
+  - [-1, 1, PreActConv, [16]]
+  - [-1, 1, nn.AvgPool2d, {kernel_size: 2, ceil_mode: True}]
+  - [-1, 1, NormAct, []]
+head:
+  - [[3, 5], 1, RefineDetHead,
+     {nc: nc, sides: [12, 24], ratios: [[2], [2, 3]], steps: [4, 8], width: 8, norm: True}]
+"""
+
+
+def test_deployed_refinedet():
+    """Stem of 4 convolutions, 2 · 5 in two-way layers, 2 · (1 norm and 1 convolution) in dense
+    layers, 2 other norms; transfer connections of 3 convolutions each, 1 of them with a transposed
+    one: 4 + 10 + 4 + 2 + 7 = 27 blocks.
+    """
+    model = refinedet()
+    fused, report = deploy(model)
+    assert report.fused_blocks == 27
+    assert report.difference_fp64 < 1e-12
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert fused.fixed_size_hw == (64, 64)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_refinedet_in_a_file(form: str, tmp_path: Path, rng):
+    model = refinedet()
+    report = export_model(model, form, tmp_path / "m", options=Options(dynamic=True))
+    backend = open_backend(report.path)
+    assert backend.eval_nms == model.eval_nms
+    image = rng.integers(0, 255, (50, 120, 3)).astype(np.uint8)
+    (expected,), (found,) = Predictor(model)(image), Predictor(report.path)(image)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    distances = np.abs(found.boxes_xyxy[:, None] - expected.boxes_xyxy[None]).max(-1)
+    assert distances.min(0).max() < 1e-3
+    assert distances.min(1).max() < 1e-3
+
+
+def refinedet() -> Detector:
+    """Return maps of 16 and 8 cells, of every block of DenseNet and PeleeNet."""
+    torch.manual_seed(0)
+    model = build_model_file(check_model_file(YamlFile(Path("m.yaml"), TINY_REFINEDET)))
+    randomise_batch_norms(model)
+    return model.eval()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import torch
 
 from detector.heads.classes import SharedClasses
 from detector.heads.ssd import SSDHead
+from detector.model.cost import cost
 from detector.model.detector import Detector, build
+from detector.model.model_file import read_model_file
 from detector.utils.errors import DetectorError
 from detector.utils.files import packaged_files
 
@@ -211,3 +213,45 @@ def test_start_weights_are_matched_by_name():
     theirs = state["classes.0.weight"].view(4, 4, 4, 3, 3)
     assert torch.equal(weight[:, :2], theirs[:, [0, 2]])  # the background, the dog
     assert torch.equal(weight[:, 2], own["classes.0.weight"].view(4, 3, 4, 3, 3)[:, 2])
+
+
+DSOD = [
+    ("dsod300_densenet67", [352, 512, 512, 256, 256, 256], [38, 19, 10, 5, 3, 1]),
+    ("dsod300_peleenet", [256, 512, 512, 256, 256, 256], [38, 19, 10, 5, 3, 1]),
+    ("dsod300_vovnet27slim", [256, 512, 512, 256, 256, 256], [37, 18, 9, 5, 3, 1]),
+]
+
+
+@pytest.mark.parametrize(("name", "widths", "sides"), DSOD)
+def test_levels_of_dsod(name: str, widths: list[int], sides: list[int]):
+    """Each level behind the first is half new and half pooled from the one before."""
+    with torch.device("meta"):
+        model = build(name, classes=20)
+        counted = cost(model, (300, 300))
+    rows = counted.rows
+    sources = rows[-1].sources
+    assert [rows[source].shapes for source in sources] == [
+        ((width, side, side),) for width, side in zip(widths, sides, strict=True)
+    ]
+    levels = [rows[source].sources[0] for source in sources]  # behind an L2Norm each
+    assert {rows[source].module for source in sources} == {"L2Norm"}
+    for before, level in zip(levels, levels[1:], strict=False):
+        joined = rows[level]
+        assert joined.module == "Concat"
+        halves = [rows[source] for source in joined.sources]
+        assert [half.shapes[0][0] for half in halves] == [rows[level].shapes[0][0] // 2] * 2
+        pooled = [half for half in halves if rows[half.sources[0]].module == "nn.MaxPool2d"]
+        assert [rows[half.sources[0]].sources for half in pooled] == [(before,)]
+
+
+@pytest.mark.parametrize(
+    ("variant", "millions"), [("64-16", 5.9), ("192-48", 14.8)], ids=["smallest", "DSOD300"]
+)
+def test_parameters_of_dsod(variant: str, millions: float, tmp_path: Path):
+    """szq0214/DSOD, README: 5.9 M and 14.8 M, with batch norms behind the predictions."""
+    text = read_model_file("dsod300_densenet67").file.text
+    file = tmp_path / "dsod.yaml"
+    file.write_text(text.replace("{cfg: densenet67}", f"{{cfg: densenet67, variant: {variant}}}"))
+    with torch.device("meta"):
+        counted = cost(build(file, classes=20), (300, 300))
+    assert counted.params / 1e6 == pytest.approx(millions, abs=0.1)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from detector.layers.plain import (
+    AvgPool2d,
     BatchNorm2d,
     ConvTranspose2d,
     MaxPool2d,
@@ -45,6 +46,18 @@ def test_stride_of_upsampling(scale: float, stride: Fraction) -> None:
 def test_upsampling_without_a_stride(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         contract("nn.Upsample").stride(arguments)
+
+
+def test_average_pool() -> None:
+    """A square at the border of an odd side is averaged over the pixels that there are."""
+    x = torch.tensor([[1.0, 3, 5], [5, 7, 9], [2, 4, 8]])[None, None]
+    # (1 + 3 + 5 + 7) / 4, (5 + 9) / 2, (2 + 4) / 2, 8
+    assert AvgPool2d(2, ceil_mode=True)(x).tolist() == [[[[4, 7], [3, 8]]]]
+    assert AvgPool2d(2)(x).tolist() == [[[[4]]]]
+    assert contract("nn.AvgPool2d").stride({"kernel_size": 2}) == 2
+    assert contract("nn.AvgPool2d").stride({"kernel_size": 3, "stride": 1}) == 1
+    with pytest.raises(ValueError, match="expected at most half of the kernel, found 2$"):
+        AvgPool2d(3, 1, 2)
 
 
 def test_max_pool() -> None:

@@ -10,11 +10,19 @@ import torch
 from torch import Tensor
 
 from detector.heads.distribution import DFLHead
+from detector.heads.refinedet import RefineDetHead
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.heads.yolov6 import YOLOv6Head
 from detector.heads.yolox import YOLOXHead
-from detector.losses import ClassifyLoss, DistributionLoss, MultiBoxLoss, YoloLoss, YoloxLoss
+from detector.losses import (
+    ClassifyLoss,
+    DistributionLoss,
+    MultiBoxLoss,
+    RefineDetLoss,
+    YoloLoss,
+    YoloxLoss,
+)
 from detector.settings.heads import (
     DistributionLossSettings,
     LossSettings,
@@ -24,7 +32,7 @@ from detector.settings.heads import (
 from detector.structures.samples import Targets
 
 IMAGES, CLASSES, SIDE = 5, 3, 64
-LOSSES = ("yolo", "yolox", "distribution", "distances", "multibox", "classify")
+LOSSES = ("yolo", "yolox", "distribution", "distances", "multibox", "refinedet", "classify")
 
 
 def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
@@ -54,6 +62,12 @@ def make(name: str) -> tuple[Callable[..., dict[str, Tensor]], Any]:
         ssd = SSDHead(CLASSES, sides, [[2], [2]], [8, 16], c_in=[8, 8], imgsz=SIDE)
         shapes = [(IMAGES, SIDE // s, SIDE // s, 4, 5 + CLASSES) for s in (8, 16)]
         return MultiBoxLoss(ssd, LossSettings()), [random_raw(shape) for shape in shapes]
+    if name == "refinedet":
+        refined = RefineDetHead(
+            CLASSES, [12, 24], [[2], [2]], [8, 16], width=8, c_in=[8, 8], imgsz=SIDE
+        )
+        shapes = [(IMAGES, SIDE // s, SIDE // s, 3, 11 + CLASSES) for s in (8, 16)]
+        return RefineDetLoss(refined, LossSettings()), [random_raw(shape) for shape in shapes]
     return ClassifyLoss(LossSettings()), [random_raw((IMAGES, CLASSES))]
 
 
@@ -98,7 +112,8 @@ def test_shares_add_up(name: str, processes: int, monkeypatch: pytest.MonkeyPatc
     expected = torch.autograd.grad(torch.stack(list(whole.values())).sum(), raw)
 
     all_reduce = FakeAllReduce()
-    monkeypatch.setattr(f"{type(loss).__module__}.all_reduce_sum", all_reduce)
+    module = "detector.losses.multibox" if name == "refinedet" else type(loss).__module__
+    monkeypatch.setattr(f"{module}.all_reduce_sum", all_reduce)
     shares = [range(rank, IMAGES, processes) for rank in range(processes)]
     for share in shares:
         all_reduce.parts.append([])

@@ -41,6 +41,9 @@ FAST = {
     ("yolov5n", None),
     ("yolov7_tiny", None),
     ("ssd300_neck", "vovnet-27-slim"),
+    ("refinedet320_neck", "vovnet-27-slim"),
+    ("densenet67", "64-16"),
+    ("peleenet", None),
 }
 
 

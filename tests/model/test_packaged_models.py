@@ -29,6 +29,9 @@ def model_files() -> list[tuple[str, str | None]]:
 
 
 ZOO = {
+    "densenet": ["121", "67"],
+    "densenet67": ["64-16"],
+    "resnet": ["50"],
     "mobileone": ["s0", "s4"],
     "repvgg": ["A0", "B1g4", "plus-L2pse"],
     "vovnet": ["27-slim", "19-v2"],

@@ -29,7 +29,7 @@ REPVGG = {
 }
 
 
-def empty(name: str, variant: str, classes: int = 1000) -> Detector:
+def empty(name: str, variant: str | None, classes: int = 1000) -> Detector:
     """Return a network on the meta device, whose weights take no memory."""
     with torch.device("meta"):
         return build(name, classes, variant)
@@ -136,3 +136,70 @@ def test_mobileone(variant: str, params: int, deployed_params: int, gmac: float)
     trained, deployed = costs(empty("mobileone", variant))
     assert (trained.params, deployed.params) == (params, deployed_params)
     assert deployed.macs / 1e9 == pytest.approx(gmac, abs=1.5e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "params", "gmac"),
+    [
+        # parameters and multiply-adds of torchvision, models/densenet.py
+        ("densenet", "121", 7_978_856, 2.834),
+        ("densenet", "161", 28_681_000, 7.728),
+        ("densenet", "169", 14_149_480, 3.360),
+        ("densenet", "201", 20_013_928, 4.291),
+        # Robert-JunWang/PeleeNet, peleenet.py at 05e928a; its README says 508 M multiply-adds
+        ("peleenet", "", 2_802_248, 0.508),
+        # torchvision, models/resnet.py
+        ("resnet", "50", 25_557_032, 4.089),
+        ("resnet", "101", 44_549_160, 7.801),
+    ],
+)
+def test_baselines_of_vovnet(name: str, variant: str, params: int, gmac: float):
+    model = empty(name, variant or None)
+    with torch.device("meta"):
+        trained = cost(model, (224, 224))
+    assert trained.params == params
+    assert trained.macs / 1e9 == pytest.approx(gmac, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("variant", "stem", "block"),
+    [("64-16", 128, (64, 16)), ("192-48", 128, (192, 48))],
+)
+def test_densenet_67(variant: str, stem: int, block: tuple[int, int]):
+    """3 convolutions, 2 · (6 + 8 + 8 + 8) of dense layers, 4 transitions: 67."""
+    model = empty("densenet67", variant)
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 67
+    bottleneck, growth = block
+    widths = [stem + 6 * growth, stem + 14 * growth, stem + 22 * growth]
+    transitions = [row.channels for row in model.plan if row.module == "PreActConv"]
+    assert transitions == [*widths, 256]
+    assert [convolutions[3].out_channels, convolutions[4].out_channels] == [bottleneck, growth]
+
+
+def test_densenet_67_is_a_variant_of_densenet():
+    assert costs(empty("densenet", "67")) == costs(empty("densenet67", "64-16"))
+
+
+def test_one_shot_aggregation_beside_dense_blocks():
+    """DenseNet-40 and OSA modules of as many parameters (VoVNet, section 3.2).
+
+    Convolutions of the blocks, without norms: 9 · 12 · (12 c + 12 · 66) for 12 layers on c channels;
+    9 · (43 c + 4 · 43²) + (c + 5 · 43) · c_out for an OSA module of width 43.
+    """
+    rows = {}
+    for variant in ("dense", "osa"):
+        with torch.device("meta"):
+            model = build("densenet40", variant=variant)
+            rows[variant] = cost(model, (32, 32)).rows
+    pairs = [(rows["dense"][i], rows["osa"][i + 1]) for i in (1, 5, 9)]
+    blocks = ((16, 160, 43), (160, 304, 51), (304, 448, 51))
+    for (dense, osa), (c, c_out, width) in zip(pairs, blocks, strict=True):
+        assert (dense.module, dense.number, osa.module, osa.number) == ("DenseLayer", 12, "OSA", 1)
+        norms = 2 * sum(c + 12 * layer for layer in range(12))
+        assert dense.params - norms == 9 * 12 * (12 * c + 12 * 66)
+        convolutions = 9 * (c * width + 4 * width**2) + (c + 5 * width) * c_out
+        assert osa.params - 2 * (5 * width + c_out) == convolutions
+        assert osa.params == pytest.approx(dense.params, rel=0.04)
+        assert osa.memory_access < 0.8 * dense.memory_access
+        assert osa.macs == pytest.approx(dense.macs, rel=0.04)

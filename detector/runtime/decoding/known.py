@@ -9,9 +9,10 @@ import pydantic
 from detector.runtime.decoding.anchors import AnchorDecoding
 from detector.runtime.decoding.default_boxes import DefaultBoxDecoding
 from detector.runtime.decoding.points import CentreDecoding, DistanceDecoding
+from detector.runtime.decoding.refined_boxes import RefinedBoxDecoding
 
 KnownDecoding = Annotated[
-    AnchorDecoding | CentreDecoding | DistanceDecoding | DefaultBoxDecoding,
+    AnchorDecoding | CentreDecoding | DistanceDecoding | DefaultBoxDecoding | RefinedBoxDecoding,
     pydantic.Field(discriminator="kind"),
 ]
 """One of the ways of decoding, told by its ``kind``."""

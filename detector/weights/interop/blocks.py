@@ -27,7 +27,11 @@ from detector.weights.interop.order import natural
 IMAGENET = PreprocessKeys(mean_rgb=(123.675, 116.28, 103.53), scale_rgb=(58.395, 57.12, 57.375))
 """Input normalization of the projects: ImageNet's mean and standard deviation, times 255."""
 
-INPUT_LAYERS = {"conv": ("conv_bn", "bn"), "pointwise": ("pointwise_bn", "bn")}
+INPUT_LAYERS = {
+    "conv": ("conv_bn", "bn"),
+    "pointwise": ("pointwise_bn", "bn"),
+    "first.conv": ("first.bn",),
+}
 """Convolutions of a first block that read the image → candidates for the norm behind each; the
 first one that exists is used."""
 COUNTER = "num_batches_tracked"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from detector.model.detector import Detector
-from detector.weights.interop import repvgg, timm, torchvision_vgg, vgg, vovnet
+from detector.weights.interop import densenet, repvgg, timm, torchvision_vgg, vgg, vovnet
 from detector.weights.interop.networks import NETWORKS, Network
 
 State = Mapping[str, Tensor]
@@ -41,6 +41,7 @@ LAYOUTS: tuple[Network | Layout, ...] = (
     Layout(torchvision_vgg.is_torchvision_vgg, torchvision_vgg.with_our_names),
     Layout(repvgg.is_repvgg, repvgg.with_our_names),
     Layout(vovnet.is_vovnet, vovnet.with_our_names),
+    Layout(densenet.is_densenet, densenet.with_our_names),
 )
 """Supported layouts in order of precedence: the first that recognizes the weights is used."""
 

@@ -17,6 +17,7 @@ from detector.heads.auxiliary import DualGroupedDFLHead
 from detector.heads.distribution import DFLHead
 from detector.heads.head import Head
 from detector.heads.ppyoloe import PPYOLOEHead
+from detector.heads.refinedet import RefineDetHead
 from detector.heads.ssd import SSDHead
 from detector.heads.yolo import Detect
 from detector.heads.yolov6 import YOLOv6Head
@@ -26,6 +27,7 @@ from detector.runtime.decoding.anchors import AnchorDecoding
 from detector.runtime.decoding.decoding import Decoding, decode_all
 from detector.runtime.decoding.default_boxes import DefaultBoxDecoding
 from detector.runtime.decoding.points import CentreDecoding, DistanceDecoding
+from detector.runtime.decoding.refined_boxes import RefinedBoxDecoding
 from detector.runtime.nms.nms import nms
 from detector.settings.nms import NmsSettings
 from detector.structures.preprocess import Preprocess
@@ -46,6 +48,9 @@ HEADS: dict[str, Head] = {
     "auxiliary": DualGroupedDFLHead(CLASSES, c_in=CHANNELS * 2, strides=STRIDES * 2),
     "default boxes": SSDHead(
         CLASSES, [(10, 20), (20, 40)], [[2], [2, 3]], [8, 16], c_in=CHANNELS, imgsz=48
+    ),
+    "refined boxes": RefineDetHead(
+        CLASSES, [12, 24], [[2], [2, 3]], [8, 16], width=8, c_in=CHANNELS, imgsz=48
     ),
 }
 
@@ -173,6 +178,27 @@ def test_a_box_of_ssd():
     assert box == pytest.approx([0, 0, 8, 8])  # 5 ± 7.46 and 4 ± 5, within 0 and 8
     assert score == pytest.approx(math.e / (1 + math.e))
     assert len(decoding.candidates([level], 0.75)[0]) == 0  # σ(1) is 0.731
+
+
+def test_a_box_of_refinedet():
+    """Two moves of a box of 4×4 at (4, 4): to 4×8 at (6, 4), then to 4×8 at (6, 5)."""
+    decoding = RefinedBoxDecoding(
+        steps=(8,),
+        sizes_wh=(((4, 4),),),
+        variances=(0.1, 0.2),
+        size_hw=(8, 8),
+        threshold=0.01,
+    )
+    # 0.1 · 5 · 4 = 2 and e^(0.2 · 5 · ln 2) = 2; then 0.1 · 1.25 · 8 = 1
+    offsets = [5, 0, 0, 5 * math.log(2), 0, 1.25, 0, 0]
+    logits = [2.0, 2 + math.log(0.004 / 0.996), 0, 1]  # objectness 0.004 fades to 0.4
+    level = np.array(offsets + logits, np.float32).reshape(12, 1, 1)
+    score = 0.4 * math.e / (1 + math.e)  # 0.2924
+    (box,), ((found,),) = decoding.candidates([level], 0.29)
+    assert box == pytest.approx([4, 1, 8, 8])  # 5 + 4 = 9 is cut off at 8
+    assert found == pytest.approx(score, rel=1e-5)
+    # σ(1 + ln 0.4) = 0.521 bounds the score from above
+    assert len(decoding.candidates([level], 0.53)[0]) == 0
 
 
 def test_nothing_is_a_candidate():
