@@ -31,9 +31,9 @@ class Detect:
     def __init__(self, weights: str, options: dict[str, Any], written: list[Any]) -> None:
         self.predictor, self.written = Predictor(weights, **options), ray.get(written[0])
 
-    def __call__(self, batch: dict[str, Any], name_column: str | None) -> Iterator[Any]:
+    def __call__(self, batch: dict[str, Any], columns: list[str]) -> Iterator[Any]:
         """Yield tables of rows for a batch of files."""
-        images = images_of(map(os.fsdecode, batch["item"]), self.written, name_column=name_column)
+        images = images_of(map(os.fsdecode, batch["item"]), self.written, *columns)
         rows = rows_of(images, self.predictor.frames)
         while part := list(islice(rows, ROWS)):
             yield to_table(part, self.predictor.backend.task)
@@ -43,7 +43,8 @@ def main(flags: argparse.Namespace) -> None:
     """Give the files that have no row yet to the workers."""
     options = {"confidence": flags.confidence, "threads": flags.threads}
     Predictor(flags.weights, **options)  # an error is one line here, and not within Ray
-    written = open_results(Path(flags.output), Path(flags.weights), options)
+    settings = {"confidence": flags.confidence, "columns": flags.columns}
+    written = open_results(Path(flags.output), Path(flags.weights), settings)
     files = [os.fsencode(file) for file in list_files(flags.source) if file not in written]
     print(f"{len(files)} files to read, {len(written)} images written before", flush=True)
     if not files:
@@ -54,7 +55,7 @@ def main(flags: argparse.Namespace) -> None:
         Detect,
         compute=ray.data.ActorPoolStrategy(size=flags.workers),
         fn_constructor_args=(flags.weights, options, [ray.put(written)]),
-        fn_kwargs={"name_column": flags.name_column},
+        fn_kwargs={"columns": flags.columns.split(",", 1)},
         num_cpus=flags.threads,
         max_task_retries=RETRIES,
     ).write_parquet(flags.output, min_rows_per_file=ROWS, ray_remote_args={"num_cpus": 0})
@@ -67,7 +68,7 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of a worker")
     parser.add_argument("--confidence", type=float, default=0.25)
-    parser.add_argument("--name-column", help="names of images in Parquet files; default: the row")
+    parser.add_argument("--columns", default="bytes", help="of Parquet files: IMAGE or IMAGE,NAME")
     try:
         main(parser.parse_args())
     except DetectorError as error:

@@ -26,9 +26,7 @@ logger = logging.getLogger(__name__)
 
 def to_table(rows: Iterable[Row], task: TaskName) -> Any:
     """Return rows as a pyarrow.Table, whose columns do not depend on the rows."""
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(list(rows), _schema(task))
+    return require("pyarrow").Table.from_pylist(list(rows), _schema(task))
 
 
 def open_results(folder: Path, weights: Path, settings: dict[str, Any]) -> frozenset[str]:
@@ -76,9 +74,7 @@ def _check_run(path: Path, run: dict[str, Any]) -> None:
 
 def _paths(part: Path) -> list[str]:
     """Return the paths of the images in a file; of an incomplete one none, and remove it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = require("pyarrow"), require("pyarrow.parquet")
     try:
         return pq.read_table(part, columns=["path"])["path"].to_pylist()  # type: ignore[no-any-return]
     except pa.ArrowException:
@@ -88,8 +84,7 @@ def _paths(part: Path) -> list[str]:
 
 
 def _schema(task: TaskName) -> Any:
-    import pyarrow as pa
-
+    pa = require("pyarrow")
     numbers, classes = pa.list_(pa.float64()), pa.list_(pa.string())
     fields = {"name": pa.string(), "path": pa.string(), "size_hw": pa.list_(pa.int32())}
     if task == "detect":

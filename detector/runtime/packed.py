@@ -108,10 +108,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, name: Path) -> bytes
 
 def _of_parquet(path: Path, image_column: str, name_column: str | None) -> Iterator[Packed]:
     """Yield the images of a Parquet file, in the order of its rows."""
-    require("pyarrow")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = require("pyarrow"), require("pyarrow.parquet")
     columns = [image_column] if name_column is None else [image_column, name_column]
     try:
         with pq.ParquetFile(path) as file:

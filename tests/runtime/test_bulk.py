@@ -1,9 +1,13 @@
-"""Rows of many files: in order, each once, with an error where an image cannot be read."""
+"""Rows of many files: in order, each once, with an error where an image cannot be read.
+
+Tests marked heavy need ``pip install pyarrow``.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -116,6 +120,17 @@ def test_names_that_are_not_utf8(tmp_path: Path):
     assert found["error"].encode()  # Parquet's texts are UTF-8
 
 
+def test_only_results_and_parquet_files_need_pyarrow(images: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    message = "pyarrow is not installed; run: pip install pyarrow"
+    (images / "e.parquet").touch()
+    found = rows_of(images_of(list_files(str(images))), one_box)
+    assert list(found) == [*expected(images), {"path": f"{images}/e.parquet", "error": message}]
+    with pytest.raises(DetectorError) as caught:
+        open_results(images / "results", images / "a.png", {})
+    assert str(caught.value) == message
+
+
 # ------------------------------------------------------------------------- written results
 
 
@@ -132,6 +147,7 @@ def write_part(folder: Path, name: str, rows: list[Row], task: Any = "detect") -
     return folder / name
 
 
+@pytest.mark.heavy
 def test_rows_are_read_as_they_were_written(images: Path, tmp_path: Path):
     pq = pytest.importorskip("pyarrow.parquet")
     rows = [{**row, "error": row.get("error")} for row in expected(images)]
@@ -144,9 +160,11 @@ def test_rows_are_read_as_they_were_written(images: Path, tmp_path: Path):
     assert {key: found[key] for key in classes} == classes
 
 
+@pytest.mark.heavy
 def test_a_folder_is_continued(
     images: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
+    pytest.importorskip("pyarrow")
     output, settings = tmp_path / "out", {"confidence": 0.25}
     assert open_results(output, weights, settings) == frozenset()
     rows = expected(images)
@@ -158,6 +176,7 @@ def test_a_folder_is_continued(
     assert caplog.messages == [f"{cut}: incomplete, removed; its images are predicted again"]
 
 
+@pytest.mark.heavy
 def test_rows_of_something_else_are_not_continued(weights: Path, tmp_path: Path):
     pytest.importorskip("pyarrow")
     output = tmp_path / "out"

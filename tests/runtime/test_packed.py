@@ -1,4 +1,7 @@
-"""Images within tars and Parquet files; damaged ones end with an error, not in silence."""
+"""Images within tars and Parquet files; damaged ones end with an error, not in silence.
+
+Tests marked heavy need ``pip install pyarrow``.
+"""
 
 from __future__ import annotations
 
@@ -147,6 +150,7 @@ def write_parquet(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.heavy
 def test_images_of_a_parquet_file(write_parquet: Callable[..., Path]):
     path = write_parquet(bytes=[b"a", None, b"c"], key=["x.jpg", "y.jpg", "x.jpg"])
     none = f"{path}/y.jpg: the row has no bytes"
@@ -155,11 +159,13 @@ def test_images_of_a_parquet_file(write_parquet: Callable[..., Path]):
     assert [name for name, _ in texts(path)] == ["0", "1", "2"]
 
 
+@pytest.mark.heavy
 def test_images_of_hugging_face(write_parquet: Callable[..., Path]):
     path = write_parquet(image=[{"bytes": b"a", "path": "x.jpg"}])
     assert texts(path, image_column="image") == [("0", "a")]
 
 
+@pytest.mark.heavy
 def test_wrong_columns(write_parquet: Callable[..., Path]):
     path = write_parquet(byte=[b"a"], number=[1])
     assert texts(path) == [("", f"{path}: has no column 'bytes'; did you mean 'byte'?")]
