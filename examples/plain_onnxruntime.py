@@ -52,7 +52,7 @@ for box, score, class_id in zip(*(output[0] for output in outputs), strict=True)
         corners = np.float32(np.clip((box - offset) / scale, 0, [width, height] * 2))
         name, (x1, y1, x2, y2) = about["names"][class_id], corners.round().astype(int).tolist()
         cv2.rectangle(image, (x1, y1), (x2, y2), (0, 0, 255), 2)
-        cv2.putText(image, f"{name} {score:.2f}", (x1, y1 - 4), 0, 0.5, (0, 0, 255), 1)
+        cv2.putText(image, f"{name} {score:.2f}", (x1, max(y1 - 4, 12)), 0, 0.5, (0, 0, 255), 1)
         box_xyxy = [round(float(corner), 3) for corner in corners]
         print(json.dumps({"name": name, "score": round(float(score), 6), "box_xyxy": box_xyxy}))
 cv2.imwrite(drawn, image)

@@ -16,7 +16,7 @@ from detector.utils.opencv import write_image
 
 def main(weights: str, source: str, output: str) -> None:
     """Draw each image of a source into a folder."""
-    annotators = sv.RoundBoxAnnotator(), sv.LabelAnnotator(text_position=sv.Position.TOP_LEFT)
+    annotators = sv.BoxAnnotator(), sv.LabelAnnotator(smart_position=True)
     predictor = Predictor(weights, confidence=0.3)
     for result in predictor.frames(open_source(source)):
         image, found = result.image_rgb.copy(), result.detections

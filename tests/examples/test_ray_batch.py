@@ -21,8 +21,6 @@ from typing import Any
 
 import pytest
 
-from detector.export.request import export
-
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = int(os.environ.get("RAY_IMAGES", "120"))
 CONFIDENCE = 0.02
@@ -35,9 +33,9 @@ pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def weights(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    return export(shared / "weights" / "yolox_nano_coco.pth", output=folder / "nano.onnx").path
+def weights(finder_onnx: Path) -> Path:
+    """A small network, which at this confidence finds something in most photos."""
+    return finder_onnx
 
 
 @pytest.fixture(scope="module")
