@@ -43,15 +43,15 @@ def line_width(size_hw: tuple[int, int]) -> int:
 def draw_boxes(
     image_rgb: Image,
     boxes_xyxy: NDArray[np.float32],
-    class_ids: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     texts: Sequence[str],
 ) -> Image:
-    """Draw boxes with labels in the colours of their classes; the first box comes on top.
+    """Draw boxes with labels in the colours of their numbers; the first box comes on top.
 
     Args:
         image_rgb: (h, w, 3) uint8; it is not changed.
         boxes_xyxy: (n, 4) in pixels of this image.
-        class_ids: (n,); they determine the colours.
+        numbers: (n,) class numbers or ids of tracks; they determine the colours.
         texts: n labels.
 
     Returns:
@@ -59,7 +59,7 @@ def draw_boxes(
     """
     canvas: Image = np.array(image_rgb, np.uint8, order="C")
     size_hw = (canvas.shape[0], canvas.shape[1])
-    colours = [class_colour(class_id) for class_id in class_ids.tolist()]
+    colours = [class_colour(number) for number in numbers.tolist()]
     corners = boxes_xyxy.round().astype(int).tolist()
     labels = _place_labels(texts, corners, size_hw)
     for (x1, y1, x2, y2), colour in zip(corners[::-1], colours[::-1], strict=True):
