@@ -91,7 +91,9 @@ class DrawnVideo:
         for number, (image, boxes) in enumerate(zip(self.images(), self.boxes_xyxy, strict=True)):
             found = boxes + rng.normal(0, noise, boxes.shape).astype(np.float32)
             weak = rng.random(len(boxes)) < low
-            scores = np.where(weak, rng.uniform(0.1, 0.25, len(boxes)), rng.uniform(0.5, 0.95))
+            scores = np.where(
+                weak, rng.uniform(0.1, 0.25, len(boxes)), rng.uniform(0.5, 0.95, len(boxes))
+            )
             order = np.argsort(-scores, kind="stable")
             order = order[rng.random(len(boxes)) >= missed]
             detections = Detections(

@@ -114,7 +114,7 @@ WRONG = [
     ("task=detect mode=predict", "unknown subcommand 'task=detect': use detect"),
     (
         "track --source v.mp4",
-        "unknown subcommand 'track': objects are not tracked between frames yet",
+        "unknown subcommand 'track': tracks are made by a flag: detector detect --track bytetrack",
     ),
     ("version", "unknown subcommand 'version': it is a flag: detector --version"),
     # a value that is missing
