@@ -7,6 +7,7 @@ without the appearance of objects. They match boxes by motion and overlap, whate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,6 +25,15 @@ from detector.utils.system import require
 
 EXTRA = "track"
 """Extra of this distribution that brings the library."""
+
+LOST_SECONDS = 1.0
+"""Time after which a track ends whose object is not seen."""
+
+LOST_FRAMES = 5
+"""Number of frames that a track lasts at least, where a second has fewer."""
+
+LIBRARY_FPS = 30
+"""Frames per second in which the library counts the time that a track lasts."""
 
 
 class _Algorithm(NamedTuple):
@@ -58,7 +68,7 @@ class Tracker:
     Args:
         name: of the algorithm.
         confidence: lowest score of a box that begins a track.
-        fps: frames per second; a track whose object is not seen for a second ends.
+        fps: frames per second of the video.
 
     Raises:
         DetectorError: the library is not installed.
@@ -70,7 +80,8 @@ class Tracker:
         # Its modules import supervision, which needs a second: only runs that track pay for it.
         make: Callable[..., Any] = getattr(require("trackers", EXTRA), self._algorithm.class_name)
         thresholds = dict.fromkeys(self._algorithm.thresholds, confidence)
-        self._tracker = make(frame_rate=fps, **thresholds)
+        lost = math.ceil(LIBRARY_FPS * max(LOST_SECONDS, LOST_FRAMES / fps))
+        self._tracker = make(frame_rate=fps, lost_track_buffer=lost, **thresholds)
         self._boxes: Callable[..., Any] = require("supervision", EXTRA).Detections
 
     def update(self, detections: Detections, image_rgb: Image, frame_number: int) -> Detections:
@@ -81,7 +92,12 @@ class Tracker:
             image_rgb: the frame, (h, w, 3) uint8.
             frame_number: number of the frame in the video; numbers may be left out, and objects
                 move on in between.
+
+        Raises:
+            DetectorError: a box is not finite.
         """
+        if not np.isfinite(detections.boxes_xyxy).all():
+            raise DetectorError(f"frame {frame_number}: a box is not a finite number")
         theirs = self._boxes(
             xyxy=detections.boxes_xyxy.astype(np.float64),
             confidence=detections.scores.copy(),

@@ -12,16 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.runtime.backends.backend import OUTPUTS_AFTER_NMS
+from detector.runtime.backends.exported import INPUT, ExportedBackend
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
 from detector.runtime.tracking.mot_writer import MotWriter
 from detector.runtime.tracking.regions import Region
-from detector.runtime.tracking.tracker import ALGORITHMS, nms_for_tracking
+from detector.runtime.tracking.tracker import ALGORITHMS, check_tracking, nms_for_tracking
 from detector.runtime.tracking.tracking import TrackedResult, Tracking, as_video
 from detector.settings.nms import NmsSettings
 from detector.structures.detections import Detections
 from detector.utils.errors import DetectorError
 from tests.drawn_video import NAMES, SIZE_HW, DrawnVideo
+from tests.runtime.conftest import METADATA, FakeBackend, FakeClassifier
 
 pytest.importorskip("trackers")
 
@@ -109,6 +112,22 @@ def test_confidence_of_nms(name: str, confidence: float, lowest: float) -> None:
     assert changed == settings.model_copy(update={"confidence": lowest})
 
 
+def test_networks_that_cannot_track() -> None:
+    check_tracking(FakeBackend(), "bytetrack")  # type: ignore[arg-type]
+    with pytest.raises(DetectorError) as caught:
+        check_tracking(FakeClassifier(), "bytetrack")  # type: ignore[arg-type]
+    assert str(caught.value) == "a classifier has no boxes, found track bytetrack"
+    held = METADATA.model_copy(update={"nms": NmsSettings()})
+    outputs = dict.fromkeys(OUTPUTS_AFTER_NMS, ())
+    backend = ExportedBackend(Path("x.onnx"), held, {INPUT: (None, 3, None, None)}, outputs)
+    with pytest.raises(DetectorError) as caught:
+        check_tracking(backend, "ocsort")
+    assert str(caught.value) == (
+        "x.onnx: holds its NMS, whose confidence is fixed, found track ocsort; export it without "
+        "--nms"
+    )
+
+
 def one_box(number: int, x: float = 0.0, video: str = "a", score: float = 0.9) -> Result:
     frame = Frame(video, Path(f"{video}.mp4"), number, np.zeros((*SIZE_HW, 3), np.uint8), 30.0)
     boxes = np.array([[x, 0, x + 40, 40]], np.float32)
@@ -137,6 +156,35 @@ def test_frames_that_are_left_out() -> None:
     assert set(np.concatenate(ids(list(Tracking("bytetrack", 0.25)(frames)))[1:])) == {1}
     gone = [one_box(number) for number in (0, 1, 2, 40, 41, 42)]
     assert ids(list(Tracking("bytetrack", 0.25)(gone))) == [[], [1], [1], [], [2], [2]]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("fps", [0.2, 1.0, 30.0, 1000.0])
+def test_any_rate(name: str, fps: float) -> None:
+    """Of a time-lapse, too, in which a second is less than a frame."""
+    frames = [replace(one.frame, fps=fps) for one in map(one_box, range(8))]
+    results = [replace(one_box(0), frame=frame) for frame in frames]
+    assert ids(list(Tracking(name, CONFIDENCE)(results)))[-1] == [1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("box", "found"),
+    [([0, 10, 0, 30], []), ([5, 10, 25, 10], []), ([5, 5, 5, 5], []), ([30, 30, 10, 10], []),
+     ([-1e6, -1e6, 1e6, 1e6], [1])],
+)  # fmt: skip
+def test_boxes_without_area_are_of_no_track(name: str, box: list[float], found: list[int]) -> None:
+    boxes = np.array([box], np.float32)
+    results = [one_box(number) for number in range(6)]
+    results = [
+        replace(one, prediction=replace(one.detections, boxes_xyxy=boxes)) for one in results
+    ]
+    assert ids(list(Tracking(name, CONFIDENCE)(results)))[-1] == found  # type: ignore[arg-type]
+
+
+def test_boxes_that_are_not_finite() -> None:
+    with pytest.raises(DetectorError, match="^frame 0: a box is not a finite number$"):
+        list(Tracking("bytetrack", CONFIDENCE)([one_box(0, x=np.nan)]))
 
 
 def test_memory_stays_flat() -> None:
