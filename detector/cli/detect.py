@@ -149,13 +149,12 @@ def _report_tracks(tracking: Tracking) -> dict[str, Any]:
     found = ", ".join(f"{count} {name}" for name, count in tracking.tracks.most_common())
     videos = f"{tracking.videos} video{'' if tracking.videos == 1 else 's'}"
     print(f"tracks in {videos}: {found or 'none'}")
-    totals = tracking.totals()
-    for count in totals:
+    for count in tracking.totals:
         print(count.describe())
     return {
         "videos": tracking.videos,
         "tracks": dict(tracking.tracks),
-        "regions": [count.to_dict() for count in totals],
+        "regions": [count.to_dict() for count in tracking.totals],
     }
 
 

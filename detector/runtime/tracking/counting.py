@@ -9,7 +9,6 @@ counters of the library ``supervision`` forget an object that two frames do not 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +31,13 @@ class RegionCount(NamedTuple):
     """
 
     region: Region
-    entered: Mapping[str, int]
-    left: Mapping[str, int]
+    entered: Counter[str]
+    left: Counter[str]
+
+    @classmethod
+    def none(cls, region: Region) -> RegionCount:
+        """Return the count of a region before the first frame."""
+        return cls(region, Counter(), Counter())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -49,28 +53,17 @@ class RegionCount(NamedTuple):
 
 
 class RegionCounter:
-    """Counter of one region in videos, one after the other.
+    """Counter of one region in one video.
 
     Args:
-        region: the line or zone.
+        total: counts of the region in all videos, to which this counter adds.
     """
 
-    def __init__(self, region: Region) -> None:
-        self.region = region
-        self._earlier = Counter[str](), Counter[str]()
+    def __init__(self, total: RegionCount) -> None:
+        self.region = total.region
+        self._total = total
         self._entered, self._left = Counter[str](), Counter[str]()
         self._sides: dict[int, tuple[bool, Points]] = {}
-
-    def begin_video(self) -> None:
-        """Begin to count from zero; totals keep what was counted before."""
-        self._earlier = self._earlier[0] + self._entered, self._earlier[1] + self._left
-        self._entered, self._left = Counter(), Counter()
-        self._sides = {}
-
-    def totals(self) -> RegionCount:
-        """Return the counts of all videos."""
-        entered, left = self._earlier
-        return RegionCount(self.region, entered + self._entered, left + self._left)
 
     def update(self, detections: Detections, living: set[int]) -> RegionCount:
         """Count the changes of a frame, forget tracks that have ended; return all counts so far.
@@ -93,12 +86,18 @@ class RegionCounter:
             if before is None or before[0] == inside[row]:
                 continue
             if self.region.is_crossed(before[1], points[row]):
-                name = detections.names[detections.class_ids[row]]
-                (self._entered if inside[row] else self._left)[name] += 1
-        return RegionCount(self.region, dict(self._entered), dict(self._left))
+                self._count(detections.names[detections.class_ids[row]], bool(inside[row]))
+        return RegionCount(self.region, Counter(self._entered), Counter(self._left))
+
+    def _count(self, name: str, inside: bool) -> None:
+        """Count an object of a class that is inside now, or outside."""
+        for counts in (
+            (self._entered, self._total.entered) if inside else (self._left, self._total.left)
+        ):
+            counts[name] += 1
 
 
-def _in_words(counts: Mapping[str, int]) -> str:
+def _in_words(counts: Counter[str]) -> str:
     total = sum(counts.values())
     if not total:
         return "0"

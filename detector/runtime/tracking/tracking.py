@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from detector.runtime.pipeline import Result
@@ -18,6 +19,9 @@ from detector.settings.track import TrackerName
 from detector.structures.detections import Detections
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import Image
+
+MAX_VIDEOS = 256
+"""Largest number of videos that may go on at a time; of more, the one not seen for longest ends."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class TrackedResult(Result):
 
 
 class Tracking:
-    """Tracking of objects in the videos of a source, one after the other.
+    """Tracking of objects in the videos of a source, one after the other or several at once.
 
-    Ids begin at 1 in each video, and an id is not given twice in one.
+    Ids begin at 1 in each video, and an id is not given twice in one. A video is known by its path
+    and name, and begins anew where a frame's number does not follow.
 
     Args:
         name: of the algorithm.
@@ -55,6 +60,7 @@ class Tracking:
 
     Attributes:
         tracks: number of tracks so far, by the name of the class that the first box of each has.
+        totals: counts of each region over all videos so far.
         videos: number of videos so far.
     """
 
@@ -66,9 +72,9 @@ class Tracking:
         regions: Sequence[Region] = (),
     ) -> None:
         self._name, self._confidence, self._trail = name, confidence, trail
-        self._counters = [RegionCounter(region) for region in regions]
-        self._video: _Video | None = None
+        self._videos: OrderedDict[tuple[Path | None, str], _Video] = OrderedDict()
         self.tracks: Counter[str] = Counter()
+        self.totals = tuple(RegionCount.none(region) for region in regions)
         self.videos = 0
 
     def __call__(self, results: Iterable[Result]) -> Iterator[TrackedResult]:
@@ -79,52 +85,52 @@ class Tracking:
                 frames.
         """
         for result in results:
-            if self._video is None or not self._video.continues(result.frame):
-                self._begin(result.frame)
-            assert self._video is not None
-            tracked = self._video.update(result)
-            self.tracks.update(self._video.new_tracks(tracked.detections))
+            video = self._video_of(result.frame)
+            tracked = video.update(result)
+            self.tracks.update(video.new_tracks(tracked.detections))
             yield tracked
 
-    def totals(self) -> list[RegionCount]:
-        """Return the counts of each region over all videos so far."""
-        return [counter.totals() for counter in self._counters]
+    def _video_of(self, frame: Frame) -> _Video:
+        """Return the video that a frame continues, or a new one."""
+        key = frame.path, frame.name
+        video = self._videos.get(key)
+        if video is None or frame.index <= video.index:
+            video = self._videos[key] = self._begin(frame)
+        self._videos.move_to_end(key)
+        if len(self._videos) > MAX_VIDEOS:
+            self._videos.popitem(last=False)
+        return video
 
-    def _begin(self, frame: Frame) -> None:
-        """Begin a video."""
+    def _begin(self, frame: Frame) -> _Video:
         if frame.fps is None:
             raise DetectorError(
                 "is an image, expected a video: objects are followed from frame to frame; "
                 "fps says that the images of a source are the frames of one video",
                 file=frame.path or frame.name,
             )
-        for counter in self._counters:
-            counter.region.check_frame((frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
-            counter.begin_video()
-        tracker = Tracker(self._name, self._confidence, frame.fps)
-        self._video = _Video(frame, tracker, Trails(self._trail), self._counters)
+        for total in self.totals:
+            total.region.check_frame((frame.image_rgb.shape[0], frame.image_rgb.shape[1]))
         self.videos += 1
+        tracker = Tracker(self._name, self._confidence, frame.fps)
+        return _Video(tracker, Trails(self._trail), [RegionCounter(one) for one in self.totals])
 
 
 class _Video:
-    """State of one video that is being tracked."""
+    """State of one video that is being tracked.
 
-    def __init__(
-        self, first: Frame, tracker: Tracker, trails: Trails, counters: list[RegionCounter]
-    ) -> None:
-        self._origin = (first.path, first.name)
-        self._index = first.index - 1
+    Attributes:
+        index: number of the latest frame.
+    """
+
+    def __init__(self, tracker: Tracker, trails: Trails, counters: Sequence[RegionCounter]) -> None:
+        self.index = -1
         self._tracker, self._trails, self._counters = tracker, trails, counters
         self._last_id = 0
-
-    def continues(self, frame: Frame) -> bool:
-        """Return whether a frame is a later one of this video."""
-        return (frame.path, frame.name) == self._origin and frame.index > self._index
 
     def update(self, result: Result) -> TrackedResult:
         """Return the result of the next frame with ids."""
         frame = result.frame
-        self._index = frame.index
+        self.index = frame.index
         detections = self._tracker.update(result.detections, frame.image_rgb, frame.index)
         living = self._tracker.living()
         trails = self._trails.update(detections, living)

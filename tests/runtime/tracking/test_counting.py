@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from detector.runtime.tracking.counting import RegionCounter
+from detector.runtime.tracking.counting import RegionCount, RegionCounter
 from detector.runtime.tracking.regions import Region
 from detector.structures.detections import Detections
 
@@ -28,9 +28,13 @@ def at(*centres: tuple[float, float], ids: Sequence[int] = (1,), classes: Sequen
     )
 
 
+def counter_of(text: str) -> RegionCounter:
+    return RegionCounter(RegionCount.none(Region.parse(text)))
+
+
 def counted(text: str, ys: Sequence[float], x: float = 50) -> tuple[dict, dict]:
     """What one car counts that moves from y to y."""
-    counter = RegionCounter(Region.parse(text))
+    counter = counter_of(text)
     for y in ys:
         count = counter.update(at((x, y)), {1})
     return dict(count.entered), dict(count.left)
@@ -56,7 +60,7 @@ def test_line(ys: list[float], entered: dict, left: dict) -> None:
 def test_beside_the_line_nothing_is_counted() -> None:
     assert counted(UP, [90, 10], x=120) == ({}, {})
     # Around its end and back across it: the way back is counted.
-    counter = RegionCounter(Region.parse(UP))
+    counter = counter_of(UP)
     for centre in [(90, 90), (130, 60), (130, 40), (90, 10), (90, 90)]:
         count = counter.update(at(centre), {1})
     assert (dict(count.entered), dict(count.left)) == ({}, {"car": 1})
@@ -70,7 +74,7 @@ def test_zone() -> None:
 
 
 def test_an_object_that_some_frames_do_not_show() -> None:
-    counter = RegionCounter(Region.parse(UP))
+    counter = counter_of(UP)
     counter.update(at((50, 60)), {1})
     for _ in range(20):
         counter.update(at(ids=()), {1})
@@ -78,7 +82,7 @@ def test_an_object_that_some_frames_do_not_show() -> None:
 
 
 def test_an_ended_track_is_forgotten() -> None:
-    counter = RegionCounter(Region.parse(UP))
+    counter = counter_of(UP)
     for track_id in range(1, 1000):
         counter.update(at((50, 60), ids=[track_id]), {track_id})
     assert len(counter._sides) == 1
@@ -87,19 +91,18 @@ def test_an_ended_track_is_forgotten() -> None:
 
 
 def test_classes_and_videos() -> None:
-    counter = RegionCounter(Region.parse(UP))
+    totals = RegionCount.none(Region.parse(UP))
     for _ in range(2):
-        counter.begin_video()
+        counter = RegionCounter(totals)
         counter.update(at((20, 90), (60, 90), ids=[1, 2], classes=[0, 1]), {1, 2})
         count = counter.update(at((20, 10), (60, 10), ids=[1, 2], classes=[0, 1]), {1, 2})
         assert dict(count.entered) == {"car": 1, "dog": 1}
-    totals = counter.totals()
     assert totals.to_dict() == {"region": UP, "in": {"car": 2, "dog": 2}, "out": {}}
     assert totals.describe() == f"{UP}: in 4 (2 car, 2 dog), out 0"
 
 
 def test_counts_of_a_frame_do_not_change_later() -> None:
-    counter = RegionCounter(Region.parse(UP))
+    counter = counter_of(UP)
     first = counter.update(at((50, 90)), {1})
     counter.update(at((50, 10)), {1})
     assert dict(first.entered) == {}

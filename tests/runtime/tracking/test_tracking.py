@@ -143,6 +143,23 @@ def test_ids_do_not_cross_videos() -> None:
     assert (tracking.videos, tracking.tracks) == (3, {"circle": 3})
 
 
+def test_cameras_at_once() -> None:
+    frames = [one_box(number, video=video) for number in range(4) for video in ("a", "b")]
+    region = Region.parse("line:0,20,640,20")
+    tracking = Tracking("bytetrack", CONFIDENCE, 30, [region])
+    assert ids(list(tracking(frames))) == [[], [], *6 * [[1]]]
+    assert (tracking.videos, tracking.tracks) == (2, {"circle": 2})
+
+
+def test_of_many_videos_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.runtime.tracking.tracking.MAX_VIDEOS", 3)
+    tracking = Tracking("bytetrack", CONFIDENCE)
+    for number in range(20):
+        list(tracking([one_box(0, video=str(number)), one_box(1, video=str(number))]))
+        assert len(tracking._videos) <= 3
+    assert tracking.videos == 20
+
+
 def test_the_same_video_twice_in_a_row() -> None:
     frames = [one_box(number) for _ in range(2) for number in range(3)]
     tracking = Tracking("bytetrack", CONFIDENCE)
@@ -196,11 +213,10 @@ def test_memory_stays_flat() -> None:
 
     tracking = Tracking("bytetrack", CONFIDENCE, 30, [Region.parse("line:0,20,640,20")])
     for result in tracking(frames()):
-        state = tracking._video
-        assert state is not None
+        (state,) = tracking._videos.values()
         # A track lives for a second, 30 frames, after it was last seen: 3 of them, and this one.
         assert len(state._trails._points) <= 5
-        assert len(tracking._counters[0]._sides) <= 5
+        assert len(state._counters[0]._sides) <= 5
         assert all(len(trail.points_xy) <= 30 for trail in result.trails)
     assert tracking.tracks == {"circle": 200}
 
