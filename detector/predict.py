@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,12 @@ from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.pipeline import Pipeline, Prediction, Result, Timing
 from detector.runtime.sources import Frame, frame_of, frames_of, open_source
+from detector.runtime.tracking.regions import Region
+from detector.runtime.tracking.tracker import check_tracking, nms_for_tracking
+from detector.runtime.tracking.tracking import TrackedResult, Tracking, as_video
 from detector.settings.common import PredictorSettings, RuntimeSettings, TileSettings
 from detector.settings.nms import NmsOptions, NmsSettings, class_numbers
+from detector.settings.track import TrackerName, TrackSettings
 from detector.settings.values import Letterbox, Mode, RunPrecision
 from detector.structures.images import ImageLike
 from detector.structures.preprocess import divisible_size, imgsz_text, size_of_imgsz
@@ -181,6 +185,57 @@ class Predictor:
     def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Yield the prediction for each frame, together with its image and name."""
         return self._pipeline(frames)
+
+    def track(
+        self,
+        source: str | Path | Iterable[Frame],
+        tracker: TrackerName = "bytetrack",
+        *,
+        trail: int = 30,
+        count: Sequence[str] = (),
+        fps: float | None = None,
+    ) -> Iterator[TrackedResult]:
+        """Yield the boxes of objects that are followed through a video, frame by frame.
+
+        Boxes from the confidence of this Predictor on begin a track; see docs/tracks.md.
+
+        Args:
+            source: a video or stream, or several videos, whose ids all begin at 1.
+            tracker: ``bytetrack``, ``ocsort`` or ``botsort``.
+            trail: largest number of points of a drawn trail.
+            count: lines and zones over which objects are counted, as ``line:x1,y1,x2,y2`` and
+                ``zone:x1,y1,x2,y2,x3,y3,…``, pixels of the frames.
+            fps: images of the source are the frames of one video, that many a second.
+
+        Raises:
+            DetectorError: the source is no video, the network cannot track, or the extra
+                ``track`` is not installed.
+
+        Example:
+            >>> for result in predictor.track("clip.mp4"):  # doctest: +SKIP
+            ...     print(result.detections.track_ids, result.detections.boxes_xyxy)
+        """
+        settings = TrackSettings(track=tracker, trail=trail, count=tuple(count) or None, fps=fps)
+        frames = open_source(source) if isinstance(source, (str, Path)) else source
+        return self.tracking(settings)(self.frames_to_track(frames, settings))
+
+    def tracking(self, settings: TrackSettings) -> Tracking:
+        """Return what gives ids to the results of :meth:`frames_to_track`.
+
+        Raises:
+            DetectorError: the network cannot track, or the extra ``track`` is not installed.
+        """
+        assert settings.track is not None
+        check_tracking(self.backend, settings.track)
+        regions = [Region.parse(text) for text in settings.count or ()]
+        return Tracking(settings.track, self.settings.confidence, settings.trail, regions)
+
+    def frames_to_track(self, frames: Iterable[Frame], settings: TrackSettings) -> Iterator[Result]:
+        """Yield the prediction for each frame, with the low scores that continue tracks."""
+        assert settings.track is not None
+        frames = frames if settings.fps is None else as_video(frames, settings.fps)
+        nms = nms_for_tracking(settings.track, self.settings)
+        return self._pipeline.with_settings(nms)(frames)
 
 
 def nms_settings(given: Any, nms: dict[str, Any], backend: Backend) -> NmsSettings:

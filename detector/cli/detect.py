@@ -18,6 +18,9 @@ from detector.runtime.label_writer import ONE_FILE, SavedLabels
 from detector.runtime.pipeline import Timing
 from detector.runtime.shards import Shard
 from detector.runtime.sources import OnBad, Source, open_source
+from detector.runtime.tracking.mot_writer import MotWriter
+from detector.runtime.tracking.tracker import nms_for_tracking
+from detector.runtime.tracking.tracking import Tracking
 from detector.runtime.video import IncompleteVideoError
 from detector.runtime.writers import (
     JsonLinesWriter,
@@ -57,6 +60,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     bad: list[DetectorError] = []
     source = open_source(settings.source, _warn_about(bad, settings.skip_bad), shard)
     counts: Counter[str] = Counter()
+    tracking = _tracking(settings, predictor)
     labels = _saved_labels(settings, predictor.backend, source, shard)
     with ExitStack() as stack:
         writers = [
@@ -64,6 +68,8 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
             for writer in [*_writers(settings, predictor.backend.task, source, shard), *labels]
         ]
         results = predictor.frames(source)
+        if tracking is not None:
+            results = tracking(predictor.frames_to_track(source, settings))
         for result in tqdm(results, total=source.total, unit="image", disable=None):
             counts.update(result.prediction.class_names)
             for writer in writers:
@@ -71,6 +77,8 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     if shard is not None and settings.jsonl:
         shard.merge(_jsonl_path(settings))
     report = _report(settings, predictor.timing, counts, bad, shard)
+    if tracking is not None:
+        report |= _report_tracks(tracking)
     for one in labels:
         print(f"labels: {one.folder}: {one.images} images, {one.boxes} boxes")
         report["labels"] = {"output": str(one.folder), "images": one.images, "boxes": one.boxes}
@@ -101,7 +109,7 @@ def _report(
     wall = timing.wall_ms_per_image()
     overlap = ", since phases overlap" if wall < sum(phases.values()) else ""
     print(f"ms per image: {milliseconds}; {wall:.1f} in total{overlap}")
-    if settings.draw or settings.txt or settings.txt_scores or settings.jsonl:
+    if any((settings.draw, settings.txt, settings.txt_scores, settings.jsonl, settings.mot)):
         print(f"results: {settings.output}")
     return {
         "images": timing.images,
@@ -112,6 +120,41 @@ def _report(
         "ms_per_image": phases,
         "wall_ms_per_image": timing.wall_ms_per_image(),
         "output": str(settings.output),
+    }
+
+
+def _tracking(settings: DetectSettings, predictor: Predictor) -> Tracking | None:
+    """Return what gives ids to boxes, if it is asked for; say which boxes it gets.
+
+    Raises:
+        DetectorError: a flag has no effect, or the network cannot track.
+    """
+    if settings.track is None:
+        return None
+    refuse(settings, {"txt", "txt_scores"}, "YOLO's lines have no place for the ids of --track")
+    refuse(settings, {"save_labels"}, "labels have no place for the ids of --track")
+    tracking = predictor.tracking(settings)
+    low = nms_for_tracking(settings.track, predictor.settings).confidence
+    begin = predictor.settings.confidence
+    further = f", boxes from {low:g} on continue it" if low < begin else ""
+    print(
+        f"{settings.track}: boxes from --confidence {begin:g} on begin a track{further}; boxes of "
+        "no track are left out"
+    )
+    return tracking
+
+
+def _report_tracks(tracking: Tracking) -> dict[str, Any]:
+    """Print and return the number of tracks and what regions have counted, over all videos."""
+    found = ", ".join(f"{count} {name}" for name, count in tracking.tracks.most_common())
+    videos = f"{tracking.videos} video{'' if tracking.videos == 1 else 's'}"
+    print(f"tracks in {videos}: {found or 'none'}")
+    for count in tracking.totals:
+        print(count.describe())
+    return {
+        "videos": tracking.videos,
+        "tracks": dict(tracking.tracks),
+        "regions": [count.to_dict() for count in tracking.totals],
     }
 
 
@@ -185,6 +228,8 @@ def _writers(
     if (settings.txt or settings.txt_scores) and task == "detect":
         names, folder = ResultNames(source.earlier), settings.output / "labels"
         writers.append(YoloTxtWriter(folder, names, scores=settings.txt_scores))
+    if settings.mot:
+        writers.append(MotWriter(settings.output / "mot", ResultNames(source.earlier)))
     if settings.jsonl:
         lines = _jsonl_path(settings)
         if shard is not None:

@@ -90,10 +90,10 @@ def flag_of(settings: type[Strict], name: str) -> str:
 
 
 def _extra(field: FieldInfo, key: str) -> str:
-    """Return what a field says of its flag: ``alone``, ``positional``; or nothing.
+    """Return what a field says of its flag: ``alone``, ``positional``, ``repeated``; or nothing.
 
     ``alone`` is the value of a flag given without one; ``positional`` the word that help texts show
-    for a value that is given without a flag.
+    for a value that is given without a flag; a ``repeated`` flag is given once for each value.
     """
     extra = field.json_schema_extra
     return str(extra.get(key, "")) if isinstance(extra, dict) else ""
@@ -114,6 +114,8 @@ def format_flags(settings: Strict) -> str:
             value, flag = getattr(settings, name), flag_of(kind, name)
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
+            elif _extra(kind.model_fields[name], "repeated"):
+                words += chain.from_iterable((flag, typed_text(one)) for one in value)
             else:
                 words += [flag, public_url(typed_text(value))]
     return shlex.join(words)
@@ -179,7 +181,9 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
         options["action"] = argparse.BooleanOptionalAction
     else:
         options["metavar"] = _metavar(field.annotation)
-    if get_origin(kind) is tuple:
+    if _extra(field, "repeated"):
+        options |= {"action": "append", "metavar": _metavar(get_args(kind)[0])}
+    elif get_origin(kind) is tuple:
         options["type"] = _parse_list
     if alone := _extra(field, "alone"):
         options |= {"nargs": "?", "const": alone}

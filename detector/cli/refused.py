@@ -9,13 +9,17 @@ from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.settings.common import TileSettings, ToolSettings
 from detector.settings.nms import NmsSettings
+from detector.settings.track import TrackSettings
 from detector.utils.errors import DetectorError
 
 TILE_FLAGS = TileSettings.model_fields.keys()
 
+TRACK_FLAGS = TrackSettings.model_fields.keys()
+
 BOX_FLAGS = (
     NmsSettings.model_fields.keys()
     | TILE_FLAGS
+    | TRACK_FLAGS
     | {
         "txt",
         "txt_scores",

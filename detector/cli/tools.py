@@ -12,6 +12,7 @@ from detector.settings.evaluate import AnalyseSettings, CompareSettings, ValSett
 from detector.settings.export import ExportSettings
 from detector.settings.inform import CheckSettings, InfoSettings
 from detector.settings.serve import ServeSettings
+from detector.settings.tracks import TracksSettings
 from detector.settings.train import TrainSettings
 
 
@@ -38,6 +39,7 @@ TOOLS = {
     "compare": Tool(CompareSettings, "detector.cli.compare:compare"),
     "analyse": Tool(AnalyseSettings, "detector.cli.analyse:analyse"),
     "detect": Tool(DetectSettings, "detector.cli.detect:detect"),
+    "tracks": Tool(TracksSettings, "detector.cli.tracks:tracks"),
     "serve": Tool(ServeSettings, "detector.cli.serve:serve"),
     "convert": Tool(ConvertSettings, "detector.cli.convert:convert"),
     "export": Tool(ExportSettings, "detector.cli.export:export"),

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,14 @@ class Result:
     def image_rgb(self) -> Image:
         """Image, (h, w, 3) uint8."""
         return self.frame.image_rgb
+
+    def draw(self) -> Image:
+        """Return a copy of the image with the prediction drawn, (h, w, 3) uint8."""
+        return self.prediction.draw(self.image_rgb)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values of the prediction."""
+        return self.prediction.to_dict()
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,12 @@ class Pipeline:
             while (batch := ahead.popleft().result()) is not None:
                 ahead.append(start())
                 yield from self._finish(batch, merger)
+
+    def with_settings(self, settings: NmsSettings) -> Pipeline:
+        """Return a pipeline of the same network with other NMS settings; both have one timing."""
+        other = Pipeline(self.backend, settings, self.batch, self.parallel, self.tiling)
+        other.timing = self.timing
+        return other
 
     def _groups(self, parts: Iterable[Part]) -> Iterator[list[Part]]:
         """Yield groups of consecutive parts with the same input size, at most a batch each."""

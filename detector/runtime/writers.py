@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from detector.runtime.pending import PendingFile, PendingText
 from detector.runtime.pipeline import Result
 from detector.runtime.sources import Frame
 from detector.runtime.video import count_readable_frames
 from detector.utils.errors import DetectorError
-from detector.utils.files import atomic, utf8_path, write_text
+from detector.utils.files import utf8_path, write_text
 from detector.utils.opencv import cv2, write_image
 from detector.utils.unique_names import UniqueNames
 
@@ -25,10 +26,6 @@ KEPT_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".w
 """Suffixes of images that are written in the format of their source; others become ``.jpg``."""
 
 VIDEO_CODEC = "mp4v"
-
-NOT_UTF8 = "backslashreplace"
-r"""How bytes of file names that are not UTF-8 are written, which is JSON's own form: ``\udce9`` for
-the byte E9. Python's ``json.loads`` and ``os.fsencode`` return the name."""
 
 PROBE_BYTES = 4096
 """Number of bytes that must fit on the disk before a video is begun."""
@@ -122,7 +119,7 @@ class ImageWriter(Writer):
     def _write(self, result: Result) -> None:
         suffix = result.path.suffix.lower() if result.path else ""
         suffix = suffix if suffix in KEPT_SUFFIXES else ".jpg"
-        image_rgb = result.prediction.draw(result.image_rgb) if self.drawn else result.image_rgb
+        image_rgb = result.draw() if self.drawn else result.image_rgb
         write_image(self.folder / f"{self._names.for_frame(result.frame)}{suffix}", image_rgb)
 
 
@@ -146,7 +143,7 @@ class VideoWriter(Writer):
         if self._video is None or self._video.path != path:
             self._finish(failed=False)
             self._video = _Video(path, result)
-        image_rgb = result.prediction.draw(result.image_rgb) if self.drawn else result.image_rgb
+        image_rgb = result.draw() if self.drawn else result.image_rgb
         self._video.write(image_rgb)
 
     def _finish(self, failed: bool) -> None:
@@ -210,13 +207,7 @@ class JsonLinesWriter(Writer):
         _folder(self.path.parent)
 
     def __enter__(self) -> JsonLinesWriter:
-        self._pending = _Pending(self.path)
-        try:
-            self._file = self._pending.temporary.open(
-                "w", encoding="utf-8", errors=NOT_UTF8, newline="\n"
-            )
-        except OSError as error:
-            raise self._error(error) from error
+        self._file = PendingText(self.path)
         return self
 
     def _write(self, result: Result) -> None:
@@ -228,27 +219,16 @@ class JsonLinesWriter(Writer):
         }
         if frame.fps is not None:
             record["frame"] = frame.index
-        record |= result.prediction.to_dict()
+        record |= result.to_dict()
         try:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # JSON has no NaN and no infinity
             message = f"{frame.name}: a result is not a finite number"
             raise DetectorError(message, file=self.path) from error
-        try:
-            self._file.write(f"{line}\n")
-        except OSError as error:
-            raise self._error(error) from error
+        self._file.write(f"{line}\n")
 
     def _finish(self, failed: bool) -> None:
-        try:
-            self._file.close()
-        except OSError as error:
-            self._pending.finish(failed=True)
-            raise self._error(error) from error
-        self._pending.finish(failed)
-
-    def _error(self, error: OSError) -> DetectorError:
-        return DetectorError(f"cannot be written: {error.strerror or error}", file=self.path)
+        self._file.finish(failed)
 
 
 def _folder(folder: str | Path) -> Path:
@@ -259,22 +239,6 @@ def _folder(folder: str | Path) -> Path:
     return folder
 
 
-class _DiscardError(Exception):
-    """Signal to ``atomic`` to discard its temporary file."""
-
-
-class _Pending:
-    """A temporary file that replaces ``path`` when it is finished."""
-
-    def __init__(self, path: Path) -> None:
-        self._atomic = atomic(path)
-        self.temporary = self._atomic.__enter__()
-
-    def finish(self, failed: bool) -> None:
-        error = _DiscardError() if failed else None
-        self._atomic.__exit__(type(error) if error else None, error, None)
-
-
 class _Video:
     """A video file that is being written."""
 
@@ -283,7 +247,7 @@ class _Video:
         self._shape = first.image_rgb.shape
         height, width = self._shape[:2]
         self._frames = 0
-        self._pending = _Pending(path)
+        self._pending = PendingFile(path)
         self._check_writable()
         self._open_encoder(first.frame.fps or 30.0, (width, height))
 

@@ -8,11 +8,12 @@ from pydantic import Field
 
 from detector.settings.common import RuntimeSettings, TileSettings, ToolSettings
 from detector.settings.nms import BasicNmsSettings, NmsSettings, class_numbers
+from detector.settings.track import TrackSettings
 from detector.settings.values import Count, Fraction, SavedFormatName
 from detector.utils.errors import DetectorError
 
 
-class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, BasicNmsSettings):
+class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, TrackSettings, BasicNmsSettings):
     """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")

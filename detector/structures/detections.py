@@ -72,12 +72,15 @@ class Detections:
         scores: (n,) float32 in 0..1, descending.
         class_ids: (n,) int64, indices into ``names``.
         names: all class names of the model.
+        track_ids: (n,) int64 from 1, the same for one object in all frames of a video; None
+            without tracking. Every function that chooses or converts boxes keeps them.
     """
 
     boxes_xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     names: tuple[str, ...]
+    track_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -90,6 +93,8 @@ class Detections:
             raise ValueError(f"class_ids outside 0..{len(self.names) - 1}")
         if np.any(np.diff(self.scores) > 0):
             raise ValueError("scores are not in descending order")
+        if self.track_ids is not None and self.track_ids.shape != (n,):
+            raise ValueError(f"expected track_ids ({n},), found {self.track_ids.shape}")
 
     @classmethod
     def empty(cls, names: tuple[str, ...]) -> Detections:
@@ -109,12 +114,13 @@ class Detections:
             ValueError: positions that would reorder the boxes, which stay best score first.
         """
         rows = np.atleast_1d(np.arange(len(self))[_as_index(index)])
+        ids = None if self.track_ids is None else self.track_ids[rows]
         return Detections(
-            self.boxes_xyxy[rows], self.scores[rows], self.class_ids[rows], self.names
+            self.boxes_xyxy[rows], self.scores[rows], self.class_ids[rows], self.names, ids
         )
 
     def __iter__(self) -> Iterator[Detection]:
-        """Yield each box, best score first."""
+        """Yield each box, best score first; ``zip(detections, detections.track_ids)`` has ids."""
         values = zip(
             self.boxes_xyxy,
             self.scores.tolist(),
@@ -132,6 +138,8 @@ class Detections:
     def draw(self, image: ImageLike, scores: bool = True) -> Image:
         """Draw boxes with class names and scores onto a copy of the image; the best box is on top.
 
+        A box has the colour of its class; with ids, that of its id, which its label begins with.
+
         Args:
             image: the image of these boxes, in any form that
                 :func:`detector.structures.images.to_rgb` takes.
@@ -144,7 +152,11 @@ class Detections:
             f"{name} {score:.2f}" if scores else name
             for name, score in zip(self.class_names, self.scores.tolist(), strict=True)
         ]
-        return draw_boxes(to_rgb(image), self.boxes_xyxy, self.class_ids, texts)
+        numbers = self.class_ids
+        if self.track_ids is not None:
+            numbers = self.track_ids
+            texts = [f"#{i} {text}" for i, text in zip(numbers.tolist(), texts, strict=True)]
+        return draw_boxes(to_rgb(image), self.boxes_xyxy, numbers, texts)
 
     def crops(self, image: ImageLike) -> list[Image]:
         """Crop each box from the image, best score first.
@@ -176,7 +188,8 @@ class Detections:
                 are fractions of them.
 
         Raises:
-            DetectorError: another suffix, no ``size_hw`` for ``.txt``, or nothing can be written.
+            DetectorError: another suffix, no ``size_hw`` or boxes with ids for ``.txt``, or nothing
+                can be written.
         """
         suffix = Path(path).suffix.lower()
         if suffix not in SUFFIXES:
@@ -194,7 +207,9 @@ class Detections:
             write_text(path, self.to_yolo(size_hw))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a row per box: x1, y1, x2, y2 in pixels, score, class_id, class_name.
+        """Return a row per box: x1, y1, x2, y2 in pixels, score, class_id, class_name, track_id.
+
+        The last column is there with ids only.
 
         Raises:
             DetectorError: pandas is not installed.
@@ -211,15 +226,19 @@ class Detections:
             xyxy=self.boxes_xyxy.copy(),
             confidence=self.scores.copy(),
             class_id=self.class_ids.copy(),
+            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
             data={"class_name": np.array(self.class_names, dtype=str)},
         )
         return theirs
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Return COCO result records; ``bbox`` is x, y, width, height in pixels."""
+        """Return COCO result records; ``bbox`` is x, y, width, height in pixels.
+
+        Records of boxes with ids have a ``track_id``, which COCO's own evaluation ignores.
+        """
         boxes_xywh = self.boxes_xyxy.astype(np.float64)
         boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
-        return [
+        records: list[dict[str, Any]] = [
             {
                 "image_id": image_id,
                 "category_id": category_ids[class_id],
@@ -230,9 +249,22 @@ class Detections:
                 boxes_xywh.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True
             )
         ]
+        if self.track_ids is not None:
+            for record, track_id in zip(records, self.track_ids.tolist(), strict=True):
+                record["track_id"] = track_id
+        return records
 
     def to_yolo(self, size_hw: tuple[int, int], with_scores: bool = True) -> str:
-        """Return YOLO txt: a line ``class cx cy width height [score]`` per box, in fractions."""
+        """Return YOLO txt: a line ``class cx cy width height [score]`` per box, in fractions.
+
+        Raises:
+            DetectorError: the boxes have ids, for which such a line has no place.
+        """
+        if self.track_ids is not None:
+            raise DetectorError(
+                "YOLO's lines have no place for track ids; expected .json or .csv, or the boxes "
+                "without ids: dataclasses.replace(detections, track_ids=None)"
+            )
         height, width = size_hw
         lines = []
         for box, score, class_id in zip(self.boxes_xyxy, self.scores, self.class_ids, strict=True):
@@ -248,12 +280,14 @@ class Detections:
         return "".join(f"{line}\n" for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, with class names beside the class numbers."""
+        """Return plain lists, with class names beside the class numbers, and ids if there are."""
+        ids = {} if self.track_ids is None else {"track_ids": self.track_ids.tolist()}
         return {
             "boxes_xyxy": [[round(float(v), 3) for v in box] for box in self.boxes_xyxy],
             "scores": [round(float(score), 6) for score in self.scores],
             "class_ids": self.class_ids.tolist(),
             "class_names": self.class_names,
+            **ids,
         }
 
     def to_json(self) -> str:
@@ -275,20 +309,15 @@ class Detections:
             "score": self.scores.copy(),
             "class_id": self.class_ids.copy(),
             "class_name": self.class_names,
+            **({} if self.track_ids is None else {"track_id": self.track_ids.copy()}),
         }
 
     def _to_csv(self) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self._columns())
-        values = self.to_dict()
-        for box, *rest in zip(
-            values["boxes_xyxy"],
-            values["scores"],
-            values["class_ids"],
-            values["class_names"],
-            strict=True,
-        ):
+        boxes, *columns = self.to_dict().values()
+        for box, *rest in zip(boxes, *columns, strict=True):
             writer.writerow([*box, *rest])
         return text.getvalue()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +44,15 @@ def line_width(size_hw: tuple[int, int]) -> int:
 def draw_boxes(
     image_rgb: Image,
     boxes_xyxy: NDArray[np.float32],
-    class_ids: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     texts: Sequence[str],
 ) -> Image:
-    """Draw boxes with labels in the colours of their classes; the first box comes on top.
+    """Draw boxes with labels in the colours of their numbers; the first box comes on top.
 
     Args:
         image_rgb: (h, w, 3) uint8; it is not changed.
         boxes_xyxy: (n, 4) in pixels of this image.
-        class_ids: (n,); they determine the colours.
+        numbers: (n,) class numbers or ids of tracks; they determine the colours.
         texts: n labels.
 
     Returns:
@@ -59,7 +60,7 @@ def draw_boxes(
     """
     canvas: Image = np.array(image_rgb, np.uint8, order="C")
     size_hw = (canvas.shape[0], canvas.shape[1])
-    colours = [class_colour(class_id) for class_id in class_ids.tolist()]
+    colours = [class_colour(number) for number in numbers.tolist()]
     corners = boxes_xyxy.round().astype(int).tolist()
     labels = _place_labels(texts, corners, size_hw)
     for (x1, y1, x2, y2), colour in zip(corners[::-1], colours[::-1], strict=True):
@@ -78,6 +79,60 @@ def draw_caption(image_rgb: Image, text: str, class_id: int) -> Image:
     height, width = canvas.shape[:2]
     (label,) = _place_labels([text], [[0, 0, width, height]], (height, width))
     label.draw(canvas, class_colour(class_id))
+    return canvas
+
+
+class Line(NamedTuple):
+    """Line to draw.
+
+    Attributes:
+        points_xy: (k, 2) points that it leads through, pixels.
+        number: determines its colour.
+        closed: it leads back to its first point.
+        arrow: it has a tip at its last point.
+    """
+
+    points_xy: NDArray[np.floating[Any]]
+    number: int
+    closed: bool = False
+    arrow: bool = False
+
+
+def draw_lines(image_rgb: Image, lines: Iterable[Line]) -> Image:
+    """Return a copy of an image, (h, w, 3) uint8, with lines; the last one comes on top."""
+    canvas: Image = np.array(image_rgb, np.uint8, order="C")
+    width = line_width((canvas.shape[0], canvas.shape[1]))
+    for line in lines:
+        colour, points = class_colour(line.number), line.points_xy.round().astype(np.int32)
+        cv2.polylines(canvas, [points], line.closed, colour, width, cv2.LINE_AA)
+        if line.arrow:
+            start, end = points[-2:].tolist()
+            cv2.arrowedLine(canvas, start, end, colour, width, cv2.LINE_AA, tipLength=0.4)
+    return canvas
+
+
+def draw_labels(
+    image_rgb: Image,
+    texts: Sequence[str],
+    points_xy: NDArray[np.floating[Any]],
+    numbers: Sequence[int],
+) -> Image:
+    """Draw texts beside points, within the image.
+
+    Args:
+        image_rgb: (h, w, 3) uint8; it is not changed.
+        texts: n labels.
+        points_xy: (n, 2) points, pixels.
+        numbers: n numbers, which determine the colours.
+
+    Returns:
+        A new image, (h, w, 3) uint8.
+    """
+    canvas: Image = np.array(image_rgb, np.uint8, order="C")
+    corners = np.tile(points_xy.round().astype(int), 2).tolist()
+    labels = _place_labels(texts, corners, (canvas.shape[0], canvas.shape[1]))
+    for label, number in zip(labels, numbers, strict=True):
+        label.draw(canvas, class_colour(number))
     return canvas
 
 

@@ -125,6 +125,15 @@ def test_the_last_one_counts():
     assert (settings.batch, settings.txt) == (3, False)
 
 
+def test_a_repeated_flag_keeps_every_value():
+    regions = ("line:0,1,2,3", "zone:0,0,9,0,0,9")
+    words = [*DETECT, "--track", "ocsort", "--count", regions[0], "--count", regions[1]]
+    settings = parse(DetectSettings, words, "detect")
+    assert settings.count == regions
+    assert parse(DetectSettings, shlex.split(format_flags(settings)), "detect") == settings
+    assert parse(DetectSettings, words[:-2], "detect").count == regions[:1]
+
+
 def test_words_that_look_like_something_else_stay_words():
     words = ["--name", "null", "--data", "0", "--val-split", "[a]", "--project", "{}"]
     settings = parse(TrainSettings, words, "train")

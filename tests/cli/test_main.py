@@ -28,13 +28,13 @@ WRONG = [
     ("Train", "unknown subcommand 'Train'; did you mean 'train'?"),
     (
         "zzz --weights w",
-        "unknown subcommand 'zzz'; expected train, val, compare, analyse, detect, serve, "
-        "convert, export, info, anchors, check, checks, benchmark",
+        "unknown subcommand 'zzz'; expected train, val, compare, analyse, detect, tracks, "
+        "serve, convert, export, info, anchors, check, checks, benchmark",
     ),
     (
         "--weights w",
-        "unknown subcommand '--weights'; expected train, val, compare, analyse, detect, serve, "
-        "convert, export, info, anchors, check, checks, benchmark",
+        "unknown subcommand '--weights'; expected train, val, compare, analyse, detect, tracks, "
+        "serve, convert, export, info, anchors, check, checks, benchmark",
     ),
     # a subject that is missing or unknown
     (
@@ -114,7 +114,7 @@ WRONG = [
     ("task=detect mode=predict", "unknown subcommand 'task=detect': use detect"),
     (
         "track --source v.mp4",
-        "unknown subcommand 'track': objects are not tracked between frames yet",
+        "unknown subcommand 'track': tracks are made by a flag: detector detect --track bytetrack",
     ),
     ("version", "unknown subcommand 'version': it is a flag: detector --version"),
     # a value that is missing

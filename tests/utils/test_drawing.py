@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.utils.drawing import (
+    Line,
     class_colour,
     draw_boxes,
     draw_caption,
+    draw_labels,
+    draw_lines,
     line_width,
     text_colour,
 )
@@ -117,3 +120,31 @@ def test_neighbouring_classes_differ_clearly():
     for class_id in range(79):
         one, other = np.array(class_colour(class_id)), np.array(class_colour(class_id + 1))
         assert np.abs(one - other).sum() > 150
+
+
+def test_lines():
+    """An open line ends where it ends, a closed one leads back; the last one comes on top."""
+    image = np.zeros((600, 1000, 3), np.uint8)  # lines of 3 px
+    corners = np.float32([[100, 100], [900, 100], [900, 500]])
+    drawn = draw_lines(image, [Line(corners, 3)])
+    assert not image.any()
+    assert tuple(drawn[100, 500]) == tuple(drawn[300, 900]) == class_colour(3)
+    assert not drawn[300, 500].any()
+    closed = draw_lines(image, [Line(corners, 3, closed=True), Line(corners[:2], 4)])
+    assert tuple(closed[300, 500]) == class_colour(3)
+    assert tuple(closed[100, 500]) == class_colour(4)
+    # The tip of an arrow is wider than its line.
+    arrow = draw_lines(image, [Line(np.float32([[500, 500], [500, 400]]), 0, arrow=True)])
+    widths = arrow.any(2).sum(1)
+    assert widths[480] < 8 < widths[400:440].max()
+    assert not draw_lines(image, []).any()
+    far = draw_lines(image, [Line(np.float64([[-1e6, 300], [1e6, 300]]), 2)])
+    assert (far[300] == class_colour(2)).all()
+
+
+def test_labels_beside_points():
+    image = np.zeros((60, 200, 3), np.uint8)
+    drawn = draw_labels(image, ["in 1 out 2", "x"], np.float32([[100, 30], [-50, 900]]), [1, 2])
+    assert not image.any()
+    for number in (1, 2):  # within the image, wherever the point is
+        assert (drawn == class_colour(number)).all(2).sum() > 20
