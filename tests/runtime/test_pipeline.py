@@ -212,7 +212,7 @@ def test_ctrl_c_ends_a_run(tmp_path):
         "import itertools, signal, threading, time, os\n"
         "from detector.runtime.pipeline import Pipeline\n"
         "from detector.runtime.sources import frames_of\n"
-        "from detector.settings import NmsSettings\n"
+        "from detector.settings.nms import NmsSettings\n"
         "from tests.runtime.conftest import FakeBackend, grey\n"
         "class Slow(FakeBackend):\n"
         "    def __call__(self, images):\n"
