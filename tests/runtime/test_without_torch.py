@@ -33,7 +33,7 @@ from detector.runtime.backends.onnx import OnnxBackend
 from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import open_source
 from detector.runtime.writers import JsonLinesWriter, MediaWriter, YoloTxtWriter
-from detector.settings import NmsSettings
+from detector.settings.nms import NmsSettings
 
 model, source, output = sys.argv[1:]
 pipeline = Pipeline(OnnxBackend(model, threads=1), NmsSettings(), batch=2)

@@ -62,6 +62,7 @@ class HttpAnswer:
         self._connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
         _explained(self._connection.connect)
         self._socket: socket.socket = self._connection.sock
+        self._socket.settimeout(2 * ANSWER_SECONDS)  # the alarm comes first
         self._alarm = Alarm(ANSWER_SECONDS, self.abort)
         try:
             self._response = self._in_time(lambda: self._answer(parts.path, parts.query))

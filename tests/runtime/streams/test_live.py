@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -256,6 +257,52 @@ def test_a_stream_that_opencv_reads_is_kept_alive(tmp_path):
     assert {frame.image_rgb.shape for frame in frames} == {(48, 64, 3)}
     assert all(frame.time is not None for frame in frames)
     assert counts.losses >= 2
+
+
+@pytest.fixture
+def devices(monkeypatch) -> list[tuple[object, ...]]:
+    """Cameras of three frames; the value is how they were opened."""
+    opened: list[tuple[object, ...]] = []
+
+    class Device:
+        def __init__(self, *how: object) -> None:
+            opened.append(how)
+            self.left = 3
+
+        def isOpened(self):  # noqa: N802
+            return True
+
+        def get(self, what):
+            return {cv2.CAP_PROP_FPS: 12.5, cv2.CAP_PROP_FRAME_COUNT: -1.0}.get(what, 4.0)
+
+        def read(self):
+            self.left -= 1
+            return self.left >= 0, np.zeros((4, 4, 3), np.uint8)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Device)
+    return opened
+
+
+def test_a_camera_that_is_plugged_out(devices, caplog):
+    with caplog.at_level(logging.WARNING):
+        frames = take(open_source("0", streams=StreamSettings(vid_stride=2)), 4)
+    assert devices[:2] == [(0,), (0,)]
+    assert [(frame.name, frame.index, frame.fps) for frame in frames] == [
+        ("camera0", index, 6.25) for index in (0, 2, 4, 6)
+    ]
+    assert caplog.messages[0] == (
+        "camera0: lost after 3 frames: the stream has ended; connecting again to camera 0"
+    )
+
+
+def test_a_device(devices, monkeypatch):
+    status = os.stat("/dev/zero")
+    monkeypatch.setattr(Path, "stat", lambda self, **_: status)
+    take(open_source("/dev/video2", streams=StreamSettings()), 2)
+    assert devices[0] == ("/dev/video2", cv2.CAP_V4L2)
 
 
 # -------------------------------------------------------------------------------------- failures
