@@ -21,8 +21,10 @@ from detector.runtime.sources import Frame, frame_of, frames_of, open_source
 from detector.runtime.tracking.regions import Region
 from detector.runtime.tracking.tracker import check_tracking, nms_for_tracking
 from detector.runtime.tracking.tracking import TrackedResult, Tracking, as_video
+from detector.runtime.video import IncompleteVideoError
 from detector.settings.common import PredictorSettings, RuntimeSettings, TileSettings
 from detector.settings.nms import NmsOptions, NmsSettings, class_numbers
+from detector.settings.streams import StreamSettings
 from detector.settings.track import TrackerName, TrackSettings
 from detector.settings.values import Letterbox, Mode, RunPrecision
 from detector.structures.images import ImageLike
@@ -172,15 +174,53 @@ class Predictor:
         """Yield the prediction for each image of a source, in order, as they are asked for.
 
         A source is a file, folder, glob pattern, video or stream, or what :meth:`predict` takes.
+        Cameras and streams are kept alive with the defaults of :meth:`stream`.
         """
         if isinstance(source, (str, Path)):
-            frames: Iterable[Frame] = open_source(source)
+            frames: Iterable[Frame] = open_source(source, streams=StreamSettings())
         elif isinstance(source, (list, tuple)):
             frames = frames_of(source)
         else:
             frames = [frame_of(source)]
         for result in self.frames(frames):
             yield result.prediction
+
+    def stream(
+        self,
+        source: str | Path,
+        *,
+        vid_stride: int = 1,
+        latest: bool = False,
+        give_up: float = 60.0,
+    ) -> Iterator[Result]:
+        """Yield the results of a video, camera, stream or list of streams, as they come.
+
+        Each has its image, and the camera's name and times: ``result.frame.time``. A connection
+        that is lost is made anew, and said as a warning of the logger ``detector``. Closing the
+        iterator closes the connections. See docs/streams.md.
+
+        Args:
+            source: what :meth:`__call__` takes as a file or URL; ``door.streams`` is a list.
+            vid_stride: use every Nth frame.
+            latest: drop frames of cameras and streams that come too fast, instead of waiting;
+                ``result.frame.dropped`` is their number.
+            give_up: seconds without a frame from any camera before the error.
+
+        Raises:
+            DetectorError: no frame has come for ``give_up`` seconds, or a video is incomplete;
+                after the last result.
+        """
+        settings = StreamSettings(vid_stride=vid_stride, latest=latest, give_up=give_up)
+        incomplete: list[DetectorError] = []
+
+        def note(error: DetectorError) -> None:
+            if not isinstance(error, IncompleteVideoError):
+                raise error
+            incomplete.append(error)
+
+        yield from self.frames(open_source(source, note, streams=settings))
+        if incomplete:
+            raise incomplete[0]
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Yield the prediction for each frame, together with its image and name."""

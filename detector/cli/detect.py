@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from detector.cli.outcome import EXIT_SIGNAL, Outcome
 from detector.cli.refused import check_effect, refuse
 from detector.predict import Predictor
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.label_writer import ONE_FILE, SavedLabels
 from detector.runtime.pipeline import Timing
+from detector.runtime.segments import JsonSegmentWriter, SegmentWriter
 from detector.runtime.shards import Shard
 from detector.runtime.sources import OnBad, Source, open_source
+from detector.runtime.streams.live import LiveFrames
 from detector.runtime.tracking.mot_writer import MotWriter
 from detector.runtime.tracking.tracker import nms_for_tracking
 from detector.runtime.tracking.tracking import Tracking
 from detector.runtime.video import IncompleteVideoError
+from detector.runtime.window import WindowWriter
 from detector.runtime.writers import (
     JsonLinesWriter,
     MediaWriter,
@@ -30,12 +38,19 @@ from detector.runtime.writers import (
     YoloTxtWriter,
 )
 from detector.settings.detect import DetectSettings
+from detector.settings.streams import StreamSettings
 from detector.settings.values import TaskName
 from detector.utils.errors import DetectorError
 
+STREAM_FLAGS = {"latest", "give_up", "segment_minutes"}
+"""Settings that affect cameras and streams only."""
 
-def detect(settings: DetectSettings) -> dict[str, Any]:
+
+def detect(settings: DetectSettings) -> Outcome:
     """Detect or classify, and write results; print and return counts and times by phase.
+
+    Cameras and streams are read until a signal: the results of the frames that have arrived are
+    written, and the exit code is that of the signal.
 
     Raises:
         DetectorError: weights or source cannot be read, a flag has no effect on this network, or
@@ -58,7 +73,9 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     )
     check_effect(settings, predictor.backend, settings.nms(predictor.names))
     bad: list[DetectorError] = []
-    source = open_source(settings.source, _warn_about(bad, settings.skip_bad), shard)
+    on_bad = _warn_about(bad, settings.skip_bad)
+    source = open_source(settings.source, on_bad, shard, stream_settings(settings))
+    _check_source(settings, source)
     counts: Counter[str] = Counter()
     tracking = _tracking(settings, predictor)
     labels = _saved_labels(settings, predictor.backend, source, shard)
@@ -67,6 +84,7 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
             stack.enter_context(writer)
             for writer in [*_writers(settings, predictor.backend.task, source, shard), *labels]
         ]
+        stopped = stack.enter_context(_stopped_by_signal(source))
         results = predictor.frames(source)
         if tracking is not None:
             results = tracking(predictor.frames_to_track(source, settings))
@@ -82,9 +100,62 @@ def detect(settings: DetectSettings) -> dict[str, Any]:
     for one in labels:
         print(f"labels: {one.folder}: {one.images} images, {one.boxes} boxes")
         report["labels"] = {"output": str(one.folder), "images": one.images, "boxes": one.boxes}
+    if source.live is not None:
+        report["streams"] = _report_streams(source.live)
     if not settings.skip_bad:
         _check_complete(bad)
-    return report
+    return Outcome(report, EXIT_SIGNAL + stopped[0] if stopped else 0)
+
+
+def stream_settings(settings: DetectSettings) -> StreamSettings:
+    """Return the settings of videos, cameras and streams among those of the tool."""
+    return StreamSettings(**{name: getattr(settings, name) for name in StreamSettings.model_fields})
+
+
+def _check_source(settings: DetectSettings, source: Source) -> None:
+    """Raise DetectorError for given flags that have no effect on this source."""
+    if source.live is None:
+        refuse(settings, STREAM_FLAGS, "only cameras and streams have it")
+    if not source.has_videos:
+        refuse(settings, {"vid_stride"}, "the source has no video")
+
+
+@contextmanager
+def _stopped_by_signal(source: Source) -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM end cameras and streams, which have no other end; yield the signals.
+
+    A second Ctrl-C interrupts at once. The signals of other sources are handled as before.
+    """
+    stopped: list[int] = []
+    if source.live is None or threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stopped.append(number)
+        source.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _report_streams(live: LiveFrames) -> dict[str, Any]:
+    """Print and return the counts of each camera's frames."""
+    for name, counts in live.counts.items():
+        others = {
+            "left out by --vid-stride": counts.skipped,
+            "dropped": counts.dropped,
+            "unreadable": counts.unreadable,
+        }
+        text = "".join(f", {count} {what}" for what, count in others.items() if count)
+        lost = f"; lost {counts.losses} times" if counts.losses else ""
+        print(f"{name}: {counts.used} of {counts.received} frames{text}{lost}")
+    return {name: asdict(counts) for name, counts in live.counts.items()}
 
 
 def _report(
@@ -223,17 +294,25 @@ def _writers(
     settings: DetectSettings, task: TaskName, source: Source, shard: Shard | None
 ) -> list[Writer]:
     writers: list[Writer] = []
-    if settings.draw:
-        writers.append(MediaWriter(settings.output, names=ResultNames(source.earlier)))
+    names = ResultNames(source.earlier)
+    if settings.draw and source.live is not None:
+        writers.append(SegmentWriter(settings.output, settings.segment_minutes, names))
+    elif settings.draw:
+        writers.append(MediaWriter(settings.output, names=names))
     if (settings.txt or settings.txt_scores) and task == "detect":
         names, folder = ResultNames(source.earlier), settings.output / "labels"
         writers.append(YoloTxtWriter(folder, names, scores=settings.txt_scores))
     if settings.mot:
         writers.append(MotWriter(settings.output / "mot", ResultNames(source.earlier)))
-    if settings.jsonl:
+    if settings.jsonl and source.live is not None:
+        folder = settings.output / "detections"
+        writers.append(JsonSegmentWriter(folder, settings.segment_minutes))
+    elif settings.jsonl:
         lines = _jsonl_path(settings)
         if shard is not None:
             shard.remove_outputs(lines)
             lines = shard.file(lines)
         writers.append(JsonLinesWriter(lines))
+    if settings.show:
+        writers.append(WindowWriter(source.stop))
     return writers

@@ -17,7 +17,7 @@ from typing import Any
 from detector import __version__
 from detector.cli.flags import parse, summary
 from detector.cli.messages import messages_on_terminal
-from detector.cli.outcome import Outcome
+from detector.cli.outcome import EXIT_SIGNAL, Outcome
 from detector.cli.tools import SCRIPTS, TOOLS
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
@@ -25,8 +25,6 @@ from detector.utils.files import write_text
 
 EXIT_ERROR = 2
 """Exit code after an error."""
-EXIT_SIGNAL = 128
-"""Base of the exit code after a signal, to which its number is added, as shells do."""
 
 VERSION_FLAG = "--version"
 VERSION = f"detector {__version__}"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.reused_memory import ReusedMemory
-from detector.runtime.sources import Frame
+from detector.runtime.sources import Frame, Source
 from detector.runtime.tiling import Part, PartMerger, check_tiles, parts_of
 from detector.settings.common import TileSettings
 from detector.settings.nms import NmsSettings
@@ -192,8 +192,14 @@ class Pipeline:
         """Yield a result for each frame, lazily. Closing the iterator ends its threads."""
         groups = self._groups(part for frame in frames for part in parts_of(frame, self.tiling))
         merger = PartMerger(self.backend.names, self.settings)
-        # The reader is shut down first, so that a runner waiting for it does not block.
-        with self.timing.measure_wall(), _threads(self.parallel) as runner, _threads(1) as reader:
+        # The source is stopped first, then the reader: neither the reader, which may wait for a
+        # camera's next frame, nor a runner that waits for the reader blocks.
+        with (
+            self.timing.measure_wall(),
+            _threads(self.parallel) as runner,
+            _threads(1) as reader,
+            _stopped_at_end(frames),
+        ):
 
             def start() -> Future[_PendingBatch | None]:
                 return runner.submit(self._run, reader.submit(self._read, groups))
@@ -315,6 +321,16 @@ class _PendingBatch:
         """Yield each part with its placement and its own outputs."""
         for i, (part, placement) in enumerate(zip(self.parts, self.placements, strict=True)):
             yield part, placement, tuple(output[i] for output in self.outputs)
+
+
+@contextmanager
+def _stopped_at_end(frames: Iterable[Frame]) -> Iterator[None]:
+    """Stop a source at the end of the block."""
+    try:
+        yield
+    finally:
+        if isinstance(frames, Source):
+            frames.stop()
 
 
 @contextmanager

@@ -50,6 +50,7 @@ class VideoFrame(NamedTuple):
 
     Attributes:
         number: its number in the video, from 0.
+        seconds: its time in the video.
         image_rgb: (h, w, 3) uint8.
         fps: frames per second of the video.
     """
@@ -57,6 +58,7 @@ class VideoFrame(NamedTuple):
     number: int
     image_rgb: Image
     fps: float
+    seconds: float
 
 
 def is_video(path: str | Path) -> bool:
@@ -82,7 +84,7 @@ def read_video(target: str | int) -> Iterator[VideoFrame]:
             progress.count(done)
             if done:
                 image_rgb: Any = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
-                yield VideoFrame(progress.index, image_rgb, progress.fps)
+                yield VideoFrame(progress.index, image_rgb, progress.fps, progress.seconds)
     place = f"camera {target}" if isinstance(target, int) else target
     if progress.frames == 0:
         raise DetectorError("has no frame that OpenCV can decode", file=place)
@@ -119,6 +121,12 @@ class _Progress:
         self._damaged += self._failed  # frames follow, so that this was not the end
         self._failed = 0
         self._last_seconds = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+
+    @property
+    def seconds(self) -> float:
+        """Time of the latest frame in the video; of formats without times, by the frame rate."""
+        has_time = self._last_seconds > 0  # False for NaN too
+        return self._last_seconds if has_time else self.index / self.fps
 
     def is_at_end(self) -> bool:
         """Return whether no frame can follow: one was not read, and the header states no more."""

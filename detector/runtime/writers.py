@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -49,6 +50,7 @@ class ResultNames:
         self._origin: tuple[Path | None, str] | None = None
         self._index = 0
         self._stem = ""
+        self._live: dict[str, str] = {}
         for file in earlier:
             self._names.unused(Path(file).stem)
 
@@ -58,7 +60,11 @@ class ResultNames:
         return stem if frame.fps is None else f"{stem}/{frame.index:06d}"
 
     def for_file(self, frame: Frame) -> str:
-        """Return the name of a file's results; the same for all frames of one video."""
+        """Return the name of a file's results; the same for all frames of a video or camera."""
+        if frame.time is not None:  # frames of several cameras come in turn
+            if frame.name not in self._live:
+                self._live[frame.name] = self._names.unused(frame.name)
+            return self._live[frame.name]
         origin = (frame.path, frame.name)
         if frame.index <= self._index or origin != self._origin:
             self._stem = self._names.unused(frame.name)
@@ -136,13 +142,13 @@ class VideoWriter(Writer):
         self.folder = _folder(folder)
         self.drawn = drawn
         self._names = names or ResultNames()
-        self._video: _Video | None = None
+        self._video: VideoFile | None = None
 
     def _write(self, result: Result) -> None:
         path = self.folder / f"{self._names.for_file(result.frame)}.mp4"
         if self._video is None or self._video.path != path:
             self._finish(failed=False)
-            self._video = _Video(path, result)
+            self._video = VideoFile(path, result)
         image_rgb = result.draw() if self.drawn else result.image_rgb
         self._video.write(image_rgb)
 
@@ -211,24 +217,38 @@ class JsonLinesWriter(Writer):
         return self
 
     def _write(self, result: Result) -> None:
-        frame = result.frame
-        record: dict[str, Any] = {
-            "name": frame.name,
-            "path": None if frame.path is None else str(frame.path),
-            "size_hw": list(frame.image_rgb.shape[:2]),
-        }
-        if frame.fps is not None:
-            record["frame"] = frame.index
-        record |= result.to_dict()
         try:
-            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+            line = json.dumps(record_of(result), ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # JSON has no NaN and no infinity
-            message = f"{frame.name}: a result is not a finite number"
+            message = f"{result.name}: a result is not a finite number"
             raise DetectorError(message, file=self.path) from error
         self._file.write(f"{line}\n")
 
     def _finish(self, failed: bool) -> None:
         self._file.finish(failed)
+
+
+def record_of(result: Result) -> dict[str, Any]:
+    """Return a result as it is written in JSON."""
+    frame = result.frame
+    record: dict[str, Any] = {
+        "name": frame.name,
+        "path": None if frame.path is None else str(frame.path),
+        "size_hw": list(frame.image_rgb.shape[:2]),
+    }
+    if frame.fps is not None:
+        record["frame"] = frame.index
+    if frame.seconds is not None:
+        record["seconds"] = round(frame.seconds, 3)
+    if frame.time is not None:
+        record["time"] = utc_text(frame.time)
+        record["dropped"] = frame.dropped
+    return record | result.to_dict()
+
+
+def utc_text(time: datetime) -> str:
+    """Return a time in UTC as ISO 8601, to the millisecond: ``2026-11-30T19:46:48.123Z``."""
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _folder(folder: str | Path) -> Path:
@@ -239,7 +259,7 @@ def _folder(folder: str | Path) -> Path:
     return folder
 
 
-class _Video:
+class VideoFile:
     """A video file that is being written."""
 
     def __init__(self, path: Path, first: Result) -> None:
@@ -272,7 +292,12 @@ class _Video:
             message = f"cannot be written: {error.strerror or error}"
             raise DetectorError(message, file=self.path) from error
 
+    def fits(self, result: Result) -> bool:
+        """Return whether a frame has the size of the video."""
+        return result.image_rgb.shape == self._shape
+
     def write(self, image_rgb: Any) -> None:
+        """Add a frame."""
         if image_rgb.shape != self._shape:
             raise DetectorError(
                 f"a frame of {image_rgb.shape[1]}×{image_rgb.shape[0]} pixels in a video of "

@@ -8,16 +8,21 @@ from pydantic import Field
 
 from detector.settings.common import RuntimeSettings, TileSettings, ToolSettings
 from detector.settings.nms import BasicNmsSettings, NmsSettings, class_numbers
+from detector.settings.streams import SegmentMinutes, StreamSettings
 from detector.settings.track import TrackSettings
 from detector.settings.values import Count, Fraction, SavedFormatName
 from detector.utils.errors import DetectorError
 
 
-class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, TrackSettings, BasicNmsSettings):
+class DetectSettings(
+    ToolSettings, RuntimeSettings, TileSettings, StreamSettings, TrackSettings, BasicNmsSettings
+):
     """Detect objects in images and videos, or classify them."""
 
     weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
-    source: str = Field(description="image, folder, glob, list file (.txt), video or stream")
+    source: str = Field(
+        description="image, video, camera, stream, folder, glob, or list: .txt, .streams"
+    )
     batch: Count = Field(1, description="images per forward pass")
     clip_boxes: bool = Field(True, description="clip boxes to the image")
     classes: tuple[str, ...] | None = Field(
@@ -34,6 +39,10 @@ class DetectSettings(ToolSettings, RuntimeSettings, TileSettings, TrackSettings,
         False, description="write YOLO txt files whose lines end with the score"
     )
     jsonl: bool = Field(False, description="write one JSON line an image")
+    segment_minutes: SegmentMinutes = Field(
+        10.0, description="length of the files into which results of cameras and streams are split"
+    )
+    show: bool = Field(False, description="show images with boxes in a window")
     save_labels: SavedFormatName | None = Field(
         None, description="write the boxes as labels to correct, into a folder of that name"
     )

@@ -25,6 +25,9 @@ HIDDEN = "***"
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
 """Pattern of a terminal's control sequence: colors, cursor movements, titles."""
 
+_HIDEABLE = re.compile(r"([?#;=])(?!\*\*\*[:;,.)'\"]*$).+", re.DOTALL)
+"""Pattern of what may hold a token, but for one that is hidden already and ends a sentence."""
+
 _URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")
 _URL = re.compile(
     r"(?<![A-Za-z0-9+.-])([0-9+.-]*)("
@@ -54,12 +57,14 @@ def public_url(url: str) -> str:
 
     >>> public_url("http://10.0.0.7:80/user=admin_password=secret_channel=1")
     'http://10.0.0.7:80/user=***'
+    >>> public_url("http://10.0.0.7/door?***:"), public_url("http://10.0.0.7/door?***secret:")
+    ('http://10.0.0.7/door?***:', 'http://10.0.0.7/door?***')
     """
     start = _URL_START.match(url)
     if start is None:
         return url
     user, at, place = url[start.end() :].rpartition("@")
-    shown_place = re.sub(r"([?#;=]).+", rf"\1{HIDDEN}", place, count=1, flags=re.DOTALL)
+    shown_place = _HIDEABLE.sub(rf"\1{HIDDEN}", place, count=1)
     return start[0] + (HIDDEN if user else "") + at + shown_place
 
 

@@ -96,6 +96,14 @@ def remove_orphans(path: Path) -> None:
         remove(leftover)
 
 
+def remove_orphans_in(folder: Path) -> None:
+    """Remove the temporary files of all ended processes from a folder, if it exists."""
+    if folder.is_dir():
+        for leftovers in _leftovers(folder.absolute()).values():
+            for leftover in leftovers:
+                remove(leftover)
+
+
 @lru_cache(maxsize=4096)
 def _leftovers(folder: Path) -> dict[str, list[Path]]:
     """Return the temporary files of ended processes in a folder, listed once, by their file."""

@@ -12,6 +12,7 @@ import pytest
 from detector.runtime import sources
 from detector.runtime.shards import Shard
 from detector.runtime.sources import Frame, frames_of, open_source
+from detector.runtime.streams.address import stream_name
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import cv2, write_image
 
@@ -255,7 +256,7 @@ def test_a_stream_is_opened_when_it_is_read_and_its_name_tells_no_password(monke
     ],
 )
 def test_a_stream_is_named_after_the_end_of_its_path(url, name):
-    assert sources._stream_name(url) == name
+    assert stream_name(url) == name
 
 
 def test_errors_about_streams_show_the_url_without_its_secrets():

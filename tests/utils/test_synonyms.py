@@ -7,8 +7,8 @@ import pytest
 from detector.cli.flags import flag_of, parse
 from detector.cli.tools import SCRIPTS, TOOLS
 from detector.engine.head_settings import any_settings_class
-from detector.predict import Predictor
 from detector.settings.common import ToolSettings
+from detector.structures.detections import Detections
 from detector.utils.synonyms import (
     COMMANDS,
     FLAG,
@@ -100,8 +100,8 @@ def test_form(tool: str):
 
 
 def test_what_python_offers_exists():
-    assert "Predictor.frames" in find("detect", "vid-stride")
-    assert callable(Predictor.frames)
+    assert "detections.crops" in find("detect", "save-crop")
+    assert callable(Detections.crops)
 
 
 def test_commands():
