@@ -13,6 +13,7 @@ from detector.settings.export import ExportSettings
 from detector.settings.inform import CheckSettings, InfoSettings
 from detector.settings.serve import ServeSettings
 from detector.settings.train import TrainSettings
+from detector.settings.tune import TuneSettings
 
 
 class Tool(NamedTuple):
@@ -34,6 +35,7 @@ TOOLS = {
     "train": Tool(
         TrainSettings, "detector.cli.train:train", "detector.cli.train_flags:settings_for"
     ),
+    "tune": Tool(TuneSettings, "detector.cli.tune:tune", "detector.cli.train_flags:tune_flags"),
     "val": Tool(ValSettings, "detector.cli.val:val"),
     "compare": Tool(CompareSettings, "detector.cli.compare:compare"),
     "analyse": Tool(AnalyseSettings, "detector.cli.analyse:analyse"),
