@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,11 @@ class LoggerCallback(Callback):
         self.finished = True
 
     def close(self) -> None:
-        self._attempt(self.target.close, self.finished)
+        self._attempt(self._close)
+
+    def _close(self) -> None:
         self.works = False
+        self.target.close(self.finished)
 
     def _catch_up(self, history: Sequence[Record]) -> None:
         """Write the metrics of earlier epochs that the logger lacks."""
@@ -113,6 +117,8 @@ class LoggerCallback(Callback):
                 f"--log {self.target.name}: failed after epoch {self.epoch} and is left out from "
                 f"here; the run goes on, and --resume writes what is missing: {described(error)}"
             )
+            with suppress(Exception):  # it may fail for the same reason
+                self.target.close(False)
 
 
 def described(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,7 +87,14 @@ class WandB(Logger):
             self._run.log_artifact(artifact)
 
     def close(self, finished: bool) -> None:
-        self._run.finish(exit_code=0 if finished else 1)
+        import wandb
+
+        try:
+            self._run.finish(exit_code=0 if finished else 1)
+        except Exception:  # its process was killed, and would be asked once more at the exit
+            with suppress(Exception):
+                wandb.teardown()
+            raise
 
 
 def _offline_runs(folder: Path, run_id: str) -> list[Path]:

@@ -141,6 +141,7 @@ def test_a_logger_that_fails_is_left_out(
         "writes what is missing: OSError: [Errno 28] No space left on device"
     ]
     assert epochs(kept, "seconds") == [1]
+    assert kept.closed == [False]
     kept.fails = set()
     with_logger(resume("a"), kept).fit()
     assert epochs(kept, "seconds") == [1, 2, 3]
