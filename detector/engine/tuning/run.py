@@ -25,7 +25,7 @@ from detector.settings.train import TrainSettings
 from detector.settings.tune import SearchSettings, Value
 from detector.settings.values import typed_text
 from detector.utils import system
-from detector.utils.errors import DetectorError, shown
+from detector.utils.errors import DetectorError, Interrupted, shown
 from detector.utils.files import read_text, write_text
 from detector.utils.yaml_file import MAX_YAML_BYTES, read_yaml
 
@@ -89,6 +89,9 @@ def _do_trials(shared: SharedStudy, training: Mapping[str, Any], prune: bool, mo
     while (claim := shared.take()) is not None:
         try:
             error = _train(shared, claim, training, prune)
+        except Interrupted as stop:
+            message = f"stopped; the same command continues the study in {shared.folder}"
+            raise Interrupted(message, stop.signal_number) from None
         finally:
             claim.lock.release()
         write_report(shared, monitor)

@@ -197,8 +197,11 @@ def test_a_kill_and_a_resume(program: str, known: int, train: Train, tmp_path: P
     records = wandb_records(run)
     kinds = {record.WhichOneof("record_type") for record in records}
     assert {"run", "history", "artifact"} <= kinds
+    run_id = json.loads((run / "loggers.json").read_text())["id"]
+    kept = {r.artifact.name for r in records if r.WhichOneof("record_type") == "artifact"}
+    assert kept == {f"best-{run_id}", f"settings-{run_id}"}
     ids = {record.run.run_id for record in records if record.HasField("run")}
-    assert ids == {json.loads((run / "loggers.json").read_text())["id"]}
+    assert ids == {run_id}
     assert {"pictures/val_best/path", "pictures/train_1/path"} <= set().union(*wandb_rows(run))
 
 

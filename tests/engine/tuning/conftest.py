@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("optuna")
-
 SPACE = """\
 learning_rate: {kind: log, low: 0.001, high: 0.1}
 momentum: {kind: float, low: 0.5, high: 0.95}

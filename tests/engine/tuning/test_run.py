@@ -13,17 +13,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import optuna
 import pytest
 import yaml
 
 from detector.cli import run_tool
 from detector.engine.head_settings import train_settings
+from detector.engine.trainer import Trainer
 from detector.engine.training import run_training
 from detector.engine.tuning.report import TuningReport
 from detector.engine.tuning.run import BEST, REPORT, Reports, run_tuning
 from detector.settings.tune import SearchSettings
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, Interrupted
+
+optuna = pytest.importorskip("optuna")
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -146,6 +148,27 @@ def test_trials_that_fail(search: Search, tmp_path: Path):
     assert [trial["state"] for trial in report["trials"]] == ["failed"] * 3
     assert report["trials"][0]["error"].startswith("--monitor APP: no such metric")
     assert report["best"] is None
+
+
+def test_a_stop_is_continued(search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As Ctrl-C after the first step, which the run saves; the trial is then trained to its end."""
+    train_step = Trainer.train_step
+
+    def stopped(self: Trainer, *values: Any) -> Any:
+        step = train_step(self, *values)
+        self.stop._note(signal.SIGINT, None)
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stopped)
+        with pytest.raises(Interrupted) as stop:
+            search(1)
+    assert stop.value.signal_number == signal.SIGINT
+    assert str(stop.value) == f"stopped; the same command continues the study in {tmp_path / 's'}"
+    (trial,) = search(1).trials
+    assert (trial.name, trial.state, trial.epochs) == ("trial_0", "complete", 2)
+    other = search(1, name="undisturbed").trials[0]
+    assert (other.settings, other.metric) == (trial.settings, trial.metric)
 
 
 class Known:

@@ -1,17 +1,19 @@
 """Trials of a study: each one once, whoever is killed."""
 
+import gc
 import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import optuna
 import pytest
 
 from detector.engine.tuning.study import JOURNAL, Claim, SharedStudy
 from detector.settings.tune import Range
 from detector.utils.errors import DetectorError
+
+optuna = pytest.importorskip("optuna")
 
 SPACE = {
     "x": Range(kind="float", low=0, high=1),
@@ -110,6 +112,18 @@ def test_a_trial_of_a_killed_process_is_continued(tmp_path: Path):
     finish(shared, claim)
     assert [claim.name for claim in taken(shared)] == ["trial_1"]
     assert [trial.number for trial in shared.trials] == [0, 1]
+
+
+def test_a_kill_before_the_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The trial has a number and no values: the next process proposes what the first would have."""
+    (tmp_path / "other").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("detector.engine.tuning.study.propose", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            study(tmp_path).take()
+    gc.collect()  # as the end of the process releases its locks
+    values = [claim.values for claim in taken(study(tmp_path))]
+    assert values == [claim.values for claim in taken(study(tmp_path / "other"))]
 
 
 def test_a_line_that_a_full_disk_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture):
