@@ -62,7 +62,7 @@ class MLflow(Logger):
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        is_file = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+        is_file = self._client.tracking_uri.startswith("sqlite:")
         location = (
             (store / "files").as_uri() if is_file else None
         )  # a server has a place of its own
