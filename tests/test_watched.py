@@ -101,6 +101,10 @@ def commands(
     training = ["--data", str(tiny_data), "--cfg", str(tiny_cfg), "--batch", "4"]
     return {
         "train": [["train", *training, "--epochs", "1", "--workers", "1", "--cache", "disk"]],
+        "tune": [
+            ["tune", *training, "--space", "cfg/tune/finetune.yaml", "--trials", "2"]
+            + ["--epochs", "1", "--workers", "0", "--log", "tensorboard"]
+        ],
         "val": [["val", "--weights", str(weights), *data] for weights in (finder, finder_onnx)],
         "detect": [
             ["detect", "--weights", str(finder_onnx), *images, "--output", "onnx", "--txt"],
@@ -142,11 +146,15 @@ def test_no_socket_and_no_file_elsewhere(commands: Commands, tmp_path: Path) -> 
 
 @LINUX_ONLY
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["train", "val", "detect", "export", "int8", "data", "benchmark"])
+@pytest.mark.parametrize(
+    "tool", ["train", "tune", "val", "detect", "export", "int8", "data", "benchmark"]
+)
 def test_idle_for_a_minute(tool: str, commands: Commands, tmp_path: Path) -> None:
     """Each tool in a process of its own, since libraries wait after their import."""
     if tool == "int8":
         pytest.importorskip("nncf")
+    if tool == "tune":
+        pytest.importorskip("optuna")
     check_watched(commands[tool], 60, tmp_path)
 
 

@@ -158,11 +158,13 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
 
 
 def _by_class(settings: type[Strict]) -> Iterator[tuple[type[Strict], list[str]]]:
-    """Yield the class and its bases, each with the fields that it declares."""
+    """Yield the class and its bases, each with the fields that it declares first."""
+    left = set(settings.model_fields)
     for kind in settings.__mro__:
         if issubclass(kind, Strict):
-            own = inspect.get_annotations(kind)
-            yield kind, [name for name in own if name in kind.model_fields]
+            own = [name for name in inspect.get_annotations(kind) if name in left]
+            left.difference_update(own)
+            yield kind, own
 
 
 def summary(settings: type[Strict]) -> str:

@@ -14,6 +14,7 @@ from detector.settings.inform import CheckSettings, InfoSettings
 from detector.settings.serve import ServeSettings
 from detector.settings.tracks import TracksSettings
 from detector.settings.train import TrainSettings
+from detector.settings.tune import TuneSettings
 
 
 class Tool(NamedTuple):
@@ -35,6 +36,7 @@ TOOLS = {
     "train": Tool(
         TrainSettings, "detector.cli.train:train", "detector.cli.train_flags:settings_for"
     ),
+    "tune": Tool(TuneSettings, "detector.cli.tune:tune", "detector.cli.train_flags:tune_flags"),
     "val": Tool(ValSettings, "detector.cli.val:val"),
     "compare": Tool(CompareSettings, "detector.cli.compare:compare"),
     "analyse": Tool(AnalyseSettings, "detector.cli.analyse:analyse"),

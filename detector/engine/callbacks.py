@@ -40,6 +40,7 @@ class Start:
         monitor: name of the metric that chooses the best epoch.
         images: that an epoch shows; more than there are, where some are repeated.
         step: optimizer steps that are done, of a resumed run.
+        history: the records of the epochs that are done, of a resumed run.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Start:
     monitor: str
     images: int
     step: int = 0
+    history: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ class Callback:
     def on_end(self, history: Sequence[Record]) -> None:
         """Handle the end of the run; not called if it is interrupted."""
 
+    def close(self) -> None:
+        """Release what the callback holds; the last call, also where the run is interrupted."""
+
 
 class Callbacks(Callback):
     """Calls several callbacks in order."""
@@ -131,6 +136,10 @@ class Callbacks(Callback):
         for callback in self.callbacks:
             callback.on_end(history)
 
+    def close(self) -> None:
+        for callback in self.callbacks:
+            callback.close()
+
 
 class Results(Callback):
     """Writes ``results.csv`` after each epoch and ``results.png`` at the end."""
@@ -140,6 +149,8 @@ class Results(Callback):
 
     def on_start(self, start: Start) -> None:
         self.metrics = start.metrics
+        if start.history:  # a process that was killed may not have come to its last epoch
+            self.run.write_results(start.history)
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.run.write_results(epoch.history)

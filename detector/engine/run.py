@@ -36,7 +36,7 @@ from detector.weights.checkpoint import (
 
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),
-    *("cache", "cache_dir", "pictures", "tensorboard"),
+    *("cache", "cache_dir", "pictures", "log"),
 }
 """Flags allowed beside ``--resume`` that hold for this process only."""
 
@@ -67,6 +67,7 @@ class Run:
         self.provenance = folder / "provenance.json"
         self.results = folder / "results.csv"
         self.plot = folder / "results.png"
+        self.identity = folder / "loggers.json"
         self.best = folder / "best.safetensors"
         self.last = folder / "last.safetensors"
         self.state = folder / f"last{STATE_SUFFIX}"
@@ -87,6 +88,7 @@ class Run:
                 f"holds a run already; choose another --name, or resume it: --resume {folder}",
                 file=folder,
             )
+        run.identity.unlink(missing_ok=True)  # of a run that came to no checkpoint
         return run
 
     @classmethod

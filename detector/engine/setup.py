@@ -20,6 +20,7 @@ from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
 from detector.engine.datasets import open_datasets
 from detector.engine.int8_training import fused_start
+from detector.engine.loggers.choose import check_installed, logger_callbacks
 from detector.engine.norm_statistics import restore_statistics
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
@@ -27,7 +28,6 @@ from detector.engine.recipe import given_values, read_run_settings, resolve
 from detector.engine.run import FROM_NOW_ON, THIS_TIME, Run
 from detector.engine.small_objects import small_objects
 from detector.engine.tasks import task_of
-from detector.engine.tensorboard import TensorBoard
 from detector.engine.time_budget import within_minutes
 from detector.engine.trainer import Trainer
 from detector.model.detector import Definition, Detector, build_model_file, rebuild
@@ -62,6 +62,7 @@ def prepare(flags: TrainSettings) -> Trainer:
         return _resumed(flags)
     started = time.monotonic()
     settings, notes = resolve(flags)
+    check_installed(settings.log)
     _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None and not settings.qat:
@@ -138,6 +139,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     before, notes = read_run_settings(file, type(model.head))
     _say(notes)
     settings = _resumed_settings(before, flags)
+    check_installed(settings.log)
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     model = _trainable(model, settings, accelerator)
@@ -287,9 +289,7 @@ def _watchers(settings: TrainSettings, model: Detector) -> list[Callback]:
     if settings.pictures:
         watchers.append(TrainingPictures())
         watchers += [ValidationPictures(), Curves()] if model.task == "detect" else []
-    if settings.tensorboard:
-        watchers.append(TensorBoard())
-    return watchers
+    return [*watchers, *logger_callbacks(settings.log)]  # which write what the others draw
 
 
 def _described(settings: TrainSettings, model: Detector, accelerator: Accelerator) -> str:

@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from typing import Any
 
@@ -126,8 +126,12 @@ class Trainer:
             DetectorError: a number is not finite, a file cannot be written, a process was lost.
             Interrupted: Ctrl-C or SIGTERM; the message says how to resume.
         """
-        tell = Callbacks(self.callbacks if system.is_main() else ())
         self.run.write_provenance(self.provenance)
+        with closing(Callbacks(self.callbacks if system.is_main() else ())) as tell:
+            return self.tell_all(tell)
+
+    def tell_all(self, tell: Callback) -> Progress:
+        """Train as :meth:`fit` does, and tell a callback of the events."""
         tell.on_start(self.start())
         try:
             with self.stop:
@@ -347,6 +351,7 @@ class Trainer:
             images=self.loader.batch_sampler.length,
             monitor=self.monitor,
             step=self.progress.step,
+            history=tuple(self.progress.history),
         )
 
     def not_finite(self, issue: str, keys: StepKeys) -> DetectorError:

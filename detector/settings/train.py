@@ -18,6 +18,7 @@ from detector.settings.values import (
     FloatPrecision,
     Fraction,
     ImageSize,
+    LoggerName,
     NonNegative,
     Positive,
     Seed,
@@ -136,7 +137,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
     pictures: bool = Field(
         True, description="draw training examples, validation images, and curves of the best epoch"
     )
-    tensorboard: bool = Field(False, description="write losses and metrics for TensorBoard")
+    log: tuple[LoggerName, ...] = Field(
+        (),
+        description="loggers: tensorboard; wandb, offline unless WANDB_MODE says otherwise; "
+        "mlflow, in a file unless MLFLOW_TRACKING_URI does; csv is results.csv of every run",
+    )
     project: Path = Field(Path("runs/train"), description="folder of runs")
     name: str | None = Field(None, description="the run's folder; default: the next free number")
     resume: str | None = Field(
@@ -154,6 +159,19 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
         if value is not None and folds is not None and value > folds:
             raise ValueError(f"expected at most {folds}, as many as folds")
         return value
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_earlier_tensorboard(cls, values: Any) -> Any:
+        """Read ``tensorboard: true`` in files of earlier versions as ``log: [tensorboard]``."""
+        if not isinstance(values, dict) or not isinstance(values.get("tensorboard"), bool):
+            return values
+        others = {name: value for name, value in values.items() if name != "tensorboard"}
+        if not values["tensorboard"]:
+            return others
+        if "log" in others:
+            raise ValueError("tensorboard is an earlier name of log: [tensorboard]; give log alone")
+        return {**others, "log": ("tensorboard",)}
 
 
 def settings_of_heads(heads: Mapping[str, type[Strict]]) -> type[TrainSettings]:

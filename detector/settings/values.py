@@ -27,6 +27,9 @@ RunPrecision = Literal["auto", FloatPrecision]
 Letterbox = Literal["square", "rectangle"]
 Mode = Literal["latency", "throughput"]
 
+LoggerName = Literal["tensorboard", "wandb", "mlflow", "csv"]
+"""Loggers of a training; csv is the file that every run has."""
+
 CacheKind = Literal["ram", "disk", "none"]
 """Places where decoded images are cached."""
 

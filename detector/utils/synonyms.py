@@ -90,6 +90,15 @@ _RUNNING: dict[str, Answer] = {
     "no-standard-prediction": "--no-tile-whole",
 }
 
+_TUNE: dict[str, Answer] = {
+    "n-trials max-trials num-trials num-samples iterations evolve": "--trials",
+    "resume-from auto-resume": "the command that started a study continues it",
+    "search-space param-space": "--space",
+    "study study-name": "--name",
+    "storage": "a study's journal is in its folder: --project and --name",
+    "n-jobs jobs parallel": "start the same command several times: processes share a study",
+}
+
 _TRAIN: dict[str, Answer] = {
     # Model, start weights, data
     "model arch": {
@@ -158,8 +167,12 @@ _TRAIN: dict[str, Answer] = {
     "experiment exp-name run-name": "--name",
     "plots": "--pictures",
     "noplots no-plots": "--no-pictures",
-    "entity wandb log-wandb upload-dataset bbox-interval": "nothing is uploaded; see --tensorboard",
-    "evolve tune": "there is no hyperparameter search; compare runs with different --preset files",
+    "tensorboard tensorboard-dir tb": "--log tensorboard",
+    "wandb log-wandb": "--log wandb",
+    "mlflow": "--log mlflow",
+    "report-to logger loggers": "--log tensorboard,wandb,mlflow",
+    "entity upload-dataset bbox-interval": "nothing is uploaded unless WANDB_MODE is online: --log",
+    "evolve": "the search for settings is a tool of its own: detector tune --space FILE",
     # Machine
     "num-workers dataloader-num-workers": "--workers",
     "half fp16": "--precision fp16",
@@ -264,6 +277,7 @@ _FITTING: dict[str, Answer] = {
 
 WORDS: dict[str, dict[str, Answer]] = {
     "train": _words(_ANY_NETWORK, _ANY_DATA, _SEVERAL, _DEVICE, _TRAIN),
+    "tune": _words(_ANY_NETWORK, _ANY_DATA, _DEVICE, _TRAIN, _TUNE),
     "val": _words(_ANY_NETWORK, _ANY_DATA, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _VAL),
     "detect": _words(_ANY_NETWORK, _SEVERAL, _DEVICE, _WEIGHTS, _NMS, _RUNNING, _DETECT),
     "export": _words(_ANY_NETWORK, _ANY_DATA, _WEIGHTS, _NMS, _EXPORT),
@@ -288,7 +302,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("segment", "pose", "obb"), "no head predicts masks, key points or angles"),
     "yolo": "the command is detector, then a tool: detector train",
     "track": "tracks are made by a flag: detector detect --track bytetrack",
-    "tune": "there is no hyperparameter search; train takes settings as flags or as a --preset",
+    **dict.fromkeys(("evolve", "sweep", "hpo"), "tune"),
     "version": "it is a flag: detector --version",
     "help": "it is a flag: detector --help",
 }

@@ -24,7 +24,7 @@ def params(model: nn.Module) -> int:
 
 
 def model_files() -> list[tuple[str, str | None]]:
-    names = [name for name in packaged_files("cfg") if not name.startswith("train/")]
+    names = [name for name in packaged_files("cfg") if "/" not in name]
     return [(name, variant) for name in names for variant in variants(name)]
 
 

@@ -8,6 +8,7 @@ from detector.cli.flags import flag_of, parse
 from detector.cli.tools import SCRIPTS, TOOLS
 from detector.engine.head_settings import any_settings_class
 from detector.settings.common import ToolSettings
+from detector.settings.tune import tune_settings
 from detector.structures.detections import Detections
 from detector.utils.synonyms import (
     COMMANDS,
@@ -27,6 +28,7 @@ ANSWERS = [
 ]
 REQUIRED = {
     "train": [],
+    "tune": ["--space", "s"],
     "val": ["--weights", "w"],
     "detect": ["--weights", "w", "--source", "s"],
     "export": ["--weights", "w"],
@@ -41,7 +43,8 @@ REQUIRED = {
 
 def settings_of(tool: str) -> type[ToolSettings]:
     """The settings of a tool; of a training those of every head."""
-    return any_settings_class() if tool == "train" else TOOLS[tool].settings
+    of_training = {"train": any_settings_class(), "tune": tune_settings(any_settings_class())}
+    return of_training.get(tool, TOOLS[tool].settings)
 
 
 def flags(tool: str) -> set[str]:
@@ -127,6 +130,11 @@ def test_commands():
         ("train", "--amp", "", ": mixed precision is used if the device gains from it: "
          "--precision auto"),
         ("train", "--amp", "False", ": full precision is --precision fp32"),
+        ("train", "--tensorboard", "", ": use --log tensorboard"),
+        ("train", "--evolve", "300", ": the search for settings is a tool of its own: "
+         "detector tune --space FILE"),
+        ("tune", "--n-trials", "9", ": use --trials"),
+        ("tune", "--lr0", "0.1", ": use --learning-rate"),
         ("train", "--nosave", "", ": the best and last checkpoint are kept; see --save-minutes"),
         ("detect", "--nosave", "", ": use --no-draw"),
         ("detect", "--nosave", "False", ": use --no-draw if true"),
