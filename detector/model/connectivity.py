@@ -125,7 +125,7 @@ class _SourceLog(TorchDispatchMode):
             parts = [self._widths_of(part) or (part.shape[1],) for part in args[0]]
             return sum(parts, ()) if is_of_channels else None
         if func is aten.convolution.default:
-            return self._widths_after_convolution(*args[:2], groups=args[8])
+            return self._widths_after_convolution(args[0], args[1], groups=args[8])
         features = [one for one in tensors(args) if one.ndim == FEATURE_AXES]
         if len(features) != 1 or features[0].shape[1] != output.shape[1]:
             return None

@@ -184,7 +184,7 @@ def test_densenet_67_is_a_variant_of_densenet():
 def test_one_shot_aggregation_beside_dense_blocks():
     """DenseNet-40 and OSA modules of as many parameters (VoVNet, section 3.2).
 
-    Convolutions of the blocks, without norms: 9 · 12 · (12 c + 12 · 66) for 12 layers on c channels;
+    Convolutions without norms: 9 · 12 · (12 c + 12 · 66) in 12 layers on c channels;
     9 · (43 c + 4 · 43²) + (c + 5 · 43) · c_out for an OSA module of width 43.
     """
     rows = {}

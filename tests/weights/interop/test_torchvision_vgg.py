@@ -9,6 +9,7 @@ from torchvision import models
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import build
 from detector.utils.errors import DetectorError
+from detector.weights.interop import layouts
 from detector.weights.interop.torchvision_vgg import indices, is_torchvision_vgg, with_our_names
 from detector.weights.interop.vgg import decimated
 from detector.weights.transfer import start_backbone_from, start_from, transfer
@@ -185,3 +186,15 @@ def test_ssd_with_batch_norms_decimates(difference):
     conv6 = conv2d(maps, body["fc6.weight"], body["fc6.bias"], padding=6, dilation=6).relu()
     conv7 = conv2d(conv6, body["fc7.weight"], body["fc7.bias"]).relu()
     assert difference(model.rows[11](model.rows[10](maps)), conv7) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["refinedet320_vgg16", "refinedet512_vgg16"])
+def test_the_backbone_of_refinedet(name: str):
+    """All 13 convolutions, and fc6 and fc7 decimated: 15 weights and biases."""
+    with torch.device("meta"):
+        theirs, own = models.vgg16().state_dict(), build(name).state_dict()
+        model = build(name)
+    state = {n: torch.zeros(()).expand(tensor.shape) for n, tensor in theirs.items()}
+    fitting = {n: t for n, t in layouts.with_our_names(state, model).items() if n in own}
+    assert len(fitting) == 2 * 15
+    assert {n: t.shape for n, t in fitting.items()} == {n: own[n].shape for n in fitting}
