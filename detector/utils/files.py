@@ -58,10 +58,17 @@ def atomic(
         synced: call ``fsync`` before the rename, so that the file survives a power failure. This is
             slow, and unnecessary for files that can be generated again.
 
+    A device, a pipe or a standard stream (``/dev/stdout``) is no file to be replaced: the content
+    is written into it.
+
     Raises:
         DetectorError: the disk is full or the folder is not writable; ``path`` is not changed.
     """
     path = Path(path)
+    if _is_stream(path):
+        with _written_into(path) as temporary:
+            yield temporary
+        return
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +85,40 @@ def atomic(
         raise DetectorError(f"cannot be written: {error.strerror or error}", file=path) from error
     finally:
         remove(temporary)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether content is written into what is there, which a rename would replace.
+
+    Raises:
+        DetectorError: it is a disk or a socket, into which no file is written.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise DetectorError("is not a regular file, a file is expected to be written", file=path)
+    folder = os.path.realpath(path.parent)
+    standard = path.is_symlink() and re.fullmatch(r"/dev|/dev/fd|/proc/\d+/fd", folder)
+    return bool(stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or standard)
+
+
+@contextmanager
+def _written_into(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, and write its content into ``path`` if the block succeeds."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"content{path.suffix}"
+        yield temporary
+        try:
+            # Without O_NONBLOCK a pipe that nobody reads would hang.
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+            os.set_blocking(descriptor, True)
+            with open(descriptor, "wb") as target, temporary.open("rb") as content:
+                shutil.copyfileobj(content, target)
+        except OSError as error:
+            message = f"cannot be written: {error.strerror or error}"
+            raise DetectorError(message, file=path) from error
 
 
 def remove(temporary: Path) -> None:

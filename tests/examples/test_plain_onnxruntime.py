@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from detector.export.request import export
 from detector.predict import Predictor
@@ -45,6 +46,7 @@ def test_the_boxes_of_detect(example: Any, finder: Path, finder_images: Path, tm
     assert counts == [1, 1, 2, 1, 0]
 
 
+@pytest.mark.slow
 def test_another_preprocessing(example: Any, shared: Path, tmp_path: Path):
     """YOLOX: blue first, padded at the right and below, rounded down."""
     checkpoint = shared / "weights" / "yolox_nano_coco.pth"

@@ -188,20 +188,6 @@ def test_tars_and_parquet_files(weights: Path, images: Path, expected: list[Any]
     ]
 
 
-def test_an_image_that_ends_its_worker_ends_the_job(weights: Path, images: Path, tmp_path: Path):
-    """Four times: the first and three more, not for ever."""
-    text = (ROOT / "examples" / "ray_batch.py").read_text()
-    script = tmp_path / "ray_batch.py"
-    ends = f'open("{tmp_path}/ended", "a").write("x"), os.kill(os.getpid(), 9)'
-    script.write_text(text.replace("rows = rows_of", f"{ends}\n        rows = rows_of"))
-    source = tmp_path / "one"
-    source.mkdir()
-    (source / "0.jpg").symlink_to(images / "000000.jpg")
-    job = start(weights, source, tmp_path / "results", script=script)
-    assert job.wait() == 1
-    assert (tmp_path / "ended").read_text() == "xxxx"
-
-
 def test_other_settings_are_refused_in_one_line(weights: Path, images: Path, tmp_path: Path):
     output = tmp_path / "results"
     output.mkdir()

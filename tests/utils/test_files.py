@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -260,3 +261,70 @@ def test_a_path_that_nobody_may_look_at(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DetectorError) as caught:
         exists(tmp_path / "a")
     assert str(caught.value) == f"{tmp_path / 'a'}: cannot be read: Permission denied"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="devices and pipes of Linux")
+class TestStreams:
+    """What is no file is written into, never replaced."""
+
+    def test_a_device(self) -> None:
+        before = Path("/dev/null").stat()
+        write_text("/dev/null", "x")
+        after = Path("/dev/null").stat()
+        assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+    def test_a_link_to_a_device(self, tmp_path: Path) -> None:
+        link = tmp_path / "link.json"
+        link.symlink_to("/dev/null")
+        write_text(link, "x")
+        assert link.is_symlink()
+        assert [path.name for path in tmp_path.iterdir()] == ["link.json"]
+
+    def test_a_pipe(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with pytest.raises(DetectorError) as caught:
+            write_text(pipe, "nobody reads")
+        assert str(caught.value) == f"{pipe}: cannot be written: No such device or address"
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        write_text(pipe, "somebody reads")
+        assert os.read(reader, 100) == b"somebody reads"
+        os.close(reader)
+        assert pipe.is_fifo()
+
+    @pytest.mark.parametrize("kind", ["pipe", "file"])
+    def test_standard_output(self, tmp_path: Path, kind: str) -> None:
+        program = (
+            "from detector.utils.files import write_text\n"
+            "print('first', flush=True)\n"
+            "write_text('/dev/stdout', 'second\\n')\n"
+        )
+        before = os.lstat("/dev/stdout")
+        file = tmp_path / "out"
+        with file.open("wb") as target:
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                stdout=subprocess.PIPE if kind == "pipe" else target,
+                check=True,
+            )
+        text = done.stdout if kind == "pipe" else file.read_bytes()
+        assert text == b"first\nsecond\n"
+        assert os.lstat("/dev/stdout").st_ino == before.st_ino
+
+    def test_a_socket(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)  # the name of a socket is short
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("s")
+            with pytest.raises(DetectorError, match="^s: is not a regular file, a file is expected"):
+                write_text("s", "x")
+            assert Path("s").is_socket()
+
+    def test_nothing_is_written_after_an_error(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        with pytest.raises(ValueError, match="stopped"), atomic(pipe) as temporary:
+            temporary.write_text("half")
+            raise ValueError("stopped")
+        assert os.read(reader, 10) == b""
+        os.close(reader)
