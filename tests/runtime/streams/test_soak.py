@@ -44,6 +44,7 @@ def send(connection: Connection, seconds: int) -> None:
     for _ in range(seconds * FPS):
         if finishing.is_set():
             connection.hold()
+            return
         connection.send(1, FPS)
 
 
