@@ -28,13 +28,13 @@ WRONG = [
     ("Train", "unknown subcommand 'Train'; did you mean 'train'?"),
     (
         "zzz --weights w",
-        "unknown subcommand 'zzz'; expected train, tune, val, compare, analyse, detect, tracks, "
-        "serve, convert, export, info, anchors, check, checks, benchmark",
+        "unknown subcommand 'zzz'; expected train, tune, val, compare, analyse, detect, "
+        "tracks, serve, convert, export, info, anchors, check, checks, benchmark",
     ),
     (
         "--weights w",
-        "unknown subcommand '--weights'; expected train, tune, val, compare, analyse, detect, tracks, "
-        "serve, convert, export, info, anchors, check, checks, benchmark",
+        "unknown subcommand '--weights'; expected train, tune, val, compare, analyse, detect, "
+        "tracks, serve, convert, export, info, anchors, check, checks, benchmark",
     ),
     # a subject that is missing or unknown
     (

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -315,7 +317,9 @@ class TestStreams:
         monkeypatch.chdir(tmp_path)  # the name of a socket is short
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("s")
-            with pytest.raises(DetectorError, match="^s: is not a regular file, a file is expected"):
+            with pytest.raises(
+                DetectorError, match="^s: is not a regular file, a file is expected"
+            ):
                 write_text("s", "x")
             assert Path("s").is_socket()
 
@@ -323,8 +327,15 @@ class TestStreams:
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        with pytest.raises(ValueError, match="stopped"), atomic(pipe) as temporary:
-            temporary.write_text("half")
-            raise ValueError("stopped")
+        with pytest.raises(ValueError, match="stopped"), _stopped_before_the_end(pipe):
+            pass
         assert os.read(reader, 10) == b""
         os.close(reader)
+
+
+@contextmanager
+def _stopped_before_the_end(path: Path) -> Iterator[None]:
+    with atomic(path) as temporary:
+        temporary.write_text("half")
+        yield
+        raise ValueError("stopped")
