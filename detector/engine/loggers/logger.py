@@ -64,7 +64,7 @@ def _read_id(path: Path) -> str:
 class Logger:
     """Base class of loggers: writes the metrics of epochs, pictures and files to one service.
 
-    Every method but :meth:`close` may raise any exception; :class:`LoggerCallback` handles it.
+    A method may raise any exception; ``LoggerCallback`` handles it.
     """
 
     name: ClassVar[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,20 +126,22 @@ def _open_folder(folder: Path, space: Space, complete: TrainSettings) -> None:
         return
     try:
         before = json.loads(read_text(path, MAX_YAML_BYTES, "a study"))
-        parts = [(part, before[part], study[part]) for part in study]
-        other = next((_difference(*part) for part in parts if part[1] != part[2]), None)
+        differences = [text for part in study for text in _differ(part, before[part], study[part])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DetectorError(f"is no study: {error}", file=path) from error
-    if other is not None:
-        raise DetectorError(f"holds a study with {other}; choose another --name", file=folder)
+    if differences:
+        message = f"holds a study with another {differences[0]}; choose another --name"
+        raise DetectorError(message, file=folder)
     logger.info(f"study {folder}: continued")
 
 
-def _difference(part: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in which setting or range two studies differ first."""
-    name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+def _differ(part: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings or ranges in which two studies differ, with both values."""
     what = "range of " if part == "space" else ""
-    return f"another {what}{name}: {shown(before.get(name))} there, {shown(now.get(name))} here"
+    for name in {**before, **now}:
+        there, here = before.get(name), now.get(name)
+        if there != here:
+            yield f"{what}{name}: {shown(there)} there, {shown(here)} here"
 
 
 def _train(shared: SharedStudy, claim: Claim, training: Mapping[str, Any], prune: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 
 from detector.engine.run import PRIVATE, THIS_TIME
+from detector.settings.common import DataSettings
 from detector.settings.train import TrainSettings
 from detector.settings.tune import Range, SearchSettings, Value
 from detector.utils import synonyms
@@ -19,8 +20,15 @@ from detector.utils.yaml_file import YamlFile, explain, first_issue, read_yaml, 
 Space = dict[str, Range]
 """Values that each setting may take, by its name, in the order of the file."""
 
-FIXED = {"cfg", "variant", "weights", "data", "preset", "seed"} | PRIVATE | THIS_TIME
-"""Settings that are the same in all trials: what is trained, on what, where it is written."""
+FIXED = {
+    *("cfg", "variant", "weights", "backbone_weights", "download", "qat", "preset", "seed"),
+    *("monitor", "train_split", "val_split", "val_interval", "save_minutes", "skip_nonfinite"),
+    *DataSettings.model_fields,
+    *PRIVATE,
+    *THIS_TIME,
+}
+"""Settings that are the same in all trials: what is trained, on what, how it is measured and
+written."""
 
 INSIDE = 0.38196601125
 """Place between two ends that is tried, too: a whole number's range as ``float`` is found there."""

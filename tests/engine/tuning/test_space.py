@@ -53,6 +53,8 @@ def test_packaged_spaces(path: Path, base: TrainSettings):
         ("learning_rat: {}", "1: unknown setting 'learning_rat'; did you mean 'learning_rate'?"),
         ("lr0: {}", "1: unknown setting 'lr0': use learning_rate"),
         ("\nseed: {}", "2: seed: is the same in all trials; give it as a flag"),
+        ("val_split: {}", "1: val_split: is the same in all trials; give it as a flag"),
+        ("limit: {}", "1: limit: is the same in all trials; give it as a flag"),
         ("trials: {}", "1: trials: is the same in all trials; give it as a flag"),
         ("dfl_gain: {}", "1: dfl_gain is a setting of DFLHead and other heads, and"),
         ("mosaic: 1", "1: expected a mapping of settings, found int"),
