@@ -1,8 +1,8 @@
 """DenseNet's layers (arXiv 1608.06993, section 3): batch norm and activation come before each conv.
 
 Such a batch norm reads what several layers made, and an activation follows it, so that it is no
-part of any convolution. Fused, it is a depthwise 1×1 convolution. The batch norm behind a
-bottleneck is folded into the bottleneck's convolution.
+part of any convolution. Fused, it is a factor and an offset. The batch norm behind a bottleneck is
+folded into the bottleneck's convolution.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from detector.layers.activation import Activation, make_activation
 from detector.layers.concat import concatenate
-from detector.layers.conv import Conv, Conv2d, FusedConv, same_padding
-from detector.layers.fuse import depthwise_conv
+from detector.layers.conv import Conv, Conv2d, same_padding
+from detector.layers.fuse import norm_scale_shift
 from detector.registry import Count, Positive, Size, Width, register
 
 DENSENET_EPS, DENSENET_MOMENTUM = 1e-5, 0.1
@@ -36,9 +36,26 @@ class NormAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(x))  # type: ignore[no-any-return]
 
-    def fuse(self) -> FusedConv:
-        """Return an equivalent depthwise 1×1 convolution with the activation."""
-        return FusedConv(depthwise_conv(self.bn), self.act)
+    def fuse(self) -> nn.Sequential:
+        """Return an equivalent factor and offset of each channel with the activation."""
+        return nn.Sequential(ScaleShift(self.bn), self.act)
+
+
+class ScaleShift(nn.Module):
+    """Factor and offset of each channel: a batch norm in evaluation mode.
+
+    A depthwise 1×1 convolution computes the same, but torch takes far longer for it on CPUs.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        scale, shift = norm_scale_shift(norm)
+        dtype = norm.weight.dtype
+        self.weight = nn.Parameter(scale.view(-1, 1, 1).to(dtype))
+        self.bias = nn.Parameter(shift.view(-1, 1, 1).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight + self.bias
 
 
 @register()
