@@ -55,10 +55,13 @@ def build(variant: str, classes: int, side: int, masks: bool) -> nn.Module:
         "min_size": side,
         "max_size": side,
     }
+    network: nn.Module
     if not masks:
-        return FasterRCNN(Pyramid(variant), **options)
+        network = FasterRCNN(Pyramid(variant), **options)
+        return network
     options["mask_roi_pool"] = MultiScaleRoIAlign(list(LEVELS), output_size=14, sampling_ratio=2)
-    return MaskRCNN(Pyramid(variant), **options)
+    network = MaskRCNN(Pyramid(variant), **options)
+    return network
 
 
 def draw(number: int, side: int) -> Example:
@@ -66,7 +69,8 @@ def draw(number: int, side: int) -> Example:
     rng = np.random.default_rng(number)
     image = rng.uniform(0, 0.3, (3, side, side))
     rows, columns = np.mgrid[:side, :side]
-    masks, labels = [], []
+    masks: list[np.ndarray] = []
+    labels: list[int] = []
     for _ in range(rng.integers(2, 4)):
         label = int(rng.integers(DISK, SQUARE + 1))
         radius = rng.uniform(side / 10, side / 5)

@@ -22,8 +22,8 @@ def main(weights: str, source: str, output: str) -> None:
         image, found = result.image_rgb.copy(), result.detections
         texts = [f"{name} {score:.2f}" for _, score, _, name in found]
         detections = found.to_supervision()
-        image = annotators[0].annotate(image, detections)
-        image = annotators[1].annotate(image, detections, labels=texts)
+        annotators[0].annotate(image, detections)  # both draw into the copy
+        annotators[1].annotate(image, detections, labels=texts)
         write_image(Path(output) / f"{result.name}.jpg", image)
         print(f"{result.name}: {', '.join(texts) or 'nothing'}")
 
