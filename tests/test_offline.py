@@ -162,7 +162,11 @@ def test_checks_without_torch(tmp_path: Path):
         "export": False,
         "int8": False,
         "serve": True,
+        "track": True,
         "timm": False,
+        "tune": False,
+        "wandb": False,
+        "mlflow": False,
     }
 
 

@@ -38,6 +38,7 @@ PUBLIC_NAMES = {
     "analyse": "detector.api",
     "compare": "detector.api",
     "cross_validate": "detector.api",
+    "features": "detector.weights.features",
     "save": "detector.api",
     "list_models": "detector.api",
 }

@@ -6,9 +6,9 @@ for version control. Kept in one SQLite file, which several processes may use.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,6 +18,8 @@ from typing import Any
 from detector import __version__
 from detector.data.formats.rows import SizeHW
 from detector.utils.opencv import cv2
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "checked_images.sqlite"
 
@@ -119,10 +121,7 @@ class KnownSizes:
         return sqlite3.connect(self._file, timeout=WAIT_SECONDS)
 
     def _warn(self, done: str, error: Exception) -> None:
-        print(
-            f"warning: {self._file}: cannot be {done} ({error}); images are decoded again",
-            file=sys.stderr,
-        )
+        logger.warning(f"{self._file}: cannot be {done} ({error}); images are decoded again")
 
 
 def file_state(path: Path) -> State | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ from detector.serve.service import open_backends, open_service
 from detector.settings.serve import ServeSettings
 from detector.utils.errors import DetectorError
 from detector.utils.system import available_cores
+
+logger = logging.getLogger(__name__)
 
 
 def run_workers(listener: socket, settings: ServeSettings) -> dict[str, int]:
@@ -64,7 +67,7 @@ class _Supervisor(Multiprocess):
         for pid in before:
             if pid is not None and pid not in after:
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]
-                print(f"warning: worker {pid} died; another one takes its place", file=sys.stderr)
+                logger.warning(f"worker {pid} died; another one takes its place")
 
 
 def _app(settings: ServeSettings) -> ASGIApp:
@@ -73,7 +76,7 @@ def _app(settings: ServeSettings) -> ASGIApp:
     try:
         return create_app(open_service(settings, open_backends(settings)))
     except DetectorError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logger.error(str(error))
         sys.exit(STARTUP_FAILURE)
 
 

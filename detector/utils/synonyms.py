@@ -265,7 +265,6 @@ _EXPORT: dict[str, Answer] = {
 
 _INFO: dict[str, Answer] = {
     "model config config-file": "--cfg",
-    "weights": "info reads model files: --cfg FILE",
     "nc num-classes": "--classes",
 }
 

@@ -95,25 +95,25 @@ def test_another_version_decodes_again(images, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(200)])
-def test_a_broken_file(images, tmp_path, monkeypatch, capsys, content):
+def test_a_broken_file(images, tmp_path, monkeypatch, caplog, content):
     (tmp_path / FILE_NAME).write_bytes(content)
     assert len(decoded(images, tmp_path, monkeypatch)) == 3
-    assert capsys.readouterr().err.count("images are decoded again") == 1
+    assert caplog.text.count("images are decoded again") == 1
     assert decoded(images, tmp_path, monkeypatch) == []
 
 
-def test_values_that_are_no_sizes(images, tmp_path, monkeypatch, capsys):
+def test_values_that_are_no_sizes(images, tmp_path, monkeypatch, caplog):
     decoded(images, tmp_path, monkeypatch)
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute("UPDATE images SET height = 'tall'")
     assert len(decoded(images, tmp_path, monkeypatch)) == 3
-    assert "cannot be read (invalid literal for int" in capsys.readouterr().err
+    assert "cannot be read (invalid literal for int" in caplog.text
 
 
-def test_a_folder_that_cannot_be_written(images, tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_written(images, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("")
     assert len(decoded(images, tmp_path / "file", monkeypatch)) == 3
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot be written" in caplog.text
 
 
 def test_few_images_are_decoded_each_time(images, tmp_path, monkeypatch):
