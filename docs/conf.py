@@ -21,6 +21,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "offli
 nitpicky = True  # a reference that leads nowhere is a warning, and -W makes warnings errors
 myst_heading_anchors = 3
 highlight_language = "text"
+pygments_dark_style = "monokai"
 
 autodoc_typehints = "none"  # the descriptions say what an argument takes
 autodoc_member_order = "bysource"
