@@ -11,9 +11,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import detector
+from detector.cli.flags import flag_of
+from detector.cli.tools import TOOLS
+from detector.settings.heads import HEAD_SETTINGS
+from detector.settings.train import settings_of_heads
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -182,6 +187,41 @@ def test_no_dependency_is_unbounded() -> None:
         assert operators in ({"=="}, {">=", "<"}), str(requirement)
 
 
+# ---------------------------------------------------------------------- files beside the package
+
+
+def test_versions_agree() -> None:
+    """It is that of detector/__init__.py; the newest of the changelog may have none yet."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == detector.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## \[(.*)\]", changelog, re.M)[0]
+    assert newest in ("Unreleased", detector.__version__)
+
+
+def test_flags_of_the_changelog_exist() -> None:
+    """Commands of the lines since the last release are those of the tools."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.findall(r"`(?:detector )?([a-z]+)(?: (--[a-z-]+))?[^`]*`", changelog)
+    pairs = [(tool, flag) for tool, flag in found if tool in TOOLS]
+    assert len(pairs) > 10
+    for tool, flag in pairs:
+        kind = settings_of_heads(HEAD_SETTINGS) if tool == "train" else TOOLS[tool].settings
+        assert not flag or flag in {flag_of(kind, name) for name in kind.model_fields}, (tool, flag)
+
+
+@pytest.mark.parametrize("file", ["bug", "request", "weights"])
+def test_issue_templates(file: str) -> None:
+    """GitHub's form: a name, a description, and fields with ids of their own."""
+    path = ROOT / ".github" / "ISSUE_TEMPLATE" / f"{file}.yml"
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert form.keys() == {"name", "description", "body"}
+    ids = [field["id"] for field in form["body"]]
+    assert len(ids) == len(set(ids))
+    assert {field["type"] for field in form["body"]} <= {"input", "textarea"}
+    assert all(field["attributes"]["label"] for field in form["body"])
+
+
 # ---------------------------------------------------------------------------------------- wheel
 
 
@@ -225,7 +265,8 @@ def test_wheel_holds_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"detector", f"repdet-{detector.__version__}.dist-info"}
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    for name in ("LICENSE", "NOTICE"):
+        assert f"repdet-{detector.__version__}.dist-info/licenses/{name}" in names
 
 
 def test_installed_package_finds_its_own_yaml_files(wheel: Path, tmp_path: Path) -> None:

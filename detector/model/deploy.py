@@ -36,7 +36,7 @@ RANDOM_SIZE_STRIDES = (2, 3)
 
 @dataclass(frozen=True)
 class FusionReport:
-    """Differences that :func:`deploy` measured, each max |Δ| / max |reference|.
+    """Differences that ``deploy`` measured, each ``max |Δ| / max |reference|``.
 
     Attributes:
         difference_fp64: difference of the raw outputs, both networks in float64.

@@ -114,7 +114,7 @@ class Detector(nn.Module):
 
     @property
     def task(self) -> TaskName:
-        """Task of the network: the head's ``task``, by default ``detect``."""
+        """Task that the head solves, by default ``detect``."""
         found: TaskName = hook(self.head, "task")
         return found
 

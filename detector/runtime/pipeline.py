@@ -58,7 +58,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of the results; see :class:`Frame`."""
+        """Name of its results, which is the file's stem, or one for the camera or stream."""
         return self.frame.name
 
     @property

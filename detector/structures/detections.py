@@ -53,7 +53,7 @@ class Detections:
 
     Boxes can be indexed as in numpy, by a position, a slice, a mask or an array of positions; the
     result is a copy and again ``Detections``, with one box for a single position. Iteration yields
-    each box as a :class:`Detection`.
+    each box as a :class:`~detector.structures.detections.Detection`.
 
     Example:
         >>> result = Detections(

@@ -54,7 +54,7 @@ ImageLike = str | Path | bytes | NDArray[Any] | PillowImage | TorchTensor
 def to_rgb(image: ImageLike, *, bgr: bool = False) -> Image:
     """Convert an image in any supported form to an (h, w, 3) uint8 RGB array.
 
-    Files and bytes are decoded by :mod:`detector.utils.opencv`; Pillow images are taken as Pillow
+    Files and bytes are decoded by ``detector/utils/opencv.py``; Pillow images are taken as Pillow
     decoded them. The EXIF orientation is applied to both. In every form, transparency is dropped,
     16-bit values keep their upper 8 bits, and gray becomes three equal channels.
 

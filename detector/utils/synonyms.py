@@ -152,7 +152,7 @@ _TRAIN: dict[str, Answer] = {
     # Length, validation, checkpoints
     "num-epochs max-epochs": "--epochs",
     "max-iter max-steps iterations solver.max-iter": "the length is counted in epochs: --epochs",
-    "time": "a run ends after --epochs or --patience; an interrupted one needs --resume",
+    "time": "hours there are minutes here, in place of --epochs: --minutes 60",
     "early-stopping early-stop": "--patience",
     "noval no-val no-validate": "the last epoch is always validated; see --val-interval",
     "eval-interval": "--val-interval",
@@ -193,7 +193,7 @@ _TRAIN: dict[str, Answer] = {
     "smoothing": "--label-smoothing",
     "anchor-t": "--anchor-ratio",
     "iou-t": "no loss has it; omit it, and see --anchor-ratio and --assigner",
-    "dfl": "no head has a distribution focal loss; omit it",
+    "dfl": "--dfl-gain",
     "pose kobj overlap-mask mask-ratio dropout": "no head has it; omit it",
     # Augmentation
     "close-mosaic": "--close-mixing",
@@ -253,7 +253,7 @@ _EXPORT: dict[str, Answer] = {
     "fp16 half amp": "--precision fp16",
     "int8": "--precision int8",
     "per-tensor": "weights have a scale for each channel with --precision int8; omit it",
-    "batch-size batchsize bs": "a file takes one image at a time, or any number with --dynamic",
+    "batch-size batchsize bs": "--batch",
     "dynamic-axes dynamic-batch dynamic-export": "--dynamic",
     "end2end": "--nms",
     "topk-per-class": "boxes are limited per image, not per class: --max-detections",

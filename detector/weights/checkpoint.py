@@ -130,8 +130,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Detector:
 
     Args:
         path: ``.safetensors``, a checkpoint that holds its YAML (YOLOv5, YOLOv7, YOLOv8 and
-            later), or the weights of a family in :data:`detector.weights.interop.networks.NETWORKS`
-            (SSD, YOLOX, PP-YOLOE, …), whose licence is logged.
+            later), or the weights of a family without one (SSD, YOLOX, PP-YOLOE, …), whose licence
+            is logged.
         device: device that the network is moved to.
 
     Raises:

@@ -141,6 +141,10 @@ def test_commands():
         ("detect", "--conf", "0", ": use --confidence"),
         ("val", "--num-gpus", "2", ": torchrun --nproc-per-node N -m detector val, N processes"),
         ("anchors", "--anchor-t", "", ": use --anchor-ratio"),
+        ("train", "--time", "2", ": hours there are minutes here, in place of --epochs: "
+         "--minutes 60"),
+        ("train", "--dfl", "1.5", ": use --dfl-gain"),
+        ("export", "--batch-size", "4", ": use --batch"),
     ],
 )  # fmt: skip
 def test_flag_hints(tool: str, word: str, value: str, hint: str):
