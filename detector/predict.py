@@ -200,7 +200,7 @@ class Predictor:
         iterator closes the connections. See docs/streams.md.
 
         Args:
-            source: what :meth:`__call__` takes as a file or URL; ``door.streams`` is a list.
+            source: a file or URL, as for a call of the Predictor; ``door.streams`` is a list.
             vid_stride: use every Nth frame.
             latest: drop frames of cameras and streams that come too fast, instead of waiting;
                 ``result.frame.dropped`` is their number.
