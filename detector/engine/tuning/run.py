@@ -62,6 +62,8 @@ def run_tuning(search: SearchSettings, given: TrainSettings) -> TuningReport:
     system.require("optuna", "tune")
     if system.world_size() > 1:
         raise DetectorError("tune: expected one process; start it several times instead")
+    if given.folds is not None and given.fold is None:
+        raise DetectorError("--folds: a search trains each trial once; omit it, or give one --fold")
     folder = given.project / str(given.name)
     training = given_values(given)
     complete = _complete(training)

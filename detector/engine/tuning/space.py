@@ -22,6 +22,7 @@ Space = dict[str, Range]
 
 FIXED = {
     *("cfg", "variant", "weights", "backbone_weights", "download", "qat", "preset", "seed"),
+    *("minutes", "folds", "fold"),
     *("monitor", "train_split", "val_split", "val_interval", "save_minutes", "skip_nonfinite"),
     *DataSettings.model_fields,
     *PRIVATE,

@@ -121,6 +121,10 @@ def test_what_is_refused(words: list[str], tmp_path: Path, capsys: pytest.Captur
         ([*words, "--trial", "3"], "unknown flag '--trial'; did you mean '--trials'?"),
         ([*words, "--n-trials", "3"], "unknown flag '--n-trials': use --trials"),
         ([*words, "--momentum", "0.9"], f"--momentum: {words[1]} searches momentum, too; expected"),
+        (
+            [*words, "--folds", "3"],
+            "--folds: a search trains each trial once; omit it, or give one",
+        ),
         ([*words, "--dfl-gain", "1"], "--dfl-gain is a setting of DFLHead and other heads"),
     ]
     for flags, message in cases:
