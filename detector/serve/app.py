@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from detector.serve.guard import Guard
 from detector.serve.metrics import CONTENT_TYPE
 from detector.serve.model import Answer, ServedModel
 from detector.serve.query import DetectQuery, ModelQuery, parameters, read_query
+from detector.serve.remote import fetch
 from detector.serve.routes_page import routes_page
 from detector.serve.service import Service
-from detector.serve.uploads import read_uploads
+from detector.serve.uploads import Lease, Upload, read_uploads
 from detector.utils.errors import DetectorError, nearest
 
 PNG = "image/png"
@@ -58,6 +60,7 @@ _STATUSES = {
     "the one image with its boxes drawn.",
     "400": "A parameter or the form is wrong.",
     "401": "The token is missing or wrong.",
+    "403": "A URL is not allowed, or not of the public internet.",
     "404": "There is no such model.",
     "406": "image/png was asked for several images.",
     "408": "The request was not complete in time.",
@@ -129,7 +132,7 @@ class _Routes:
         with model.queue.reserve(1):  # a full server refuses before the body is read
             pass
         with self._service.memory.lease() as lease:
-            uploads = await read_uploads(request, self._service.limits, lease)
+            uploads = await self._uploads(request, query.url, lease)
             wants_png = _accepts_png(request)
             if wants_png and len(uploads) > 1:
                 raise RequestError(406, f"{PNG} is the answer for one image, found {len(uploads)}")
@@ -137,6 +140,24 @@ class _Routes:
             if wants_png:
                 return Response(await model.draw(uploads[0], answers[0]), media_type=PNG)
         return _json_of(model, answers)
+
+    async def _uploads(self, request: Request, url: str | None, lease: Lease) -> list[Upload]:
+        """Return the images of a request's body, or that of its URL."""
+        service = self._service
+        if url is None:
+            return await read_uploads(request, service.limits, lease)
+        if not service.allow_urls:
+            raise RequestError(403, "url: this server fetches nothing; it needs --allow-urls")
+        if request.headers.get("content-length", "0") != "0" or (
+            "transfer-encoding" in request.headers
+        ):
+            raise RequestError(400, "url and a body: expected one of both")
+        lease.take(service.limits.max_bytes)  # the file may be as large
+        limits = service.limits
+        upload = await asyncio.get_running_loop().run_in_executor(
+            None, fetch, url, limits.max_bytes, limits.seconds
+        )
+        return [upload]
 
     async def describe(self, request: Request) -> Response:
         query: ModelQuery = read_query(ModelQuery, request.query_params.multi_items())

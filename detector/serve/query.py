@@ -30,10 +30,13 @@ class DetectQuery(ModelQuery):
     classes: str | None = Field(
         None, description="names or numbers of classes to keep, separated by commas"
     )
+    url: str | None = Field(
+        None, description="public URL of an image in place of a body, where the server allows it"
+    )
 
     def nms_options(self) -> dict[str, Any]:
         """Return the given NMS options."""
-        options = self.model_dump(exclude={"model"}, exclude_none=True)
+        options = self.model_dump(exclude={"model", "url"}, exclude_none=True)
         if self.classes is not None:
             options["classes"] = self.classes.split(",")
         return options

@@ -38,6 +38,7 @@ class Service:
         memory: of all uploads.
         metrics: of the server.
         token: bearer token that requests must bring, None if they need none.
+        allow_urls: whether requests may name an image by its URL.
     """
 
     models: Mapping[str, ServedModel]
@@ -46,6 +47,7 @@ class Service:
     memory: UploadMemory
     metrics: Metrics
     token: str | None
+    allow_urls: bool = False
 
     def model(self, name: str | None) -> ServedModel:
         """Return a model by name, or the first one.
@@ -112,7 +114,7 @@ def open_service(settings: ServeSettings, backends: Mapping[str, Backend]) -> Se
         int(settings.max_mb * MEGA), settings.max_images, settings.request_seconds
     )
     memory = UploadMemory(int(settings.upload_mb * MEGA))
-    return Service(models, pool, limits, memory, metrics, token)
+    return Service(models, pool, limits, memory, metrics, token, settings.allow_urls)
 
 
 def read_token(file: Path | None) -> str | None:

@@ -94,16 +94,16 @@ class UploadMemory:
         self.used = 0
 
     @contextmanager
-    def lease(self) -> Iterator[_Lease]:
+    def lease(self) -> Iterator[Lease]:
         """Yield a lease of memory, whose bytes are free again after the block."""
-        lease = _Lease(self)
+        lease = Lease(self)
         try:
             yield lease
         finally:
             self.used -= lease.held
 
 
-class _Lease:
+class Lease:
     """Bytes that one request holds."""
 
     def __init__(self, memory: UploadMemory) -> None:
@@ -119,7 +119,7 @@ class _Lease:
         self.held += count
 
 
-async def read_uploads(request: Request, limits: UploadLimits, lease: _Lease) -> list[Upload]:
+async def read_uploads(request: Request, limits: UploadLimits, lease: Lease) -> list[Upload]:
     """Read the images of a request: a form's fields ``image`` or ``images``, or a bare image.
 
     Raises:

@@ -31,6 +31,9 @@ class ServeSettings(ToolSettings, RuntimeSettings, BasicNmsSettings):
         description="file with a token that requests must bring; default: the variable "
         "DETECTOR_TOKEN, else no token",
     )
+    allow_urls: bool = Field(
+        False, description="requests may name an image of the public internet by its URL"
+    )
     max_batch: Count = Field(8, description="images per forward pass, unless the file fixes it")
     max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = Field(
         2.0, description="time that an image waits for others of its batch"

@@ -294,7 +294,7 @@ def test_description_of_the_routes(client: Callable[..., Any]) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/detect", "/v1/model", "/healthz", "/readyz", "/metrics"}
     names = [parameter["name"] for parameter in paths["/v1/detect"]["post"]["parameters"]]
-    assert names == ["model", "confidence", "iou", "max_detections", "classes"]
+    assert names == ["model", "confidence", "iou", "max_detections", "classes", "url"]
     assert http.get("/redoc").status_code == 404  # it would load scripts from elsewhere
     page = http.get("/docs").text
     assert not re.search(r"https?:(?!//127.0.0.1)|<script|style=", page)
