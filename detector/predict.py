@@ -256,7 +256,11 @@ class Predictor:
             ...     print(result.detections.track_ids, result.detections.boxes_xyxy)
         """
         settings = TrackSettings(track=tracker, trail=trail, count=tuple(count) or None, fps=fps)
-        frames = open_source(source) if isinstance(source, (str, Path)) else source
+        frames: Iterable[Frame] = (
+            open_source(source, streams=StreamSettings())
+            if isinstance(source, (str, Path))
+            else source
+        )
         return self.tracking(settings)(self.frames_to_track(frames, settings))
 
     def tracking(self, settings: TrackSettings) -> Tracking:

@@ -116,6 +116,8 @@ def _check_source(settings: DetectSettings, source: Source) -> None:
     """Raise DetectorError for given flags that have no effect on this source."""
     if source.live is None:
         refuse(settings, STREAM_FLAGS, "only cameras and streams have it")
+    else:
+        refuse(settings, {"mot"}, "cameras and streams have no end; --jsonl has the ids, too")
     if not source.has_videos:
         refuse(settings, {"vid_stride"}, "the source has no video")
 

@@ -12,7 +12,7 @@ from detector.settings.evaluate import AnalyseSettings, CompareSettings, ValSett
 from detector.settings.export import ExportSettings
 from detector.settings.inform import CheckSettings, InfoSettings
 from detector.settings.serve import ServeSettings
-from detector.settings.tracks import TracksSettings
+from detector.settings.track import TracksSettings
 from detector.settings.train import TrainSettings
 from detector.settings.tune import TuneSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from detector.evaluation.tracks import evaluate_tracks
-from detector.settings.tracks import TracksSettings
+from detector.settings.track import TracksSettings
 
 COLUMNS = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "missed", "wrong")
 

@@ -1,12 +1,14 @@
-"""Settings of tracks."""
+"""Settings of tracks: to follow objects, and to measure what was followed."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
+from detector.settings.common import ToolSettings
 from detector.settings.values import Positive
 from detector.utils.yaml_file import Strict
 
@@ -48,3 +50,16 @@ class TrackSettings(Strict):
         if value != default and info.data.get("track", "") is None:
             raise ValueError("has no effect without track")
         return value
+
+
+class TracksSettings(ToolSettings):
+    """Measure tracks against ground truth: HOTA, CLEAR, IDF1."""
+
+    ground_truth: Path = Field(
+        description="file in MOT's format, or a folder of NAME.txt or NAME/gt/gt.txt"
+    )
+    tracks: Path = Field(description="file of detect --mot, or a folder of NAME.txt")
+    iou: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="from which boxes match, for CLEAR and IDF1; HOTA averages over 0.05 to 0.95",
+    )

@@ -155,6 +155,17 @@ def test_flags_without_effect(
     assert found == message if message.endswith("it") or "omit" in message else message in found
 
 
+def test_tracks_of_a_camera_have_no_file_of_their_own(
+    fails: Callable[..., str], finder_onnx: Path, tmp_path: Path
+):
+    """Cameras come in turn and have no end: a file for each would be begun again and again."""
+    pytest.importorskip("trackers")
+    where = ("--weights", finder_onnx, "--source", "rtsp://127.0.0.1:9/x", "--output", tmp_path)
+    assert fails("detect", *where, "--track", "bytetrack", "--mot") == (
+        "--mot: cameras and streams have no end; --jsonl has the ids, too; omit it"
+    )
+
+
 def test_every_nth_frame_of_a_file(run: Run, finder_onnx: Path, tmp_path: Path):
     """Frames 0, 3, 6, 9 at 9 / 3 frames a second: the written video lasts as long as the other."""
     clip = tmp_path / "clip.mp4"

@@ -76,7 +76,6 @@ class Tracker:
 
     def __init__(self, name: TrackerName, confidence: float, fps: float) -> None:
         self._algorithm = ALGORITHMS[name]
-        self._fps = fps
         # Its modules import supervision, which needs a second: only runs that track pay for it.
         make: Callable[..., Any] = getattr(require("trackers", EXTRA), self._algorithm.class_name)
         thresholds = dict.fromkeys(self._algorithm.thresholds, confidence)
@@ -84,27 +83,27 @@ class Tracker:
         self._tracker = make(frame_rate=fps, lost_track_buffer=lost, **thresholds)
         self._boxes: Callable[..., Any] = require("supervision", EXTRA).Detections
 
-    def update(self, detections: Detections, image_rgb: Image, frame_number: int) -> Detections:
+    def update(self, detections: Detections, image_rgb: Image, seconds: float) -> Detections:
         """Return the boxes that belong to tracks, with ids from 1, best score first.
 
         Args:
             detections: boxes of the next frame.
             image_rgb: the frame, (h, w, 3) uint8.
-            frame_number: number of the frame in the video; numbers may be left out, and objects
-                move on in between.
+            seconds: time of the frame, later than that of the one before; frames may be left
+                out, and objects move on in between.
 
         Raises:
             DetectorError: a box is not finite.
         """
         if not np.isfinite(detections.boxes_xyxy).all():
-            raise DetectorError(f"frame {frame_number}: a box is not a finite number")
+            raise DetectorError(f"frame at {seconds:.3f} s: a box is not a finite number")
         theirs = self._boxes(
             xyxy=detections.boxes_xyxy.astype(np.float64),
             confidence=detections.scores.copy(),
             data={"row": np.arange(len(detections))},
         )
         bgr = np.ascontiguousarray(image_rgb[..., ::-1]) if self._algorithm.uses_image else None
-        found = self._tracker.update(theirs, bgr, timestamp=frame_number / self._fps)
+        found = self._tracker.update(theirs, bgr, timestamp=seconds)
         if not len(found):
             return replace(detections[:0], track_ids=np.zeros(0, np.int64))
         rows, ids = found.data["row"], found.tracker_id  # id -1: a box of no track

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ class _Video:
 
     def __init__(self, tracker: Tracker, trails: Trails, counters: Sequence[RegionCounter]) -> None:
         self.index = -1
+        self._seconds = -math.inf
         self._tracker, self._trails, self._counters = tracker, trails, counters
         self._last_id = 0
 
@@ -131,11 +133,21 @@ class _Video:
         """Return the result of the next frame with ids."""
         frame = result.frame
         self.index = frame.index
-        detections = self._tracker.update(result.detections, frame.image_rgb, frame.index)
+        self._seconds = self._time_of(frame)
+        detections = self._tracker.update(result.detections, frame.image_rgb, self._seconds)
         living = self._tracker.living()
         trails = self._trails.update(detections, living)
         counts = tuple(counter.update(detections, living) for counter in self._counters)
         return TrackedResult(frame, detections, trails, counts)
+
+    def _time_of(self, frame: Frame) -> float:
+        """Return when a frame was taken, in seconds, or one frame after the last.
+
+        The frame's own time knows of a stride and of dropped frames; some files' times do not rise.
+        """
+        assert frame.fps is not None
+        seconds = frame.index / frame.fps if frame.seconds is None else frame.seconds
+        return seconds if seconds > self._seconds else self._seconds + 1 / frame.fps
 
     def new_tracks(self, detections: Detections) -> list[str]:
         """Return the class names of boxes whose track has begun: ids are given in their order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -199,8 +200,35 @@ def test_boxes_without_area_are_of_no_track(name: str, box: list[float], found: 
     assert ids(list(Tracking(name, CONFIDENCE)(results)))[-1] == found  # type: ignore[arg-type]
 
 
+def strided(stride: int) -> list[Result]:
+    """One object in every so many frames of a video of 25 a second, as a source reads them."""
+    results = []
+    for number in range(0, 200, stride):
+        result = one_box(number, x=number / 4)
+        frame = replace(result.frame, fps=25 / stride, seconds=number / 25)
+        results.append(replace(result, frame=frame))
+    return results
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("stride", [1, 5, 10])
+def test_a_stride_ends_no_track(name: str, stride: int) -> None:
+    """Two frames lie stride / 25 s apart, at most 0.4 s; a track lasts for a second."""
+    found = ids(list(Tracking(name, CONFIDENCE)(strided(stride))))
+    assert {one for each in found for one in each} == {1}
+
+
+def test_times_that_do_not_rise() -> None:
+    """Some files have one time for several frames, or go back: each is a frame after the last."""
+    results = [replace(one, frame=replace(one.frame, seconds=0.5)) for one in strided(1)[:20]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the library leaves such frames out with a warning
+        found = ids(list(Tracking("bytetrack", CONFIDENCE)(results)))
+    assert found[1:] == [[1]] * 19
+
+
 def test_boxes_that_are_not_finite() -> None:
-    with pytest.raises(DetectorError, match="^frame 0: a box is not a finite number$"):
+    with pytest.raises(DetectorError, match=r"^frame at 0\.000 s: a box is not a finite number$"):
         list(Tracking("bytetrack", CONFIDENCE)([one_box(0, x=np.nan)]))
 
 
