@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from detector.layers.activation import Activation
 from detector.layers.concat import concatenate
-from detector.layers.conv import Conv
+from detector.layers.conv import Conv, Conv2d, FusedConv
+from detector.layers.fuse import fold_batch_norm, plain_conv
 from detector.registry import Count, Size, Width, register
 
 
@@ -26,7 +27,10 @@ class ReOrg(nn.Module):
 
 @register(stride=lambda arguments: 2 * arguments.get("stride", 1))
 class Focus(nn.Module):
-    """ReOrg → Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s)."""
+    """ReOrg → Conv. (b, c, h, w) → (b, c_out, h/2s, w/2s).
+
+    Fused, it is one convolution of twice the kernel, stride and padding, as YOLOv5 6.0 has it.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,31 @@ class Focus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(self.squares(x))  # type: ignore[no-any-return]
+
+    def fuse(self) -> FusedConv | nn.Sequential:
+        """Return an equivalent convolution on pixels; groups of squares' channels stay as they are.
+
+        A group reads some of a square's pixels: on the image its convolution would be dense.
+        """
+        conv = self.conv.conv
+        if conv.groups > 1:
+            return nn.Sequential(self.squares, self.conv.fuse())
+        weight, bias = fold_batch_norm(conv, self.conv.bn)
+        weight = _on_pixels(weight)
+        kernel, stride, padding = (
+            2 * int(sides[0]) for sides in (conv.kernel_size, conv.stride, conv.padding)
+        )
+        like = Conv2d(weight.shape[1], conv.out_channels, kernel, stride, padding, device="meta")
+        return FusedConv(plain_conv(like.to(conv.weight.dtype), (weight, bias)), self.conv.act)
+
+
+def _on_pixels(weight: Tensor) -> Tensor:
+    """Return the weight on pixels, (o, c, 2k, 2k), of one on their 2×2 squares, (o, 4c, k, k).
+
+    Element (o, (2 · column + row) · c + i, u, v) becomes (o, i, 2u + row, 2v + column).
+    """
+    squares: Tensor = weight.unflatten(1, (2, 2, -1))  # (o, column, row, c, u, v)
+    return squares.permute(0, 3, 4, 2, 5, 1).flatten(4, 5).flatten(2, 3)
 
 
 @register(

@@ -34,6 +34,40 @@ def test_focus_of_one_square_by_hand() -> None:
     assert block(x).item() == pytest.approx(4231 / 1.001**0.5)
 
 
+def test_fused_focus_is_one_convolution_of_pixels() -> None:
+    block = Focus(1, 1, 1, activation=False).eval()
+    nn.init.zeros_(block.conv.conv.weight)
+    block.conv.conv.weight.data[0, :, 0, 0] = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    # The squares go down their columns: 1 is the pixel at (0, 0), 10 at (1, 0), 100 at (0, 1).
+    weight = torch.tensor([[[[1.0, 100.0], [10.0, 1000.0]]]]) / 1.001**0.5
+    conv = block.fuse().conv
+    torch.testing.assert_close(conv.weight.data, weight)
+    assert (conv.kernel_size, conv.stride, conv.padding) == ((2, 2), (2, 2), (0, 0))
+
+
+@given(
+    channels=st.integers(1, 3),
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 2),
+    padding=st.none() | st.integers(0, 2),
+)
+def test_fused_focus_computes_the_same(
+    channels: int, kernel: int, stride: int, padding: int | None
+) -> None:
+    block = Focus(channels, 4, kernel, stride, padding).double().eval()
+    for name in ("weight", "bias", "running_mean"):
+        nn.init.normal_(getattr(block.conv.bn, name))
+    x = torch.randn(2, channels, 12, 16, dtype=torch.float64)
+    torch.testing.assert_close(block.fuse()(x), block(x), rtol=0, atol=1e-12)
+
+
+def test_fused_focus_of_groups_keeps_its_squares() -> None:
+    block = Focus(2, 4, 3, groups=2).double().eval()
+    assert isinstance(block.fuse()[0], ReOrg)
+    x = torch.randn(1, 2, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(block.fuse()(x), block(x), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("c_out", "params"), [(32, 3520), (48, 5280)])
 def test_params_of_yolov5s_and_m(c_out: int, params: int) -> None:
     # 12 · c · 9 weights and 2 · c of the norm
