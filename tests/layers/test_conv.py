@@ -55,15 +55,27 @@ def test_strided_pointwise_is_torchs(stride: int, groups: int, channels_last: bo
     ours = Conv2d(3, 6, 1, stride, groups=groups)
     theirs = nn.Conv2d(3, 6, 1, stride, groups=groups)
     theirs.load_state_dict(ours.state_dict())
-    x = torch.rand(2, 3, 11, 8)
+    x = torch.rand(2, 3, 11, 8, requires_grad=True)
+    same = x.detach().clone().requires_grad_()
     order = torch.channels_last if channels_last else torch.contiguous_format
     found = ours(x.contiguous(memory_format=order))
-    expected = theirs(x)  # never channels-last: that is what writes past its buffer
+    expected = theirs(same)  # never channels-last: that is what writes past its buffer
     torch.testing.assert_close(found, expected)
     found.sum().backward()
     expected.sum().backward()
     assert ours.weight.grad is not None
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_gradients_before_a_strided_pointwise_stay_channels_last() -> None:
+    image = torch.rand(2, 8, 7, 6).to(memory_format=torch.channels_last).requires_grad_()
+    features = image * 2
+    formats = []
+    features.register_hook(
+        lambda gradient: formats.append(gradient.is_contiguous(memory_format=torch.channels_last))
+    )
+    Conv2d(8, 4, 1, 2)(features).sum().backward()
+    assert formats == [True]
 
 
 @pytest.mark.parametrize(
