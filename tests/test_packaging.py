@@ -1,4 +1,4 @@
-"""What is installed, what importing it costs, and what travels in the wheel."""
+"""What is installed, what importing it costs, and the files beside the package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from detector.cli.flags import flag_of
 from detector.cli.tools import TOOLS
 from detector.settings.heads import HEAD_SETTINGS
 from detector.settings.train import settings_of_heads
+from detector.utils.requirements import BASE, libraries
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,13 +49,16 @@ PUBLIC_NAMES = {
 }
 
 
-def run_python(code: str, *, path: Path | None = ROOT, cwd: Path | None = None) -> str:
-    """Run code in a new interpreter that finds ``path`` first; return what it prints."""
+def run_python(code: str, *flags: str, path: Path | None = ROOT, cwd: Path | None = None) -> str:
+    """Run code in a new interpreter that finds ``path`` first; return what it prints.
+
+    Flags are those of the interpreter.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
     result = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *flags, "-c", code],
         env=environment,
         cwd=cwd,
         capture_output=True,
@@ -103,6 +106,34 @@ def test_what_detects_with_an_exported_file_imports_without_torch() -> None:
         "print(len(names))"
     )
     assert int(imported) >= 25  # eleven, and at least 14 files of runtime/
+
+
+HELP = """
+from contextlib import suppress
+from detector.cli import main
+from detector.cli.tools import SCRIPTS, TOOLS
+of_heads = {script for script in SCRIPTS if script in TOOLS and TOOLS[script].settings_for}
+for words in ([], *([script] for script in SCRIPTS if script not in of_heads)):
+    with suppress(SystemExit):
+        assert main([*words, "--help"]) == 0
+print(*sorted(of_heads))
+"""
+"""Of all commands but those whose flags are declared by heads, which need torch."""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import detector",
+        "import detector.runtime",
+        "from detector import Detections, DetectorError, NmsSettings, Predictor",
+        pytest.param(HELP, id="help"),
+    ],
+)
+def test_no_import_warns(code: str) -> None:
+    """Warnings are errors, those of other libraries included; nor is torch imported."""
+    out = run_python(f"import sys; sys.modules['torch'] = None\n{code}", "-W", "error")
+    assert out.endswith("train tune" if code == HELP else "")
 
 
 def test_public_names() -> None:
@@ -175,10 +206,17 @@ def test_requirements_files_agree_with_the_distribution() -> None:
         assert requirement.specifier == ours[name].specifier, name
 
 
+def test_the_page_about_installing_names_every_extra() -> None:
+    page = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    named = re.findall(r'`"\.\[(\w+)\]"`', "".join(rows))
+    assert sorted(named) == sorted(libraries("repdet").keys() - {BASE})
+
+
 def test_no_dependency_is_unbounded() -> None:
     files = requirements("requirements.txt") | requirements("requirements-dev.txt")
     stubs = re.compile(r"^types-|-stubs$")
-    extras = ("export", "train", "int8", "serve", "wandb", "mlflow", "tune")
+    extras = libraries("repdet").keys() - {BASE}
     ours = {name: found for extra in extras for name, found in declared(extra).items()}
     for name, requirement in {**ours, **files}.items():
         if requirement.extras or stubs.search(name):
@@ -220,69 +258,6 @@ def test_issue_templates(file: str) -> None:
     assert len(ids) == len(set(ids))
     assert {field["type"] for field in form["body"]} <= {"input", "textarea"}
     assert all(field["attributes"]["label"] for field in form["body"])
-
-
-# ---------------------------------------------------------------------------------------- wheel
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
-    pytest.importorskip("hatchling", reason="needs hatchling (requirements-dev.txt)")
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    subprocess.run(
-        [*command, "--quiet", "--wheel-dir", str(folder), str(ROOT)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    (file,) = folder.glob("*.whl")
-    return file
-
-
-def files_under(folder: str, suffix: str) -> set[str]:
-    return {
-        file.relative_to(ROOT).as_posix()
-        for file in (ROOT / folder).rglob(f"*{suffix}")
-        if "__pycache__" not in file.parts
-    }
-
-
-def test_wheel_holds_the_package_and_its_yaml_files(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    yaml_files = files_under("cfg", ".yaml") | files_under("datasets", ".yaml")
-    assert {f"detector/{name}" for name in yaml_files} <= names
-    assert files_under("detector", ".py") | {"detector/py.typed"} <= names
-    assert "detector/report/page.html" in names
-    page = {f"detector/serve/page/page.{suffix}" for suffix in ("html", "js", "css")}
-    assert page <= names
-    assert "cfg/yolov5_repvgg.yaml" in yaml_files
-    assert "datasets/shapes.yaml" in yaml_files
-
-
-def test_wheel_holds_nothing_else(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names}
-    assert tops == {"detector", f"repdet-{detector.__version__}.dist-info"}
-    for name in ("LICENSE", "NOTICE"):
-        assert f"repdet-{detector.__version__}.dist-info/licenses/{name}" in names
-
-
-def test_installed_package_finds_its_own_yaml_files(wheel: Path, tmp_path: Path) -> None:
-    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    zipfile.ZipFile(wheel).extractall(site)
-    found = run_python(
-        "from detector.utils.files import find_file\n"
-        "print(find_file('yolov5_repvgg.yaml', 'cfg'), find_file('shapes', 'datasets'), sep='\\n')",
-        path=site,
-        cwd=elsewhere,
-    )
-    assert found.splitlines() == [
-        str(site / "detector" / "cfg" / "yolov5_repvgg.yaml"),
-        str(site / "detector" / "datasets" / "shapes.yaml"),
-    ]
 
 
 def test_editable_install_finds_the_checkouts_yaml_files(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from detector.cli.tools import SCRIPTS, TOOLS
 from detector.utils import synonyms, system
 from detector.utils.errors import DetectorError, Interrupted, nearest, one_line
 from detector.utils.files import write_text
+from detector.utils.requirements import extra_with
 
 EXIT_ERROR = 2
 """Exit code after an error."""
@@ -194,9 +195,15 @@ def _error_line(error: Exception) -> str:
         names = " → ".join(str(name) for name in (error.filename, error.filename2) if name)
         return str(DetectorError(" ".join(error.strerror.splitlines()), file=names or None))
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("detector"):
-        return f"{error.name} is not installed; run: pip install -r requirements.txt"
+        return f"{error.name} is not installed; run: {_command_for(str(error.name))}"
     reason = one_line(str(error))
     return f"unexpected {type(error).__name__}: {reason}; --debug shows where"
+
+
+def _command_for(package: str) -> str:
+    """Return the command that installs a package, else the one that lists what is missing."""
+    extra = extra_with(package, system.DISTRIBUTION)
+    return f'pip install "{system.DISTRIBUTION}[{extra}]"' if extra else "detector checks"
 
 
 def _choose_subject(program: str, name: str, subjects: Sequence[str], words: Sequence[str]) -> int:

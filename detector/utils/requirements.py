@@ -62,6 +62,16 @@ def libraries(distribution: str) -> dict[str, list[Library]]:
     return found
 
 
+def extra_with(package: str, distribution: str) -> str | None:
+    """Return the extra with the fewest libraries that has a package, or None if no extra has it."""
+    found = [
+        (len(wanted), extra)
+        for extra, wanted in libraries(distribution).items()
+        if extra != BASE and package in {library.name for library in wanted}
+    ]
+    return min(found)[1] if found else None
+
+
 def in_bounds(version: str, bounds: str) -> bool:
     """Return whether a version's numbers lie within bounds of ``>=``, ``<`` and ``==``.
 

@@ -217,14 +217,23 @@ def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
         run_tool("info", ["--cfg", "c", "--debug"])
 
 
-def test_a_library_that_is_not_installed(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("torch", 'pip install "repdet[train]"'),
+        ("onnxruntime", 'pip install "repdet[runtime]"'),
+        ("onnx", 'pip install "repdet[export]"'),  # int8 includes that extra
+        ("tqdm", "detector checks"),  # of the base: the installation is broken
+        ("acme_blocks", "detector checks"),
+    ],
+)
+def test_a_library_that_is_not_installed(module, command, monkeypatch, capsys):
     def tool(_: object) -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
 
     monkeypatch.setattr(MODULE, "_import_function", lambda _: tool)
     assert run_tool("info", ["--cfg", "c"]) == 2
-    message = "torch is not installed; run: pip install -r requirements.txt"
-    assert capsys.readouterr().err == f"error: {message}\n"
+    assert capsys.readouterr().err == f"error: {module} is not installed; run: {command}\n"
 
 
 def test_interruption_from_the_keyboard(monkeypatch, capsys):
