@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from detector.settings.common import DataSettings, ToolSettings
-from detector.settings.values import Count, FloatPrecision, Fraction, ImageSize, Mode
+from detector.settings.values import Count, CountFromZero, FloatPrecision, Fraction, ImageSize, Mode
 from detector.utils.yaml_file import Strict
 
 
@@ -101,6 +101,36 @@ class DetectBenchmarkSettings(ToolSettings, NetworkSettings, DataSettings):
     plot: Path | None = Field(
         None, description="write a plot of images per second to this PNG file"
     )
+
+
+Int8Format = Literal["onnx", "openvino"]
+"""Formats that have files in INT8."""
+
+
+class Int8BenchmarkSettings(BenchmarkSettings, DataSettings):
+    """AP, time and size in INT8: one scale a channel or layer, trained for it or not."""
+
+    networks: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="checkpoints with the names that the table shows, as c3=a.safetensors,..."
+    )
+    formats: tuple[Int8Format, ...] = Field(("openvino", "onnx"), description="runtimes to compare")
+    scales: tuple[Literal["channel", "layer"], ...] = Field(
+        ("channel", "layer"), description="what weights have one scale for"
+    )
+    qat_epochs: CountFromZero = Field(
+        4, description="epochs of training for INT8, see train --qat; 0: none"
+    )
+    imgsz: ImageSize | None = Field(
+        None, description="side of the square input, or HEIGHT,WIDTH, pixels; default: stored"
+    )
+    split: str = Field("val", description="split to measure on")
+    calibrate: str | None = Field(
+        None, description="annotated images that ranges are measured on; default: those of --data"
+    )
+    calibration_split: str = Field("train", description="their split")
+    calibration_images: Count = Field(300, description="their number")
+    folder: Path = Field(Path("runs/int8"), description="folder of the files and trainings")
+    markdown: Path | None = Field(None, description="write the table to this file as Markdown")
 
 
 class SsdBenchmarkSettings(BenchmarkSettings):

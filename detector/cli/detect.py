@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from detector.cli.outcome import EXIT_SIGNAL, Outcome
 from detector.cli.refused import check_effect, refuse
-from detector.predict import Predictor
+from detector.predict import Predictor, open_backend
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.choice import Choice, choose_file, exported_files
 from detector.runtime.label_writer import ONE_FILE, SavedLabels
 from detector.runtime.pipeline import Timing
 from detector.runtime.segments import JsonSegmentWriter, SegmentWriter
@@ -57,8 +58,10 @@ def detect(settings: DetectSettings) -> Outcome:
             a video is incomplete; its results are written all the same.
     """
     shard = Shard.parse(settings.shard) if settings.shard else Shard.from_environment()
+    choice = _choose(settings)
+    weights = settings.weights[0] if choice is None else choice.path
     predictor = Predictor(
-        settings.weights,
+        weights,
         settings.nms,
         batch=settings.batch,
         device=settings.device,
@@ -78,7 +81,7 @@ def detect(settings: DetectSettings) -> Outcome:
     _check_source(settings, source)
     counts: Counter[str] = Counter()
     tracking = _tracking(settings, predictor)
-    labels = _saved_labels(settings, predictor.backend, source, shard)
+    labels = _saved_labels(settings, weights, predictor.backend, source, shard)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(writer)
@@ -95,6 +98,8 @@ def detect(settings: DetectSettings) -> Outcome:
     if shard is not None and settings.jsonl:
         shard.merge(_jsonl_path(settings))
     report = _report(settings, predictor.timing, counts, bad, shard)
+    if choice is not None:
+        report["choice"] = choice.to_dict()
     if tracking is not None:
         report |= _report_tracks(tracking)
     for one in labels:
@@ -105,6 +110,24 @@ def detect(settings: DetectSettings) -> Outcome:
     if not settings.skip_bad:
         _check_complete(bad)
     return Outcome(report, EXIT_SIGNAL + stopped[0] if stopped else 0)
+
+
+def _choose(settings: DetectSettings) -> Choice | None:
+    """Choose the fastest of several files, and say why; None if one is given.
+
+    Raises:
+        DetectorError: see :func:`choose_file`; a flag has no effect.
+    """
+    if len(settings.weights) == 1 and not settings.weights[0].is_dir():
+        refuse(settings, {"max_drop"}, "one file is given, so that none is chosen")
+        return None
+    if settings.precision != "auto":
+        raise DetectorError(
+            f"--precision {settings.precision}: one of several files is chosen by --precision auto "
+            "alone; give the file"
+        )
+    files = exported_files(settings.weights)
+    return choose_file(files, lambda path: open_backend(path, settings), settings.max_drop)
 
 
 def stream_settings(settings: DetectSettings) -> StreamSettings:
@@ -258,7 +281,11 @@ def _check_complete(incomplete: list[DetectorError]) -> None:
 
 
 def _saved_labels(
-    settings: DetectSettings, backend: Backend, source: Source, shard: Shard | None
+    settings: DetectSettings,
+    weights: Path,
+    backend: Backend,
+    source: Source,
+    shard: Shard | None,
 ) -> list[SavedLabels]:
     """Return the writer of labels, if they are asked for.
 
@@ -284,7 +311,7 @@ def _saved_labels(
             "is kept"
         )
     folder = settings.output / name
-    model = settings.weights.name
+    model = weights.name
     return [SavedLabels(folder, name, source, backend.names, confidences, model)]
 
 

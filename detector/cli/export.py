@@ -25,6 +25,7 @@ DECIDED_BY_FILE = BasicNmsSettings.model_fields.keys() | {
     "calibrate",
     "calibration_split",
     "calibration_images",
+    "per_tensor",
     "max_drop",
 }
 """Settings of a file that ``--accept`` takes as the file has them."""

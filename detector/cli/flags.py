@@ -139,7 +139,7 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
     """Build a parser with one flag per field; inherited fields are grouped by their class."""
     fields = settings.model_fields
     required = [
-        _extra(field, "positional") or f"{flag_of(settings, name)} {_metavar(field.annotation)}"
+        _extra(field, "positional") or f"{flag_of(settings, name)} {_metavar_of(field)}"
         for name, field in fields.items()
         if field.is_required()
     ]
@@ -182,9 +182,9 @@ def _add_flag(group: Any, flag: str, name: str, field: FieldInfo) -> None:
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options["metavar"] = _metavar(field.annotation)
+        options["metavar"] = _metavar_of(field)
     if _extra(field, "repeated"):
-        options |= {"action": "append", "metavar": _metavar(get_args(kind)[0])}
+        options["action"] = "append"
     elif get_origin(kind) is tuple:
         options["type"] = _parse_list
     if alone := _extra(field, "alone"):
@@ -204,6 +204,12 @@ def _help(field: FieldInfo) -> str:
         return text
     default = "none" if field.default in (None, ()) else typed_text(field.default)
     return f"{text} (default: {default})"
+
+
+def _metavar_of(field: FieldInfo) -> str:
+    """Return the word for a field's value in help texts; of one value, if the flag is repeated."""
+    kind = _type(field.annotation)
+    return _metavar(get_args(kind)[0] if _extra(field, "repeated") else kind)
 
 
 def _metavar(annotation: Any) -> str:

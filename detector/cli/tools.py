@@ -60,6 +60,7 @@ TOOLS = {
     "benchmark backbones": Tool(
         benchmarks.BackboneBenchmarkSettings, "detector.benchmarks.backbones:benchmark"
     ),
+    "benchmark int8": Tool(benchmarks.Int8BenchmarkSettings, "detector.benchmarks.int8:benchmark"),
 }
 """Tools by name; a name of two words is a tool with a subject, such as ``benchmark train``."""
 

@@ -251,7 +251,7 @@ def _continued(weights: Path, names: tuple[str, ...]) -> Detector:
 def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerator) -> Detector:
     """Prepare the network for training: precision, frozen rows, synchronized batch norms."""
     freeze(model, settings.freeze)
-    model.rounds = settings.qat
+    model.rounds, model.rounds_per_tensor = settings.qat, settings.per_tensor
     if settings.precision == "fp64":
         model = model.double()
     if settings.sync_bn:

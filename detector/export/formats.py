@@ -42,8 +42,9 @@ class FileFormat:
         arithmetic: returns the precision of the arithmetic for files in a precision.
         parts: splits a file with NMS into its network and its NMS; None if the format does not
             support NMS inside the file.
-        quantize: makes a network in INT8 of an onnx.ModelProto in fp32 and calibration images; None
-            if the format does not support it.
+        quantize: makes a network in INT8 of an onnx.ModelProto in fp32 and calibration images, with
+            one scale for the weights of a layer if the last argument is True; None if the format
+            does not support it.
         quantizer: distribution that does so, where it is not one of ``libraries``.
     """
 
@@ -55,7 +56,7 @@ class FileFormat:
     channels_last: bool = False
     arithmetic: Callable[[PrecisionName], FloatPrecision] = lambda precision: "fp32"
     parts: Callable[[Path], Parts] | None = None
-    quantize: Callable[[Any, Sequence[InputBatch]], Quantizable] | None = None
+    quantize: Callable[[Any, Sequence[InputBatch], bool], Quantizable] | None = None
     quantizer: tuple[str, ...] = ()
 
     @property

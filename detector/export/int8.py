@@ -72,7 +72,7 @@ def export_int8(
         size_hw = metadata.preprocess.size_hw
         program = trace(candidate.fused, size_hw, options.fixed_batch, metadata.decoding)
         proto = onnx_model(program, metadata, replace(options, precision="fp32"))
-        network = form.quantize(proto, batches)
+        network = form.quantize(proto, batches, request.per_tensor)
         gate = Gate(network, request, candidate.original, metadata, open_saved)
         accepted = accept_int8(gate, batches, modules)
         draft = Draft(form, form.path(output), accepted.save, metadata, accepted)

@@ -40,7 +40,7 @@ MEASURED_BATCH = 16
 COMPARED_IMAGES = 4
 """Number of images of the source that the file is compared on, besides random ones."""
 
-CALIBRATION = ("calibrate", "calibration_split", "calibration_images")
+CALIBRATION = ("calibrate", "calibration_split", "calibration_images", "per_tensor")
 """Settings of a precision that needs calibration."""
 
 
@@ -102,7 +102,9 @@ def export_as(
     }
     if evaluation is None or not PRECISIONS[settings.precision].needs_calibration:
         return export_model(model, settings.format, output, inputs, evaluation=evaluation, **common)
-    request = Int8Request(open_calibration(settings, model), evaluation)
+    request = Int8Request(
+        open_calibration(settings, model), evaluation, per_tensor=settings.per_tensor
+    )
     return export_int8(model, settings.format, output, inputs, request=request, **common)
 
 

@@ -83,6 +83,7 @@ class Detector(nn.Module):
     Attributes:
         deployed: its blocks are fused.
         rounds: ``forward`` rounds weights and activations to 8 bits; False but in training for it.
+        rounds_per_tensor: and weights in steps of one size a layer.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Detector(nn.Module):
         self.fixed_size_hw = preprocess.size_hw if fixed else None
         self.deployed = False
         self.rounds = False
+        self.rounds_per_tensor = False
 
     @property
     def head(self) -> nn.Module:
@@ -180,7 +182,7 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Return the head's raw outputs for (b, 3, h, w) normalized images."""
-        with Int8Rounding() if self.rounds else nullcontext():
+        with Int8Rounding(self.rounds_per_tensor) if self.rounds else nullcontext():
             return self._raw_outputs(images)
 
     def _raw_outputs(self, images: Tensor) -> Any:

@@ -30,7 +30,14 @@ class Int8Rounding(TorchFunctionMode):
     """Rounds the weights and inputs of all convolutions and linear layers within a ``with`` block.
 
     Whichever module calls them: blocks of other packages, too.
+
+    Args:
+        per_tensor: weights have one step a layer, in place of one for each output channel.
     """
+
+    def __init__(self, per_tensor: bool = False) -> None:
+        super().__init__()
+        self._per_tensor = per_tensor
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -40,12 +47,13 @@ class Int8Rounding(TorchFunctionMode):
         if func not in ROUNDED:
             return func(*args, **kwargs)
         named = dict(zip(("input", "weight"), args, strict=False)) | kwargs
-        x, weight = rounded_input(named.pop("input")), rounded_weight(named.pop("weight"))
+        x = rounded_input(named.pop("input"))
+        weight = rounded_weight(named.pop("weight"), self._per_tensor)
         return func(x, weight, *args[2:], **named)
 
 
-def rounded_weight(weight: Tensor) -> Tensor:
-    """Round weights (c_out, …) to 8 signed bits, with a step for each output channel.
+def rounded_weight(weight: Tensor, per_tensor: bool = False) -> Tensor:
+    """Round weights (c_out, …) to 8 signed bits, with a step for each output channel, or for all.
 
     >>> rounded_weight(torch.tensor([[1.27, 0.314], [254.0, 3.1]]))
     tensor([[  1.2700,   0.3100],
@@ -53,6 +61,8 @@ def rounded_weight(weight: Tensor) -> Tensor:
     """
     values = weight.float()
     steps = values.detach().flatten(1).abs().amax(1) / WEIGHT_LEVELS
+    if per_tensor:
+        steps = steps.amax().expand_as(steps).contiguous()
     zeros = torch.zeros_like(steps, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(
         values, steps.clamp(min=SMALLEST_STEP), zeros, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS

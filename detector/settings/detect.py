@@ -10,7 +10,7 @@ from detector.settings.common import RuntimeSettings, TileSettings, ToolSettings
 from detector.settings.nms import BasicNmsSettings, NmsSettings, class_numbers
 from detector.settings.streams import SegmentMinutes, StreamSettings
 from detector.settings.track import TrackSettings
-from detector.settings.values import Count, Fraction, SavedFormatName
+from detector.settings.values import MAX_DROP, Count, Fraction, SavedFormatName, WeightFiles
 from detector.utils.errors import DetectorError
 
 
@@ -19,7 +19,15 @@ class DetectSettings(
 ):
     """Detect objects in images and videos, or classify them."""
 
-    weights: Path = Field(description=".safetensors, .onnx, .xml, .pt2, or another project's .pt")
+    weights: WeightFiles = Field(
+        description=".safetensors, .onnx, .xml, .pt2, or another project's .pt; given more than "
+        "once, or a folder: exported files of one network, of which the fastest is used whose "
+        "certificate allows it",
+        json_schema_extra={"repeated": "yes"},
+    )
+    max_drop: Fraction = Field(
+        MAX_DROP, description="of several files: largest drop of AP, or accuracy, by the export"
+    )
     source: str = Field(
         description="image, video, camera, stream, folder, glob, or list: .txt, .streams"
     )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from detector.settings.common import DataSettings, ToolSettings
 from detector.settings.nms import BasicNmsSettings, NmsSettings
-from detector.settings.values import Count, FormatName, ImageSize, PrecisionName
+from detector.settings.values import MAX_DROP, Count, FormatName, ImageSize, PrecisionName
 
 MIN_OPSET, MAX_OPSET = 13, 23
 """First and last ONNX operator set that files are written in."""
@@ -54,8 +54,13 @@ class ExportedFileSettings(DataSettings, BasicNmsSettings):
     calibration_images: Count = Field(
         300, description="their number, with every class of the split"
     )
+    per_tensor: bool = Field(
+        False,
+        description="int8: one scale for all weights of a layer, for machines without one for each "
+        "output channel",
+    )
     max_drop: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.005,
+        MAX_DROP,
         description="bf16, int8: largest drop of AP, or accuracy, beyond which nothing is written",
     )
 

@@ -76,6 +76,9 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
         description="fuse the network of --weights and go on training it with weights and "
         "activations rounded to 8 bits, before export --precision int8",
     )
+    per_tensor: bool = Field(
+        False, description="with --qat: one scale for all weights of a layer, as in export"
+    )
     preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
     imgsz: ImageSize | None = Field(
         None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
@@ -149,6 +152,13 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
         description="resume the run in this folder; without a value: the newest one",
         json_schema_extra={"alone": "last"},
     )
+
+    @pydantic.field_validator("per_tensor")
+    @classmethod
+    def _belongs_to_qat(cls, value: bool, info: pydantic.ValidationInfo) -> bool:
+        if value and not info.data.get("qat"):
+            raise ValueError("has no effect without qat")
+        return value
 
     @pydantic.field_validator("fold")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -46,6 +47,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
+MAX_DROP = 0.005
+"""Largest drop of AP, or accuracy, that an export may cost unless a flag says otherwise."""
+
 MAX_COUNT = (1 << 31) - 1
 """Largest count in settings: libraries compute with 32 bits, or with 64."""
 
@@ -76,6 +80,16 @@ def _read_image_size(value: Any) -> Any:
 
 ImageSize = Annotated[int | tuple[int, int], pydantic.BeforeValidator(_read_image_size)]
 """Size of the network's input, pixels: the side of a square, or height and width."""
+
+
+def _as_several(value: Any) -> Any:
+    return (value,) if isinstance(value, (str, Path)) else value
+
+
+WeightFiles = Annotated[
+    tuple[Path, ...], pydantic.BeforeValidator(_as_several), Field(min_length=1)
+]
+"""One file of weights, or several, or folders of them."""
 
 
 def typed_text(value: Any) -> str:

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 AGPL = "AGPL-3.0"
+GPL = "GPL-3.0"
+COPYLEFT = (AGPL, GPL)
+"""Licences that hold for whatever is built from the weights, too."""
 _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/"
 _MULTIMEDIATECH = "https://github.com/MultimediaTechLab/YOLO/releases/download/v1.0-alpha/"
 _PADDLE = "https://paddledet.bj.bcebos.com/models/"
 _YOLOV5 = "https://github.com/ultralytics/yolov5/releases/download/v7.0/"
+_MEITUAN = "https://github.com/meituan/YOLOv6/releases/download/0.4.0/"
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 
 
@@ -45,7 +49,7 @@ class PublishedWeights:
     @property
     def is_permissive(self) -> bool:
         """True if the weights may be used in products of any licence."""
-        return self.licence != AGPL
+        return self.licence not in COPYLEFT
 
 
 def _yolox() -> Iterator[PublishedWeights]:
@@ -93,6 +97,11 @@ def _ssd() -> Iterator[PublishedWeights]:
     )
 
 
+def _yolov6() -> Iterator[PublishedWeights]:
+    for variant, ap in zip("nsm", (37.5, 45.0, 50.0), strict=True):
+        yield PublishedWeights("yolov6", variant, f"yolov6{variant}.pt", _MEITUAN, GPL, 640, ap)
+
+
 def _ultralytics() -> Iterator[PublishedWeights]:
     for size, ap in zip("nsmlx", (28.0, 37.4, 45.4, 49.0, 50.7), strict=True):
         measured = 0.335 if size == "n" else None
@@ -105,5 +114,5 @@ def _ultralytics() -> Iterator[PublishedWeights]:
         yield PublishedWeights("yolo11", size, f"yolo11{size}.pt", _ULTRALYTICS, AGPL, 640, ap)
 
 
-PUBLISHED = (*_yolox(), *_multimediatech(), *_ppyoloe(), *_ssd(), *_ultralytics())
+PUBLISHED = (*_yolox(), *_multimediatech(), *_ppyoloe(), *_ssd(), *_yolov6(), *_ultralytics())
 """All rows, permissive licences first."""

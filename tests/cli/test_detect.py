@@ -300,7 +300,52 @@ def test_weights_that_are_none(fails: Run, finder: Path, finder_images: Path, tm
     assert message(tmp_path / "x.pt") == f"{tmp_path / 'x.pt'}: no such file; expected weights"
     far = tmp_path / "no" / "x.onnx"
     assert message(far) == f"{far}: no such file; expected weights"
-    assert message(tmp_path) == f"{tmp_path}: is a folder, expected a weights file"
+    assert message(tmp_path) == (
+        f"{tmp_path}: is a folder without exported files (.onnx, .xml, .pt2); expected weights"
+    )
+
+
+def test_the_fastest_of_several_files(
+    run: Run, finder_onnx: Path, finder_openvino: Path, finder_images: Path, tmp_path: Path
+):
+    """Whichever is faster here: both find the same, and a line says which it is."""
+    words = ("--source", finder_images, "--output", tmp_path / "out", "--no-draw", "--jsonl")
+    ran = run("detect", "--weights", finder_onnx, "--weights", finder_openvino, *words)
+    assert ran.code == 0
+    choice = ran.metrics["choice"]
+    assert list(choice["ms_per_image"]) == [str(finder_onnx), str(finder_openvino)]
+    assert choice["path"] == min(choice["ms_per_image"], key=choice["ms_per_image"].get)
+    assert choice["left_out"] == []
+    first, second, third = ran.out.splitlines()[:3]
+    for line, path in ((first, finder_onnx), (second, finder_openvino)):
+        ms = f"{choice['ms_per_image'][str(path)]:.1f}"
+        assert line == f"{path}: fp32, outputs as the network's; {ms} ms an image"
+    assert third == f"{choice['path']}: the fastest here, by 10 runs on a blank image"
+    check_boxes(tmp_path / "out" / "detections.jsonl")
+
+
+def test_a_folder_of_files(run: Run, finder_onnx: Path, finder_images: Path, tmp_path: Path):
+    """The folder holds a certificate and a report, too, which are no weights."""
+    words = ("--source", finder_images, "--output", tmp_path / "out", "--no-draw")
+    ran = run("detect", "--weights", finder_onnx.parent, *words)
+    assert (ran.code, ran.metrics["choice"]["path"]) == (0, str(finder_onnx))
+
+
+def test_flags_of_a_choice(
+    fails: Run, finder: Path, finder_onnx: Path, finder_openvino: Path, finder_images: Path
+):
+    source = ("--source", finder_images)
+    assert fails("detect", "--weights", finder_onnx, "--max-drop", 0.1, *source) == (
+        "--max-drop: one file is given, so that none is chosen; omit it"
+    )
+    both = ("--weights", finder_onnx, "--weights", finder_openvino)
+    assert fails("detect", *both, "--precision", "bf16", *source) == (
+        "--precision bf16: one of several files is chosen by --precision auto alone; give the file"
+    )
+    assert fails("detect", *both, "--weights", finder, *source) == (
+        f"{finder}: not an exported file (.onnx, .xml, .pt2); of several, one is chosen by their "
+        "certificates"
+    )
 
 
 @pytest.mark.parametrize("weights", ["finder", "finder_onnx", "finder_pt2"])

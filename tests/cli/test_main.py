@@ -39,11 +39,13 @@ WRONG = [
     # a subject that is missing or unknown
     (
         "benchmark",
-        "detector benchmark: expected one of train, save, detect, ssd, backbones, found nothing",
+        "detector benchmark: expected one of train, save, detect, ssd, backbones, int8, found "
+        "nothing",
     ),
     (
         "benchmark trian --batch 4",
-        "detector benchmark: expected one of train, save, detect, ssd, backbones, found 'trian'; "
+        "detector benchmark: expected one of train, save, detect, ssd, backbones, int8, found "
+        "'trian'; "
         "did you mean 'train'?",
     ),
     # a flag that is missing

@@ -105,6 +105,14 @@ def test_training_for_int8(run: Run, finder: Path, tiny_data: Path, tmp_path: Pa
     assert load(tmp_path / "int8" / "last.safetensors").deployed
 
 
+def test_training_for_int8_with_one_scale_a_layer(
+    run: Run, fails: Run, finder: Path, tiny_data: Path, tmp_path: Path
+):
+    words = ("--weights", finder, "--per-tensor", "--data", tiny_data, "--project", tmp_path, *FEW)
+    assert run("train", "--qat", *words).code == 0
+    assert fails("train", *words) == "--per-tensor: has no effect without qat, found True"
+
+
 def test_what_training_for_int8_needs(
     fails: Run, finder: Path, tiny_cfg: Path, tiny_data: Path, shared: Path, tmp_path: Path
 ):

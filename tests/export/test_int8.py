@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,19 @@ def test_it_detects(exported: Callable[[str], Any], format: str, finder_images: 
     assert found.boxes_xyxy[0] == pytest.approx([0, 0, 16, 16], abs=1)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_scale_a_layer(finder: Path, finder_data: Path, tmp_path: Path, format: str):
+    needs_nncf(format)
+    data = {"calibrate": str(finder_data), "data": str(finder_data)}
+    report = export(
+        finder, format, tmp_path / "a", precision="int8", per_tensor=True, max_drop=1, **data
+    )
+    quantisation = report.certificate.quantisation
+    assert quantisation is not None
+    assert quantisation.per_tensor
+    assert " rows in float, weights with one scale a layer; calibrated on 5" in report.lines()[-1]
+
+
 def test_a_changed_file_is_accepted_by_ap(
     exported: Callable[[str], Any], finder: Path, finder_data: Path, tmp_path: Path
 ):
@@ -105,14 +120,14 @@ def test_a_changed_file_is_accepted_by_ap(
     assert report.certificate.measured is not None
 
 
-def black_images(folder: Path) -> Path:
-    """Twenty almost black images, with a red and a green square in the labels only."""
+def black_images(folder: Path, names: tuple[str, ...] = ("red", "green")) -> Path:
+    """Twenty almost black images, with squares of the first two classes in the labels only."""
     (folder / "labels").mkdir()
     for number in range(20):
         write_image(folder / "images" / f"{number}.png", np.full((64, 64, 3), 3, np.uint8))
         (folder / "labels" / f"{number}.txt").write_text("0 0.2 0.2 0.2 0.2\n1 0.8 0.8 0.2 0.2\n")
     definition = folder / "black.yaml"
-    definition.write_text("names: [red, green]\nsplits: {train: images}\n")
+    definition.write_text(f"names: {json.dumps(names)}\nsplits: {{train: images}}\n")
     return definition
 
 
@@ -129,6 +144,34 @@ def test_a_bad_calibration_is_refused(finder: Path, finder_data: Path, tmp_path:
     message = str(caught.value)
     assert message.startswith("--precision int8: AP 1.0000 → ")
     assert message.count("row ") == 3
+    assert "; nothing was written; " in message
+    assert not list(out.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_bad_calibration_of_a_published_network(shared: Path, tmp_path: Path, format: str):
+    """YOLOv5n at 320 has AP 0.31 on 128 images of COCO; ranges of black images leave little."""
+    needs_nncf(format)
+    model = load(shared / "weights" / "yolov5n_coco.pt")
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    out.mkdir()
+    images = {
+        "calibrate": str(black_images(data, model.names)),
+        "data": str(COCO128),
+        "data_root": shared / "data" / "coco128",
+    }
+    with pytest.raises(DetectorError) as caught:
+        export(model, format, out / "yolov5n", precision="int8", imgsz=320, **images)
+    message = str(caught.value)
+    print(message)
+    found = re.match(r"--precision int8: AP (\S+) → (\S+), a change of ", message)
+    assert found is not None
+    before, after = map(float, found.groups())
+    assert before == pytest.approx(0.311, abs=0.002)
+    assert after < before - 0.05
+    assert len(re.findall(r"row \d+ \(\w+\)", message)) == 3
     assert "; nothing was written; " in message
     assert not list(out.iterdir())
 
@@ -164,6 +207,10 @@ def test_nms_inside_the_file(finder: Path, finder_data: Path, tmp_path: Path):
         (
             {"calibrate": "d.yaml"},
             "--calibrate is not for --precision fp32: it is int8's",
+        ),
+        (
+            {"per_tensor": True},
+            "--per-tensor is not for --precision fp32: it is int8's",
         ),
         (
             {"precision": "fp16", "max_drop": 0.1},

@@ -28,6 +28,14 @@ def test_weights_by_hand():
     assert torch.allclose(rounded_weight(weight), expected, atol=1e-6)
 
 
+def test_weights_by_hand_with_one_step_a_layer():
+    # The largest weight is 127, so the step is 1 for both output channels.
+    weight = torch.tensor([[2.54, 0.331], [-127.0, 3.4]]).reshape(2, 2, 1, 1)
+    expected = torch.tensor([[3.0, 0.0], [-127.0, 3.0]]).reshape(2, 2, 1, 1)
+    assert torch.allclose(rounded_weight(weight, per_tensor=True), expected, atol=1e-6)
+    assert rounded_weight(torch.zeros(2, 3), per_tensor=True).tolist() == [[0, 0, 0]] * 2
+
+
 def test_activations_by_hand():
     # From −0.5 to 2.05: 255 steps of 0.01, the 50th is 0. 1.234/0.01 = 123.4 → 123.
     x = torch.tensor([-0.5, 2.05, 1.234, 0.0])
@@ -86,6 +94,12 @@ def test_any_module_rounds(seed: int):
     weight, bias = rounded_weight(block.linear.weight), block.linear.bias
     assert torch.allclose(found, functional.linear(rounded_input(pooled), weight, bias))
     assert torch.equal(block(x), block(x))
+    with Int8Rounding(per_tensor=True):
+        one_step = block(x)
+    y = functional.conv2d(rounded_input(x), rounded_weight(block.kernel, True), stride=2)
+    pooled = functional.relu(y).mean((2, 3))
+    weight = rounded_weight(block.linear.weight, True)
+    assert torch.allclose(one_step, functional.linear(rounded_input(pooled), weight, bias))
 
 
 def test_a_network_that_rounds_can_be_trained():

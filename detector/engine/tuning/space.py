@@ -21,7 +21,8 @@ Space = dict[str, Range]
 """Values that each setting may take, by its name, in the order of the file."""
 
 FIXED = {
-    *("cfg", "variant", "weights", "backbone_weights", "download", "qat", "preset", "seed"),
+    *("cfg", "variant", "weights", "backbone_weights", "download", "preset", "seed"),
+    *("qat", "per_tensor"),
     *("minutes", "folds", "fold"),
     *("monitor", "train_split", "val_split", "val_interval", "save_minutes", "skip_nonfinite"),
     *DataSettings.model_fields,

@@ -12,9 +12,7 @@ from detector.evaluation.intervals import interval, where_measured
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.certificate import Intervals, Measured
 from detector.settings.nms import NmsSettings
-
-MAX_DROP = 0.005
-"""Largest drop of AP, or accuracy, of files that AP alone judges."""
+from detector.settings.values import MAX_DROP
 
 
 @dataclass(frozen=True)

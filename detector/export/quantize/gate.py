@@ -43,10 +43,12 @@ class Int8Request:
     Attributes:
         calibration: images that the ranges of activations are measured on.
         evaluation: annotated images that AP, or accuracy, is measured on.
+        per_tensor: weights have one scale a layer, in place of one for each output channel.
     """
 
     calibration: Calibration
     evaluation: EvaluationImages
+    per_tensor: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def accept_int8(gate: Gate, batches: Sequence[InputBatch], modules: Mapping[int,
     quantisation = Quantisation(
         calibration=gate.request.calibration.about,
         max_drop=gate.request.evaluation.max_drop,
+        per_tensor=gate.request.per_tensor,
         rows=len(gate.network.rows),
         in_float=tuple(named(row, modules) for row in sorted(in_float)),
     )

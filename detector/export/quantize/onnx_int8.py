@@ -1,7 +1,8 @@
 """INT8 in ONNX files: ONNX Runtime's quantiser, with ranges that lose least.
 
-Weights are signed with a scale for each output channel, activations unsigned with one scale
-(U8S8 in QDQ form): MLAS has its fast kernels for that pair, also for depthwise convolutions.
+Weights are signed with a scale for each output channel, or one for all of a layer, activations
+unsigned with one scale (U8S8 in QDQ form): MLAS has its fast kernels for that pair, also for
+depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -46,15 +47,17 @@ class OnnxInt8:
     Args:
         proto: onnx.ModelProto in fp32, whose nodes are named by rows; not modified.
         batches: normalized calibration images, in batches that the network takes.
+        per_tensor: weights have one scale a layer, in place of one for each output channel.
 
     Attributes:
         rows: indices of the rows that have operators to quantise.
     """
 
-    def __init__(self, proto: Any, batches: Sequence[InputBatch]) -> None:
+    def __init__(self, proto: Any, batches: Sequence[InputBatch], per_tensor: bool = False) -> None:
         self._proto = _prepared(proto)
         last = _last_of_rows(self._proto.graph)
-        _store_weights(self._proto.graph, last)
+        _store_weights(self._proto.graph, last, per_tensor)
+        self._per_tensor = per_tensor
         self._nodes = {
             node.name: row
             for node in self._proto.graph.node
@@ -88,7 +91,7 @@ class OnnxInt8:
         with _quiet():
             quantizer = QDQQuantizer(
                 proto,
-                per_channel=True,
+                per_channel=not self._per_tensor,
                 reduce_range=False,
                 weight_qType=kind.QInt8,
                 activation_qType=kind.QUInt8,
@@ -211,8 +214,8 @@ def _last_of_rows(graph: Any) -> set[str]:
     return last
 
 
-def _store_weights(graph: Any, names: Collection[str]) -> None:
-    """Store the weights of convolutions in 8 bits, with a scale for each output channel.
+def _store_weights(graph: Any, names: Collection[str], per_tensor: bool) -> None:
+    """Store the weights of convolutions in 8 bits, with a scale for each output channel or layer.
 
     The convolutions still compute in float: a file with many classes would be a fifth larger, and
     the rounding of weights changes little, that of activations much.
@@ -227,9 +230,9 @@ def _store_weights(graph: Any, names: Collection[str]) -> None:
         if tensor.name not in weights:
             continue
         value = numpy_helper.to_array(tensor)
-        scale = np.abs(value).max(axis=(1, 2, 3)) / np.float32(127)
-        scale[scale == 0] = 1
-        rounded = np.round(value / scale[:, None, None, None]).astype(np.int8)
+        largest = np.asarray(np.abs(value).max(axis=None if per_tensor else (1, 2, 3)))
+        scale = np.where(largest == 0, np.float32(1), largest / np.float32(127))
+        rounded = np.round(value / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
         name, stored, of_scale = tensor.name, f"{tensor.name}/int8", f"{tensor.name}/scale"
         tensor.CopyFrom(numpy_helper.from_array(rounded, stored))
         graph.initializer.append(numpy_helper.from_array(scale, of_scale))

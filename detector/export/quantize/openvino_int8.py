@@ -36,12 +36,13 @@ class OpenVinoInt8:
     Args:
         proto: onnx.ModelProto in fp32, whose nodes are named by rows.
         batches: normalized calibration images, in batches that the network takes.
+        per_tensor: weights have one scale a layer, in place of one for each output channel.
 
     Raises:
         DetectorError: NNCF or OpenVINO is not installed, or does not support an operator.
     """
 
-    def __init__(self, proto: Any, batches: Sequence[InputBatch]) -> None:
+    def __init__(self, proto: Any, batches: Sequence[InputBatch], per_tensor: bool = False) -> None:
         self._nncf = import_nncf()
         openvino = import_openvino()
         try:
@@ -50,6 +51,7 @@ class OpenVinoInt8:
             raise DetectorError(f"cannot be written for OpenVINO: {reason_of(error)}") from error
         self._core = openvino_core(openvino)
         self._batches = batches
+        self._per_tensor = per_tensor
         self._nodes = {
             node.get_friendly_name(): row_in(node.get_friendly_name())
             for node in self._model.get_ops()
@@ -92,10 +94,21 @@ class OpenVinoInt8:
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(batches),
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+                advanced_parameters=self._scales(),
             )
         # NNCF notes the nodes in float in an order that changes; the certificate has the rows.
         quantised.set_rt_info("", ["nncf", "quantization", "ignored_scope", "names"])
         return quantised
+
+    def _scales(self) -> Any:
+        """Return NNCF's settings for one scale a layer; None for its default, one a channel."""
+        if not self._per_tensor:
+            return None
+        from nncf.quantization.advanced_parameters import QuantizationParameters
+
+        return self._nncf.AdvancedQuantizationParameters(
+            weights_quantization_params=QuantizationParameters(per_channel=False)
+        )
 
 
 def import_nncf() -> Any:

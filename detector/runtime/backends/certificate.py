@@ -92,6 +92,7 @@ class Quantisation(Strict):
     Attributes:
         calibration: images that the ranges were measured on.
         max_drop: largest drop of the main metric that was allowed.
+        per_tensor: weights have one scale a layer, in place of one for each output channel.
         rows: number of rows of the network that can be quantised.
         in_float: those that were left in float, by index and module.
     """
@@ -100,12 +101,14 @@ class Quantisation(Strict):
     max_drop: float
     rows: int
     in_float: tuple[str, ...]
+    per_tensor: bool = False
 
     def describe(self) -> str:
         """Return what was left in float, and what the ranges were measured on, as text."""
         kept = f": {', '.join(self.in_float)}" if self.in_float else ""
+        scales = ", weights with one scale a layer" if self.per_tensor else ""
         return (
-            f"INT8: {len(self.in_float)} of {self.rows} rows in float{kept}; calibrated on "
+            f"INT8: {len(self.in_float)} of {self.rows} rows in float{kept}{scales}; calibrated on "
             f"{self.calibration.images} images of split {self.calibration.split!r}"
         )
 

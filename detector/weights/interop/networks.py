@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detector.model.detector import Detector
 from detector.utils.errors import DetectorError, one_line
-from detector.weights.interop import mit_yolo, ppyoloe, ssd, yolox
+from detector.weights.interop import mit_yolo, ppyoloe, ssd, yolov6, yolox
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,13 @@ NETWORKS = (
         build=ppyoloe.build_network,
         with_our_names=ppyoloe.with_our_names,
         class_names=ppyoloe.class_names,
+    ),
+    Network(
+        origin=Origin("YOLOv6", "GPL-3.0, unless its author says otherwise"),
+        recognizes=yolov6.is_yolov6,
+        build=yolov6.build_network,
+        with_our_names=yolov6.with_our_names,
+        class_names=yolov6.class_names,
     ),
 )
 """Families that are built from their weights alone."""

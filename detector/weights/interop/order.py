@@ -18,7 +18,11 @@ def natural(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in _NUMBER.split(name)]
 
 
-def renamed(name: str, parts: Iterable[tuple[str, str]]) -> str:
+Replacement = str | Callable[[re.Match[str]], str]
+"""What a pattern is replaced with, as :func:`re.sub` takes it."""
+
+
+def renamed(name: str, parts: Iterable[tuple[str, Replacement]]) -> str:
     r"""Replace patterns inside a name, one after the other.
 
     >>> renamed("3.conv1.bias", ((r"conv(\d)", r"cv\1"), ("bias", "b")))

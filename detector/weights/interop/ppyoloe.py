@@ -18,6 +18,7 @@ from torch import Tensor
 from detector.model.detector import Detector, build
 from detector.structures.preprocess import Preprocess, PreprocessKeys
 from detector.utils.errors import DetectorError
+from detector.weights.interop.bins import without_bins
 from detector.weights.interop.blocks import COUNTER, IMAGENET
 from detector.weights.interop.order import count_outputs, rename_all, renamed
 from detector.weights.interop.own import fit_weights
@@ -96,7 +97,9 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
         DetectorError: its bins are not 0, 1, ….
     """
     pyramid = _pyramid_place(state)
-    result = rename_all(_without_bins(state), lambda name: _our_name(name, pyramid))
+    result = rename_all(
+        without_bins(state, (BINS,), "PP-YOLOE"), lambda name: _our_name(name, pyramid)
+    )
     for name in list(result):
         if name.endswith(".running_mean"):
             result[f"{name.removesuffix('running_mean')}{COUNTER}"] = torch.tensor(0)
@@ -144,13 +147,6 @@ def _with_factors(state: Mapping[str, Tensor], model: Detector) -> dict[str, Ten
             if match[2] in ("bn.weight", "bn.bias"):
                 result[name] = alpha * state[name]
     return result
-
-
-def _without_bins(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    bins = state.get(BINS)
-    if bins is not None and not torch.equal(bins.flatten(), torch.arange(float(bins.numel()))):
-        raise DetectorError(f"PP-YOLOE weights: {BINS!r} is not 0, 1, …, {bins.numel() - 1}")
-    return {name: tensor for name, tensor in state.items() if name != BINS}
 
 
 def _pyramid_place(state: Mapping[str, Tensor]) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from detector.utils.errors import DetectorError
-from detector.weights.interop import ultralytics, yolov7
+from detector.weights.interop import ultralytics, yolov6, yolov7
 from detector.weights.interop.networks import YOLO, Origin, find_network
 from detector.weights.interop.order import rename_all
 from detector.weights.pickles.budget import Budget
@@ -37,6 +37,8 @@ class StateDict(NamedTuple):
 def read_state_dict(path: str | Path) -> StateDict:
     """Read a checkpoint that is or contains a dictionary of tensors, without running its code.
 
+    A pickled network of YOLOv6 counts as the dictionary of its tensors.
+
     The prefix ``module.`` of DataParallel is removed, YOLOv5's ``model.3.`` becomes ``rows.3.``,
     and tensors inside the modules of YOLOv7, YOLOv8 and later are renamed to ours.
 
@@ -46,7 +48,7 @@ def read_state_dict(path: str | Path) -> StateDict:
     """
     path = Path(path)
     with open_checkpoint(path) as content:
-        tensors = _find(content)
+        tensors = _find(content, path)
         if not tensors:
             raise NoStateDictError("neither a network nor a dictionary of weights in it", file=path)
         budget = Budget(path)
@@ -59,14 +61,15 @@ def read_state_dict(path: str | Path) -> StateDict:
     return StateDict(state, network.origin if network else None)
 
 
-def _find(content: Any) -> dict[str, StoredTensor]:
-    if not isinstance(content, dict):
-        return {}
-    for candidate in (content, *(content.get(key) for key in WRAPPERS)):
+def _find(content: Any, path: Path) -> dict[str, StoredTensor]:
+    inside = content if isinstance(content, dict) else {}
+    for candidate in (content, *(inside.get(key) for key in WRAPPERS)):
         if isinstance(candidate, dict) and candidate:
             tensors = {k: v for k, v in candidate.items() if isinstance(v, StoredTensor)}
             if len(tensors) == len(candidate) and all(isinstance(k, str) for k in tensors):
                 return tensors
+        elif yolov6.is_network(candidate):
+            return yolov6.find_tensors(candidate, path)
     return {}
 
 

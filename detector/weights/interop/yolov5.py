@@ -23,12 +23,13 @@ from torch import Tensor
 from detector.heads.head import hook
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
-from detector.utils.errors import DetectorError, shown
+from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import YamlFile
 from detector.weights.interop import ultralytics, yolov7
 from detector.weights.interop.inner_yaml import is_text, model_file_text
 from detector.weights.pickles.budget import Budget
 from detector.weights.pickles.machine import PickledObject, StoredTensor
+from detector.weights.pickles.modules import children, stored_tensors, walk
 from detector.weights.pickles.pickles import looks_like_checkpoint, open_checkpoint
 
 SUFFIXES = (".pt", ".pth", ".pdparams")
@@ -41,14 +42,8 @@ ACTIVATION = ".act"
 """Suffix of the paths of activations."""
 SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "negative_slope")
 """Module attributes that affect the output but do not show in the weights' shapes."""
-MAX_MODULES = 100_000
-"""Maximum number of modules of a network."""
-MAX_DEPTH = 64
-"""Maximum nesting depth of modules."""
 LARGEST = 2**31 - 1
 """Largest number that a module attribute may hold. Python refuses to print very long ones."""
-MAX_NAME = 100
-"""Maximum length of a module's name, in characters."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +82,11 @@ def read_yolov5(path: str | Path) -> ForeignModel:
         names = _names(network.state, path)
         state: dict[str, Tensor] = {}
         settings: dict[str, Any] = {}
-        rows = _children(network).get("model")
+        rows = children(network).get("model")
         if not isinstance(rows, PickledObject) or not isinstance(rows.state, dict):
             raise DetectorError("its network has no rows", file=path)
         budget = Budget(path)
-        for module_path, module in _walk(rows, "rows", path):
+        for module_path, module in walk(rows, "rows", path):
             state.update(_tensors(module, module_path, budget))
             settings.update(_settings(module, yolov7.our_path(module_path), path))
         text = model_file_text(network.state["yaml"], settings, path)
@@ -154,7 +149,7 @@ def _unwrapped(candidate: Any) -> Any:
     wraps = isinstance(candidate, PickledObject) and candidate.name.endswith(WRAPPERS)
     if not wraps or not isinstance(candidate.state, dict):
         return candidate
-    return _children(candidate).get("module")
+    return children(candidate).get("module")
 
 
 def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -166,43 +161,19 @@ def _names(state: dict[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _children(module: PickledObject) -> dict[str, Any]:
-    children = module.state.get("_modules")
-    return children if isinstance(children, dict) else {}
-
-
-def _walk(root: PickledObject, name: str, path: Path) -> Iterator[tuple[str, PickledObject]]:
-    """Yield all modules with their paths; raise DetectorError for a tree that contains itself."""
-    stack = [(name, root, 0)]
-    seen = 0
-    while stack:
-        module_path, module, depth = stack.pop()
-        seen += 1
-        if seen > MAX_MODULES or depth > MAX_DEPTH:
-            raise DetectorError("its network is nested too deeply or too large", file=path)
-        yield module_path, module
-        for child_name, child in _children(module).items():
-            if not isinstance(child_name, str) or len(child_name) > MAX_NAME:
-                raise DetectorError(f"a module is called {shown(child_name)}", file=path)
-            if isinstance(child, PickledObject) and isinstance(child.state, dict):
-                stack.append((f"{module_path}.{child_name}", child, depth + 1))
-
-
 def _tensors(
     module: PickledObject, module_path: str, budget: Budget
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield a module's parameters and buffers under our names, anchors in pixels."""
     stride = module.state.get("stride")
-    for group in ("_parameters", "_buffers"):
-        tensors = module.state.get(group)
-        for name, stored in (tensors if isinstance(tensors, dict) else {}).items():
-            if not isinstance(stored, StoredTensor) or name in CACHES:
-                continue
-            tensor = budget.read(stored)
-            if name == "anchors" and isinstance(stride, StoredTensor):
-                yield f"{module_path}.anchors_wh", _in_pixels(tensor, budget.read(stride))
-            else:
-                yield f"{module_path}.{name}", tensor
+    for name, stored in stored_tensors(module):
+        if name in CACHES:
+            continue
+        tensor = budget.read(stored)
+        if name == "anchors" and isinstance(stride, StoredTensor):
+            yield f"{module_path}.anchors_wh", _in_pixels(tensor, budget.read(stride))
+        else:
+            yield f"{module_path}.{name}", tensor
 
 
 def _settings(module: PickledObject, path: str, file: Path) -> Iterator[tuple[str, Any]]:

@@ -130,6 +130,45 @@ def test_a_scale_for_each_channel(of_onnx: OnnxInt8):
     assert all(arrays[scale].shape == arrays[name].shape[:1] for name, scale in weights.items())
 
 
+def test_a_scale_for_each_layer(proto: Any, batches: list[Any], of_onnx: OnnxInt8):
+    """Weights that are small beside others of their layer lose more than with their own scales."""
+    from onnx import numpy_helper
+
+    one = OnnxInt8(proto, batches, per_tensor=True)
+    graph = one.model().graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    scaled = {
+        node.input[0]: arrays[node.input[1]]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in arrays
+    }
+    of_weights = [scale for name, scale in scaled.items() if arrays[name].ndim == 4]
+    assert len(of_weights) == 12
+    assert all(scale.size == 1 for scale in of_weights)
+    exact = one.run(one.rows, batches)
+    losses = [relative_error(exact, network.run((), batches)) for network in (of_onnx, one)]
+    assert losses[0] < losses[1] < 0.1
+
+
+def test_a_scale_for_each_layer_by_nncf(proto: Any, batches: list[Any], of_openvino: OpenVinoInt8):
+    one = OpenVinoInt8(proto, batches, per_tensor=True)
+
+    def scales(network: OpenVinoInt8) -> list[int]:
+        """Number of scales of each layer: those that weights in 8 bits are multiplied with."""
+        found = []
+        for node in network._quantised((), batches).get_ops():
+            if node.get_type_name() != "Multiply":
+                continue
+            converted, scale = (node.input_value(index).get_node() for index in (0, 1))
+            if converted.get_type_name() == "Convert":
+                found.append(int(np.prod(scale.get_output_shape(0))))
+        return found
+
+    assert set(scales(one)) == {1}
+    assert len(scales(one)) == len(scales(of_openvino)) == 12
+    assert 1 not in scales(of_openvino)
+
+
 def test_silu_is_one_operator_for_openvino(of_openvino: OpenVinoInt8):
     kinds = Counter(node.get_type_name() for node in of_openvino._model.get_ops())
     assert kinds["Swish"] > 5
