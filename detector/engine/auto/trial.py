@@ -59,7 +59,7 @@ class Trial:
         self.device = accelerator.device
         self.budget = memory_budget(self.device)
         self.task = task_of(type(model.head))
-        self.before = psutil.Process().memory_info().rss
+        self.before = int(psutil.Process().memory_info().rss)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.criterion = self.task.criterion(model.head, model.preprocess.size_hw, settings)
         self.optimizer = make_optimizer(model, settings)
@@ -114,7 +114,7 @@ class Trial:
     def _peak(self) -> int:
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
-        on_windows = getattr(psutil.Process().memory_info(), "peak_wset", 0)
+        on_windows = int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
         return max(system.peak_memory() - self.before, on_windows - self.before, 0)
 
 
