@@ -22,6 +22,7 @@ from detector.model.detector import Detector
 from detector.settings.train import TrainSettings
 from detector.structures.samples import Batch
 from detector.utils import system
+from detector.utils.collectives import by_itself
 
 MEMORY_SHARE = {"cuda": 0.8, "cpu": 0.5}
 """Share of the free memory that a step may take. On a GPU the rest is for fragments and for images
@@ -137,7 +138,7 @@ def measure_batch(
     Returns:
         The choice, None if not even one image fits; and the bytes that a step may take.
     """
-    with random_state_restored():
+    with random_state_restored(), by_itself():  # losses would ask the other processes
         trial = Trial(settings, make_model(), dataset, accelerator)
         found, budget = choose_batch(sizes, trial.measure, trial.budget), trial.budget
     del trial
