@@ -59,7 +59,9 @@ def train(
             decides.
         data: folder of images and labels, or a definition; without it the built-in drawn set.
         callbacks: are told of every step and epoch.
-        settings: those of ``detector train``: the common ones and those of the model's head.
+        settings: those of ``detector train``: the common ones and those of the model's head. With
+            ``weights`` and no ``preset``, or ``preset="auto"``, those that are not given are chosen
+            for the data, the network and the machine.
 
     Returns:
         The run's folder, its best checkpoint, its metrics, and the network of the best epoch.

@@ -206,10 +206,15 @@ def shrink(image: Image, size_hw: tuple[int, int]) -> Image:
 
 def memory_budget() -> int:
     """Return how many bytes this process may cache in memory; all training processes share them."""
-    free: list[int] = [MEMORY_BYTES * 2, psutil.virtual_memory().available]
+    return max(min(MEMORY_BYTES, free_memory() // 2) // system.local_world_size(), 0)
+
+
+def free_memory() -> int:
+    """Return how many bytes the processes of this machine, or of its container, may still use."""
+    free: list[int] = [psutil.virtual_memory().available]
     with contextlib.suppress(ValueError, OSError, KeyError):  # the limit of a container
         free.append(_left_in(Path("/sys/fs/cgroup")))
-    return max(min(free) // 2 // system.local_world_size(), 0)
+    return max(min(free), 0)
 
 
 def _left_in(cgroup: Path) -> int:

@@ -18,6 +18,7 @@ from detector.data.dataset import DetectionDataset
 from detector.data.folds import split_fold
 from detector.engine.datasets import open_training_images
 from detector.engine.head_settings import class_for
+from detector.engine.presets import preset_of
 from detector.engine.recipe import given_values, resolve
 from detector.engine.run import Run, new_folder
 from detector.engine.training import run_training
@@ -26,7 +27,7 @@ from detector.evaluation.evaluation_set import evaluation_set_of
 from detector.evaluation.intervals import RESAMPLES
 from detector.model.torch_backend import TorchBackend, choose_device
 from detector.settings.evaluate import ValSettings
-from detector.settings.train import TrainSettings
+from detector.settings.train import AUTO_PRESET, NO_PRESET, TrainSettings
 from detector.utils import system
 from detector.utils.errors import DetectorError, Interrupted
 from detector.utils.files import write_text
@@ -119,6 +120,7 @@ def run_folds(flags: TrainSettings) -> CrossValidation:
     if system.world_size() > 1:
         raise DetectorError("--folds trains in one process; give each machine its own --fold")
     flags, resumed = _given(flags)
+    flags = flags.model_copy(update={"preset": preset_of(given_values(flags))})
     settings, _ = resolve(flags)
     assert settings.folds is not None
     dataset = open_training_images(settings)
@@ -144,7 +146,9 @@ def _given(flags: TrainSettings) -> tuple[TrainSettings, Path | None]:
     folder = Path(flags.resume)
     file = read_yaml(folder / FLAGS_FILE)
     kind = class_for(file.value if isinstance(file.value, dict) else {})
-    return validate(kind, file, file.value), folder
+    kept = validate(kind, file, file.value)
+    # A file of an earlier version names no preset: there was none but those that were given.
+    return kept.model_copy(update={"preset": kept.preset or NO_PRESET}), folder
 
 
 def _new_folder(flags: TrainSettings) -> Path:
@@ -195,6 +199,9 @@ def _train(run: Run, number: int, flags: TrainSettings, folder: Path) -> None:
         asked = type(flags)(resume=str(run.folder))
     else:
         own = {"fold": number, "project": folder, "name": run.folder.name}
+        first = Run(folder / "fold1").preset
+        if flags.preset == AUTO_PRESET and first.is_file():  # all folds have the same settings
+            own["preset"] = str(first)
         asked = flags.model_copy(update=own)
     try:
         run_training(asked)

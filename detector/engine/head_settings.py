@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pydantic
 from torch import nn
 
+from detector.engine.presets import read_preset
 from detector.engine.tasks import task_of, trainable_heads
 from detector.model.builder import row_contracts
 from detector.model.model_file import check_model_file, read_model_file
@@ -17,8 +18,7 @@ from detector.settings.train import TrainSettings, settings_of_heads
 from detector.settings.values import comma_list
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError, nearest
-from detector.utils.files import find_file
-from detector.utils.yaml_file import Strict, YamlFile, explain, first_issue, read_yaml
+from detector.utils.yaml_file import Strict, YamlFile, explain, first_issue
 from detector.weights.checkpoint import find_metadata, load_quietly
 
 
@@ -55,8 +55,8 @@ def head_of(values: Mapping[str, Any]) -> type[nn.Module] | None:
     Raises:
         DetectorError: the model file, the weights or the preset cannot be read.
     """
-    preset = values.get("preset")
-    content = read_yaml(find_file(preset, "cfg")).value if preset else None
+    preset = read_preset(values.get("preset"))
+    content = None if preset is None else preset.value
     chosen = {**(content if isinstance(content, dict) else {}), **values}
     if chosen.get("cfg") is not None:
         return row_contracts(read_model_file(chosen["cfg"], chosen.get("variant")))[-1].module

@@ -13,6 +13,18 @@ from accelerate.state import AcceleratorState
 
 
 @contextmanager
+def random_state_restored() -> Iterator[None]:
+    """Restore the generators of random numbers of torch, numpy and Python after the block."""
+    python_random, numpy_random = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python_random)
+        np.random.set_state(numpy_random)
+
+
+@contextmanager
 def process_state_restored() -> Iterator[None]:
     """Restore the process-wide state of torch, accelerate, numpy and Python after the block.
 
@@ -25,14 +37,11 @@ def process_state_restored() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    python_random, numpy_random = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with random_state_restored():
             yield
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
-        random.setstate(python_random)
-        np.random.set_state(numpy_random)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_grad_enabled(gradients)

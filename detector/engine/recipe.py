@@ -1,6 +1,8 @@
 """Settings of a run: defaults, quick-start block, preset and flags, put together.
 
-Defaults < quick-start block of the data set < preset file < flags.
+Defaults < quick-start block of the data set < preset file < flags. The preset ``auto`` has no file:
+what it chooses follows from images and network, and :mod:`detector.engine.auto` puts it in place of
+a file's settings once they are open.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from torch import nn
 
 from detector.data.formats.definition import load_definition
 from detector.engine.head_settings import head_of, settings_class
+from detector.engine.presets import NOT_IN_PRESETS, preset_of, read_preset
 from detector.model.model_file import read_model_file
 from detector.registry import contract
 from detector.settings.common import BUILT_IN_DATA
@@ -21,10 +24,7 @@ from detector.settings.train import TrainSettings
 from detector.settings.values import typed_text
 from detector.utils import synonyms
 from detector.utils.errors import DetectorError
-from detector.utils.files import find_file
-from detector.utils.yaml_file import YamlFile, read_yaml, validate
-
-NOT_IN_PRESETS = ("preset", "resume", "json_file", "debug")
+from detector.utils.yaml_file import YamlFile, validate
 
 START_WEIGHTS = {"weights", "backbone_weights", "download"}
 """Settings that name trained weights, which nobody wants to go on with the drawn images unasked."""
@@ -51,8 +51,8 @@ def resolve(flags: TrainSettings) -> tuple[TrainSettings, list[str]]:
     if head is None:
         raise DetectorError("nothing to train: give --cfg FILE or --weights FILE")
     kind = settings_class(head)
-    preset, notes_of_preset = _preset(flags.preset, kind) if flags.preset else ({}, [])
-    chosen = {**preset, **given}
+    preset, notes_of_preset = _preset(preset_of(given), kind)
+    chosen = {**preset, **given, "preset": preset_of(given)}
     notes = []
     if chosen.get("data") is None:
         if chosen.keys() & START_WEIGHTS:
@@ -102,8 +102,10 @@ def _quickstart(
 
 
 def _preset(path: str, kind: type[TrainSettings]) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings of a preset file, with notes to log."""
-    file = read_yaml(find_file(path, "cfg"))
+    """Return the settings of a preset file, with notes to log; none of a word for no file."""
+    file = read_preset(path)
+    if file is None:
+        return {}, []
     settings, left_out = _read(file, kind)
     values = given_values(settings)
     for name in NOT_IN_PRESETS:

@@ -64,6 +64,7 @@ class Run:
     def __init__(self, folder: Path, resumed_from: Path | None = None) -> None:
         self.folder = folder
         self.settings = folder / "settings.yaml"
+        self.preset = folder / "preset.yaml"
         self.provenance = folder / "provenance.json"
         self.results = folder / "results.csv"
         self.plot = folder / "results.png"

@@ -16,6 +16,7 @@ from accelerate.utils import set_seed
 from torch.nn import BatchNorm2d, GroupNorm, LayerNorm, SyncBatchNorm
 
 from detector.data.dataset import DetectionDataset
+from detector.engine.auto.choose import Start, choose_settings
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
 from detector.engine.datasets import open_datasets
@@ -24,6 +25,7 @@ from detector.engine.loggers.choose import check_installed, logger_callbacks
 from detector.engine.norm_statistics import restore_statistics
 from detector.engine.optim import Schedule, freeze
 from detector.engine.pictures import Curves, TrainingPictures, ValidationPictures
+from detector.engine.presets import preset_text
 from detector.engine.recipe import given_values, read_run_settings, resolve
 from detector.engine.run import FROM_NOW_ON, THIS_TIME, Run
 from detector.engine.small_objects import small_objects
@@ -35,12 +37,13 @@ from detector.model.lint import check_anchor_order, find_contradictions, log_war
 from detector.model.model_file import read_model_file
 from detector.model.torch_backend import choose_device, fastest_precision
 from detector.runtime.tiling import check_tile
-from detector.settings.train import TrainSettings
+from detector.settings.train import AUTO_PRESET, TrainSettings
 from detector.settings.values import typed_text
 from detector.structures.preprocess import imgsz_of_size
 from detector.utils import system
 from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
+from detector.utils.files import write_text
 from detector.utils.yaml_file import read_yaml
 from detector.weights.checkpoint import build_from_metadata, load
 from detector.weights.timm_download import download_timm_weights
@@ -75,6 +78,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     model = _model(settings, train_set.names)
     train_set.check_task(model.task)
     val_set.check_task(model.task)
+    _check_boxes(train_set, val_set)
+    settings = _with_preset(settings, flags, model, train_set, accelerator)
     if settings.weights is not None or settings.backbone_weights is not None:
         _say(restore_statistics(model, train_set))
     model = _trainable(model, settings, accelerator)
@@ -85,7 +90,6 @@ def prepare(flags: TrainSettings) -> Trainer:
     _say(small_objects(model, train_set) if model.task == "detect" else [])
     for line in train_lines(str(settings.data), (train_set, val_set)):
         logger.warning(line)
-    _check_boxes(train_set, val_set)
     if settings.minutes is not None:
         settings, line = within_minutes(
             settings,
@@ -99,10 +103,50 @@ def prepare(flags: TrainSettings) -> Trainer:
     run = from_main(lambda: Run.create(settings))
     from_main(run.claim)
     run.write_settings(settings)
+    _write_preset(run, settings)
     logger.info(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
     trainer.callbacks += _watchers(settings, model)
     return trainer
+
+
+def _with_preset(
+    settings: TrainSettings,
+    flags: TrainSettings,
+    model: Detector,
+    train_set: DetectionDataset,
+    accelerator: Accelerator,
+) -> TrainSettings:
+    """Return the settings that the preset ``auto`` chooses; the model gets its input size.
+
+    With another preset they stay as they are.
+    """
+    if settings.preset != AUTO_PRESET:
+        return settings
+    alone = settings.model_copy(update={"sync_bn": False})  # the main process measures by itself
+    start = Start(
+        settings,
+        model,
+        train_set,
+        accelerator,
+        lambda copied: _trainable(copied, alone, accelerator),
+    )
+    given = {name: value for name, value in given_values(flags).items() if value is not None}
+    chosen, lines = choose_settings(start, given)
+    _say(lines)
+    assert chosen.imgsz is not None
+    model.preprocess = model.preprocess.with_size(model.size_of(chosen.imgsz))
+    return chosen
+
+
+def _write_preset(run: Run, settings: TrainSettings) -> None:
+    """Write what the preset ``auto`` has chosen as a file; main process only."""
+    if settings.preset != AUTO_PRESET or not system.is_main():
+        return
+    values = settings.model_dump(mode="json", exclude={"minutes"})  # its epochs are known
+    comment = "Settings of --preset auto and those that were given: --preset with this file"
+    write_text(run.preset, preset_text(values, f"{comment} gives the same training."))
+    logger.info(f"preset auto: the same training again: --preset {run.preset}")
 
 
 def _closed_mixing(settings: TrainSettings) -> list[str]:

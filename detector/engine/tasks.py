@@ -102,6 +102,8 @@ class Task:
             both in one is what ``criterion``, ``loader``, ``resize`` and ``hints`` get.
         resize: model, settings → what changes the size of each training batch.
         hints: model, training images, settings → lines to say before the first epoch.
+        recipe: preset that ``--preset auto`` starts from, ``train/ssd``; None: the one for most
+            heads, by start weights and number of images.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Task:
     settings: type[Strict] = AugmentSettings
     resize: Callable[[Detector, Any], Resize] = _keep_size
     hints: Callable[[Detector, DetectionDataset, Any], list[str]] = _no_hints
+    recipe: str | None = None
 
 
 _TASKS: dict[type[nn.Module], Task] = {}
@@ -285,6 +288,7 @@ register_task(
         evaluator=CocoEvaluator,
         loader=partial(training_loader, augmentation=SsdAugment),
         settings=SsdTraining,
+        recipe="train/ssd",
     ),
 )
 

@@ -26,6 +26,15 @@ from detector.settings.values import (
 )
 from detector.utils.yaml_file import Strict
 
+AUTO_PRESET = "auto"
+"""Preset that is chosen for the data, the network and the machine."""
+
+NO_PRESET = "none"
+"""Preset that changes nothing: plain defaults."""
+
+PRESET_WORDS = (AUTO_PRESET, NO_PRESET)
+"""Values of ``preset`` that name no file."""
+
 
 class OptimizerSettings(Strict):
     """Optimizer and schedule."""
@@ -79,7 +88,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
     per_tensor: bool = Field(
         False, description="with --qat: one scale for all weights of a layer, as in export"
     )
-    preset: str | None = Field(None, description="settings file, cfg/train/*.yaml")
+    preset: str | None = Field(
+        None,
+        description="settings file, cfg/train/*.yaml; auto: chosen for the data, the network and "
+        "the machine; none: plain defaults; default: auto with --weights, else none",
+    )
     imgsz: ImageSize | None = Field(
         None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -18,10 +19,28 @@ from detector.utils.system import is_main, world_size
 
 T = TypeVar("T")
 
+_BY_ITSELF = ContextVar("_BY_ITSELF", default=False)
+"""Whether this process computes without the others; see :func:`by_itself`."""
+
 
 def is_distributed() -> bool:
     """Return whether this process belongs to a process group with more than one member."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    if _BY_ITSELF.get() or not (dist.is_available() and dist.is_initialized()):
+        return False
+    return dist.get_world_size() > 1
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Let this process compute without the others in the block: the functions here do nothing.
+
+    The others may wait for it meanwhile, as in :func:`from_main`.
+    """
+    token = _BY_ITSELF.set(True)
+    try:
+        yield
+    finally:
+        _BY_ITSELF.reset(token)
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
@@ -387,7 +387,10 @@ def check_start(path: Path, expected: str) -> None:
 
 
 def find_file(
-    path: str | Path, folder: Literal["cfg", "datasets"], beside: Path | None = None
+    path: str | Path,
+    folder: Literal["cfg", "datasets"],
+    beside: Path | None = None,
+    words: Sequence[str] = (),
 ) -> Path:
     """Resolve ``cfg/x.yaml``, ``x.yaml`` or ``x`` to an existing file, else to a packaged file.
 
@@ -395,9 +398,10 @@ def find_file(
         path: name or path.
         folder: folder of packaged files to search.
         beside: folder that a relative path starts from; default: the working directory.
+        words: names that come first in the error's hint, whether they stand for a file or not.
 
     Raises:
-        DetectorError: there is no such file; names the nearest packaged one, or the
+        DetectorError: there is no such file; names the nearest word or packaged one, or the
             nearest folder or YAML file beside it.
     """
     path = as_path(path, folder)
@@ -411,7 +415,11 @@ def find_file(
     name = relative.with_suffix("").as_posix() if relative.name else ""
     found = packaged.get(name)
     if found is None:
-        hint = nearest(name, packaged) or nearest(path.name, _names_in(given.parent))
+        hint = (
+            nearest(name, words)
+            or nearest(name, packaged)
+            or nearest(path.name, _names_in(given.parent))
+        )
         raise DetectorError(f"no such file{hint}", file=path)
     return found
 

@@ -61,6 +61,27 @@ def test_weights_of_another_number_of_classes(run: Run, finder: Path, tiny_data:
     assert "start weights: " in ran.out
 
 
+def test_settings_that_are_chosen(
+    run: Run, fails: Run, finder: Path, tiny_data: Path, tmp_path: Path
+):
+    where = ("--data", tiny_data, "--project", tmp_path, "--device", "cpu", "--no-pictures")
+    ran = run("train", "--weights", finder, *where, "--epochs", 1)
+    assert ran.code == 0
+    rows = [" ".join(line.split()) for line in ran.out.splitlines()]
+    at = rows.index("preset auto: train/finetune, trained weights, 8 images, fewer than 10000")
+    assert rows[at + 1] == "setting value why"
+    assert {"epochs 1 given", "mosaic 0.6 finetune.yaml"} <= set(rows)
+    preset = tmp_path / "1" / "preset.yaml"
+    assert f"preset auto: the same training again: --preset {preset}" in rows
+    again = run("train", "--preset", preset, "--project", tmp_path, "--device", "cpu")
+    assert again.metrics["last"].items() ^ ran.metrics["last"].items() <= {
+        ("seconds", one.metrics["last"]["seconds"]) for one in (ran, again)
+    }
+    assert fails("train", "--weights", finder, *where, "--preset", "autoo") == (
+        "autoo: no such file; did you mean 'auto'?"
+    )
+
+
 def test_what_cannot_be_trained(
     fails: Run, finder: Path, finder_onnx: Path, tiny_cfg: Path, tiny_data: Path, tmp_path: Path
 ):

@@ -130,6 +130,22 @@ def test_two_measure_as_one(start, finder: Path, finder_data: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_the_main_process_chooses_for_both(
+    start, finder: Path, finder_data: Path, tmp_path: Path
+) -> None:
+    """5 images: 8 a step, 4 a process, of which each has no more than 2 images."""
+    words = ("--weights", str(finder), "--data", str(finder_data), "--device", "cpu")
+    words += ("--epochs", "1", "--project", str(tmp_path), "--name", "both", "--no-pictures")
+    said = finish(start(*TORCHRUN, "tools/train.py", *words))
+    rows = [" ".join(line.split()) for line in said.splitlines()]
+    (batch,) = [row for row in rows if row.startswith("batch ")]
+    assert batch.startswith("batch 4 measured: ")
+    assert "2 processes with 2 each" in " ".join(rows)
+    assert said.count("trained 1 epochs") == 1
+    assert "batch: 4\n" in (tmp_path / "both" / "preset.yaml").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_of_two_dies(words, start, tmp_path: Path, killed: int):
     run = tmp_path / "run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from detector.cli import run_tool
+from detector.engine.auto.trial import measure_batch
 from detector.engine.callbacks import Callback, Step, memory
 from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
@@ -151,3 +153,23 @@ def test_speed(
     words += f" --device {device} --json {file}"
     assert run_tool("benchmark", words.split()) == 0
     record(**{name: json.loads(file.read_text())[name] for name in ("ratios", "peak_bytes")})
+
+
+def test_a_batch_is_measured_on_the_device(
+    finder: Path, tiny_data: Path, tmp_path: Path, device: torch.device, record: Callable[..., None]
+) -> None:
+    """Its peak memory counts, and is free after it."""
+    settings = train_settings(
+        weights=finder, data=str(tiny_data), project=tmp_path, device=str(device), epochs=1
+    )
+    trainer = prepare(settings)
+    assert trainer.settings.batch == 8
+    parts = (trainer.state.raw_model, trainer.datasets[0], trainer.accelerator)
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    found, budget = measure_batch(settings, lambda: copy.deepcopy(parts[0]), *parts[1:], [2, 4])
+    assert found is not None
+    record(images=found.step.images, peak_bytes=found.step.bytes, budget_bytes=budget)
+    assert found.step.bytes <= budget
+    if device.type == "cuda":
+        assert found.step.bytes > 0
+        assert torch.cuda.memory_allocated(device) == before

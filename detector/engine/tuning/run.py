@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from detector.engine.callbacks import Callback, Epoch, Start
 from detector.engine.head_settings import head_of, train_settings
 from detector.engine.loggers.callback import described
-from detector.engine.recipe import NOT_IN_PRESETS, given_values, resolve
+from detector.engine.presets import preset_text
+from detector.engine.recipe import given_values, resolve
 from detector.engine.run import FROM_NOW_ON, PRIVATE, THIS_TIME, Record, Run
 from detector.engine.tasks import task_of
 from detector.engine.training import run_training
@@ -21,7 +20,7 @@ from detector.engine.tuning.report import ERROR, TuningReport, make_report
 from detector.engine.tuning.space import Space, check_not_given, read_space
 from detector.engine.tuning.study import Claim, SharedStudy
 from detector.report.page import write_page
-from detector.settings.train import TrainSettings
+from detector.settings.train import AUTO_PRESET, NO_PRESET, TrainSettings
 from detector.settings.tune import SearchSettings, Value
 from detector.settings.values import typed_text
 from detector.utils import system
@@ -39,6 +38,11 @@ STUDY = "study.json"
 REPORT = "report.json"
 BEST = "best.yaml"
 """Name of the preset with the settings of the best trial."""
+
+AUTO_IN_TRIALS = (
+    "--preset auto chooses for one training, and all trials share their settings: train once with "
+    "it, and give the file that it writes, as --preset runs/train/1/preset.yaml"
+)
 
 MAX_FAILED_IN_A_ROW = 3
 """Number of consecutive failed trials after which a process stops."""
@@ -64,8 +68,10 @@ def run_tuning(search: SearchSettings, given: TrainSettings) -> TuningReport:
         raise DetectorError("tune: expected one process; start it several times instead")
     if given.folds is not None and given.fold is None:
         raise DetectorError("--folds: a search trains each trial once; omit it, or give one --fold")
+    if given.preset == AUTO_PRESET:
+        raise DetectorError(AUTO_IN_TRIALS)
     folder = given.project / str(given.name)
-    training = given_values(given)
+    training = {"preset": NO_PRESET, **given_values(given)}
     complete = _complete(training)
     space = read_space(search.space, complete)
     check_not_given(space, given, search.space)
@@ -236,7 +242,5 @@ def _preset(report: TuningReport) -> str:
     """Return the text of a preset with all settings of the best trial."""
     assert report.best is not None
     settings = read_yaml(Run(report.folder / report.best.name).settings).value
-    left_out = PRIVATE | THIS_TIME | set(NOT_IN_PRESETS)
-    values = {k: v for k, v in settings.items() if k not in left_out and v is not None}
-    comment = f"# {report.best.name}, the best trial: {report.monitor} {report.best.metric:.4f}\n"
-    return comment + yaml.safe_dump(values, sort_keys=False)
+    comment = f"{report.best.name}, the best trial: {report.monitor} {report.best.metric:.4f}"
+    return preset_text(settings, comment)
