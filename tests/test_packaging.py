@@ -178,7 +178,7 @@ def test_requirements_files_agree_with_the_distribution() -> None:
 def test_no_dependency_is_unbounded() -> None:
     files = requirements("requirements.txt") | requirements("requirements-dev.txt")
     stubs = re.compile(r"^types-|-stubs$")
-    extras = ("export", "train", "int8", "serve", "wandb", "mlflow", "tune")
+    extras = ("export", "train", "int8", "serve", "wandb", "mlflow", "tune", "faster")
     ours = {name: found for extra in extras for name, found in declared(extra).items()}
     for name, requirement in {**ours, **files}.items():
         if requirement.extras or stubs.search(name):

@@ -30,6 +30,7 @@ from detector.engine.small_objects import small_objects
 from detector.engine.tasks import task_of
 from detector.engine.time_budget import within_minutes
 from detector.engine.trainer import Trainer
+from detector.evaluation.run import check_library
 from detector.model.detector import Definition, Detector, build_model_file, rebuild
 from detector.model.lint import check_anchor_order, find_contradictions, log_warnings
 from detector.model.model_file import read_model_file
@@ -63,6 +64,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     started = time.monotonic()
     settings, notes = resolve(flags)
     check_installed(settings.log)
+    check_library(settings.evaluator)
     _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None and not settings.qat:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from detector.settings.common import CutSettings, DataSettings, ToolSettings
+from detector.settings.common import CutSettings, DataSettings, EvaluatorSettings, ToolSettings
 from detector.settings.values import (
     CacheKind,
     Count,
@@ -49,7 +49,7 @@ class OptimizerSettings(Strict):
     clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
 
 
-class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
+class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, EvaluatorSettings):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
