@@ -254,6 +254,7 @@ def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerato
     """Prepare the network for training: precision, frozen rows, synchronized batch norms."""
     freeze(model, settings.freeze)
     model.rounds = settings.qat
+    model.recomputes = settings.checkpoint_activations
     if settings.precision == "fp64":
         model = model.double()
     if settings.sync_bn:

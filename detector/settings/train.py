@@ -91,6 +91,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, 
     precision: Literal["auto", "fp64", FloatPrecision] = Field(
         "auto", description="auto: mixed where the device gains from it; fp64: to compare runs"
     )
+    checkpoint_activations: bool = Field(
+        False,
+        description="gradient checkpointing, for large inputs: keep what rows read, and compute "
+        "the rest again in backward; less memory, more time, the same weights",
+    )
     sync_bn: bool = Field(False, description="batch norm over the images of all processes' GPUs")
     skip_nonfinite: bool = Field(
         False, description="skip steps with a loss or gradient that is not finite, and count them"
