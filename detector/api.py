@@ -130,7 +130,7 @@ def validate(
     asked = ValidationSettings(**settings)
     backend = open_backend(model, asked)
     say_tiles(model, asked)
-    evaluation_set = open_evaluation_set(asked, asked.split, backend, asked.metric)
+    evaluation_set = open_evaluation_set(asked, asked.split, backend, asked.metric, asked.evaluator)
     metrics = evaluation_set.measure(
         backend, asked.nms(backend.eval_nms), asked.batch, parallel_batches(asked), asked
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts its threads: one 
 import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from detector.utils.opencv import write_image
 
@@ -36,6 +38,32 @@ def shared() -> Path:
             pytest.fail(f"{reason}; with CI=true that is a failure")
         pytest.skip(reason)
     return folder
+
+
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A function that fills a folder once, for all processes that share the tests, and returns it.
+
+    What takes seconds, such as an export, is not done again in each process.
+    """
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = run / "once" / name, run / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a failed attempt has left
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return once
 
 
 @pytest.fixture
@@ -154,7 +182,7 @@ FOUND = {
 
 
 @pytest.fixture(scope="session")
-def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finder(once: Once) -> Path:
     """Weights set by hand: a square of 16 pixels that fills a cell of stride 16 is found exactly.
 
     Each convolution averages 2×2 pixels of three colours. Grey has blue above ¼, the squares have
@@ -163,12 +191,15 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     boxes everywhere, whatever the colours make of them, with scores around σ(−3) · σ(0) ≈ 0.024:
     below what detect shows, within what val counts.
     """
+    return once("finder", _save_finder) / "finder.safetensors"
+
+
+def _save_finder(folder: Path) -> None:
     import torch
 
     from detector.model.detector import build
     from detector.weights.checkpoint import save_weights
 
-    folder = tmp_path_factory.mktemp("finder")
     (folder / "finder.yaml").write_text(FINDER_MODEL)
     model = build(folder / "finder.yaml")
     with torch.no_grad():
@@ -191,9 +222,7 @@ def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [[1, 0, -1], [0, 1, -1], [-1, 2, 0], [0, -1, 2], [1, 1, -2]]
         )
         bias[11] = -3
-    path = folder / "finder.safetensors"
-    save_weights(path, model)
-    return path
+    save_weights(folder / "finder.safetensors", model)
 
 
 @pytest.fixture(scope="session")
@@ -223,26 +252,29 @@ def finder_images(finder_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finder_onnx(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finder_onnx(finder: Path, once: Once) -> Path:
     """The finder as ONNX, for one image of 64×64; what the tool said of it lies beside it."""
-    return _exported(finder, tmp_path_factory.mktemp("onnx"), "onnx")
+    return _exported(finder, once, "onnx")
 
 
 @pytest.fixture(scope="session")
-def finder_openvino(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finder_openvino(finder: Path, once: Once) -> Path:
     """The finder for OpenVINO, for any number of images of any size."""
-    return _exported(finder, tmp_path_factory.mktemp("openvino"), "openvino", "--dynamic")
+    return _exported(finder, once, "openvino", "--dynamic")
 
 
 @pytest.fixture(scope="session")
-def finder_pt2(finder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finder_pt2(finder: Path, once: Once) -> Path:
     """The finder as a torch program, for any number of images of any size."""
-    return _exported(finder, tmp_path_factory.mktemp("pt2"), "pt2", "--dynamic")
+    return _exported(finder, once, "pt2", "--dynamic")
 
 
-def _exported(weights: Path, folder: Path, form: str, *flags: str) -> Path:
+def _exported(weights: Path, once: Once, form: str, *flags: str) -> Path:
     from detector.cli import run_tool
 
-    words = ["--weights", weights, "--format", form, "--output", folder / "finder", *flags]
-    assert run_tool("export", [*map(str, words), "--json", str(folder / "export.json")]) == 0
+    def export(folder: Path) -> None:
+        words = ["--weights", weights, "--format", form, "--output", folder / "finder", *flags]
+        assert run_tool("export", [*map(str, words), "--json", str(folder / "export.json")]) == 0
+
+    folder = once(form, export)
     return folder / f"finder.{'xml' if form == 'openvino' else form}"

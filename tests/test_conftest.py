@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.conftest import Once
 
 pytest_plugins = ["pytester"]
 
@@ -85,3 +88,20 @@ def test_absent_data_fail_in_ci(
     result = fixture_users.runpytest_subprocess("-k", "shared")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*needs the real data in ../shared*with CI=true*failure*"])
+
+
+def test_a_folder_is_filled_once(once: Once) -> None:
+    """An error leaves it unfilled, so that the next call tries again."""
+    filled: list[Path] = []
+
+    def fill(folder: Path) -> None:
+        filled.append(folder)
+        (folder / "new").mkdir()
+        if len(filled) == 1:
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        once("conftest", fill)
+    assert once("conftest", fill) == once("conftest", fill) == filled[-1]
+    assert len(filled) == 2
+    assert once("other", fill) != filled[0]

@@ -41,7 +41,10 @@ def test_the_grid_is_whole() -> None:
         assert list(read_model_file(cfg).keys.variants) == backbones
 
 
-@pytest.mark.parametrize(("cfg", "variant"), GRID)
+@pytest.mark.parametrize(
+    ("cfg", "variant"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] * (pair in LARGEST)) for pair in GRID],
+)
 def test_one_step(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
     """Its loss is finite, and every parameter has a gradient; the backbone's are not zero."""
     trainer = prepare(

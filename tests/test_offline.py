@@ -164,6 +164,7 @@ def test_checks_without_torch(tmp_path: Path):
         "serve": True,
         "track": True,
         "timm": False,
+        "faster": False,
         "tune": False,
         "wandb": False,
         "mlflow": False,

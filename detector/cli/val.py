@@ -63,7 +63,9 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     if certificate is not None and settings.data is None:
         return {"certificate": certificate.model_dump(mode="json")}
     expected = _certified_metrics(certificate) if certificate is not None else None
-    evaluation_set = open_evaluation_set(settings, settings.split, backend, settings.metric)
+    evaluation_set = open_evaluation_set(
+        settings, settings.split, backend, settings.metric, settings.evaluator
+    )
     images = len(evaluation_set.dataset.samples)
     if expected is not None:
         _check_same_images(expected, evaluation_set)

@@ -129,7 +129,7 @@ def run_folds(flags: TrainSettings) -> CrossValidation:
     folds = tuple(
         _fold(number, flags, settings, dataset, folder) for number in range(1, settings.folds + 1)
     )
-    evaluation_set = evaluation_set_of(dataset, str(settings.data))
+    evaluation_set = evaluation_set_of(dataset, str(settings.data), library=settings.evaluator)
     evaluation_set.evaluator.results = [one for fold in folds for one in fold.predictions]
     metrics = bootstrapped(
         evaluation_set.evaluator.compute(), evaluation_set, RESAMPLES, settings.seed
@@ -183,7 +183,7 @@ def _fold(
     result = run.folder / RESULT_FILE
     if not result.is_file():
         _train(run, number, flags, folder)
-        evaluation_set = evaluation_set_of(held_out, str(settings.data))
+        evaluation_set = evaluation_set_of(held_out, str(settings.data), library=settings.evaluator)
         backend = TorchBackend(load(run.best), choose_device(settings.device))
         batch: int = ValSettings.model_fields["batch"].default
         metrics = evaluation_set.measure(backend, backend.eval_nms, batch, tiling=settings)

@@ -36,7 +36,7 @@ from detector.weights.checkpoint import (
 
 THIS_TIME = {
     *("resume", "project", "device", "workers", "debug", "json_file"),
-    *("cache", "cache_dir", "pictures", "log"),
+    *("checkpoint_activations", "cache", "cache_dir", "pictures", "log"),
 }
 """Flags allowed beside ``--resume`` that hold for this process only."""
 

@@ -32,6 +32,7 @@ from detector.engine.small_objects import small_objects
 from detector.engine.tasks import task_of
 from detector.engine.time_budget import within_minutes
 from detector.engine.trainer import Trainer
+from detector.evaluation.run import check_library
 from detector.model.detector import Definition, Detector, build_model_file, rebuild
 from detector.model.lint import check_anchor_order, find_contradictions, log_warnings
 from detector.model.model_file import read_model_file
@@ -66,6 +67,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     started = time.monotonic()
     settings, notes = resolve(flags)
     check_installed(settings.log)
+    check_library(settings.evaluator)
     _say(notes)
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None and not settings.qat:
@@ -296,6 +298,7 @@ def _trainable(model: Detector, settings: TrainSettings, accelerator: Accelerato
     """Prepare the network for training: precision, frozen rows, synchronized batch norms."""
     freeze(model, settings.freeze)
     model.rounds, model.rounds_per_tensor = settings.qat, settings.per_tensor
+    model.recomputes = settings.checkpoint_activations
     if settings.precision == "fp64":
         model = model.double()
     if settings.sync_bn:

@@ -25,7 +25,7 @@ from detector.engine.single_values import TORCH_MESSAGE, explain_single_values
 from detector.engine.state import Progress, TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import task_of
-from detector.evaluation.run import Metrics, evaluate
+from detector.evaluation.run import Metrics, by_library, evaluate
 from detector.model.detector import Detector
 from detector.model.torch_backend import TorchBackend
 from detector.settings.evaluate import ValSettings
@@ -86,7 +86,7 @@ class Trainer:
         self.accelerator = accelerator
         self.task = task_of(type(model.head))
         self.datasets = (train_set, val_set)
-        self.evaluator = self.task.evaluator(
+        self.evaluator = by_library(self.task.evaluator, settings.evaluator)(
             val_set.ground_truth(), val_set.category_ids, [s.image_id for s in val_set.samples]
         )
         self.monitor = settings.monitor or self.task.metrics[0]

@@ -1,4 +1,4 @@
-"""COCO AP, computed by pycocotools on boxes in pixels of the original images."""
+"""COCO AP, by pycocotools or its equal, on boxes in pixels of the original images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from detector.evaluation.faster_coco import FasterCOCOeval
 from detector.evaluation.intervals import Floats, Resampled, Weights
 from detector.evaluation.resampled_ap import (
     ClassMatches,
@@ -21,6 +22,7 @@ from detector.evaluation.resampled_ap import (
     mean_of_present,
     resampled_ap,
 )
+from detector.settings.values import CocoLibrary
 from detector.structures.detections import Detections
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -39,14 +41,20 @@ class CocoMetrics:
         summary: metrics by name: AP, AP50, …, ARl.
         per_class: AP by class name.
         left_out: number of boxes beyond the best ones that COCO counts.
+        library: library that computed them.
     """
 
     summary: dict[str, float]
     per_class: dict[str, float]
     left_out: int = 0
+    library: CocoLibrary = "pycocotools"
 
-    title = "COCO AP (pycocotools)"
     per_class_title = "AP"
+
+    @property
+    def title(self) -> str:
+        """Title of the summary."""
+        return f"COCO AP ({self.library})"
 
     @property
     def note(self) -> str:
@@ -88,12 +96,14 @@ OF_ALL_SIZES = Parts(areas=[(0.0, 1e10)])
 
 
 class CocoEvaluator:
-    """Evaluator that computes COCO AP by pycocotools.
+    """Evaluator that computes COCO AP.
 
     Args:
         ground_truth: COCO annotation dictionary; its category ids are used unchanged.
         category_ids: category id of each class of the model, in the order of its class ids.
         image_ids: images to evaluate, including images without boxes.
+        library: library that matches and accumulates: pycocotools, or faster-coco-eval, whose
+            metrics are the same.
     """
 
     metrics = METRIC_NAMES + RECALL_NAMES
@@ -103,7 +113,9 @@ class CocoEvaluator:
         ground_truth: dict[str, Any],
         category_ids: Sequence[int],
         image_ids: Sequence[int],
+        library: CocoLibrary = "pycocotools",
     ) -> None:
+        self.library = library
         self.category_ids = tuple(category_ids)
         self.image_ids = list(image_ids)
         self.results: list[dict[str, Any]] = []
@@ -138,7 +150,7 @@ class CocoEvaluator:
             name = self.category_name(category_id)
             per_class[name] = float(valid.mean()) if valid.size else -1.0
         summary = dict(zip(METRIC_NAMES + RECALL_NAMES, stats, strict=True))
-        return CocoMetrics(summary, per_class, self._left_out())
+        return CocoMetrics(summary, per_class, self._left_out(), self.library)
 
     def resampled(self, weights: Weights) -> Resampled:
         """Return AP, AP50 and each class's AP on resamples of the images.
@@ -169,7 +181,7 @@ class CocoEvaluator:
         parts: Parts = WHOLE,
         accumulated: bool = True,
     ) -> COCOeval:
-        """Match all boxes with the ground truth by pycocotools.
+        """Match all boxes with the ground truth by the library.
 
         Args:
             by_class: match boxes and objects of the same class only.
@@ -180,7 +192,8 @@ class CocoEvaluator:
             accumulated: accumulate the results, too.
         """
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(self._ground_truth, self._found(confidence), "bbox")
+            make_evaluation = COCOeval if self.library == "pycocotools" else FasterCOCOeval
+            evaluation = make_evaluation(self._ground_truth, self._found(confidence), "bbox")
             chosen = self.image_ids if parts.image_ids is None else parts.image_ids
             evaluation.params.imgIds = sorted(chosen)
             evaluation.params.useCats = int(by_class)

@@ -107,7 +107,9 @@ def compare_models(
     """
     backends = networks_of(models)
     network = backends[0] if backends else None
-    evaluation_set = open_evaluation_set(settings, settings.split, network, settings.metric)
+    evaluation_set = open_evaluation_set(
+        settings, settings.split, network, settings.metric, settings.evaluator
+    )
     found = [_measure(model, evaluation_set, settings, parallel) for model in models]
     pipelines = [
         Pipeline(one, settings.nms(one.eval_nms), 1, parallel, settings) for one in backends

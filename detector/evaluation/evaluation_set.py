@@ -16,7 +16,7 @@ from detector.evaluation.run import Evaluator, Metrics, choose_metric, evaluate
 from detector.runtime.backends.backend import Backend
 from detector.settings.common import DataSettings, TileSettings
 from detector.settings.nms import NmsSettings
-from detector.settings.values import TaskName
+from detector.settings.values import CocoLibrary, TaskName
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class EvaluationSet:
         dataset: images and labels.
         evaluator: compares predictions with the labels.
         metric: name of its metric; None: the task's default one.
+        library: library that computes COCO AP.
     """
 
     data: str
@@ -38,6 +39,7 @@ class EvaluationSet:
     dataset: DetectionDataset
     evaluator: Evaluator[Any]
     metric: str | None = None
+    library: CocoLibrary = "pycocotools"
 
     def measure(
         self,
@@ -72,7 +74,8 @@ class EvaluationSet:
         matches = match_names(names, self.dataset.names)
         ids = [self.dataset.category_ids[i] for i in matches if i is not None]
         dataset = replace(self.dataset, names=tuple(names), category_ids=tuple(ids))
-        return replace(self, dataset=dataset, evaluator=_evaluator(dataset, self.metric))
+        evaluator = _evaluator(dataset, self.metric, self.library)
+        return replace(self, dataset=dataset, evaluator=evaluator)
 
     def file_names(self) -> dict[int, str]:
         """Return the path of each image below the folder that holds all of them, by its id."""
@@ -110,7 +113,11 @@ class HasTaskAndNames(Protocol):
 
 
 def open_evaluation_set(
-    settings: DataSettings, split: str, network: HasTaskAndNames | None, metric: str | None = None
+    settings: DataSettings,
+    split: str,
+    network: HasTaskAndNames | None,
+    metric: str | None = None,
+    library: CocoLibrary = "pycocotools",
 ) -> EvaluationSet:
     """Read and check a split for a network, and log a report about the data.
 
@@ -120,13 +127,14 @@ def open_evaluation_set(
         network: network to evaluate; its class names are matched with those of the data. None
             leaves classes and task to the data.
         metric: name of the metric; default: the task's default metric.
+        library: library that computes COCO AP.
 
     Raises:
         DetectorError: see :func:`open_dataset`; no data set is given; the metric does not belong to
-            the network's task.
+            the network's task, or the library does not compute it.
     """
     if network is not None:
-        choose_metric(network.task, metric)  # before the data are read
+        choose_metric(network.task, metric, library)  # before the data are read
     dataset = open_dataset(
         settings.named_data("measure on"),
         split,
@@ -140,11 +148,14 @@ def open_evaluation_set(
         logger.info(line)
     if network is not None:
         dataset.check_task(network.task)
-    return evaluation_set_of(dataset, str(settings.data), metric)
+    return evaluation_set_of(dataset, str(settings.data), metric, library)
 
 
 def evaluation_set_of(
-    dataset: DetectionDataset, data: str, metric: str | None = None
+    dataset: DetectionDataset,
+    data: str,
+    metric: str | None = None,
+    library: CocoLibrary = "pycocotools",
 ) -> EvaluationSet:
     """Return the evaluation set of images that were read before.
 
@@ -152,12 +163,16 @@ def evaluation_set_of(
         dataset: the images.
         data: name of the data set.
         metric: name of the metric; default: the task's default metric.
+        library: library that computes COCO AP.
     """
-    return EvaluationSet(data, dataset.split, dataset, _evaluator(dataset, metric), metric)
+    evaluator = _evaluator(dataset, metric, library)
+    return EvaluationSet(data, dataset.split, dataset, evaluator, metric, library)
 
 
-def _evaluator(dataset: DetectionDataset, metric: str | None) -> Evaluator[Any]:
+def _evaluator(
+    dataset: DetectionDataset, metric: str | None, library: CocoLibrary
+) -> Evaluator[Any]:
     """Return an evaluator of a data set's ground truth."""
     image_ids = [sample.image_id for sample in dataset.samples]
-    make_evaluator = choose_metric(dataset.task, metric)
+    make_evaluator = choose_metric(dataset.task, metric, library)
     return make_evaluator(dataset.ground_truth(), dataset.category_ids, image_ids)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from detector.evaluation.classification import ClassificationEvaluator
 from detector.evaluation.coco import CocoEvaluator
+from detector.evaluation.faster_coco import import_faster
 from detector.evaluation.intervals import Resampled, Weights
 from detector.evaluation.voc import VocEvaluator
 from detector.runtime.backends.backend import Backend
@@ -15,7 +16,7 @@ from detector.runtime.pipeline import Pipeline
 from detector.runtime.sources import Frame
 from detector.settings.common import TileSettings
 from detector.settings.nms import NmsSettings
-from detector.settings.values import TaskName
+from detector.settings.values import CocoLibrary, TaskName
 from detector.structures.samples import Sample
 from detector.utils import system
 from detector.utils.collectives import all_gather
@@ -107,18 +108,46 @@ Each is called with the ground truth, the category id of each class, and the ima
 """
 
 
-def choose_metric(task: TaskName, name: str | None) -> Callable[..., Evaluator[Any]]:
+def choose_metric(
+    task: TaskName, name: str | None, library: CocoLibrary = "pycocotools"
+) -> Callable[..., Evaluator[Any]]:
     """Return the evaluator for a metric, or the task's default one.
 
     Raises:
-        DetectorError: the metric does not belong to the task.
+        DetectorError: the metric does not belong to the task, or the library does not compute it.
     """
     known = EVALUATORS[task]
     if name is not None and name not in known:
         raise DetectorError(
             f"--metric {name} is not a metric of task {task!r}; expected {' or '.join(known)}"
         )
-    return known[name] if name is not None else next(iter(known.values()))
+    return by_library(known[name] if name is not None else next(iter(known.values())), library)
+
+
+def by_library(
+    make_evaluator: Callable[..., Evaluator[Any]], library: CocoLibrary
+) -> Callable[..., Evaluator[Any]]:
+    """Return the evaluator whose COCO AP is computed by a library.
+
+    Args:
+        make_evaluator: as in :data:`EVALUATORS`.
+        library: name of the library; the default one goes with every evaluator.
+
+    Raises:
+        DetectorError: the evaluator is not COCO's, or the library is not installed.
+    """
+    if library == "pycocotools":
+        return make_evaluator
+    if make_evaluator is not CocoEvaluator:
+        raise DetectorError(f"--evaluator {library} computes COCO AP alone; omit it")
+    check_library(library)
+    return partial(CocoEvaluator, library=library)
+
+
+def check_library(library: CocoLibrary) -> None:
+    """Raise DetectorError unless the library is installed."""
+    if library == "faster-coco-eval":
+        import_faster()
 
 
 def evaluate(

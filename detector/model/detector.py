@@ -27,6 +27,7 @@ from detector.model.builder import IMAGE, Row, RowBuilder
 from detector.model.expand import expanded
 from detector.model.keys import MAX_CLASSES
 from detector.model.model_file import ModelFile, check_model_file, read_model_file
+from detector.model.recompute import recomputed
 from detector.model.rounded import Int8Rounding
 from detector.model.row_error import RowRunError
 from detector.registry import contract
@@ -84,6 +85,7 @@ class Detector(nn.Module):
         deployed: its blocks are fused.
         rounds: ``forward`` rounds weights and activations to 8 bits; False but in training for it.
         rounds_per_tensor: and weights in steps of one size a layer.
+        recomputes: training keeps what rows read, and computes the rest again in backward.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Detector(nn.Module):
         self.deployed = False
         self.rounds = False
         self.rounds_per_tensor = False
+        self.recomputes = False
 
     @property
     def head(self) -> nn.Module:
@@ -182,22 +185,27 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Return the head's raw outputs for (b, 3, h, w) normalized images."""
-        with Int8Rounding(self.rounds_per_tensor) if self.rounds else nullcontext():
-            return self._raw_outputs(images)
-
-    def _raw_outputs(self, images: Tensor) -> Any:
+        recomputes = self.recomputes and self.training and torch.is_grad_enabled()
         outputs: dict[int, Any] = {IMAGE: images}
         for row, module in zip(self.plan, self.rows, strict=True):
             features = [outputs[source] for source in row.sources]
-            inputs = features if contract(row.module).reads_list else features[0]
-            if module is self.head and hook(module, "runs_in_float32"):
-                outputs[row.index] = in_float32(module, inputs)
+            if recomputes and any(weight.requires_grad for weight in module.parameters()):
+                run = partial(self._run_row, row, module)
+                outputs[row.index] = recomputed(module, run, *features)
             else:
-                outputs[row.index] = module(inputs)
-            del features, inputs
+                outputs[row.index] = self._run_row(row, module, *features)
+            del features
             for source in row.frees:
                 del outputs[source]
         return outputs[self.plan[-1].index]
+
+    def _run_row(self, row: Row, module: nn.Module, *features: Any) -> Any:
+        """Return the output of a row's module."""
+        inputs = list(features) if contract(row.module).reads_list else features[0]
+        with Int8Rounding(self.rounds_per_tensor) if self.rounds else nullcontext():
+            if module is self.head and hook(module, "runs_in_float32"):
+                return in_float32(module, inputs)
+            return module(inputs)
 
     def decode(self, raw_outputs: Any) -> tuple[Tensor, ...]:
         """Decode raw outputs into boxes and scores, or into probabilities of a classifier.

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field
 
 from detector.settings.values import (
+    CocoLibrary,
     Count,
     Fraction,
     ImageSide,
@@ -22,6 +23,16 @@ from detector.utils.yaml_file import Strict
 
 BUILT_IN_DATA = "datasets/shapes.yaml"
 """Data set used where none is named: drawn images, no download."""
+
+
+class EvaluatorSettings(Strict):
+    """Library for COCO AP."""
+
+    evaluator: CocoLibrary = Field(
+        "pycocotools",
+        description="library that computes COCO AP; faster-coco-eval, for thousands of images, "
+        "gives the same metrics and needs the extra faster",
+    )
 
 
 class ToolSettings(Strict):

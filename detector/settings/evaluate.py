@@ -8,7 +8,13 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from detector.settings.common import DataSettings, RuntimeSettings, TileSettings, ToolSettings
+from detector.settings.common import (
+    DataSettings,
+    EvaluatorSettings,
+    RuntimeSettings,
+    TileSettings,
+    ToolSettings,
+)
 from detector.settings.nms import EVAL_NMS, BasicNmsSettings, NmsMethod, NmsSettings
 from detector.settings.values import Count, Fraction, Positive, Seed
 
@@ -72,7 +78,7 @@ def _check_resamples(value: int) -> int:
     return value
 
 
-class ValidationSettings(EvaluationSettings):
+class ValidationSettings(EvaluationSettings, EvaluatorSettings):
     """Intervals."""
 
     bootstrap: Annotated[int, pydantic.AfterValidator(_check_resamples)] = Field(
@@ -103,7 +109,7 @@ class ValSettings(ValidationSettings, ToolSettings):
     )
 
 
-class ComparisonSettings(EvaluationSettings):
+class ComparisonSettings(EvaluationSettings, EvaluatorSettings):
     """Comparison of models."""
 
     bootstrap: Annotated[int, Field(ge=MIN_RESAMPLES, le=MAX_RESAMPLES)] = Field(

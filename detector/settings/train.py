@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from detector.settings.common import CutSettings, DataSettings, ToolSettings
+from detector.settings.common import CutSettings, DataSettings, EvaluatorSettings, ToolSettings
 from detector.settings.values import (
     CacheKind,
     Count,
@@ -58,7 +58,7 @@ class OptimizerSettings(Strict):
     clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
 
 
-class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
+class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, EvaluatorSettings):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
@@ -106,6 +106,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     precision: Literal["auto", "fp64", FloatPrecision] = Field(
         "auto", description="auto: mixed where the device gains from it; fp64: to compare runs"
+    )
+    checkpoint_activations: bool = Field(
+        False,
+        description="gradient checkpointing, for large inputs: keep what rows read, and compute "
+        "the rest again in backward; less memory, more time, the same weights",
     )
     sync_bn: bool = Field(False, description="batch norm over the images of all processes' GPUs")
     skip_nonfinite: bool = Field(

@@ -16,6 +16,9 @@ TaskName = Literal["detect", "classify"]
 FormatName = Literal["onnx", "openvino", "pt2"]
 """Formats of exported files."""
 
+CocoLibrary = Literal["pycocotools", "faster-coco-eval"]
+"""Libraries that compute COCO AP; the default first."""
+
 FloatPrecision = Literal["fp32", "fp16", "bf16"]
 """Precisions in which a device multiplies matrices."""
 

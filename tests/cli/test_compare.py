@@ -74,6 +74,20 @@ def test_one_of_three_red_objects_is_missed(
     assert row.split(maxsplit=3)[1:] == ["1.0000", "1.0000", "no difference  –"]
 
 
+def test_another_library_gives_the_same_comparison(
+    run: Run, predictions: Path, without_first: Path, finder_data: Path
+):
+    pytest.importorskip("faster_coco_eval", reason="needs the extra faster")
+    words = (predictions, without_first, "--data", finder_data, "--bootstrap", 100)
+    plain = run("compare", *words)
+    fast = run("compare", *words, "--evaluator", "faster-coco-eval")
+    assert (fast.code, fast.err) == (0, "")
+    assert fast.out.replace("faster-coco-eval", "pycocotools") == plain.out
+    for one, other in zip(plain.metrics["models"], fast.metrics["models"], strict=True):
+        assert other["metrics"]["bootstrap"] == one["metrics"]["bootstrap"]
+        assert other["metrics"]["AP"] == pytest.approx(one["metrics"]["AP"], abs=1e-12)
+
+
 def test_a_model_with_itself_and_with_its_own_predictions(
     run: Run, finder: Path, finder_data: Path, tmp_path: Path
 ):

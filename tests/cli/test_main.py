@@ -1,6 +1,7 @@
 """From words to a tool: wrong words end in one line and exit code 2."""
 
 import errno
+import json
 import os
 import shlex
 import signal
@@ -414,52 +415,63 @@ def test_closed_and_full_streams(streams: str, code: int, message: str):
 
 
 WITHOUT_TORCH = """
-import sys
+import contextlib, io, json, sys
 from detector.cli import main
-try:
-    code = main(sys.argv[1:])
-except SystemExit as stop:
-    code = stop.code
-print(code, "torch" in sys.modules)
+
+found = []
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(words)
+        except SystemExit as stop:
+            code = stop.code
+    found.append([err.getvalue(), code, "torch" in sys.modules])
+print(json.dumps(found))
 """
 
 
-def run_alone(*words: str) -> tuple[str, str, bool]:
-    """Return stderr, the exit code and whether torch was imported, of a process of its own."""
-    ran = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=True
-    )
-    code, has_torch = ran.stdout.splitlines()[-1].split()
-    return ran.stderr, code, has_torch == "True"
+def run_alone(*commands: list[str]) -> list[list[object]]:
+    """Run commands one after the other in a process of their own.
+
+    Returns:
+        For each what it wrote to stderr, its exit code, and whether torch was imported until then.
+    """
+    words = [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout)
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_wrong_flags_are_answered_before_torch_is_imported(tool: str) -> None:
-    name = tool.split()
-    error = "error: unknown flag '--zzzzz'; see --help\n"
-    assert run_alone(*name, "--zzzzz", "x") == (error, "2", False)
-    assert run_alone(*name, "--help") == ("", "0", False)
-    assert run_alone(*name, "--version") == ("", "0", False)
+def test_wrong_flags_are_answered_before_torch_is_imported() -> None:
+    flags = {
+        ("--zzzzz", "x"): ["error: unknown flag '--zzzzz'; see --help\n", 2, False],
+        ("--help",): ["", 0, False],
+        ("--version",): ["", 0, False],
+    }
+    commands = [[*tool.split(), *words] for tool in TOOLS for words in flags]
+    expected = [answer for _ in TOOLS for answer in flags.values()]
+    for command, found, answer in zip(commands, run_alone(*commands), expected, strict=True):
+        assert found == answer, command
 
 
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        ("--cfgg x", "unknown flag '--cfgg'; did you mean '--cfg'?"),
-        ("--cfg yolov5n --epohcs 3", "unknown flag '--epohcs'; did you mean '--epochs'?"),
-        ("--cfg yolov5n --lr0 1", "unknown flag '--lr0': use --learning-rate"),
-        ("--cfg yolov5n --epochs", "--epochs: expected one argument"),
-        ("yolov5n", "unexpected word 'yolov5n'; several values are written as a,b,c"),
-    ],
-)
-def test_wrong_words_of_train_are_answered_before_torch_is_imported(words: str, error: str) -> None:
-    assert run_alone("train", *words.split()) == (f"error: {error}\n", "2", False)
+def test_wrong_words_of_train_are_answered_before_torch_is_imported() -> None:
+    wrong = {
+        "--cfgg x": "unknown flag '--cfgg'; did you mean '--cfg'?",
+        "--cfg yolov5n --epohcs 3": "unknown flag '--epohcs'; did you mean '--epochs'?",
+        "--cfg yolov5n --lr0 1": "unknown flag '--lr0': use --learning-rate",
+        "--cfg yolov5n --epochs": "--epochs: expected one argument",
+        "yolov5n": "unexpected word 'yolov5n'; several values are written as a,b,c",
+    }
+    found = run_alone(*(["train", *words.split()] for words in wrong))
+    assert found == [[f"error: {error}\n", 2, False] for error in wrong.values()]
 
 
 def test_flags_of_another_head_are_known_with_torch_only() -> None:
-    found, code, has_torch = run_alone("train", "--cfg", "yolov5n", "--l1-gain", "1")
-    assert (code, has_torch) == ("2", True)
-    assert found.startswith("error: --l1-gain is a setting of YOLOXHead, and this network's head")
+    ((found, code, has_torch),) = run_alone(["train", "--cfg", "yolov5n", "--l1-gain", "1"])
+    assert (code, has_torch) == (2, True)
+    assert str(found).startswith(
+        "error: --l1-gain is a setting of YOLOXHead, and this network's head"
+    )
 
 
 def test_version_of_a_tool(capsys: pytest.CaptureFixture[str]) -> None:

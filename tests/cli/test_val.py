@@ -444,3 +444,28 @@ def test_bootstrap_flags(fails: Run, finder: Path, finder_data: Path, tmp_path: 
     assert fails("val", "--weights", finder, "--certificate", "--bootstrap", 100) == (
         "--bootstrap beside --certificate needs --data"
     )
+
+
+def test_another_library_gives_the_same_metrics(run: Run, finder_onnx: Path, finder_data: Path):
+    """Metrics, intervals and all; the title says which library it was."""
+    pytest.importorskip("faster_coco_eval", reason="needs the extra faster")
+    words = ("--weights", finder_onnx, "--data", finder_data, "--bootstrap", 100)
+    plain = run("val", *words)
+    fast = run("val", *words, "--evaluator", "faster-coco-eval")
+    assert (fast.code, fast.err) == (0, "")
+    per_class = plain.metrics.pop("per_class")
+    assert fast.metrics.pop("per_class") == pytest.approx(per_class, abs=1e-12)
+    assert fast.metrics.pop("bootstrap") == plain.metrics.pop("bootstrap")
+    assert fast.metrics == pytest.approx(plain.metrics, abs=1e-12)
+    assert "COCO AP (faster-coco-eval) on 5 images" in fast.out
+    assert fast.out.replace("faster-coco-eval", "pycocotools") == plain.out
+
+
+def test_another_library_for_another_metric(fails: Run, finder_onnx: Path, finder_data: Path):
+    words = ("--weights", finder_onnx, "--data", finder_data, "--metric", "voc10")
+    assert fails("val", *words, "--evaluator", "faster-coco-eval") == (
+        "--evaluator faster-coco-eval computes COCO AP alone; omit it"
+    )
+    assert fails("val", *words, "--evaluator", "faster") == (
+        "--evaluator: expected 'pycocotools' or 'faster-coco-eval', found 'faster'"
+    )

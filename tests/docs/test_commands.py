@@ -109,7 +109,9 @@ def test_wrong_commands_are_found() -> None:
 
 def flags_of_scripts() -> set[str]:
     """Return the flags of the project's other programs, which parse them with argparse."""
-    files = [file for folder in ("examples", "tests") for file in (ROOT / folder).rglob("*.py")]
+    files = [
+        file for folder in ("examples", "tests", "docs") for file in (ROOT / folder).rglob("*.py")
+    ]
     pattern = re.compile(r'add_argument\(\s*"--([a-z-]+)"')
     return {flag for file in files for flag in pattern.findall(file.read_text(encoding="utf-8"))}
 

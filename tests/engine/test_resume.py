@@ -66,6 +66,24 @@ def test_all_commands_are_kept(start: Start, resume: Start, monkeypatch: pytest.
     assert read_metadata(whole.run.last).training["commands"] == commands
 
 
+def test_activations_that_are_computed_again_change_nothing(start: Start, resume: Start):
+    """Weights, averages and losses are the same to the last bit, also where a run changes over."""
+    whole = start("whole")
+    whole.fit()
+    assert not whole.state.raw_model.recomputes
+    again = start("again", checkpoint_activations=True)
+    assert again.state.raw_model.recomputes
+    again.fit()
+    assert digest(again) == digest(whole)
+    cut = start("cut", save_minutes=0)
+    cut.callbacks.append(AfterStep(lambda: os.kill(os.getpid(), signal.SIGINT), 4))
+    with pytest.raises(Interrupted):
+        cut.fit()
+    other = resume("cut", checkpoint_activations=True)
+    other.fit()
+    assert digest(other) == digest(whole)
+
+
 def test_workers_change_nothing(start: Start):
     alone, helped = start("alone"), start("helped", workers=2)
     alone.fit()

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,15 @@ def test_start_weights_with_other_classes(tiny_cfg, tiny_data, tmp_path, caplog)
     # 5 → 2 classes: the weight and the bias of the head's two levels do not fit
     total = len(model.state_dict())
     assert f"start weights: {total - 4} of {total} tensors loaded" in caplog.text
+
+
+def test_another_library_measures_each_epoch(tiny_cfg, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    where = {"cfg": str(tiny_cfg), "data": str(tiny_data), "project": tmp_path, "device": "cpu"}
+    with pytest.raises(DetectorError, match="faster_coco_eval is not installed; run: pip install"):
+        prepare(train_settings(**where, evaluator="faster-coco-eval"))
+    monkeypatch.undo()
+    pytest.importorskip("faster_coco_eval", reason="needs the extra faster")
+    trainer = prepare(train_settings(**where, evaluator="faster-coco-eval"))
+    assert trainer.evaluator.library == "faster-coco-eval"
+    assert trainer.validate().title == "COCO AP (faster-coco-eval)"

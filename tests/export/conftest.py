@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from detector.layers.repvgg import randomise_batch_norms
 from detector.model.detector import Detector, build_model_file
 from detector.model.model_file import check_model_file
 from detector.utils.yaml_file import YamlFile
+from tests.conftest import Once
 
 TINY = """
 nc: 3
@@ -52,17 +54,23 @@ def images() -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def export_once(
-    network: Detector, images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
+    network: Detector, images: torch.Tensor, once: Once
 ) -> Callable[[str], ExportReport]:
     """A function that exports each form at its first call: exporting takes seconds."""
 
     @functools.cache
     def run(form: str) -> ExportReport:
         name, *kinds = form.split()
-        path = tmp_path_factory.mktemp("exported") / "model"
         dynamic = "dynamic" in kinds
         options = Options(dynamic=dynamic, opset=18 if dynamic else 17, decoded="decoded" in kinds)
-        return export_model(network, name, path, [images], options=options)
+
+        def export(folder: Path) -> None:
+            report = export_model(network, name, folder / "model", [images], options=options)
+            folder.with_suffix(".pickle").write_bytes(pickle.dumps(report))
+
+        folder = once(f"exported_{'_'.join(form.split())}", export)
+        report: ExportReport = pickle.loads(folder.with_suffix(".pickle").read_bytes())
+        return report
 
     return run
 

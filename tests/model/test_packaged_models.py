@@ -23,9 +23,24 @@ def params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def model_files() -> list[tuple[str, str | None]]:
+def model_files() -> list[Any]:
     names = [name for name in packaged_files("cfg") if "/" not in name]
-    return [(name, variant) for name in names for variant in variants(name)]
+    return [_marked(name, variant) for name in names for variant in variants(name)]
+
+
+LARGER = {"yolov5m", "yolov5l", "yolov5x", "ssd512_vgg16", "refinedet512_vgg16"}
+"""Files with the rows of a smaller one (yolov5s, ssd300_vgg16, refinedet320_vgg16), more of them or
+wider ones."""
+
+NECKS = {"yolov5_neck", "yolox_neck", "dfl_neck", "ssd300_neck", "refinedet320_neck"}
+QUICK_BACKBONES = {"yolov5n", "timm-resnet18"}
+"""Backbones of the necks: one of rows and one that returns a list. tests/test_grid.py has a step
+with each of the others, whose rows are those of their own files."""
+
+
+def _marked(name: str, variant: str | None) -> Any:
+    is_slow = name in LARGER or (name in NECKS and variant not in QUICK_BACKBONES)
+    return pytest.param(name, variant, marks=[pytest.mark.slow] if is_slow else [])
 
 
 ZOO = {
@@ -129,7 +144,8 @@ def test_every_model_file(name: str, variant: str | None) -> None:
     ],
 )
 def test_published_params(name: str, classes: int | None, expected: int) -> None:
-    assert params(build(name, classes)) == expected
+    with torch.device("meta"):
+        assert params(build(name, classes)) == expected
 
 
 @pytest.mark.parametrize(
@@ -173,11 +189,13 @@ def test_published_params_of_variants(name: str, variant: str, expected: int) ->
 )
 def test_deployed_params_of_yolov9(variant: str, expected: int) -> None:
     """Without the auxiliary branch, each RepConv one convolution."""
-    assert params(fuse_modules(build("yolov9", variant=variant))) == expected
+    with torch.device("meta"):
+        assert params(fuse_modules(build("yolov9", variant=variant))) == expected
 
 
 def test_parts_of_yolov5_repvgg() -> None:
-    model = build("yolov5_repvgg")
+    with torch.device("meta"):
+        model = build("yolov5_repvgg")
     kinds = [type(module) for module in model.modules()]
     assert sum(issubclass(kind, nn.Conv2d) for kind in kinds) == 71
     assert sum(issubclass(kind, nn.BatchNorm2d) for kind in kinds) == 85

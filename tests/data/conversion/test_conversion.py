@@ -76,15 +76,22 @@ def metrics(dataset: DetectionDataset) -> dict[str, float]:
     return evaluator.compute().summary
 
 
-def check_chain(data: Path, folder: Path, root: Path) -> None:
-    """Convert along the chain; compare each step with the source, and both YOLO sets exactly."""
+def check_chain(data: Path, folder: Path, root: Path, limit: int | None) -> None:
+    """Convert along the chain; compare each step with the source, and both YOLO sets exactly.
+
+    Args:
+        data: definition of the source.
+        folder: where the sets are written.
+        root: folder of the source.
+        limit: number of images of each split that are read; None: all.
+    """
     source, last = data, {}
     for number, to in enumerate(CHAIN):
         output = folder / f"{number}_{to}"
-        own = {"data_root": root} if source == data else {}
+        own = {"data_root": root, "limit": limit} if source == data else {}
         report = convert(source, to, output, images="symlink", **own)  # across file systems, too
         for split in report.images:
-            before = open_dataset(data, split, root)
+            before = open_dataset(data, split, root, limit=limit)
             after = open_dataset(output, split)
             check_same(before, after)
             if not any(sample.crowd.any() for sample in before.samples):
@@ -139,12 +146,17 @@ def test_round_trip(drawn: Path, tmp_path: Path):
         assert metrics(before) == metrics(after)
 
 
-def test_round_trip_of_bccd(shared: Path, tmp_path: Path):
-    check_chain(Path("datasets/bccd.yaml"), tmp_path, shared / "data/bccd")
+FIRST_OR_ALL = pytest.mark.parametrize("limit", [20, pytest.param(None, marks=pytest.mark.slow)])
 
 
-def test_round_trip_of_coco128(shared: Path, tmp_path: Path):
-    check_chain(Path("datasets/coco128.yaml"), tmp_path, shared / "data/coco128")
+@FIRST_OR_ALL
+def test_round_trip_of_bccd(shared: Path, tmp_path: Path, limit: int | None):
+    check_chain(Path("datasets/bccd.yaml"), tmp_path, shared / "data/bccd", limit)
+
+
+@FIRST_OR_ALL
+def test_round_trip_of_coco128(shared: Path, tmp_path: Path, limit: int | None):
+    check_chain(Path("datasets/coco128.yaml"), tmp_path, shared / "data/coco128", limit)
 
 
 def test_layouts(drawn: Path, tmp_path: Path):

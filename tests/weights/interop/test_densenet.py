@@ -29,7 +29,9 @@ def torchvision_s(variant: str, classes: int = 10) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", ["121", *(pytest.param(one, marks=pytest.mark.slow) for one in VARIANTS[1:])]
+)
 @torch.no_grad()
 def test_torchvision(variant: str, difference, tmp_path: Path):
     theirs = torchvision_s(variant)

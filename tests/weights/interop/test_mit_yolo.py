@@ -136,8 +136,17 @@ def test_no_stem(keys: dict[str, Any], tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["v7", "v9-t"])
-@pytest.mark.parametrize("more", ["loss.weight", "model.200.conv.weight", "ema.updates"])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("v9-t", "loss.weight"),
+        ("v9-t", "model.200.conv.weight"),
+        ("v9-t", "ema.updates"),
+        ("v7", "model.200.conv.weight"),
+        pytest.param("v7", "loss.weight", marks=pytest.mark.slow),
+        pytest.param("v7", "ema.updates", marks=pytest.mark.slow),
+    ],
+)
 def test_names_without_a_place(name: str, more: str, keys: dict[str, Any], tmp_path: Path) -> None:
     """They are refused where all must fit, and listed where a part of the weights may."""
     state = {**numbered(keys, name), more: torch.ones(1)}
