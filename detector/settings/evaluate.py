@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from detector.settings.common import DataSettings, RuntimeSettings, TileSettings, ToolSettings
+from detector.settings.common import DataSettings, RuntimeSettings, ToolSettings, ViewSettings
 from detector.settings.nms import EVAL_NMS, BasicNmsSettings, NmsMethod, NmsSettings
 from detector.settings.values import Count, Fraction, Positive, Seed
 
@@ -21,7 +21,7 @@ EVALUATION_NMS = (*BasicNmsSettings.model_fields, "clip_boxes")
 """NMS settings that an evaluation may replace."""
 
 
-class EvaluationSettings(DataSettings, RuntimeSettings, TileSettings):
+class EvaluationSettings(DataSettings, RuntimeSettings, ViewSettings):
     """Evaluation."""
 
     split: str = Field("val", description="split to measure on")
