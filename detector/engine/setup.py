@@ -19,6 +19,7 @@ from detector.data.dataset import DetectionDataset
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
 from detector.engine.datasets import open_datasets
+from detector.engine.distillation import open_teacher
 from detector.engine.int8_training import fused_start
 from detector.engine.loggers.choose import check_installed, logger_callbacks
 from detector.engine.norm_statistics import restore_statistics
@@ -42,7 +43,7 @@ from detector.utils import system
 from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
 from detector.utils.yaml_file import read_yaml
-from detector.weights.checkpoint import build_from_metadata, load
+from detector.weights.checkpoint import build_from_metadata, find_metadata, load
 from detector.weights.timm_download import download_timm_weights
 from detector.weights.transfer import start_backbone_from, start_from, trainable_metadata, transfer
 
@@ -67,6 +68,8 @@ def prepare(flags: TrainSettings) -> Trainer:
     for weights in (settings.weights, settings.backbone_weights):
         if weights is not None and not settings.qat:
             trainable_metadata(weights)  # a typo shows before minutes of reading data
+    if settings.teacher is not None:
+        find_metadata(settings.teacher)
     if settings.download and settings.backbone_weights is not None:
         raise DetectorError("--download and --backbone-weights: expected one of both")
     accelerator = _accelerator(settings)
@@ -78,6 +81,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     if settings.weights is not None or settings.backbone_weights is not None:
         _say(restore_statistics(model, train_set))
     model = _trainable(model, settings, accelerator)
+    open_teacher(settings, model)  # one that does not fit leaves no folder behind
     if settings.tiles is not None:
         check_tile(settings.tiles, model.max_stride)
     settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
@@ -101,6 +105,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     run.write_settings(settings)
     logger.info(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
+    _say(trainer.notes)
     trainer.callbacks += _watchers(settings, model)
     return trainer
 
@@ -144,6 +149,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     train_set, val_set = _datasets(settings, accelerator)
     model = _trainable(model, settings, accelerator)
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
+    _say(trainer.notes)
     trainer.resume(state)
     trainer.callbacks += _watchers(settings, model)
     progress = trainer.progress
@@ -160,7 +166,8 @@ def _resumed_settings(before: TrainSettings, flags: TrainSettings) -> TrainSetti
     given = given_values(flags)
     for name, value in given.items():
         allowed = name in THIS_TIME | FROM_NOW_ON and not (
-            name == "epochs" and value < before.epochs
+            (name == "epochs" and value < before.epochs)
+            or (name == "teacher" and before.teacher is None)
         )
         if name not in type(before).model_fields:
             flag = f"--{name.replace('_', '-')}"
@@ -186,6 +193,8 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
     closed = trainer.loader.dataset.close_epochs
     if closed and progress.epoch > before.epochs - closed:
         parts.append("mixed images")
+    if settings.average_last and progress.epoch > before.epochs - settings.average_last:
+        parts.append("averaged epochs")
     line = f"{settings.epochs} epochs in place of {before.epochs}: "
     if not parts:
         return f"{line}the same training as with --epochs {settings.epochs} from the start"

@@ -46,10 +46,44 @@ class OptimizerSettings(Strict):
         0.9999, description="decay of the averaged weights"
     )
     ema_warmup: Positive = Field(500.0, description="steps over which that decay is reached")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="factor of the learning rate from a row of the network to the one before it, "
+        "the head having all of it",
+    )
     clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
 
 
-class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
+class DistillationSettings(Strict):
+    """Distillation."""
+
+    teacher: Path | None = Field(
+        None,
+        description="trained network whose outputs or features are further targets: .safetensors, "
+        "or another project's .pt",
+    )
+    distill: Literal["outputs", "features"] | None = Field(
+        None,
+        description="what is learned of it: classes and boxes of its outputs, or the features that "
+        "its head reads; default: outputs, where both heads encode them alike",
+    )
+    distill_gain: Positive = Field(
+        1.0, description="weight of that loss; 1: the gains of the head's own loss"
+    )
+
+    @pydantic.field_validator("distill", "distill_gain")
+    @classmethod
+    def _belongs_to_teacher(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Reject a value without effect: nothing is learned of anyone without ``teacher``."""
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("teacher", "") is None:
+            raise ValueError("has no effect without teacher")
+        return value
+
+
+class TrainSettings(
+    ToolSettings, DataSettings, OptimizerSettings, DistillationSettings, CutSettings
+):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
@@ -106,6 +140,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings):
     augment: bool = Field(True, description="augment the training images")
     freeze: CountFromZero = Field(
         0, description="first rows of the model file that stay as they are, batch norms included"
+    )
+    average_last: CountFromZero = Field(
+        0,
+        description="average the weights of so many last epochs (stochastic weight averaging); "
+        "they become the best ones if they measure better",
     )
     balance_classes: Fraction = Field(
         0.0,
