@@ -20,6 +20,7 @@ from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
 from detector.engine.datasets import open_datasets
 from detector.engine.distillation import open_teacher
+from detector.engine.final_size import final_size
 from detector.engine.int8_training import fused_start
 from detector.engine.loggers.choose import check_installed, logger_callbacks
 from detector.engine.norm_statistics import restore_statistics
@@ -65,13 +66,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     settings, notes = resolve(flags)
     check_installed(settings.log)
     _say(notes)
-    for weights in (settings.weights, settings.backbone_weights):
-        if weights is not None and not settings.qat:
-            trainable_metadata(weights)  # a typo shows before minutes of reading data
-    if settings.teacher is not None:
-        find_metadata(settings.teacher)
-    if settings.download and settings.backbone_weights is not None:
-        raise DetectorError("--download and --backbone-weights: expected one of both")
+    _check_weights(settings)
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
@@ -84,7 +79,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     open_teacher(settings, model)  # one that does not fit leaves no folder behind
     if settings.tiles is not None:
         check_tile(settings.tiles, model.max_stride)
-    settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
+    settings = _with_size(settings, model)
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
     for line in train_lines(str(settings.data), (train_set, val_set)):
@@ -108,6 +103,24 @@ def prepare(flags: TrainSettings) -> Trainer:
     _say(trainer.notes)
     trainer.callbacks += _watchers(settings, model)
     return trainer
+
+
+def _check_weights(settings: TrainSettings) -> None:
+    """Raise DetectorError for weights that do not go: before minutes of reading data."""
+    for weights in (settings.weights, settings.backbone_weights):
+        if weights is not None and not settings.qat:
+            trainable_metadata(weights)
+    if settings.teacher is not None:
+        find_metadata(settings.teacher)
+    if settings.download and settings.backbone_weights is not None:
+        raise DetectorError("--download and --backbone-weights: expected one of both")
+
+
+def _with_size(settings: TrainSettings, model: Detector) -> TrainSettings:
+    """Return the settings with the size of the network's input, unless it is that of its end."""
+    if final_size(model, settings) is not None:
+        return settings
+    return settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
 
 
 def _closed_mixing(settings: TrainSettings) -> list[str]:
@@ -232,7 +245,7 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
         _say(start_backbone_from(model, backbone_weights).lines())
     elif settings.weights is None and not any(isinstance(m, NORMS) for m in model.modules()):
         logger.warning(NO_NORMS)
-    imgsz = settings.imgsz or model.preprocess.size_hw
+    imgsz = settings.final_imgsz or settings.imgsz or model.preprocess.size_hw
     model.preprocess = model.preprocess.with_size(model.size_of(imgsz))
     return model
 

@@ -21,6 +21,7 @@ from detector.data.loader import ExampleKey, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
 from detector.engine.distillation import make_distillation
+from detector.engine.final_size import final_size
 from detector.engine.last_epochs import LastEpochs
 from detector.engine.optim import hold_frozen
 from detector.engine.run import Run, provenance, settings_digest
@@ -102,7 +103,7 @@ class Trainer:
         self.loader = self.task.loader(
             train_set, model.preprocess, settings.model_copy(update={"workers": workers})
         )
-        self.resize = self.task.resize(model, settings)
+        self.resize = final_size(model, settings) or self.task.resize(model, settings)
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
         criterion = self.task.criterion(model.head, model.preprocess.size_hw, settings)

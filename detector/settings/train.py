@@ -114,6 +114,12 @@ class TrainSettings(
     imgsz: ImageSize | None = Field(
         None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
     )
+    final_imgsz: ImageSize | None = Field(
+        None, description="the same in the last epochs, and of the trained network; needs imgsz"
+    )
+    final_epochs: Count | None = Field(
+        None, description="number of last epochs with inputs of final_imgsz"
+    )
     epochs: Count = Field(100, description="passes over the training images")
     minutes: Positive | None = Field(
         None,
@@ -188,6 +194,13 @@ class TrainSettings(
         description="resume the run in this folder; without a value: the newest one",
         json_schema_extra={"alone": "last"},
     )
+
+    @pydantic.field_validator("final_epochs")
+    @classmethod
+    def _belongs_to_final_size(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        if value is not None and info.data.get("final_imgsz", 0) is None:
+            raise ValueError("has no effect without final_imgsz")
+        return value
 
     @pydantic.field_validator("fold")
     @classmethod
