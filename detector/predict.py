@@ -65,6 +65,9 @@ class Predictor:
             objects in large images; see docs/tiles.md.
         tile_overlap: least share of a tile's side that neighbours have in common.
         tile_whole: use the whole image, too, for objects larger than the overlap.
+        tta: test-time augmentation: find boxes in several views of each image, and merge them.
+        tta_scales: scales of the views, as parts of the network's input.
+        tta_flip: show each view flipped left to right, too.
 
     Raises:
         DetectorError: there is no such file, or a value does not fit it; a misspelt keyword or
@@ -92,6 +95,9 @@ class Predictor:
         tiles: int | None = None,
         tile_overlap: float = 0.2,
         tile_whole: bool = True,
+        tta: bool = False,
+        tta_scales: Sequence[float] = (1.0,),
+        tta_flip: bool = True,
         **nms: Unpack[NmsOptions],
     ) -> None:
         known = (*PredictorSettings.model_fields, *NmsSettings.model_fields, "settings")
@@ -108,6 +114,9 @@ class Predictor:
             tiles=tiles,
             tile_overlap=tile_overlap,
             tile_whole=tile_whole,
+            tta=tta,
+            tta_scales=tuple(tta_scales),
+            tta_flip=tta_flip,
         )
         self.backend = open_backend(weights, self._runtime)
         say_tiles(weights, self._runtime)

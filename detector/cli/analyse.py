@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from detector.cli.refused import TILE_FLAGS, check_effect, given
+from detector.cli.refused import PART_FLAGS, check_effect, given
 from detector.evaluation.analysis.analysis import Analysis
 from detector.evaluation.analysis.files import LABEL_TABLE, PAGE, write_analysis
 from detector.evaluation.analysis.run import analyse_results, check_analysable
@@ -47,7 +47,7 @@ def analyse(settings: AnalyseSettings) -> dict[str, Any]:
 def _check_flags(settings: AnalyseSettings) -> None:
     """Raise DetectorError if flags are given that boxes found before make ignored."""
     if settings.predictions is not None:
-        ignored = given(settings, [*EVALUATION_NMS, *TILE_FLAGS, "imgsz", "letterbox", "batch"])
+        ignored = given(settings, [*EVALUATION_NMS, *PART_FLAGS, "imgsz", "letterbox", "batch"])
         if ignored:
             raise DetectorError(
                 f"{ignored[0]} does not go with --predictions, whose boxes are taken unchanged"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from detector.cli.refused import TILE_FLAGS, check_effect, given
+from detector.cli.refused import PART_FLAGS, check_effect, given
 from detector.cli.tables import NOTHING, format_interval, format_metric, table
 from detector.evaluation.comparison import ComparedModel, Comparison, compare_models
 from detector.evaluation.contenders import Contender, check_number
@@ -42,7 +42,7 @@ def _check_effect(settings: CompareSettings, model: Contender) -> None:
     if model.backend is not None:
         check_effect(settings, model.backend, settings.nms(model.backend.eval_nms))
         return
-    ignored = given(settings, [*EVALUATION_NMS, *TILE_FLAGS])
+    ignored = given(settings, [*EVALUATION_NMS, *PART_FLAGS])
     if ignored:
         raise DetectorError(
             f"{ignored[0]} does not go with predictions, which are scored unchanged",

@@ -73,6 +73,9 @@ def detect(settings: DetectSettings) -> Outcome:
         tiles=settings.tiles,
         tile_overlap=settings.tile_overlap,
         tile_whole=settings.tile_whole,
+        tta=settings.tta,
+        tta_scales=settings.tta_scales,
+        tta_flip=settings.tta_flip,
     )
     check_effect(settings, predictor.backend, settings.nms(predictor.names))
     bad: list[DetectorError] = []
@@ -194,8 +197,9 @@ def _report(
     phases = timing.ms_per_image()
     found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
     print(f"{f'shard {shard}: ' if shard else ''}{timing.images} images: {found}")
-    if settings.tiles is not None:
-        print(f"{settings.describe_tiles()}: {timing.inputs} inputs of the network")
+    parts = settings.describe_tiles() or settings.describe_views()
+    if parts:
+        print(f"{parts}: {timing.inputs} inputs of the network")
     incomplete = sum(isinstance(error, IncompleteVideoError) for error in bad)
     if skipped := len(bad) - incomplete:
         print(f"{skipped} unreadable images skipped")
@@ -209,7 +213,7 @@ def _report(
         print(f"results: {settings.output}")
     return {
         "images": timing.images,
-        **({"inputs": timing.inputs} if settings.tiles is not None else {}),
+        **({"inputs": timing.inputs} if parts else {}),
         "skipped": skipped,
         "incomplete": incomplete,
         "counts": dict(counts),

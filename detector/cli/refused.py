@@ -7,18 +7,18 @@ from collections.abc import Iterable, Set
 from detector.cli.flags import flag_of
 from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
-from detector.settings.common import TileSettings, ToolSettings
+from detector.settings.common import ToolSettings, ViewSettings
 from detector.settings.nms import NmsSettings
 from detector.settings.track import TrackSettings
 from detector.utils.errors import DetectorError
 
-TILE_FLAGS = TileSettings.model_fields.keys()
+PART_FLAGS = ViewSettings.model_fields.keys()
 
 TRACK_FLAGS = TrackSettings.model_fields.keys()
 
 BOX_FLAGS = (
     NmsSettings.model_fields.keys()
-    | TILE_FLAGS
+    | PART_FLAGS
     | TRACK_FLAGS
     | {
         "txt",

@@ -21,9 +21,13 @@ def train(settings: TrainSettings) -> dict[str, Any]:
         return _cross_validate(settings)
     result = run_training(settings)
     best = next(one for one in result.history if one["epoch"] == result.best_epoch)
+    where = f"in epoch {result.best_epoch}"
+    if result.is_average:
+        best = {"epoch": result.best_epoch, **result.metrics}
+        where = f"of the average of the last epochs to {result.best_epoch}"
     print(f"trained {len(result.history)} epochs in {result.seconds:.0f} s")
     shown = shown_metrics(best, result.main_metrics)
-    print(f"best {shown} in epoch {result.best_epoch}: {result.best}")
+    print(f"best {shown} {where}: {result.best}")
     print(f"next: python tools/detect.py --weights {result.best} --source IMAGES")
     return {
         "best": best,

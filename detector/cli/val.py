@@ -34,6 +34,7 @@ EXCLUDED = {
     "dump_inputs": ("bootstrap", "certificate", "predictions", "save_predictions"),
     "predictions": ("certificate", "imgsz", "letterbox"),
     "tiles": ("certificate", "dump_inputs", "predictions"),
+    "tta": ("certificate", "dump_inputs", "predictions", "tiles"),
 }
 """Flags → other flags that have no effect beside them. The file of ``--predictions`` lists the size
 of the inputs."""
@@ -78,8 +79,8 @@ def _val(settings: ValSettings) -> dict[str, Any]:
     if settings.save_predictions is not None and system.is_main():
         write_text(settings.save_predictions, json.dumps(evaluation_set.named_results()))
     print(report(metrics, images))
-    if settings.tiles is not None:
-        print(settings.describe_tiles())
+    if parts := settings.describe_tiles() or settings.describe_views():
+        print(parts)
     if certificate is not None and expected is not None:
         _compare(metrics, expected, tolerance_of(certificate.precision).metric)
         if certificate.quantisation is not None:
@@ -91,7 +92,7 @@ def _check_flags(settings: ValSettings) -> None:
     """Raise DetectorError if two given flags exclude each other, or if there are no data."""
     for name, others in EXCLUDED.items():
         both = [*given(settings, [name]), *given(settings, others)]
-        if getattr(settings, name) is not None and len(both) > 1:
+        if getattr(settings, name) and len(both) > 1:
             raise DetectorError(f"{both[0]} does not go with {both[1]}")
     if settings.certificate and settings.data is None:
         for flag in given(settings, ("bootstrap", "save_predictions")):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from detector.engine.distillation import Distillation, head_inputs
 from detector.engine.state import TrainingState
 from detector.engine.stopping import StopRequest
 from detector.engine.tasks import Criterion
@@ -33,6 +34,7 @@ class Accumulation:
         images_per_step: what the sum of the images' losses is divided by.
         clip_norm: largest norm of the gradient.
         stop: what this process was asked for.
+        distillation: what a teacher adds to the losses; None without one.
 
     Attributes:
         stop_is_agreed: whether some process was asked to stop; all of them learn it with the
@@ -47,6 +49,8 @@ class Accumulation:
         images_per_step: int,
         clip_norm: float,
         stop: StopRequest,
+        *,
+        distillation: Distillation | None = None,
     ) -> None:
         self.state = state
         self.criterion = criterion
@@ -54,6 +58,7 @@ class Accumulation:
         self.images_per_step = images_per_step
         self.clip_norm = clip_norm
         self.stop = stop
+        self.distillation = distillation
         self.stop_is_agreed = False
 
     def __call__(self, shares: Iterable[Batch], counts: Sequence[int]) -> dict[str, float]:
@@ -80,7 +85,11 @@ class Accumulation:
         parameters = dict(self.state.raw_model.named_parameters())
         if is_distributed():
             check_all_used(parameters)
-        norm = self.accelerator.clip_grad_norm_(parameters.values(), self.clip_norm)
+        trained = [*parameters.values()]
+        if self.distillation is not None:
+            self.distillation.features.average_gradients()
+            trained += self.distillation.features.parameters()
+        norm = self.accelerator.clip_grad_norm_(trained, self.clip_norm)
         # Where half precision has a scaler, that one skips the step and scales less from then on.
         if self.accelerator.scaler is None and not torch.isfinite(norm):
             raise NotFiniteError(f"the gradient is not finite: its norm is {float(norm)}")
@@ -89,14 +98,27 @@ class Accumulation:
     def _add(self, share: Batch, images: int) -> dict[str, float]:
         """Add the gradients of one batch and return its losses."""
         share = share.to(self.accelerator.device)
-        with self.accelerator.autocast():
-            raw_outputs = self.state.model(self.state.raw_model.normalize(share.images))
-        losses = self.criterion(raw_outputs, share.targets)
+        losses = self._losses(share)
         agreed = self._agreed(losses)
         # The shares' losses add up to the batch's, where torch takes the mean of the gradients.
         weight = images / self.images_per_step * self.accelerator.num_processes
         self.accelerator.backward(torch.stack(list(losses.values())).sum() * weight)
         return agreed
+
+    def _losses(self, share: Batch) -> dict[str, Tensor]:
+        """Return the losses of one batch."""
+        network, distillation = self.state.raw_model, self.distillation
+        watching: AbstractContextManager[list[Tensor]] = (
+            nullcontext([]) if distillation is None else head_inputs(network)
+        )
+        with self.accelerator.autocast(), watching as features:
+            raw_outputs = self.state.model(network.normalize(share.images))
+        losses = self.criterion(raw_outputs, share.targets)
+        if distillation is not None:
+            with self.accelerator.autocast():
+                lesson = distillation.lesson(share.images)
+            losses |= distillation(raw_outputs, features, lesson)
+        return losses
 
     def _agreed(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """Sum the losses over all processes, and agree in the same message whether to stop."""

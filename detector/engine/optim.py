@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from detector.engine.layer_decay import parameter_scales
 from detector.model.detector import Detector
 from detector.settings.train import OptimizerSettings
 from detector.utils.errors import DetectorError
@@ -20,22 +22,49 @@ WARMUP_START = 1e-3
 """Fraction of the learning rate at the first step of the warm-up."""
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
+def make_optimizer(
+    model: nn.Module, settings: OptimizerSettings, helpers: nn.Module | None = None
+) -> Optimizer:
     """Make SGD with Nesterov momentum, or AdamW; weight decay on convolutions and matrices only.
 
-    Learnt vectors do not decay, whatever their shape. Frozen parameters are left out.
+    Learnt vectors do not decay, whatever their shape. Frozen parameters are left out. The first
+    groups are the head's, which learn at the whole learning rate.
+
+    Args:
+        model: network to train.
+        settings: kind and values.
+        helpers: modules that are trained with it and are no part of it.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    weights = {name for name, p in trained.items() if name.endswith("weight") and p.ndim > 1}
-    decayed = [p for name, p in trained.items() if name in weights]
-    others = [p for name, p in trained.items() if name not in weights]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    scales = parameter_scales(model, trained, settings.layer_decay)
+    groups: list[dict[str, Any]] = []
+    for scale in sorted(set(scales.values()), reverse=True):
+        members = {name: p for name, p in trained.items() if scales[name] == scale}
+        groups += _groups(members, settings.weight_decay, scale)
+    if helpers is not None and next(helpers.parameters(), None) is not None:
+        groups += _groups(dict(helpers.named_parameters()), settings.weight_decay)
     if settings.optimizer == "sgd":
         return SGD(groups, settings.learning_rate, settings.momentum, nesterov=True, fused=True)
     return AdamW(groups, settings.learning_rate, (settings.momentum, 0.999), fused=True)
+
+
+def _groups(
+    parameters: Mapping[str, Tensor], weight_decay: float, scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return two groups of parameters, with weight decay and without.
+
+    Args:
+        parameters: by name.
+        weight_decay: of convolutions and matrices.
+        scale: fraction of the learning rate at which they learn.
+    """
+    weights = {name for name, p in parameters.items() if name.endswith("weight") and p.ndim > 1}
+    decayed = [p for name, p in parameters.items() if name in weights]
+    others = [p for name, p in parameters.items() if name not in weights]
+    return [
+        {"params": decayed, "weight_decay": weight_decay, "scale": scale},
+        {"params": others, "weight_decay": 0.0, "scale": scale},
+    ]
 
 
 class Schedule:
@@ -76,9 +105,9 @@ class Schedule:
 
 
 def set_learning_rate(optimizer: Optimizer, value: float) -> None:
-    """Set the learning rate of all parameter groups."""
+    """Set the learning rate of all parameter groups, each times its scale."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("scale", 1.0)  # states of earlier versions have none
 
 
 def make_average(model: nn.Module, settings: OptimizerSettings) -> AveragedModel:

@@ -40,8 +40,9 @@ THIS_TIME = {
 }
 """Flags allowed beside ``--resume`` that hold for this process only."""
 
-FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite"}
-"""Flags allowed beside ``--resume`` that replace the settings of the run; epochs only grow."""
+FROM_NOW_ON = {"epochs", "patience", "save_minutes", "skip_nonfinite", "teacher"}
+"""Flags allowed beside ``--resume`` that replace the settings of the run; epochs only grow, and
+a teacher's file may lie elsewhere now."""
 
 _LOCKS: dict[Path, FileLock] = {}
 """Folders that this process holds; a Run itself travels between processes."""
@@ -53,8 +54,8 @@ Record = dict[str, float]
 class Run:
     """Folder of a run with its settings, provenance, results and checkpoints.
 
-    ``best`` and ``last`` are weights; ``last.state.pt`` is what a resumed run reads, and
-    ``previous.state.pt`` the one before it.
+    ``best``, ``last`` and ``averaged`` are weights; ``last.state.pt`` is what a resumed run reads,
+    and ``previous.state.pt`` the one before it.
 
     Args:
         folder: of the run.
@@ -71,6 +72,7 @@ class Run:
         self.identity = folder / "loggers.json"
         self.best = folder / "best.safetensors"
         self.last = folder / "last.safetensors"
+        self.averaged = folder / "averaged.safetensors"
         self.state = folder / f"last{STATE_SUFFIX}"
         self.previous = folder / f"previous{STATE_SUFFIX}"
         self.resumed_from = resumed_from or self.state
@@ -174,7 +176,7 @@ class Run:
             save_training_state(self.state, state, self.previous)
 
     def save_weights(self, path: Path, model: Detector, training: Mapping[str, Any]) -> None:
-        """Write the ``best`` or ``last`` checkpoint; main process only."""
+        """Write the ``best``, ``last`` or ``averaged`` checkpoint; main process only."""
         if system.is_main():
             save_weights(path, model, training)
 

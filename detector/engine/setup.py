@@ -20,6 +20,8 @@ from detector.engine.auto.choose import Start, choose_settings
 from detector.engine.callbacks import Callback
 from detector.engine.data_check import train_lines
 from detector.engine.datasets import open_datasets
+from detector.engine.distillation import open_teacher
+from detector.engine.final_size import final_size
 from detector.engine.int8_training import fused_start
 from detector.engine.loggers.choose import check_installed, logger_callbacks
 from detector.engine.norm_statistics import restore_statistics
@@ -46,7 +48,7 @@ from detector.utils.collectives import from_main
 from detector.utils.errors import DetectorError
 from detector.utils.files import write_text
 from detector.utils.yaml_file import read_yaml
-from detector.weights.checkpoint import build_from_metadata, load
+from detector.weights.checkpoint import build_from_metadata, find_metadata, load
 from detector.weights.timm_download import download_timm_weights
 from detector.weights.transfer import start_backbone_from, start_from, trainable_metadata, transfer
 
@@ -69,11 +71,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     check_installed(settings.log)
     check_library(settings.evaluator)
     _say(notes)
-    for weights in (settings.weights, settings.backbone_weights):
-        if weights is not None and not settings.qat:
-            trainable_metadata(weights)  # a typo shows before minutes of reading data
-    if settings.download and settings.backbone_weights is not None:
-        raise DetectorError("--download and --backbone-weights: expected one of both")
+    _check_weights(settings)
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     set_seed(settings.seed)
@@ -85,9 +83,10 @@ def prepare(flags: TrainSettings) -> Trainer:
     if settings.weights is not None or settings.backbone_weights is not None:
         _say(restore_statistics(model, train_set))
     model = _trainable(model, settings, accelerator)
+    open_teacher(settings, model)  # one that does not fit leaves no folder behind
     if settings.tiles is not None:
         check_tile(settings.tiles, model.max_stride)
-    settings = settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
+    settings = _with_size(settings, model)
     _say(task_of(type(model.head)).hints(model, train_set, settings))
     _say(small_objects(model, train_set) if model.task == "detect" else [])
     for line in train_lines(str(settings.data), (train_set, val_set)):
@@ -108,6 +107,7 @@ def prepare(flags: TrainSettings) -> Trainer:
     _write_preset(run, settings)
     logger.info(f"run {run.folder}: {_described(settings, model, accelerator)}")
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
+    _say(trainer.notes)
     trainer.callbacks += _watchers(settings, model)
     return trainer
 
@@ -151,6 +151,24 @@ def _write_preset(run: Run, settings: TrainSettings) -> None:
     logger.info(f"preset auto: the same training again: --preset {run.preset}")
 
 
+def _check_weights(settings: TrainSettings) -> None:
+    """Raise DetectorError for weights that do not go: before minutes of reading data."""
+    for weights in (settings.weights, settings.backbone_weights):
+        if weights is not None and not settings.qat:
+            trainable_metadata(weights)
+    if settings.teacher is not None:
+        find_metadata(settings.teacher)
+    if settings.download and settings.backbone_weights is not None:
+        raise DetectorError("--download and --backbone-weights: expected one of both")
+
+
+def _with_size(settings: TrainSettings, model: Detector) -> TrainSettings:
+    """Return the settings with the size of the network's input, unless it is that of its end."""
+    if final_size(model, settings) is not None:
+        return settings
+    return settings.model_copy(update={"imgsz": imgsz_of_size(model.preprocess.size_hw)})
+
+
 def _closed_mixing(settings: TrainSettings) -> list[str]:
     """Say that no epoch mixes images, where the last ones without mixing are all there are."""
     closed = getattr(settings, "close_mixing", 0)
@@ -190,6 +208,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     train_set, val_set = _datasets(settings, accelerator)
     model = _trainable(model, settings, accelerator)
     trainer = Trainer(settings, model, train_set, val_set, run, accelerator)
+    _say(trainer.notes)
     trainer.resume(state)
     trainer.callbacks += _watchers(settings, model)
     progress = trainer.progress
@@ -206,7 +225,8 @@ def _resumed_settings(before: TrainSettings, flags: TrainSettings) -> TrainSetti
     given = given_values(flags)
     for name, value in given.items():
         allowed = name in THIS_TIME | FROM_NOW_ON and not (
-            name == "epochs" and value < before.epochs
+            (name == "epochs" and value < before.epochs)
+            or (name == "teacher" and before.teacher is None)
         )
         if name not in type(before).model_fields:
             flag = f"--{name.replace('_', '-')}"
@@ -232,6 +252,8 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
     closed = trainer.loader.dataset.close_epochs
     if closed and progress.epoch > before.epochs - closed:
         parts.append("mixed images")
+    if settings.average_last and progress.epoch > before.epochs - settings.average_last:
+        parts.append("averaged epochs")
     line = f"{settings.epochs} epochs in place of {before.epochs}: "
     if not parts:
         return f"{line}the same training as with --epochs {settings.epochs} from the start"
@@ -269,7 +291,7 @@ def _model(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
         _say(start_backbone_from(model, backbone_weights).lines())
     elif settings.weights is None and not any(isinstance(m, NORMS) for m in model.modules()):
         logger.warning(NO_NORMS)
-    imgsz = settings.imgsz or model.preprocess.size_hw
+    imgsz = settings.final_imgsz or settings.imgsz or model.preprocess.size_hw
     model.preprocess = model.preprocess.with_size(model.size_of(imgsz))
     return model
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from detector.engine.optim import Schedule, make_average, make_optimizer, set_learning_rate
@@ -32,6 +32,7 @@ class TrainingState:
         model: on the CPU.
         steps_per_epoch: optimizer steps of one epoch.
         accelerator: device, precision and processes.
+        helpers: modules that are trained with the network and are no part of it; on the device.
 
     Attributes:
         raw_model: the network itself.
@@ -46,12 +47,13 @@ class TrainingState:
         model: Detector,
         steps_per_epoch: int,
         accelerator: Accelerator,
+        helpers: nn.Module | None = None,
     ) -> None:
         self.raw_model = model.to(accelerator.device)
         self.average = make_average(model, settings)
         self.schedule = Schedule(settings, settings.epochs, steps_per_epoch)
         self.progress = Progress()
-        optimizer = make_optimizer(model, settings)
+        optimizer = make_optimizer(model, settings, helpers)
         set_learning_rate(optimizer, self.schedule(0))
         self._scaler = accelerator.scaler
         model = model.to(memory_format=torch.channels_last)
@@ -138,6 +140,9 @@ class Progress:
         seconds: of the whole epochs.
         best: the highest metric so far of those that choose the best epoch.
         best_epoch: its number, from 1; 0 before the first validation.
+        averaged: metrics of the average of the last epochs, if it is the best; see
+            :mod:`detector.engine.last_epochs`.
+        average_epoch: epoch after which that average was measured; 0 before.
         history: one record a whole epoch.
     """
 
@@ -152,6 +157,8 @@ class Progress:
     seconds: float = 0.0
     best: float = -math.inf
     best_epoch: int = 0
+    averaged: dict[str, float] = field(default_factory=dict)
+    average_epoch: int = 0
     history: list[Record] = field(default_factory=list)
 
     def add_step(self, losses: Mapping[str, float], batches: int) -> None:

@@ -38,6 +38,13 @@ from detector.losses import (
     YoloLoss,
     YoloxLoss,
 )
+from detector.losses.distillation import (
+    DistanceDistillation,
+    MainDistillation,
+    OutputDistillation,
+    YoloDistillation,
+    YoloxDistillation,
+)
 from detector.model.detector import Detector
 from detector.registry import load_entry_points
 from detector.settings.heads import (
@@ -100,6 +107,7 @@ class Task:
             learning rates expect, or their mean.
         settings: what the head lets people choose, beside what every training has; an instance of
             both in one is what ``criterion``, ``loader``, ``resize`` and ``hints`` get.
+        distillation: criterion → loss between raw outputs and those of a teacher; None without.
         resize: model, settings → what changes the size of each training batch.
         hints: model, training images, settings → lines to say before the first epoch.
         recipe: preset that ``--preset auto`` starts from, ``train/ssd``; None: the one for most
@@ -113,6 +121,7 @@ class Task:
     metrics: tuple[str, ...] = ("AP", "AP50")
     adds_up: bool = False
     settings: type[Strict] = AugmentSettings
+    distillation: Callable[[Any], OutputDistillation] | None = None
     resize: Callable[[Detector, Any], Resize] = _keep_size
     hints: Callable[[Detector, DetectionDataset, Any], list[str]] = _no_hints
     recipe: str | None = None
@@ -203,6 +212,7 @@ register_task(
         loader=training_loader,
         adds_up=True,
         settings=DetectTraining,
+        distillation=YoloDistillation,
         resize=_multi_scale,
         hints=_anchor_recall,
     ),
@@ -216,7 +226,11 @@ def with_auxiliary(task: Task) -> Task:
         main, auxiliary = (task.criterion(one, size_hw, settings) for one in head.parts.values())
         return AuxiliaryLoss(main, auxiliary, head.auxiliary_weight)
 
-    return replace(task, criterion=criterion)
+    def distillation(criterion: AuxiliaryLoss) -> OutputDistillation:
+        assert task.distillation is not None
+        return MainDistillation(task.distillation(criterion.main))
+
+    return replace(task, criterion=criterion, distillation=task.distillation and distillation)
 
 
 register_task(IAuxDetect, with_auxiliary(task_of(Detect)))
@@ -239,6 +253,7 @@ register_task(
         evaluator=CocoEvaluator,
         loader=training_loader,
         settings=YoloxTraining,
+        distillation=YoloxDistillation,
         resize=_multi_scale,
     ),
 )
@@ -263,6 +278,7 @@ for _head in (DFLHead, YOLOv6Head, PPYOLOEHead):
             loader=training_loader,
             adds_up=True,
             settings=DistributionTraining,
+            distillation=DistanceDistillation,
             resize=_multi_scale,
         ),
     )

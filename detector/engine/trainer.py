@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -19,6 +20,9 @@ from detector.data.fingerprint import check_unchanged, fingerprint
 from detector.data.loader import ExampleKey, default_workers
 from detector.engine.accumulation import Accumulation, NotFiniteError
 from detector.engine.callbacks import Callback, Callbacks, Epoch, Results, Start, Step, Terminal
+from detector.engine.distillation import make_distillation
+from detector.engine.final_size import final_size
+from detector.engine.last_epochs import LastEpochs
 from detector.engine.optim import hold_frozen
 from detector.engine.run import Run, provenance, settings_digest
 from detector.engine.single_values import TORCH_MESSAGE, explain_single_values
@@ -34,6 +38,8 @@ from detector.structures.samples import Batch
 from detector.utils import system
 from detector.utils.collectives import copy_from_main, is_distributed
 from detector.utils.errors import DetectorError, Interrupted, first_names, nearest, one_line
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_BATCH: int = ValSettings.model_fields["batch"].default
 """Images per forward pass, as in ``tools/val.py``."""
@@ -97,20 +103,39 @@ class Trainer:
         self.loader = self.task.loader(
             train_set, model.preprocess, settings.model_copy(update={"workers": workers})
         )
-        self.resize = self.task.resize(model, settings)
+        self.resize = final_size(model, settings) or self.task.resize(model, settings)
         self.accumulate = max(round(settings.nominal_batch / settings.batch), 1)
         self.steps_per_epoch = math.ceil(len(self.loader) / self.accumulate)
         criterion = self.task.criterion(model.head, model.preprocess.size_hw, settings)
-        self.state = TrainingState(settings, model, self.steps_per_epoch, accelerator)
+        self.distillation = make_distillation(settings, model, self.task, criterion)
+        if self.distillation is not None:
+            self.distillation.to(accelerator.device)
+        self.last_epochs: LastEpochs | None = None
+        if settings.average_last:
+            first = settings.epochs - settings.average_last + 1
+            self.last_epochs = LastEpochs(model, accelerator.device, first, settings.freeze)
+        helpers = None if self.distillation is None else self.distillation.features
+        self.state = TrainingState(settings, model, self.steps_per_epoch, accelerator, helpers)
         images_per_step = 1 if self.task.adds_up else self.accumulate * settings.batch
         self.stop = StopRequest()
         self.accumulation = Accumulation(
-            self.state, criterion, accelerator, images_per_step, settings.clip_norm, self.stop
+            self.state,
+            criterion,
+            accelerator,
+            images_per_step,
+            settings.clip_norm,
+            self.stop,
+            distillation=self.distillation,
         )
         self.fingerprints = {dataset.split: fingerprint(dataset) for dataset in self.datasets}
         self.provenance = provenance(settings, self.fingerprints)
         self.callbacks: list[Callback] = [Results(run), Terminal()]
         self.saved_at = time.monotonic()
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines to say before the first step."""
+        return [] if self.distillation is None else [self.distillation.description]
 
     @property
     def progress(self) -> Progress:
@@ -140,6 +165,7 @@ class Trainer:
                         tell.on_step(step)
                         self.save_if_due()
                     tell.on_epoch(self.end_epoch())
+                self.measure_average()
         except (Interrupted, RuntimeError, ValueError) as error:
             self.explain(error)
             raise
@@ -230,6 +256,8 @@ class Trainer:
         progress.epoch_seconds += time.perf_counter() - start
         summary = {} if metrics is None else metrics.summary
         record = progress.finish_epoch(self.state.schedule(progress.step - 1), summary)
+        if self.last_epochs is not None:
+            self.last_epochs.add(self.state.raw_model, progress.epoch)
         self.save_weights(metrics)
         self.save()
         results = [] if metrics is None else self.evaluator.results
@@ -241,13 +269,13 @@ class Trainer:
         """Return whether an epoch is validated: every ``val_interval``-th, and the last one."""
         return epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
 
-    def validate(self) -> Metrics:
-        """Measure the averaged weights the way ``tools/val.py`` does.
+    def validate(self, model: Detector | None = None) -> Metrics:
+        """Measure a network, the averaged one by default, the way ``tools/val.py`` does.
 
         Raises:
             DetectorError: the images have no truth for the metric that chooses the best epoch.
         """
-        model = self.state.averaged_model
+        model = model or self.state.averaged_model
         copy_from_main(model.buffers())  # batch norm's are averages of each process's own
         backend = TorchBackend(model, self.accelerator.device)
         self.evaluator.reset()
@@ -279,9 +307,37 @@ class Trainer:
             metric = metrics.summary[self.monitor]
             if metric > progress.best or metric == progress.best == 0:
                 progress.best, progress.best_epoch = metric, progress.epoch
+                progress.averaged = {}
                 record = training | {"metrics": metrics.to_dict()}
                 self.run.save_weights(self.run.best, model, record)
         self.run.save_weights(self.run.last, model, training)
+
+    def measure_average(self) -> None:
+        """Measure and write the average of the last epochs; it becomes ``best`` if it is better."""
+        progress, last = self.progress, self.last_epochs
+        if last is None or progress.average_epoch == progress.epoch:
+            return
+        line = f"average of {last.count} last epochs: "
+        if not last.count:
+            logger.info(f"{line}the training has stopped before them")
+            return
+        with self.stop.at_once():
+            model = last.finished(self.datasets[0])
+            metrics = self.validate(model)
+        metric, best = metrics.summary[self.monitor], f"{progress.best:.4f}"
+        record = {"epoch": progress.epoch, "averaged_epochs": last.count, **self.provenance}
+        record["metrics"] = metrics.to_dict()
+        self.run.save_weights(self.run.averaged, model, record)
+        line += f"{self.monitor} {metric:.4f}, "
+        if metric > progress.best:
+            logger.info(f"{line}better than {best} of epoch {progress.best_epoch}: it is the best")
+            progress.best, progress.best_epoch = metric, progress.epoch
+            progress.averaged = metrics.summary
+            self.run.save_weights(self.run.best, model, record)
+        else:
+            logger.info(f"{line}not better than {best} of epoch {progress.best_epoch}")
+        progress.average_epoch = progress.epoch
+        self.save()
 
     def save_if_due(self) -> None:
         """Save between two steps when asked to stop, and every ``save_minutes``.
@@ -309,6 +365,10 @@ class Trainer:
             "commands": self.provenance["commands"],
             "settings": settings_digest(self.settings),
         }
+        if self.distillation is not None:
+            kept["distillation"] = self.distillation.state_dict()
+        if self.last_epochs is not None:
+            kept["last_epochs"] = self.last_epochs.state_dict()
         self.run.save_state({**self.state.state_dict(), **kept})
         self.saved_at = time.monotonic()
 
@@ -330,7 +390,11 @@ class Trainer:
                 )
             for dataset in self.datasets:
                 check_unchanged(state["data"][dataset.split], dataset)
+            if self.distillation is not None:
+                self.distillation.load_state_dict(state["distillation"])
             self.state.load_state_dict(state)
+            if self.last_epochs is not None:
+                self.last_epochs.load_state_dict(state["last_epochs"])
             self.provenance["commands"][:0] = [str(command) for command in state["commands"]]
         except DetectorError:
             raise

@@ -28,6 +28,7 @@ class TrainingResult:
         best: checkpoint of the best epoch, ``.safetensors``.
         last: checkpoint of the last epoch.
         best_epoch: its number, from 1.
+        is_average: ``best`` is the average of the last epochs, ``best_epoch`` the last of them.
         metrics: of the best epoch on the validation split, by name; the main one first.
         main_metrics: names of those that people look at first.
         history: one record an epoch: losses, learning rate, metrics where it was validated.
@@ -38,6 +39,7 @@ class TrainingResult:
     best: Path
     last: Path
     best_epoch: int
+    is_average: bool
     metrics: dict[str, float]
     main_metrics: tuple[str, ...]
     history: tuple[Record, ...]
@@ -82,13 +84,16 @@ def run_training(settings: TrainSettings, callbacks: Sequence[Callback] = ()) ->
         progress = trainer.fit()
         trainer.accelerator.end_training()  # leaves the other processes, where there are any
     run, best_epoch = trainer.run, progress.best_epoch
-    best = next(record for record in progress.history if record["epoch"] == best_epoch)
+    best = progress.averaged or next(
+        record for record in progress.history if record["epoch"] == best_epoch
+    )
     names = dict.fromkeys((*trainer.task.metrics, *trainer.evaluator.metrics))
     return TrainingResult(
         folder=run.folder,
         best=run.best,
         last=run.last,
         best_epoch=best_epoch,
+        is_average=bool(progress.averaged),
         metrics={name: best[name] for name in names if name in best},
         main_metrics=trainer.task.metrics,
         history=tuple(progress.history),

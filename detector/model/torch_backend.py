@@ -37,7 +37,6 @@ class TorchBackend:
     """
 
     batch_size: int | None = None
-    dynamic_size = True
 
     def __init__(
         self,
@@ -54,6 +53,7 @@ class TorchBackend:
         self.preprocess = preprocess or model.preprocess
         self.eval_nms = model.eval_nms
         self.stride = model.max_stride
+        self.dynamic_size = model.fixed_size_hw is None
         self.decoding = model.decoding
         self._short = SHORT.get(precision)
 

@@ -1,7 +1,8 @@
 """Prediction pipeline: frames → preprocess → backend → post-processing → results, in batches.
 
 With tiles, a frame goes through the network in parts, each an image of a batch; see
-:mod:`detector.runtime.tiling`.
+:mod:`detector.runtime.tiling`. So do the views of test-time augmentation
+(:mod:`detector.runtime.views`).
 
 The stages overlap, since OpenCV, numpy and the inference libraries release Python's GIL: one thread
 decodes and preprocesses the next batch while the network runs on the current one, and NMS, drawing
@@ -28,11 +29,12 @@ from detector.runtime.backends.backend import Arrays, Backend
 from detector.runtime.reused_memory import ReusedMemory
 from detector.runtime.sources import Frame, Source
 from detector.runtime.tiling import Part, PartMerger, check_tiles, parts_of
+from detector.runtime.views import views_of
 from detector.settings.common import TileSettings
 from detector.settings.nms import NmsSettings
 from detector.structures.classification import Classification
 from detector.structures.detections import Detections
-from detector.structures.preprocess import Placement
+from detector.structures.preprocess import Placement, Preprocess
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import Image
 
@@ -156,11 +158,11 @@ class Pipeline:
         settings: NMS thresholds and limits.
         batch: images, or tiles, per call; ignored if the backend's file fixes the number.
         parallel: number of batches that the network processes at the same time.
-        tiling: tiles that the frames are cut into; default: none.
+        tiling: tiles that the frames are cut into, or views of them; default: none.
 
     Raises:
-        DetectorError: the settings ask for a class that the model does not have, or for tiles on
-            which it cannot run.
+        DetectorError: the settings ask for a class that the model does not have, or for tiles or
+            views on which it cannot run.
 
     Attributes:
         timing: of all frames processed so far.
@@ -181,6 +183,7 @@ class Pipeline:
         self.tiling = tiling or TileSettings()
         if self.tiling.tiles is not None:
             check_tiles(backend, self.tiling.tiles)
+        self.views = views_of(self.tiling, backend)
         self.backend = backend
         self.settings = settings
         self.batch = backend.batch_size or batch
@@ -190,7 +193,9 @@ class Pipeline:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Yield a result for each frame, lazily. Closing the iterator ends its threads."""
-        groups = self._groups(part for frame in frames for part in parts_of(frame, self.tiling))
+        groups = self._groups(
+            part for frame in frames for part in parts_of(frame, self.tiling, self.views)
+        )
         merger = PartMerger(self.backend.names, self.settings)
         # The source is stopped first, then the reader: neither the reader, which may wait for a
         # camera's next frame, nor a runner that waits for the reader blocks.
@@ -219,12 +224,14 @@ class Pipeline:
         """Yield groups of consecutive parts with the same input size, at most a batch each."""
 
         def input_size(part: Part) -> tuple[int, int]:
-            height, width = part.image_rgb.shape[:2]
-            return self.backend.preprocess.input_size((height, width))
+            return self._preprocess_of(part).input_size(part.size_hw)
 
         for _, alike in groupby(parts, input_size):
             while group := list(islice(alike, self.batch)):
                 yield group
+
+    def _preprocess_of(self, part: Part) -> Preprocess:
+        return self.backend.preprocess if part.view is None else part.view.preprocess
 
     def fit(self, image_rgb: Image) -> FittedImage:
         """Resize and pad one image for the network. Thread-safe."""
@@ -256,10 +263,9 @@ class Pipeline:
             parts = next(groups, None)
         if parts is None:
             return None
-        preprocess = self.backend.preprocess
         with self.timing.measure("preprocess"):
             images, placements = zip(
-                *(preprocess.fit(part.image_rgb) for part in parts), strict=True
+                *(self._preprocess_of(part).fit(part.image_rgb) for part in parts), strict=True
             )
             network_input = self._network_input(images)
         return _PendingBatch(parts, placements, network_input)

@@ -29,6 +29,7 @@ from detector.runtime.backends.backend import Backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.runtime.nms.nms import Candidates, best_first, select
 from detector.runtime.sources import Frame
+from detector.runtime.views import View, flipped_boxes
 from detector.settings.common import TileSettings
 from detector.settings.nms import NmsSettings
 from detector.structures.boxes_numpy import area, intersection_and_union
@@ -67,6 +68,7 @@ class Part:
         index: number of the part, from 0.
         count: number of parts of the frame; the only part is the whole frame.
         longer_than: of its boxes, those count whose longer side exceeds this, pixels of the frame.
+        view: how test-time augmentation shows it; None without.
     """
 
     frame: Frame
@@ -74,12 +76,21 @@ class Part:
     index: int = 0
     count: int = 1
     longer_than: float = 0.0
+    view: View | None = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the part, pixels of the frame."""
+        x1, y1, x2, y2 = self.window_xyxy
+        return y2 - y1, x2 - x1
 
     @property
     def image_rgb(self) -> Image:
-        """Pixels of the part, (h, w, 3) uint8, not copied."""
+        """Pixels of the part, (h, w, 3) uint8, not copied unless they are flipped."""
         x1, y1, x2, y2 = self.window_xyxy
-        return self.frame.image_rgb[y1:y2, x1:x2]
+        image: Image = self.frame.image_rgb[y1:y2, x1:x2]
+        is_flipped = self.view is not None and self.view.flipped
+        return np.ascontiguousarray(image[:, ::-1]) if is_flipped else image
 
 
 def check_tiles(backend: Backend, tile: int) -> None:
@@ -100,14 +111,18 @@ def check_tile(tile: int, stride: int) -> None:
         raise DetectorError(f"tiles {tile}: expected at least the network's stride, {stride} px")
 
 
-def parts_of(frame: Frame, tiling: TileSettings) -> Iterator[Part]:
-    """Yield the parts of a frame; a frame that is no larger than a tile is one part.
+def parts_of(frame: Frame, tiling: TileSettings, views: Sequence[View] = ()) -> Iterator[Part]:
+    """Yield the parts of a frame, or its views; a frame no larger than a tile is one part.
 
     Raises:
         DetectorError: the frame has too many tiles.
     """
     height, width = frame.image_rgb.shape[:2]
     whole = whole_window((height, width))
+    if views:
+        for index, view in enumerate(views):
+            yield Part(frame, whole, index, len(views), view=view)
+        return
     if tiling.tiles is None or max(height, width) <= tiling.tiles:
         yield Part(frame, whole)
         return
@@ -185,7 +200,11 @@ class PartMerger:
             The boxes of the image after its last part, else None.
         """
         self._windows.append(part.window_xyxy)
-        boxes = PartBoxes.concatenate([*self._boxes, _in_image(part, placement, candidates)])
+        boxes_xyxy, scores, class_ids = candidates
+        # Boxes of a tile always end with it.
+        clip = part.view is None or self._settings.clip_boxes
+        found = _in_image(part, (placement.to_image(boxes_xyxy, clip), scores, class_ids))
+        boxes = PartBoxes.concatenate([*self._boxes, found])
         boxes = boxes.take(best_first(boxes.scores, self._settings.candidates))
         self._boxes = [boxes]
         if part.index + 1 < part.count:
@@ -196,10 +215,12 @@ class PartMerger:
         return Detections(*kept, self._names)
 
 
-def _in_image(part: Part, placement: Placement, candidates: Candidates) -> PartBoxes:
-    """Return a part's candidates in pixels of the image, those that count."""
+def _in_image(part: Part, candidates: Candidates) -> PartBoxes:
+    """Return candidates in pixels of the image, those that count, from pixels of a part."""
     boxes_xyxy, scores, class_ids = candidates
-    boxes_xyxy = to_image(placement.to_image(boxes_xyxy), part.window_xyxy)
+    if part.view is not None and part.view.flipped:
+        boxes_xyxy = flipped_boxes(boxes_xyxy, part.size_hw[1])
+    boxes_xyxy = to_image(boxes_xyxy, part.window_xyxy)
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     height, width = part.frame.image_rgb.shape[:2]
     found = PartBoxes(

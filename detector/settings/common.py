@@ -108,6 +108,38 @@ class TileSettings(Strict):
         return f"tiles of {self.tiles} px, overlap {self.tile_overlap:g}{whole}"
 
 
+ViewScale = Annotated[float, Field(gt=0, le=4)]
+
+
+class ViewSettings(TileSettings):
+    """Test-time augmentation."""
+
+    tta: bool = Field(
+        False, description="find boxes in several views of each image, and merge them by NMS"
+    )
+    tta_scales: Annotated[tuple[ViewScale, ...], Field(min_length=1)] = Field(
+        (1.0,), description="scales of the views, as parts of the network's input: 0.83,1,1.2"
+    )
+    tta_flip: bool = Field(True, description="show each view flipped left to right, too")
+
+    @pydantic.field_validator("tta_scales", "tta_flip")
+    @classmethod
+    def _belongs_to_views(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Reject a value without effect: there are no views without ``tta``."""
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("tta") is False:
+            raise ValueError("has no effect without tta")
+        return value
+
+    def describe_views(self) -> str:
+        """Return how images are shown, in words; "" if they are shown once."""
+        if not self.tta:
+            return ""
+        scales = ", ".join(f"{scale:g}" for scale in self.tta_scales)
+        flips = ", each flipped, too" if self.tta_flip else ""
+        return f"test-time augmentation: scale {scales}{flips}"
+
+
 class CutSettings(TileSettings):
     """Tiles as images of a data set, for small objects in large images."""
 
@@ -140,7 +172,7 @@ class RuntimeSettings(Strict):
     )
 
 
-class PredictorSettings(TileSettings, RuntimeSettings):
-    """Inference, batch size and tiles."""
+class PredictorSettings(ViewSettings, RuntimeSettings):
+    """Inference, batch size, tiles and views."""
 
     batch: Count = Field(1, description="images per forward pass")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from detector.settings.common import RuntimeSettings, TileSettings, ToolSettings
+from detector.settings.common import RuntimeSettings, ToolSettings, ViewSettings
 from detector.settings.nms import BasicNmsSettings, NmsSettings, class_numbers
 from detector.settings.streams import SegmentMinutes, StreamSettings
 from detector.settings.track import TrackSettings
@@ -15,7 +15,7 @@ from detector.utils.errors import DetectorError
 
 
 class DetectSettings(
-    ToolSettings, RuntimeSettings, TileSettings, StreamSettings, TrackSettings, BasicNmsSettings
+    ToolSettings, RuntimeSettings, ViewSettings, StreamSettings, TrackSettings, BasicNmsSettings
 ):
     """Detect objects in images and videos, or classify them."""
 

@@ -12,8 +12,8 @@ from detector.settings.common import (
     DataSettings,
     EvaluatorSettings,
     RuntimeSettings,
-    TileSettings,
     ToolSettings,
+    ViewSettings,
 )
 from detector.settings.nms import EVAL_NMS, BasicNmsSettings, NmsMethod, NmsSettings
 from detector.settings.values import Count, Fraction, Positive, Seed
@@ -27,7 +27,7 @@ EVALUATION_NMS = (*BasicNmsSettings.model_fields, "clip_boxes")
 """NMS settings that an evaluation may replace."""
 
 
-class EvaluationSettings(DataSettings, RuntimeSettings, TileSettings):
+class EvaluationSettings(DataSettings, RuntimeSettings, ViewSettings):
     """Evaluation."""
 
     split: str = Field("val", description="split to measure on")

@@ -55,10 +55,49 @@ class OptimizerSettings(Strict):
         0.9999, description="decay of the averaged weights"
     )
     ema_warmup: Positive = Field(500.0, description="steps over which that decay is reached")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="factor of the learning rate from a row of the network to the one before it, "
+        "the head having all of it",
+    )
     clip_norm: Positive = Field(10.0, description="largest norm of the gradient")
 
 
-class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, EvaluatorSettings):
+class DistillationSettings(Strict):
+    """Distillation."""
+
+    teacher: Path | None = Field(
+        None,
+        description="trained network whose outputs or features are further targets: .safetensors, "
+        "or another project's .pt",
+    )
+    distill: Literal["outputs", "features"] | None = Field(
+        None,
+        description="what is learned of it: classes and boxes of its outputs, or the features that "
+        "its head reads; default: outputs, where both heads encode them alike",
+    )
+    distill_gain: Positive = Field(
+        1.0, description="weight of that loss; 1: the gains of the head's own loss"
+    )
+
+    @pydantic.field_validator("distill", "distill_gain")
+    @classmethod
+    def _belongs_to_teacher(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Reject a value without effect: nothing is learned of anyone without ``teacher``."""
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("teacher", "") is None:
+            raise ValueError("has no effect without teacher")
+        return value
+
+
+class TrainSettings(
+    ToolSettings,
+    DataSettings,
+    OptimizerSettings,
+    DistillationSettings,
+    CutSettings,
+    EvaluatorSettings,
+):
     """Train a detector."""
 
     # A head has further settings of its own, which its task declares;
@@ -96,6 +135,12 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, 
     imgsz: ImageSize | None = Field(
         None, description="side of the square network input, or HEIGHT,WIDTH, pixels"
     )
+    final_imgsz: ImageSize | None = Field(
+        None, description="the same in the last epochs, and of the trained network; needs imgsz"
+    )
+    final_epochs: Count | None = Field(
+        None, description="number of last epochs with inputs of final_imgsz"
+    )
     epochs: Count = Field(100, description="passes over the training images")
     minutes: Positive | None = Field(
         None,
@@ -127,6 +172,11 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, 
     augment: bool = Field(True, description="augment the training images")
     freeze: CountFromZero = Field(
         0, description="first rows of the model file that stay as they are, batch norms included"
+    )
+    average_last: CountFromZero = Field(
+        0,
+        description="average the weights of so many last epochs (stochastic weight averaging); "
+        "they become the best ones if they measure better",
     )
     balance_classes: Fraction = Field(
         0.0,
@@ -176,6 +226,13 @@ class TrainSettings(ToolSettings, DataSettings, OptimizerSettings, CutSettings, 
     def _belongs_to_qat(cls, value: bool, info: pydantic.ValidationInfo) -> bool:
         if value and not info.data.get("qat"):
             raise ValueError("has no effect without qat")
+        return value
+
+    @pydantic.field_validator("final_epochs")
+    @classmethod
+    def _belongs_to_final_size(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        if value is not None and info.data.get("final_imgsz", 0) is None:
+            raise ValueError("has no effect without final_imgsz")
         return value
 
     @pydantic.field_validator("fold")

@@ -82,7 +82,7 @@ _RUNNING: dict[str, Answer] = {
     "int8": _FILE_DECIDES,
     "config config-file": "weights hold the model and its preprocessing: --weights FILE",
     "dnn": "give the .onnx file itself: --weights best.onnx",
-    "augment tta": "there is no test-time augmentation",
+    "augment": "--tta",
     "workers num-workers": "one thread loads images; --threads sets those of the network",
     "rect": "--letterbox rectangle",
     "slice-height slice-width slice-size": "--tiles",

@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from detector.cli import run_tool
+from detector.data.formats.definition import load_definition
 from detector.engine.accumulation import check_all_used
 from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
+from detector.model.detector import build
 from detector.utils.errors import DetectorError
-from detector.weights.checkpoint import load_training_state
+from detector.weights.checkpoint import load, load_training_state, save_weights
 from tests.faults.kills import MODEL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -112,6 +114,33 @@ def test_two_train_as_one(words, start, tmp_path: Path, nominal_batch: str):
         again = start(script, "--resume", str(tmp_path / name), "--epochs", "6", name="again")
         assert "resumed at epoch 5 of 6" in finish(again)
     assert largest_difference(tmp_path / "alone", tmp_path / "both") <= 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distill", ["outputs", "features"])
+def test_two_learn_from_a_teacher_as_one(words, start, tmp_path: Path, distill: str):
+    """With the average of the last epochs, and rows that learn more slowly, too."""
+    (tmp_path / "teacher.yaml").write_text(MODEL.replace("[16, 3, 2]", "[24, 3, 2]"))
+    names = load_definition(str(tmp_path / "data.yaml"), tmp_path).names
+    save_weights(tmp_path / "teacher.safetensors", build(tmp_path / "teacher.yaml", names))
+    words += ["--teacher", str(tmp_path / "teacher.safetensors"), "--distill", distill]
+    words += ["--average-last", "2", "--layer-decay", "0.9", "--epochs", "2", "--val-interval", "2"]
+    script = "tests/faults/watched.py"
+    alone = start(script, *words, "--name", "alone", name="alone")
+    both = start(*TORCHRUN, script, *words, "--name", "both", name="both")
+    finish(alone)
+    said = finish(both)
+    assert said.count("average of 2 last epochs: ") == 1
+    assert said.count("teacher teacher.safetensors, ") == 1
+    assert largest_difference(tmp_path / "alone", tmp_path / "both") <= 1e-9
+    states = [load_training_state(tmp_path / n / "last.state.pt") for n in ("alone", "both")]
+    weights = [state["distillation"]["features"] for state in states]
+    assert len(weights[0]) == (2 if distill == "features" else 0)
+    for name, tensor in weights[0].items():
+        assert float((tensor - weights[1][name]).abs().max()) <= 1e-9
+    averages = [load(tmp_path / n / "averaged.safetensors").state_dict() for n in ("alone", "both")]
+    for name, tensor in averages[0].items():
+        torch.testing.assert_close(tensor, averages[1][name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
