@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from detector.engine import cross_validation, setup
-from detector.engine.auto import choose, trial
+from detector.engine.auto import batch, choose, trial
 from detector.engine.auto.batch import BatchChoice, Step
 from detector.engine.auto.facts import facts_of
 from detector.engine.cross_validation import run_folds
@@ -54,6 +54,12 @@ head:
 """
 
 FEW = {"epochs": 2, "device": "cpu", "val_interval": 2, "pictures": False}
+
+
+@pytest.fixture(autouse=True)
+def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other work on the machine must not decide on the batch."""
+    monkeypatch.setattr(batch, "SLOWER", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -270,8 +276,8 @@ def test_a_smaller_input_where_memory_is_too_small(start, said, monkeypatch):
     assert (settings.imgsz, settings.batch) == (32, 4)
     rows = [" ".join(line.split()) for line in said()]
     assert "imgsz 32 64 does not fit into memory" in rows
-    (batch,) = [row for row in rows if row.startswith("batch ")]
-    assert batch.startswith("batch 4 measured: 8.0 images/s, 1.0 GB of 2.0 GB, 50% of the free ")
+    (row,) = [row for row in rows if row.startswith("batch ")]
+    assert row.startswith("batch 4 measured: 8.0 images/s, 1.0 GB of 2.0 GB, 50% of the free ")
     with pytest.raises(DetectorError) as caught:
         start("b", imgsz=64)
     assert str(caught.value) == (
