@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from detector.cli import run_tool
 from detector.engine.head_settings import train_settings
 from detector.engine.setup import prepare
+from detector.evaluation.evaluation_set import open_evaluation_set
+from detector.export.proof.comparison import compare
 from detector.export.run import export_model
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import deploy
 from detector.model.detector import Detector, build
 from detector.model.model_file import read_model_file
+from detector.predict import open_backend
+from detector.runtime.backends.backend import Arrays
+from detector.runtime.backends.exported import ExportedBackend
+from detector.runtime.backends.precision import tolerance_of
+from detector.runtime.decoding.decoding import decode_all
+from detector.settings.common import DataSettings, RuntimeSettings
+from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load, save_weights
 
 HEADS = {
@@ -32,6 +40,8 @@ HEADS = {
 
 GRID = [(cfg, variant) for cfg in HEADS for variant in read_model_file(cfg).keys.variants]
 SMALLEST = ("yolov5_neck", "yolov5n")
+IMAGES = 4
+"""Number of images that a network is trained on, and measured on."""
 LARGEST = [(cfg, "vgg-16-bn") for cfg in ("ssd300_neck", "refinedet320_neck")]
 
 
@@ -85,10 +95,11 @@ def test_fuses(cfg: str, variant: str) -> None:
 
 
 def settle_batch_norms(model: Detector) -> None:
-    """Random weights of the norms, and the statistics that maps then have, as after training.
+    """Random weights of the norms, and the statistics that features then have, as after training.
 
+    After one step boxes are nearly equal, so that the last digits decide which ones NMS keeps.
     With random statistics too, SSD on RepVGG-A0 gives offsets of 200, where float32 is exact to
-    1e-2 pixels: its own maps lie 3e-5 of the largest coordinate from those in float64.
+    1e-2 pixels: its own raw outputs lie 3e-5 of the largest coordinate from those in float64.
     """
     randomise_batch_norms(model)
     for module in model.modules():
@@ -99,20 +110,73 @@ def settle_batch_norms(model: Detector) -> None:
         model.train()(torch.rand(16, 3, *model.preprocess.size_hw))
 
 
+def measured(path: Path, data: Path) -> tuple[dict[str, float], Arrays]:
+    """Return the metrics of a file on the drawn images, and all boxes and scores of one of them."""
+    backend = open_backend(path, RuntimeSettings(device="cpu"))
+    images = open_evaluation_set(DataSettings(data=str(data), limit=IMAGES), "val", backend)
+    metrics = images.measure(backend, backend.eval_nms, batch=1).summary
+    sample = images.dataset.samples[0]
+    fitted, _ = backend.preprocess.fit(sample.read_image())
+    outputs = backend(backend.preprocess.normalize(fitted[None]))
+    if isinstance(backend, ExportedBackend):
+        decoding = backend.metadata.decoding
+    else:
+        decoding = backend.decoding
+    return metrics, outputs if decoding is None else decode_all(decoding, outputs)
+
+
+def assert_same(found: tuple[dict[str, float], Arrays], expected: tuple[dict[str, float], Arrays]):
+    """Compare metrics, and boxes and scores before NMS, within the limits of a file in fp32."""
+    (metrics, outputs), (own_metrics, own_outputs) = found, expected
+    compared = compare(lambda _: own_outputs, lambda _: outputs, [own_outputs[0]], "detect")
+    compared.check(tolerance_of("fp32"))
+    assert metrics == pytest.approx(own_metrics, abs=tolerance_of("fp32").metric)
+
+
 @pytest.mark.parametrize(
     ("cfg", "variant"),
     [pytest.param(*pair, marks=[pytest.mark.slow] * (pair != SMALLEST)) for pair in GRID],
 )
-def test_ships(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
-    """Saved, loaded, exported as ONNX; val measures with that file."""
-    torch.manual_seed(0)
-    model = build(cfg, ["red", "green"], variant)
-    model.preprocess = model.preprocess.with_size((HEADS[cfg], HEADS[cfg]))
-    settle_batch_norms(model)
-    save_weights(tmp_path / "a.safetensors", model)
-    report = export_model(load(tmp_path / "a.safetensors"), "onnx", tmp_path / "a")
-    assert report.proof.findings.images > 0
-    words = ["--weights", str(report.path), "--data", str(tiny_data)]
-    assert run_tool("val", [*words, "--json", str(tmp_path / "metrics.json")]) == 0
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert 0 <= metrics["AP"] < 0.1  # nothing was learnt
+def test_from_training_to_a_file(cfg: str, variant: str, tiny_data: Path, tmp_path: Path) -> None:
+    """An epoch; then checkpoint, fused network and ONNX file have the same boxes and AP."""
+    settings = train_settings(
+        cfg=cfg,
+        variant=variant,
+        data=str(tiny_data),
+        project=tmp_path,
+        imgsz=HEADS[cfg],
+        batch=IMAGES,
+        nominal_batch=IMAGES,
+        limit=IMAGES,
+        device="cpu",
+        epochs=1,
+        pictures=False,
+    )
+    trainer = prepare(settings)
+    trainer.fit()
+    trained = load(trainer.run.last)
+    settle_batch_norms(trained)
+    checkpoint, fused = tmp_path / "a.safetensors", tmp_path / "fused.safetensors"
+    save_weights(checkpoint, trained)
+    network, report = deploy(load(checkpoint))
+    assert report.fused_blocks > 0
+    assert report.difference_fp64 <= 1e-10
+    save_weights(fused, network)
+    exported = export_model(load(checkpoint), "onnx", tmp_path / "a")
+    assert exported.proof.findings.images > 0
+    expected = measured(checkpoint, tiny_data)
+    assert 0 <= expected[0]["AP"] < 0.1  # one step teaches nothing
+    for path in (fused, exported.path):
+        assert_same(measured(path, tiny_data), expected)
+
+
+def test_files_that_differ_are_told_apart() -> None:
+    """Three boxes of 64 px: 0.01 px are 1.6e-4 of the largest coordinate, 5e-5 are allowed."""
+    boxes = np.tile(np.float32([0, 0, 64, 64]), (1, 3, 1))
+    scores = np.full((1, 3, 2), 0.5, np.float32)
+    assert_same(({"AP": 0.1}, (boxes, scores)), ({"AP": 0.1009}, (boxes, scores)))
+    moved = boxes + np.float32(0.01)
+    with pytest.raises(DetectorError, match="boxes by 1.00e-02 px, 1.56e-04 of the largest"):
+        assert_same(({"AP": 0.1}, (moved, scores)), ({"AP": 0.1}, (boxes, scores)))
+    with pytest.raises(AssertionError):
+        assert_same(({"AP": 0.1}, (boxes, scores)), ({"AP": 0.102}, (boxes, scores)))

@@ -64,7 +64,7 @@ def evaluation_sets(draw_value: st.DrawFn) -> tuple[dict[str, Any], list[dict[st
         objects = draw_value(st.lists(OBJECTS, max_size=6))
         annotations += [{**one, "image_id": image_id} for one in objects]
         found = draw_value(st.lists(FOUND, max_size=8))
-        if found and draw_value(st.integers(0, 5)) == 0:
+        if found and draw_value(st.integers(0, 11)) == 0:
             found = found * (LIMIT // len(found) + 2)
         results += [{**one, "image_id": image_id} for one in found]
     ground_truth = {
@@ -87,16 +87,22 @@ def both(
     return plain, fast
 
 
-def check_equal(plain: CocoEvaluator, fast: CocoEvaluator) -> None:
-    """Compare the twelve metrics, each class's AP, and the curves that they are read from."""
+def check_equal(plain: CocoEvaluator, fast: CocoEvaluator, curves: bool = True) -> None:
+    """Compare the twelve metrics, each class's AP, and the curves that they are read from.
+
+    Args:
+        plain: pycocotools'.
+        fast: faster-coco-eval's, with the same boxes.
+        curves: compare these, too, for which both evaluate again.
+    """
     expected, found = plain.compute(), fast.compute()
     assert len(expected.summary) == 12
     assert found.summary == pytest.approx(expected.summary, abs=ROUNDING, rel=0)
     assert found.per_class == pytest.approx(expected.per_class, abs=ROUNDING, rel=0)
     assert found.left_out == expected.left_out
     assert (expected.title, found.title) == ("COCO AP (pycocotools)", "COCO AP (faster-coco-eval)")
-    arrays = [one.evaluation().eval for one in (plain, fast)]
-    for name in ("precision", "recall", "scores"):
+    arrays = [one.evaluation().eval for one in (plain, fast)] if curves else []
+    for name in ("precision", "recall", "scores") if curves else ():
         assert arrays[1][name] == pytest.approx(arrays[0][name], abs=ROUNDING, rel=0)
 
 
@@ -153,7 +159,7 @@ def test_detections_of_a_network_on_coco(annotations: str, shared: Path):
     boxes = [one for one in reference["detections_score_ge_0_1"] if one["image_id"] in known]
     assert len(boxes) > 500
     plain, fast = both(ground_truth, boxes)
-    check_equal(plain, fast)
+    check_equal(plain, fast, curves=False)
     assert 0.25 < fast.compute().ap < 0.34
     weights = draw(len(known), 20)
     expected, found = plain.resampled(weights), fast.resampled(weights)
