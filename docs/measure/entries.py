@@ -162,6 +162,35 @@ def _backbone_speed(results: list[Metrics]) -> list[list[str]]:
     ]
 
 
+def _baseline_measures(results: list[Metrics]) -> list[list[str]]:
+    """Return parameters, multiply-adds, memory and speed of each network, form and batch."""
+    return [
+        [
+            f"{one['params']:,}",
+            f"{one['macs'] / 1e9:.3f}",
+            f"{one['memory_access'] / 1e6:.1f}",
+            f"{one['peak_bytes'] / 1e6:.0f}",
+            f"{one['seconds'] * 1e3:.1f}",
+            f"{one['images_per_second']:.1f}",
+            f"{one['flops_per_second'] / 1e9:.0f}",
+        ]
+        for one in results[0]["lines"]
+    ]
+
+
+def _dsod_speed(results: list[Metrics]) -> list[list[str]]:
+    """Return ms an image of PyTorch, ONNX Runtime and OpenVINO, and the last one's memory."""
+    cells = []
+    for result in results:
+        found = {one["format"]: one for one in result["configurations"]}
+        times = [
+            found[name]["wall_ms_per_image"]["median"] for name in ("fused", "onnx", "openvino")
+        ]
+        memory = found["openvino"]["peak_bytes"] / 1e6
+        cells.append([*(f"{time:.1f}" for time in times), f"{memory:.0f}"])
+    return cells
+
+
 def _int8_speed(results: list[Metrics]) -> list[list[str]]:
     """Return the network's ms: decoded, float32, bf16 and INT8, of OpenVINO and ONNX Runtime."""
     cells = []
@@ -268,6 +297,27 @@ MEASUREMENTS = {
         ),
         (1, 2, 3, 4),
         _backbone_speed,
+    ),
+    "baseline-measures": Measurement(
+        "backbones.md",
+        _fixed(
+            "python tools/benchmark.py backbones --compare vovnet:27-slim,densenet:67,peleenet "
+            "--json {json}"
+        ),
+        (3, 4, 5, 6, 7, 8, 9),
+        _baseline_measures,
+    ),
+    "dsod-speed": Measurement(
+        "refinedet.md",
+        _fixed(
+            *(
+                f"python tools/benchmark.py detect --cfg cfg/dsod300_{backbone}.yaml --formats "
+                "fused,onnx,openvino --batches 1 --images 32 --rounds 5 --json {json}"
+                for backbone in ("vovnet27slim", "peleenet", "densenet67")
+            )
+        ),
+        (3, 4, 5, 6),
+        _dsod_speed,
     ),
     "model-costs": Measurement("models.md", _info(_model_of, 640), (5, 6), _model_costs),
     "runtime-speed": Measurement(
