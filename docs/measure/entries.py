@@ -111,9 +111,31 @@ def _osa_costs(results: list[Metrics]) -> list[list[str]]:
     ]
 
 
+def _model_commands(rows: Rows) -> list[str]:
+    """Return the commands that count what networks cost, and those that time each at its side."""
+    return [*_info(_model_of, 640)(rows), *map(_model_speed_command, rows)]
+
+
+def _model_speed_command(row: Sequence[str]) -> str:
+    (cfg, variant), side = _model_of(row), row[3]
+    return (
+        f"python tools/benchmark.py detect --cfg {cfg} --variant {variant} --imgsz {side} "
+        "--formats onnx --batches 1 --images 16 --rounds 3 --json {json}"
+    )
+
+
 def _model_costs(results: list[Metrics]) -> list[list[str]]:
+    """Return parameters and multiply-adds, ms and MB of the ONNX file, of each network."""
+    costs = _costs([result for result in results if "compared" in result])
+    files = [result["configurations"][0] for result in results if "configurations" in result]
     return [
-        [f"{one['deploy_params']:,}", f"{one['deploy_macs'] / 1e9:.3f}"] for one in _costs(results)
+        [
+            f"{cost['deploy_params']:,}",
+            f"{cost['deploy_macs'] / 1e9:.3f}",
+            f"{file['wall_ms_per_image']['median']:.0f}",
+            f"{file['file_bytes'] / 1e6:.1f}",
+        ]
+        for cost, file in zip(costs, files, strict=True)
     ]
 
 
@@ -130,8 +152,12 @@ def _model_of(row: Sequence[str]) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------------ speed
 
 
+STAGES = ("decode", "preprocess", "network", "nms")
+"""Stages of a prediction, as the benchmark names them."""
+
+
 def _runtimes(results: list[Metrics]) -> list[list[str]]:
-    """Return ms an image at batch 1 and 8, memory of both, and the start, by runtime."""
+    """Return ms an image at batch 1, of it each stage, and at batch 8; memory; the start."""
     (result,) = results
     cells = []
     for runner in LABELS:
@@ -143,9 +169,12 @@ def _runtimes(results: list[Metrics]) -> list[list[str]]:
             )
             for batch in (1, 8)
         )
+        all_of_one, all_of_eight = (of["wall_ms_per_image"]["median"] for of in (one, eight))
         cells.append(
             [
-                *(f"{of['wall_ms_per_image']['median']:.1f}" for of in (one, eight)),
+                f"{all_of_one:.1f}",
+                *(f"{one['ms_per_image'][stage]:.1f}" for stage in STAGES),
+                f"{all_of_eight:.1f}",
                 ", ".join(f"{of['peak_bytes'] / 1e6:.0f}" for of in (one, eight)),
                 f"{one['start_seconds']:.1f} s",
             ]
@@ -319,14 +348,14 @@ MEASUREMENTS = {
         (3, 4, 5, 6),
         _dsod_speed,
     ),
-    "model-costs": Measurement("models.md", _info(_model_of, 640), (5, 6), _model_costs),
+    "model-costs": Measurement("models.md", _model_commands, (6, 7, 8, 9), _model_costs),
     "runtime-speed": Measurement(
         "runtime.md",
         _fixed(
             "python tools/benchmark.py detect --weights {yolov5n} --imgsz 640 --source {images} "
             "--rounds 3 --json {json}"
         ),
-        (1, 2, 3, 4),
+        (1, 2, 3, 4, 5, 6, 7, 8),
         _runtimes,
     ),
     "int8-ap": Measurement("quantisation.md", _fixed(*_int8_commands()), (2, 4, 5, 6), _int8_ap),

@@ -1,4 +1,4 @@
-"""Code of the pages: Python compiles and names what exists, YAML loads, new pages are run."""
+"""Code of the pages: Python compiles and names what exists, YAML loads, the head learns."""
 
 from __future__ import annotations
 
@@ -26,10 +26,6 @@ from tests.docs.pages import ROOT, TEXTS, Block, blocks, blocks_of, table_rows
 
 PYTHON = blocks_of("python")
 EXTEND = ROOT / "docs" / "extend.md"
-FROM_PYTHON = ROOT / "docs" / "python.md"
-
-TRAINS = re.compile(r"detector\.(train|cross_validate)\(")
-"""Calls that take minutes: such blocks are compiled, and not run."""
 
 
 def attributes(tree: ast.AST) -> Iterator[str]:
@@ -81,43 +77,6 @@ def test_yaml_loads(block: Block) -> None:
 
 
 # ------------------------------------------------------------------------------------------- run
-
-
-@pytest.fixture
-def work(
-    finder: Path,
-    finder_onnx: Path,
-    finder_images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Path:
-    """A working folder with the files that the pages name."""
-    shutil.copy(finder, tmp_path / "best.safetensors")
-    for file in finder_onnx.parent.glob("*.onnx*"):
-        shutil.copy(file, tmp_path / file.name.replace(finder_onnx.stem, "best", 1))
-    shutil.copytree(finder_images, tmp_path / "images")
-    shutil.copy(finder_images / "a.png", tmp_path / "bus.jpg")
-    data = tmp_path / "path" / "to" / "folder"
-    for split in ("train", "val"):
-        shutil.copytree(finder_images, data / split / "images")
-        shutil.copytree(finder_images.parent / "labels", data / split / "labels")
-    (data / "data.yaml").write_text("names: [red, green]\ntrain: train/images\nval: val/images\n")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_from_python(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The blocks one after the other, as a reader types them."""
-    names: dict[str, object] = {}
-    run = [block for block in blocks(FROM_PYTHON, "python") if not TRAINS.search(block.text)]
-    assert len(run) == 6
-    for block in run:
-        exec(compile(block.text, str(block), "exec"), names)
-    printed = capsys.readouterr().out
-    assert printed.startswith("red 0.99")
-    assert "unknown keyword 'confidance'; did you mean 'confidence'?" in printed
-    assert (work / "again.onnx").is_file()
-    assert (work / "fused.safetensors").is_file()
 
 
 @pytest.fixture

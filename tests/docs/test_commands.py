@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from detector.cli.flags import flag_of, parse
 from detector.cli.tools import SCRIPTS, TOOLS
+from detector.serve.query import DetectQuery, read_query
 from detector.settings.common import ToolSettings
 from detector.settings.heads import HEAD_SETTINGS
 from detector.settings.train import settings_of_heads
@@ -30,6 +32,14 @@ from tests.docs.pages import (
 FLAG = re.compile(r"(?<![\w/-])--(no-)?([a-z][a-z0-9-]*)")
 OURS = re.compile(r"--|detector |torchrun .*detector |(python )?tools/")
 """Beginning of a piece of code whose flags are those of the tools."""
+
+STARTS = r"(detector|torchrun|python3?|pip|curl|pytest) "
+"""Beginnings of commands, which stand in blocks of ``sh``."""
+
+OTHER_PROGRAMS = {".", "bash", "pre-commit", "python3"}
+"""Programs of whose commands nothing is ours to check."""
+
+ASSIGNMENT = re.compile(r"\w+=")
 
 OTHER_FLAGS = {"nproc-per-node", "nnodes", "rdzv-backend", "rdzv-endpoint", "version", "help"}
 """Flags of torchrun, and of the command itself."""
@@ -77,7 +87,7 @@ IN_A_TABLE = 0
 
 IN_TABLES = [
     Block(file, IN_A_TABLE, "sh", code)
-    for file in PAGES
+    for file in TEXTS
     for row in table_rows(file)
     for cell in row
     for code in codes(cell)
@@ -107,13 +117,122 @@ def test_wrong_commands_are_found() -> None:
     assert tool_and_words("pip install x") is None
 
 
+def test_commands_stand_in_blocks_of_sh() -> None:
+    """A block without a language shows output and trees of files."""
+    hidden = [str(block) for block in blocks_of("") if re.match(STARTS, block.text)]
+    assert hidden == []
+
+
+# ----------------------------------------------------------------- commands of other programs
+
+
+def flags_of(file: Path) -> set[str]:
+    """Return the flags of a program that parses them with argparse."""
+    return set(re.findall(r'add_argument\(\s*"--([a-z-]+)"', file.read_text(encoding="utf-8")))
+
+
 def flags_of_scripts() -> set[str]:
-    """Return the flags of the project's other programs, which parse them with argparse."""
-    files = [
-        file for folder in ("examples", "tests", "docs") for file in (ROOT / folder).rglob("*.py")
-    ]
-    pattern = re.compile(r'add_argument\(\s*"--([a-z-]+)"')
-    return {flag for file in files for flag in pattern.findall(file.read_text(encoding="utf-8"))}
+    """Return the flags of the project's other programs."""
+    folders = ("docs", "examples", "tests")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    return {flag for file in files for flag in flags_of(file)}
+
+
+def declared(key: str) -> set[str]:
+    """Return the names before ``=`` or ``:`` of a part of pyproject.toml."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    part = text[text.index(key) + len(key) :].partition("\n[")[0]
+    return set(re.findall(r"^ *\"?(\w+)(?: =|:)", part, re.M))
+
+
+def check_install(words: list[str]) -> None:
+    """Check that files of requirements and extras exist."""
+    for previous, word in zip(["", *words], words, strict=False):
+        if previous == "-r":
+            assert (ROOT / word).is_file(), word
+        elif found := re.fullmatch(r"(?:\.|repdet)\[(.*)\]", word):
+            assert set(found[1].split(",")) <= declared("[project.optional-dependencies]"), word
+
+
+def test_each_extra_is_in_the_table_of_what_to_install() -> None:
+    rows = table_rows(ROOT / "docs" / "start.md")
+    named = {extra for row in rows for extra in re.findall(r'"\.\[(\w+)\]"', row[0])}
+    assert named == declared("[project.optional-dependencies]")
+
+
+def check_tests(words: list[str]) -> None:
+    """Check that files of tests and markers exist."""
+    for previous, word in zip(["", *words], words, strict=False):
+        if previous == "-m":
+            assert word in declared("markers = ["), word
+        elif word.startswith("tests"):
+            assert (ROOT / word).exists(), word
+
+
+def check_script(script: str, words: list[str]) -> None:
+    """Check that a program of the checkout exists and has the flags."""
+    file = ROOT / script
+    assert file.is_file(), script
+    assert {flag for _, flag in FLAG.findall(" ".join(words))} <= flags_of(file), script
+
+
+def check_request(words: list[str]) -> None:
+    """Check the path of a request to the server, and its parameters."""
+    (url,) = (urlsplit(word) for word in words if word.startswith("http://"))
+    query = [(name, value) for name, value in parse_qsl(url.query)]
+    assert url.path == "/v1/detect", url.path
+    read_query(DetectQuery, query)
+
+
+def check_other(command: str) -> None:
+    """Check what is ours in a command of another program."""
+    words = [word for word in shlex.split(command) if not ASSIGNMENT.match(word)]
+    match words:
+        case ["pip", "install", *rest]:
+            check_install(rest)
+        case ["python", "-m", "pytest", *rest]:
+            check_tests(rest)
+        case ["python", "-m", "sphinx", *_, source, _]:
+            assert (ROOT / source / "conf.py").is_file()
+        case ["python", script, *rest]:
+            check_script(script, rest)
+        case ["curl", *rest]:
+            check_request(rest)
+        case [program, *_]:
+            assert program in OTHER_PROGRAMS, command
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_commands_of_other_programs(block: Block) -> None:
+    for command in commands(block.text):
+        if tool_and_words(command) is None:
+            check_other(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("pip install -r requirement.txt", "requirement.txt"),
+        ('pip install ".[runtme]"', "runtme"),
+        ("python -m pytest -m slwo", "slwo"),
+        ("A=1 python -m pytest tests/no_such", "tests/no_such"),
+        ("python examples/ray_batch.py a.onnx --wrokers 4", "wrokers"),
+        ("python examples/ray_bath.py a.onnx", "ray_bath"),
+        ("curl http://127.0.0.1:8000/v1/detct", "/v1/detct"),
+        ("cargo run", "cargo run"),
+    ],
+)
+def test_wrong_commands_of_other_programs_are_found(command: str, found: str) -> None:
+    with pytest.raises(AssertionError, match=found):
+        check_other(command)
+
+
+def test_a_wrong_parameter_of_a_request_is_found() -> None:
+    with pytest.raises(DetectorError, match="did you mean 'confidence'"):
+        check_other('curl "http://127.0.0.1:8000/v1/detect?confidance=0.4"')
+
+
+# ------------------------------------------------------------------------- flags in sentences
 
 
 ALL_FLAGS = {

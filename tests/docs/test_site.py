@@ -56,14 +56,15 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_figures_of_models_are_those_of_the_sources() -> None:
-    """Each row of the table to choose from stands in docs/weights.md and in the README's."""
+    """Each row of the table to choose from stands in docs/weights.md, its costs further down."""
     weights = {codes(row[0])[0]: row for row in read_weights()}
-    costs = {row[0]: row for row in table_rows(ROOT / "README.md") if len(row) == 4}
-    rows = [row for row in table_rows(ROOT / "docs" / "models.md") if row[0].startswith("`")]
+    tables = table_rows(ROOT / "docs" / "models.md")
+    costs = {row[0]: row for row in tables if len(row) == 4}
+    rows = [row for row in tables if len(row) == 10 and row[0].startswith("`")]
     assert len(rows) == 8
-    for file, model, licence, side, ap, parameters, gmac in rows:
+    for file, model, licence, side, ap, measured, parameters, gmac, _ms, _mb in rows:
         source = weights[codes(file)[0]]
-        assert source[1:5] == [model, licence, side, ap]
+        assert source[1:6] == [model, licence, side, ap, measured]
         assert source[6].endswith(f"→ {parameters}")
         cfg, variant = codes(model)[0], model.rpartition(" ")[2]
         assert costs[f"`cfg/{cfg}.yaml` --variant {variant}"][2:] == [parameters, gmac]
@@ -162,7 +163,7 @@ def test_what_a_style_sheet_loads(offline: ModuleType, tmp_path: Path) -> None:
         ("(start.md)", "(strat.md)", "strat.md"),
         ("(start.md)", "(start.md#nowhere)", "nowhere"),
         ("{toctree}", "{toctreee}", "toctreee"),
-        ("(detections.jpg)", "(https://a.org/x.png)", "index.html: loads https://a.org/x.png"),
+        ("(cells.jpg)", "(https://a.org/x.png)", "index.html: loads https://a.org/x.png"),
     ],
 )
 def test_strict_build(old: str, new: str, message: str, tmp_path: Path) -> None:
