@@ -17,6 +17,7 @@ from detector.settings.heads import HEAD_SETTINGS
 from detector.settings.train import settings_of_heads
 from detector.utils.errors import DetectorError
 from detector.utils.synonyms import find
+from docs.measure.entries import MEASUREMENTS
 from tests.docs.pages import (
     PAGES,
     ROOT,
@@ -192,6 +193,9 @@ def check_other(command: str) -> None:
             check_install(rest)
         case ["python", "-m", "pytest", *rest]:
             check_tests(rest)
+        case ["python", "-m", "docs.measure", *rest]:
+            names = [word for word in rest if "=" not in word and not word.startswith("--")]
+            assert set(names) <= set(MEASUREMENTS), command
         case ["python", "-m", "sphinx", *_, source, _]:
             assert (ROOT / source / "conf.py").is_file()
         case ["python", script, *rest]:
@@ -219,6 +223,7 @@ def test_commands_of_other_programs(block: Block) -> None:
         ("python examples/ray_batch.py a.onnx --wrokers 4", "wrokers"),
         ("python examples/ray_bath.py a.onnx", "ray_bath"),
         ("curl http://127.0.0.1:8000/v1/detct", "/v1/detct"),
+        ("python -m docs.measure model-cost", "model-cost"),
         ("cargo run", "cargo run"),
     ],
 )

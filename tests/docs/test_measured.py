@@ -109,8 +109,10 @@ def test_commands_of_costs_follow_the_rows():
         "--imgsz 224 --json {json}",
         "python tools/info.py --cfg cfg/peleenet.yaml --imgsz 224 --json {json}",
     ]
-    assert MEASUREMENTS["model-costs"].commands([["", "`yolox`, nano"]]) == [
-        "python tools/info.py --cfg yolox --variant nano --imgsz 640 --json {json}"
+    assert MEASUREMENTS["model-costs"].commands([["", "`yolox`, nano", "", "416"]]) == [
+        "python tools/info.py --cfg yolox --variant nano --imgsz 640 --json {json}",
+        "python tools/benchmark.py detect --cfg yolox --variant nano --imgsz 416 --formats onnx "
+        "--batches 1 --images 16 --rounds 3 --json {json}",
     ]
 
 
@@ -121,7 +123,7 @@ def configuration(form: str, batch: int, ms: float, **more: Any) -> dict[str, An
         "file": "",
         "precision": "fp32",
         "wall_ms_per_image": {"median": ms},
-        "ms_per_image": {"network": ms},
+        "ms_per_image": {"decode": 5, "preprocess": 3, "network": ms, "nms": 4.25},
         "peak_bytes": 9.2e8 * batch,
         "start_seconds": 4.75,
         **more,
@@ -136,7 +138,36 @@ def test_cells_of_runtimes():
     forms = ("openvino", "pytorch", "fused", "onnx", "pt2")
     found = [configuration(form, batch, 80 + batch) for batch in (1, 8) for form in forms]
     rows = cells("runtime-speed", {"configurations": found})
-    assert rows == [["81.0", "88.0", "920, 7360", "4.8 s"]] * 5
+    stages = ["5.0", "3.0", "81.0", "4.2"]
+    assert rows == [["81.0", *stages, "88.0", "920, 7360", "4.8 s"]] * 5
+
+
+def test_cells_of_models():
+    cost = {"deploy_params": 904_463, "deploy_macs": 1.2374e9, "compared": []}
+    speed = {"configurations": [configuration("onnx", 1, 12.4, file_bytes=3.68e6)]}
+    assert cells("model-costs", cost, speed) == [["904,463", "1.237", "12", "3.7"]]
+
+
+def test_cells_of_baselines():
+    line = {
+        "params": 3_525_736,
+        "macs": 2.1767e9,
+        "memory_access": 12_440_008,
+        "peak_bytes": 36_474_880,
+        "seconds": 0.02977,
+        "images_per_second": 33.59,
+        "flops_per_second": 146.2e9,
+    }
+    assert cells("baseline-measures", {"lines": [line]}) == [
+        ["3,525,736", "2.177", "12.4", "36", "29.8", "33.6", "146"]
+    ]
+
+
+def test_cells_of_dsod():
+    found = [
+        configuration(form, 1, ms) for form, ms in (("onnx", 2), ("fused", 1), ("openvino", 3))
+    ]
+    assert cells("dsod-speed", {"configurations": found}) == [["1.0", "2.0", "3.0", "920"]]
 
 
 def test_cells_of_int8_files():
