@@ -23,7 +23,7 @@ def test_shipped_presets(name: str) -> None:
 
 
 def test_a_flag_wins_over_a_preset_and_that_over_the_quick_start() -> None:
-    """The quick start of the drawn shapes has a rate of 0.03 and 48 epochs."""
+    """The quick start of the drawn shapes has a rate of 0.03 and 60 epochs."""
     given = {"cfg": "yolov5n", "preset": "train/finetune"}
     settings, _ = resolve(train_settings(**given))
     assert (settings.learning_rate, settings.epochs) == (0.01, 48)
