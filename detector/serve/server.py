@@ -22,6 +22,10 @@ MAX_HEADER_BYTES = 32 * 1024
 KEEP_ALIVE_SECONDS = 5
 """Longest pause between two requests of a connection."""
 
+WORKER_ANSWER_SECONDS = 30
+"""Time in which a worker answers the supervisor, else it is replaced. A worker that still imports
+libraries does not answer, and on a busy machine that takes longer than uvicorn's 5 seconds."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
@@ -69,6 +73,7 @@ def config_of(app: ASGIApp | Callable[[], ASGIApp], settings: ServeSettings) -> 
         limit_concurrency=settings.connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
+        timeout_worker_healthcheck=WORKER_ANSWER_SECONDS,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
 

@@ -80,3 +80,19 @@ def test_workers_end_with_a_killed_supervisor(served: Serve, finder_onnx: Path) 
         assert (len(gone), alive) == (2, [])
         with socket.create_server(("127.0.0.1", port)):
             pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGSTOP")
+def test_a_worker_that_is_slow_to_answer_stays(served: Serve, finder_onnx: Path) -> None:
+    """One that still imports libraries on a busy machine; uvicorn would wait for 5 seconds."""
+    with served(finder_onnx, "--workers", 2) as server:
+        wait_until(lambda: answers(server.url) and len(workers_of(server.process)) == 2)
+        before = workers_of(server.process)
+        before[0].send_signal(signal.SIGSTOP)
+        time.sleep(8)
+        before[0].send_signal(signal.SIGCONT)
+        wait_until(lambda: answers(server.url))
+        assert workers_of(server.process) == before
+        code, _ = server.stop()
+    assert code == 0
