@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -30,8 +29,8 @@ from detector.settings.values import Letterbox, Mode, RunPrecision
 from detector.structures.images import ImageLike
 from detector.structures.preprocess import divisible_size, imgsz_text, size_of_imgsz
 from detector.utils import system
-from detector.utils.errors import DetectorError, nearest, shown
-from detector.utils.files import is_file, refuse_special
+from detector.utils.errors import DetectorError, shown
+from detector.utils.files import is_file, missing_weights, refuse_special
 from detector.utils.keywords import check_keywords
 
 if TYPE_CHECKING:
@@ -423,10 +422,7 @@ def _missing(path: Path) -> DetectorError:
     if path.is_dir():
         return DetectorError("is a folder, expected a weights file", file=path)
     refuse_special(path, "a weights file")
-    folder = path.parent
-    siblings = [entry.name for entry in islice(os.scandir(folder), 2000)] if folder.is_dir() else []
-    hint = nearest(path.name, siblings) or "; expected weights"
-    return DetectorError(f"no such file{hint}", file=path)
+    return missing_weights(path)
 
 
 def _torch_backend(model: Detector, runtime: RuntimeSettings) -> Backend:

@@ -6,7 +6,7 @@ import argparse
 import inspect
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -126,13 +126,25 @@ def _as_flag(name: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Parser that raises errors instead of printing them."""
+    """Parser that raises errors instead of printing them.
+
+    Attributes:
+        choices: the values that a flag may have, by flag, where they can be counted.
+    """
+
+    def __init__(self, choices: Mapping[str, str], **options: Any) -> None:
+        super().__init__(**options)
+        self.choices = choices
 
     def error(self, message: str) -> NoReturn:
         missing = message.removeprefix("the following arguments are required: ")
         if missing != message:
             raise DetectorError(f"{missing} is missing")
-        raise DetectorError(message.removeprefix("argument "))
+        message = message.removeprefix("argument ")
+        flag = message.removesuffix(": expected one argument")
+        if flag in self.choices:
+            message = f"{flag}: expected one of {self.choices[flag]}"
+        raise DetectorError(message)
 
 
 def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
@@ -144,6 +156,11 @@ def _parser(settings: type[Strict], program: str) -> argparse.ArgumentParser:
         if field.is_required()
     ]
     parser = _Parser(
+        {
+            flag_of(settings, name): ", ".join(map(str, get_args(_type(field.annotation))))
+            for name, field in fields.items()
+            if get_origin(_type(field.annotation)) is Literal
+        },
         prog=program,
         usage=" ".join([program, *required, "[flags]"]),
         description=summary(settings),

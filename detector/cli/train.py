@@ -28,7 +28,7 @@ def train(settings: TrainSettings) -> dict[str, Any]:
     print(f"trained {len(result.history)} epochs in {result.seconds:.0f} s")
     shown = shown_metrics(best, result.main_metrics)
     print(f"best {shown} {where}: {result.best}")
-    print(f"next: python tools/detect.py --weights {result.best} --source IMAGES")
+    print(f"next: detector detect --weights {result.best} --source IMAGES")
     return {
         "best": best,
         "last": result.history[-1],

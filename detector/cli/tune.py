@@ -41,7 +41,7 @@ def _print(report: TuningReport) -> None:
         print(f"importance for {report.monitor}: {', '.join(shares)}")
     if report.best is not None:
         print(f"best {report.monitor} {report.best.metric:.4f}: {report.folder / report.best.name}")
-        print(f"next: python tools/train.py --preset {report.folder / BEST}")
+        print(f"next: detector train --preset {report.folder / BEST}")
 
 
 def _shown(value: object) -> str:

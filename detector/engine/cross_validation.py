@@ -206,5 +206,5 @@ def _train(run: Run, number: int, flags: TrainSettings, folder: Path) -> None:
     try:
         run_training(asked)
     except Interrupted as error:
-        message = f"stopped in fold {number}; resume with: python tools/train.py --resume {folder}"
+        message = f"stopped in fold {number}; resume with: detector train --resume {folder}"
         raise Interrupted(message, error.signal_number) from error

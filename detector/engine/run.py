@@ -185,8 +185,9 @@ class Run:
         if not self.state.is_file():
             return "there is no checkpoint yet to resume from"
         local = system.local_world_size()
-        python = "python" if local == 1 else f"torchrun --nproc-per-node {local}"
-        return f"resume with: {python} tools/train.py --resume {shlex.quote(str(self.folder))}"
+        launcher = "" if local == 1 else f"torchrun --nproc-per-node {local} -m "
+        command = f"{launcher}detector train"
+        return f"resume with: {command} --resume {shlex.quote(str(self.folder))}"
 
     def write_results(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write one line per epoch; the whole file each time, so that no line is ever cut."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from detector.utils.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = "stopping: the step under way is finished and saved first; Ctrl-C again stops at once"
+
+logger = logging.getLogger(__name__)
 
 
 class StopRequest:
@@ -56,3 +60,5 @@ class StopRequest:
         self._signal = number
         if again or self._raises:
             raise self.interruption()
+        with suppress(OSError, RuntimeError):  # the stream is closed, or busy with another message
+            logger.info(STOPPING)

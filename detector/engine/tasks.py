@@ -198,7 +198,7 @@ def _anchor_recall(model: Detector, train_set: DetectionDataset, settings: Any) 
         if "anchor_ratio" in settings.model_fields_set:
             words += f" --anchor-ratio {settings.anchor_ratio}"
         lines.append(
-            f"hint: python tools/anchors.py {words} fits others; write its line into the model file"
+            f"hint: detector anchors {words} fits others; write its line into the model file"
         )
     return lines
 

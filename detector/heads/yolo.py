@@ -174,7 +174,7 @@ class Detect(Head):
         if not self.fitted:
             raise DetectorError(
                 "the model file gives only the number of anchors; fit them first with "
-                "`python tools/anchors.py --cfg FILE --data DATA` and write its line into the file"
+                "`detector anchors --cfg FILE --data DATA` and write its line into the file"
             )
 
 

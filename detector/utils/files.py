@@ -36,6 +36,9 @@ MAX_NEAREST = 10_000
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".onnx", ".xml", ".pt2", ".pdparams")
+"""Suffixes of files that hold a network, of this project and others."""
+
 START_BYTES = 64
 """Number of bytes by which a file that stands in place of another is recognized."""
 STAND_INS = {
@@ -422,6 +425,20 @@ def find_file(
         )
         raise DetectorError(f"no such file{hint}", file=path)
     return found
+
+
+def missing_weights(path: Path) -> DetectorError:
+    """Return the error about a weights file that is not there; it names the nearest one beside it.
+
+    >>> str(missing_weights(Path("no/such/best.safetensors")))
+    'no/such/best.safetensors: no such file; expected weights'
+    """
+    names: list[str] = []
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in islice(entries, MAX_NEAREST) if entry.name != path.name]
+    files = [name for name in names if Path(name).suffix.lower() in WEIGHTS_SUFFIXES]
+    hint = nearest(path.name, files) or "; expected weights"
+    return DetectorError(f"no such file{hint}", file=path)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -27,7 +27,14 @@ from detector.settings.values import TaskName
 from detector.structures.preprocess import Preprocess
 from detector.utils.archive import Archive
 from detector.utils.errors import DetectorError, nearest, one_line
-from detector.utils.files import as_path, atomic, check_start, is_file, refuse_special
+from detector.utils.files import (
+    as_path,
+    atomic,
+    check_start,
+    is_file,
+    missing_weights,
+    refuse_special,
+)
 from detector.utils.keywords import refuses_unknown_keywords
 from detector.utils.yaml_file import Strict, explain
 from detector.weights.interop.networks import YOLO, Origin, find_network
@@ -265,7 +272,7 @@ def _check_kind(path: Path) -> None:
         )
     refuse_special(path, "weights")
     if not is_file(path):
-        raise DetectorError("no such file; expected weights", file=path)
+        raise missing_weights(path)
     check_start(path, "weights")
     if path.name.endswith(STATE_SUFFIX):
         raise DetectorError(

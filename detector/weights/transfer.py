@@ -72,6 +72,8 @@ class TransferReport:
         classes = self.classes
         if classes is None:
             return "except for the classes"
+        if not classes.own:
+            return f"without the classes: none of the {classes.count} is in the file by name"
         return f"with {len(classes.own)} of {classes.count} classes matched by name"
 
 

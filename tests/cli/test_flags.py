@@ -196,3 +196,10 @@ def test_words_that_are_missing_or_wrong(words: list[str], message: str):
     with pytest.raises(DetectorError) as caught:
         parse(Words, words, "example")
     assert str(caught.value) == message
+
+
+def test_a_flag_without_its_value_names_the_values():
+    with pytest.raises(DetectorError) as caught:
+        parse(TrainSettings, ["--cache"], "example")
+    assert str(caught.value) == "--cache: expected one of ram, disk, none"
+    assert parse(TrainSettings, ["--cache", "disk"], "example").cache == "disk"

@@ -29,7 +29,7 @@ def test_a_run(run: Run, tiny_cfg: Path, tiny_data: Path, tmp_path: Path):
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert metrics["last"]["loss_box"] == pytest.approx(float(rows[-1]["loss_box"]))
     assert "5,060 parameters, 2 classes, 96×96 px, 2 epochs, batch 4, sgd" in ran.out
-    assert f"next: python tools/detect.py --weights {folder / 'best.safetensors'}" in ran.out
+    assert f"next: detector detect --weights {folder / 'best.safetensors'}" in ran.out
     model = load(folder / "best.safetensors")
     assert (model.names, model.preprocess.size_hw) == (("red", "green"), (96, 96))
     again = run("train", *words)

@@ -77,7 +77,7 @@ def test_a_stop_costs_nothing(run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         run("b")
     folder = tmp_path / "b"
     assert str(caught.value) == (
-        f"stopped in fold 2; resume with: python tools/train.py --resume {folder}"
+        f"stopped in fold 2; resume with: detector train --resume {folder}"
     )
     trained.clear()
     monkeypatch.setattr(cross_validation, "run_training", original)

@@ -127,7 +127,7 @@ def test_hints_name_the_shape(tiny_cfg: Path, yolo_wide: Path) -> None:
     settings = SETTINGS.model_copy(update={"cfg": "m.yaml", "data": "d"})
     lines = task_of(Detect).hints(model, dataset, settings)
     assert lines[-1].startswith(
-        "hint: python tools/anchors.py --cfg m.yaml --data d --imgsz 64,96 fits others"
+        "hint: detector anchors --cfg m.yaml --data d --imgsz 64,96 fits others"
     )
     # 4 px · 0.48 = 1.92 px; growth 2 / 1.92 = 1.0417: more than 66.7 and 100
     assert small_objects(model, dataset) == [

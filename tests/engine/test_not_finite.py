@@ -69,10 +69,7 @@ def test_it_stops_and_goes_on_from_before(start: Start, resume: Start, kind: str
     line = str(caught.value)
     assert line.startswith(problem)
     assert "in epoch 2; a lower --learning-rate may help, --skip-nonfinite skips" in line
-    assert (
-        f"resume with: python tools/train.py --resume {cut.run.folder}; images of the step: "
-        in line
-    )
+    assert f"resume with: detector train --resume {cut.run.folder}; images of the step: " in line
     cut.loader.batch_sampler.set_epoch(1)
     keys = cut.loader.batch_sampler.batches()[1]
     files = {str(path) for key in keys for path in cut.loader.dataset.sources(key)}

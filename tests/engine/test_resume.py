@@ -15,6 +15,7 @@ import torch
 
 from detector.cli import run_tool
 from detector.engine.callbacks import Terminal
+from detector.engine.stopping import StopRequest
 from detector.engine.trainer import Trainer
 from detector.utils.errors import DetectorError, Interrupted
 from detector.weights.checkpoint import load, load_training_state, read_metadata
@@ -101,7 +102,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     with pytest.raises(Interrupted) as caught:
         cut.fit()
     assert caught.value.signal_number == number
-    command = f"resume with: python tools/train.py --resume {tmp_path / 'cut'}"
+    command = f"resume with: detector train --resume {tmp_path / 'cut'}"
     assert str(caught.value) == f"stopped; {command}"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     found = load_training_state(cut.run.state)["progress"]
@@ -109,6 +110,28 @@ def test_a_signal_saves_and_says_how_to_go_on(
     again = resume("cut")
     again.fit()
     assert digest(again) == digest(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_answered_before_the_step_is_finished(number: int, caplog):
+    caplog.set_level("INFO", "detector")
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.is_asked
+    assert caplog.messages == [
+        "stopping: the step under way is finished and saved first; Ctrl-C again stops at once"
+    ]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError("closed"), RuntimeError("reentrant call")])
+def test_a_signal_whose_message_cannot_be_written(error: Exception, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("detector.engine.stopping.logger.info", fail)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_asked
 
 
 def test_a_signal_during_validation(start: Start, resume: Start, monkeypatch):
@@ -142,7 +165,7 @@ def test_the_tool_s_exit_code(start: Start, tmp_path: Path, monkeypatch, capfd):
     monkeypatch.setattr(Terminal, "on_step", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert run_tool("train", ["--resume", str(tmp_path / "run")]) == 128 + signal.SIGTERM
     assert capfd.readouterr().err.splitlines()[-1] == (
-        f"stopped; resume with: python tools/train.py --resume {tmp_path / 'run'}"
+        f"stopped; resume with: detector train --resume {tmp_path / 'run'}"
     )
 
 

@@ -168,7 +168,7 @@ def test_the_anchors_recall_and_a_hint(said, tiny_cfg: Path, tiny_data: Path, tm
     lines = said(cfg=str(far))
     at = lines.index(line.format("0.0000"))
     assert lines[at + 1] == (
-        f"hint: python tools/anchors.py --cfg {far} --data {tiny_data} --imgsz 64 fits others; "
+        f"hint: detector anchors --cfg {far} --data {tiny_data} --imgsz 64 fits others; "
         "write its line into the model file"
     )
     assert line.format("1.0000") in said(cfg=str(far), anchor_ratio=8.5)

@@ -189,7 +189,7 @@ def test_one_of_two_dies(words, start, tmp_path: Path, killed: int):
     assert time.monotonic() - start_seconds < END_SECONDS
     assert process.returncode != 0
     assert "another process of this run was lost (" in err
-    assert f"resume with: torchrun --nproc-per-node 2 tools/train.py --resume {run}" in err
+    assert f"resume with: torchrun --nproc-per-node 2 -m detector train --resume {run}" in err
     trainer = prepare(train_settings(resume=str(run)))
     step = trainer.progress.step
     assert step > 0

@@ -227,5 +227,5 @@ def test_a_perfect_prediction_has_no_box_loss():
 
 def test_anchors_that_are_only_counted_cannot_be_trained():
     head = Detect(3, 3, c_in=[4, 4], strides=STRIDES)
-    with pytest.raises(DetectorError, match=r"fit them first with `python tools/anchors.py"):
+    with pytest.raises(DetectorError, match=r"fit them first with `detector anchors"):
         YoloLoss(head, YoloLossSettings(), side=SIDE)

@@ -220,6 +220,16 @@ def test_a_missing_file(tmp_path: Path, name: str, read):
         read(tmp_path / name)
 
 
+@pytest.mark.parametrize("read", [load, read_state])
+def test_a_misspelt_file(tmp_path: Path, read):
+    (tmp_path / "yolox_nano.pth").touch()
+    (tmp_path / "yolox_nanno.txt").touch()  # nearer, but no weights
+    with pytest.raises(DetectorError) as caught:
+        read(tmp_path / "yolox_nanno.pth")
+    path = tmp_path / "yolox_nanno.pth"
+    assert str(caught.value) == f"{path}: no such file; did you mean 'yolox_nano.pth'?"
+
+
 def test_a_foreign_checkpoint(shared: Path, tmp_path: Path):
     model = load(shared / "weights/yolov5n_coco.pt")
     assert len(model.names) == 80

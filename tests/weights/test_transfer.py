@@ -92,6 +92,16 @@ def test_classes_that_both_have_are_taken_and_the_others_start_anew(model: Detec
     assert "4 of the head with 1 of 2 classes matched by name" in report.lines()[0]
 
 
+def test_no_class_of_the_start_weights(model: Detector):
+    """Boxes and objectness of the head are taken all the same."""
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = transfer(tiny(("cow", "hen")), state, names=NAMES)
+    assert report.lines() == [
+        f"start weights: {len(state) - 4} of {len(state)} tensors loaded, 4 of the head "
+        "without the classes: none of the 2 is in the file by name"
+    ]
+
+
 @pytest.mark.parametrize("names", [(), ("0", "1", "2"), ("class0", "class1", "class2")])
 def test_without_names_classes_are_taken_by_number(model: Detector, names):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

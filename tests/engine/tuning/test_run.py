@@ -69,7 +69,7 @@ def test_from_search_to_preset(
     assert "2 trials: 2 complete" in printed
     best = report["best"]
     assert best["metric"] == max(trial["metric"] for trial in report["trials"])
-    assert f"next: python tools/train.py --preset {study / BEST}" in printed
+    assert f"next: detector train --preset {study / BEST}" in printed
     assert "<table" in html.read_text()
     assert "trial_1" in html.read_text()
 
