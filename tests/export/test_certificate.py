@@ -136,7 +136,7 @@ def test_ap_before_and_after(network: Detector, tmp_path: Path):
     assert measured.before == {"AP": 0.3, "AP50": 0.5}
     assert measured.after == {"AP": 0.3009, "AP50": 0.5}
     assert report.certificate.command == "tools/x.py"
-    assert report.lines()[-1] == "AP on 7 images: 0.3000 → 0.3009"
+    assert report.lines()[1] == "AP on 7 images: 0.3000 → 0.3009"
     assert seen == [("TorchBackend", (32, 96)), ("Pt2Backend", (32, 96))]
 
 
