@@ -484,7 +484,8 @@ def test_sizes_that_do_not_fit(imgsz: int, message: str, finder: Path):
         (
             {"half": True},
             "unknown keyword 'half'; known: imgsz, letterbox, device, threads, precision, mode, "
-            "tiles, tile_overlap, tile_whole, batch, confidence, iou, max_detections, "
+            "tiles, tile_overlap, tile_whole, tta, tta_scales, tta_flip, "
+            "batch, confidence, iou, max_detections, "
             "class_agnostic, nms_method, sigma, multi_label, classes, candidates, "
             "class_candidates, clip_boxes, settings",
         ),

@@ -252,7 +252,6 @@ _EXPORT: dict[str, Answer] = {
     "opset-version": "--opset",
     "fp16 half amp": "--precision fp16",
     "int8": "--precision int8",
-    "per-tensor": "weights have a scale for each channel with --precision int8; omit it",
     "batch-size batchsize bs": "--batch",
     "dynamic-axes dynamic-batch dynamic-export": "--dynamic",
     "end2end": "--nms",

@@ -37,13 +37,21 @@ OURS = re.compile(r"--|detector |torchrun .*detector |(python )?tools/")
 STARTS = r"(detector|torchrun|python3?|pip|curl|pytest) "
 """Beginnings of commands, which stand in blocks of ``sh``."""
 
-OTHER_PROGRAMS = {".", "bash", "pre-commit", "python3"}
+OTHER_PROGRAMS = {".", "bash", "build", "pre-commit", "python3", "twine"}
 """Programs of whose commands nothing is ours to check."""
 
 ASSIGNMENT = re.compile(r"\w+=")
 
-OTHER_FLAGS = {"nproc-per-node", "nnodes", "rdzv-backend", "rdzv-endpoint", "version", "help"}
-"""Flags of torchrun, and of the command itself."""
+OTHER_FLAGS = {
+    "nproc-per-node",
+    "nnodes",
+    "rdzv-backend",
+    "rdzv-endpoint",
+    "resolution",
+    "version",
+    "help",
+}
+"""Flags of torchrun, of uv, and of the command itself."""
 
 THEIRS = {"ultralytics", "yolov5", "torchvision", "timm"}
 """Pages ``from_….md``, which name flags of other projects."""
@@ -198,6 +206,8 @@ def check_other(command: str) -> None:
             assert set(names) <= set(MEASUREMENTS), command
         case ["python", "-m", "sphinx", *_, source, _]:
             assert (ROOT / source / "conf.py").is_file()
+        case ["python", "-m", program, *_]:
+            assert program in OTHER_PROGRAMS, command
         case ["python", script, *rest]:
             check_script(script, rest)
         case ["curl", *rest]:

@@ -160,7 +160,7 @@ def test_resumed_with_the_teacher_elsewhere(start, resume, teacher, tmp_path: Pa
     path.rename(moved)
     with pytest.raises(DetectorError) as caught:
         resume("run")
-    assert str(caught.value) == f"{path}: no such file; expected weights"
+    assert str(caught.value) == f"{path}: no such file; did you mean 'moved.safetensors'?"
     assert resume("run", teacher=moved).settings.teacher == moved
     teacher(WIDE.replace("24", "32"))
     with pytest.raises(DetectorError) as caught:

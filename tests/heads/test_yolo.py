@@ -115,9 +115,7 @@ def test_number_of_anchors_must_be_fitted_before_training() -> None:
     detect = head(anchors=2)
     assert detect.anchors_wh.shape == (3, 2, 2)
     assert detect.anchors_wh[:, 0, 0].tolist() == [32, 64, 128]  # placeholders of 4 strides
-    with pytest.raises(
-        DetectorError, match=r"only the number of anchors; .* `python tools/anchors"
-    ):
+    with pytest.raises(DetectorError, match=r"only the number of anchors; .* `detector anchors"):
         detect.check_trainable()
     head(anchors=ANCHORS).check_trainable()
 
