@@ -106,8 +106,9 @@ def settle_batch_norms(model: Detector) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None  # the plain average of all batches
+    pixels = torch.randint(256, (16, 3, *model.preprocess.size_hw), dtype=torch.uint8)
     with torch.no_grad():
-        model.train()(torch.rand(16, 3, *model.preprocess.size_hw))
+        model.train()(model.normalize(pixels))
 
 
 def measured(path: Path, data: Path) -> tuple[dict[str, float], Arrays]:

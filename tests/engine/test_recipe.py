@@ -23,12 +23,12 @@ def test_shipped_presets(name: str) -> None:
 
 
 def test_a_flag_wins_over_a_preset_and_that_over_the_quick_start() -> None:
-    """The quick start of the drawn shapes has a rate of 0.03 and 44 epochs."""
+    """The quick start of the drawn shapes has a rate of 0.03 and 48 epochs."""
     given = {"cfg": "yolov5n", "preset": "train/finetune"}
     settings, _ = resolve(train_settings(**given))
-    assert (settings.learning_rate, settings.epochs) == (0.01, 44)
+    assert (settings.learning_rate, settings.epochs) == (0.01, 48)
     settings, _ = resolve(train_settings(**given, learning_rate=0.5))
-    assert (settings.learning_rate, settings.epochs) == (0.5, 44)
+    assert (settings.learning_rate, settings.epochs) == (0.5, 48)
 
 
 def test_data_and_model_of_a_preset(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_settings_of_an_earlier_run_as_a_preset(said, ssd_cfg: Path, tmp_path: P
 def test_a_quick_start_for_another_head(ssd_cfg: Path):
     """That of the drawn shapes has the gains of Detect's loss, and a variant and an input size."""
     settings, notes = resolve(train_settings(cfg=str(ssd_cfg)))
-    assert (settings.epochs, settings.imgsz, settings.variant) == (44, None, None)
+    assert (settings.epochs, settings.imgsz, settings.variant) == (48, None, None)
     assert notes[-1] == (
         "quick-start settings that this model does not have: close_mixing, box_gain, "
         "objectness_gain, class_gain, variant, imgsz"

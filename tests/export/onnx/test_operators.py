@@ -9,6 +9,7 @@ import torch
 
 pytest.importorskip("onnxscript")
 
+from detector.export.formats import FORMATS
 from detector.export.onnx.model import onnx_model
 from detector.export.options import Options
 from detector.export.program import trace
@@ -31,7 +32,7 @@ def test_each_packaged_network(cfg: str, dynamic: bool) -> None:
     size_hw = model.preprocess.size_hw
     options = Options(dynamic=dynamic)
     program = trace(model, size_hw, options.fixed_batch)
-    proto = onnx_model(program, model_metadata(model, size_hw, options), options)
+    proto = onnx_model(program, model_metadata(model, size_hw, options, FORMATS["onnx"]), options)
     graph = read_graph(proto.SerializeToString())
     check_operators(graph)
     check_sizes(graph, input_sizes(graph, (1, 3, *size_hw)))

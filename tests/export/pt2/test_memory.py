@@ -79,7 +79,7 @@ def test_networks(function: Callable[[Tensor], Tensor]) -> None:
 def test_each_packaged_network(cfg: str) -> None:
     model = build(cfg).eval()
     size_hw = model.preprocess.size_hw
-    module = trace(model, size_hw, dynamic=False).module()
+    module = trace(model, size_hw, batch=1).module()
     check_memory(module, (1, 3, *size_hw))
 
 
