@@ -31,8 +31,9 @@ def test_each_packaged_network(cfg: str, dynamic: bool) -> None:
     model = build(cfg).eval()
     size_hw = model.preprocess.size_hw
     options = Options(dynamic=dynamic)
-    program = trace(model, size_hw, options.fixed_batch)
-    proto = onnx_model(program, model_metadata(model, size_hw, options, FORMATS["onnx"]), options)
+    metadata = model_metadata(model, size_hw, options, FORMATS["onnx"])
+    program = trace(model, size_hw, options.fixed_batch, metadata.decoding)
+    proto = onnx_model(program, metadata, options)
     graph = read_graph(proto.SerializeToString())
     check_operators(graph)
     check_sizes(graph, input_sizes(graph, (1, 3, *size_hw)))
