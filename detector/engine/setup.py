@@ -136,8 +136,9 @@ def _with_preset(
     given = {name: value for name, value in given_values(flags).items() if value is not None}
     chosen, lines = choose_settings(start, given)
     _say(lines)
-    assert chosen.imgsz is not None
-    model.preprocess = model.preprocess.with_size(model.size_of(chosen.imgsz))
+    imgsz = chosen.final_imgsz or chosen.imgsz
+    assert imgsz is not None
+    model.preprocess = model.preprocess.with_size(model.size_of(imgsz))
     return chosen
 
 
@@ -204,6 +205,7 @@ def _resumed(flags: TrainSettings) -> Trainer:
     _say(notes)
     settings = _resumed_settings(before, flags)
     check_installed(settings.log)
+    check_library(settings.evaluator)
     accelerator = _accelerator(settings)
     train_set, val_set = _datasets(settings, accelerator)
     model = _trainable(model, settings, accelerator)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -102,7 +103,10 @@ def _measured(start: Start, facts: Facts, chosen: Choices) -> tuple[Choice, Choi
         )
         if found is not None:
             why = first.why if imgsz == first.value else f"{first.value} does not fit into memory"
-            return Choice("imgsz", imgsz, why), _batch(found, budget, facts.processes, device)
+            batch = _batch(found, budget, facts.processes, device)
+            if start.settings.teacher is not None:
+                batch = replace(batch, why=f"{batch.why}; without the teacher")
+            return Choice("imgsz", imgsz, why), batch
     raise DetectorError(
         f"--preset auto: a step with one image of {typed_text(inputs[-1])} px does not fit into "
         f"{_share(budget, device)}; give a smaller --imgsz, or --batch, which is not measured"
@@ -110,8 +114,11 @@ def _measured(start: Start, facts: Facts, chosen: Choices) -> tuple[Choice, Choi
 
 
 def _prepared_copy(start: Start, imgsz: Any) -> Detector:
+    """Return a copy at an input size, or at that of the last epochs, if it is the larger one."""
     model = copy.deepcopy(start.model)
-    model.preprocess = model.preprocess.with_size(model.size_of(imgsz))
+    final = start.settings.final_imgsz
+    sizes = [model.size_of(size) for size in (imgsz, final) if size is not None]
+    model.preprocess = model.preprocess.with_size(max(sizes, key=math.prod))
     return start.prepare(model)
 
 

@@ -7,6 +7,7 @@ the neck and the head are named modules; ``cfg/yolov6.yaml`` has one row for eac
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from detector.weights.interop.own import fit_weights
 from detector.weights.interop.packaged_names import coco_names
 from detector.weights.pickles.machine import PickledObject, StoredTensor
 from detector.weights.pickles.modules import stored_tensors, walk
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = "yolov6."
 """Package of its networks."""
@@ -148,9 +151,10 @@ def with_our_names(state: Mapping[str, Tensor], model: Detector) -> dict[str, Te
     Raises:
         DetectorError: its bins are not 0, 1, ….
     """
-    kept = {
-        n: t for n, t in without_bins(state, BINS, "YOLOv6").items() if not _is_training_only(n)
-    }
+    weights = without_bins(state, BINS, "YOLOv6")
+    kept = {name: t for name, t in weights.items() if not name.startswith(TRAINING_ONLY)}
+    if left_out := sorted({name.split(".")[1] for name in weights.keys() - kept.keys()}):
+        logger.info(f"left out, since YOLOv6 has them in training only: {', '.join(left_out)}")
     return fit_weights(rename_all(kept, _our_name), INPUT, model)
 
 
@@ -177,10 +181,6 @@ def build_network(state: Mapping[str, Tensor], path: Path) -> Detector:
             f"YOLOv6 with {width} channels in its stem, expected {sizes}", file=path
         )
     return build("yolov6", class_names(state) or count_outputs(state, CLASSES), VARIANTS[width])
-
-
-def _is_training_only(name: str) -> bool:
-    return name.startswith(TRAINING_ONLY)
 
 
 def _our_name(name: str) -> str:

@@ -93,6 +93,28 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: "\n".join(caplog.messages).splitlines()
 
 
+def test_a_larger_input_at_the_end(start, said, monkeypatch: pytest.MonkeyPatch):
+    """The batch is measured at the larger size, which the trained network then has."""
+    sizes = []
+    measure = choose.measure_batch
+
+    def watched(settings: Any, make_model: Any, *others: Any) -> Any:
+        sizes.append(make_model().preprocess.size_hw)
+        return measure(settings, make_model, *others)
+
+    monkeypatch.setattr(choose, "measure_batch", watched)
+    trainer = start("a", imgsz=64, final_imgsz=96, final_epochs=1)
+    assert sizes == [(96, 96)]
+    assert trainer.state.raw_model.preprocess.size_hw == (96, 96)
+    assert (trainer.settings.imgsz, trainer.resize.size_hw) == (64, (64, 64))
+
+
+def test_a_teacher_is_not_measured(start, said, start_weights: Path):
+    start("a", teacher=start_weights)
+    words = " ".join(said()).split()  # the table folds long reasons
+    assert "; without the teacher" in " ".join(words)
+
+
 def test_it_is_the_default_with_weights(start, said, tmp_path: Path):
     """8 images of 64 px with squares of 32: half an input, so that 64 px show 32, two cells of 16.
 

@@ -152,14 +152,21 @@ def test_the_averaged_network_counts(state: dict[str, Tensor], tmp_path: Path) -
     assert torch.equal(load(averaged).state_dict()["rows.0.conv.weight"], state[STEM])
 
 
-def test_what_is_for_training_only(state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_what_is_for_training_only(
+    state: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Layers of distributions that n and s are distilled with, and of anchors."""
     more = {
         "detect.reg_preds_dist.0.weight": torch.ones(68, 8, 1, 1),
         "detect.cls_preds_ab.1.bias": torch.ones(240),
         "detect.reg_preds_ab.1.bias": torch.ones(12),
     }
+    caplog.set_level("INFO", "detector")
     load(saved(tmp_path / "a.pt", {**state, **more}))
+    assert caplog.messages[-1] == (
+        "left out, since YOLOv6 has them in training only: cls_preds_ab, reg_preds_ab, "
+        "reg_preds_dist"
+    )
 
 
 def test_start_weights_for_other_classes(state: dict[str, Tensor], tmp_path: Path) -> None:
