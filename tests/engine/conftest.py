@@ -14,6 +14,20 @@ from detector.engine.run import Record
 from detector.engine.setup import prepare
 from detector.engine.trainer import Trainer
 
+TINY_SSD = """
+nc: 2
+imgsz: 64
+anchors: [[10, 20], [20, 40]]
+activation: ReLU
+backbone:
+  - [-1, 1, ConvAct, [8, 3, 2]]
+  - [-1, 1, ConvAct, [8, 3, 2]]
+  - [-1, 1, ConvAct, [16, 3, 2]]
+head:
+  - [-1, 1, ConvAct, [16, 3, 2]]
+  - [[2, 3], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2]], steps: [8, 16]}]
+"""
+
 FEW = {
     "epochs": 3,
     "batch": 3,  # 8 images: batches of 3, 3, 2

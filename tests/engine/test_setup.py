@@ -13,20 +13,7 @@ from detector.model.detector import build
 from detector.structures.samples import Targets
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import save_weights
-
-TINY_SSD = """
-nc: 2
-imgsz: 64
-anchors: [[10, 20], [20, 40]]
-activation: ReLU
-backbone:
-  - [-1, 1, ConvAct, [8, 3, 2]]
-  - [-1, 1, ConvAct, [8, 3, 2]]
-  - [-1, 1, ConvAct, [16, 3, 2]]
-head:
-  - [-1, 1, ConvAct, [16, 3, 2]]
-  - [[2, 3], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2]], steps: [8, 16]}]
-"""
+from tests.engine.conftest import TINY_SSD
 
 
 @pytest.fixture

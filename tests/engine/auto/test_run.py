@@ -26,21 +26,7 @@ from detector.settings.tune import SearchSettings
 from detector.utils.errors import DetectorError
 from detector.utils.opencv import write_image
 from detector.weights.checkpoint import save_weights
-from tests.engine.conftest import digest
-
-TINY_SSD = """
-nc: 2
-imgsz: 64
-anchors: [[10, 20], [20, 40]]
-activation: ReLU
-backbone:
-  - [-1, 1, ConvAct, [8, 3, 2]]
-  - [-1, 1, ConvAct, [8, 3, 2]]
-  - [-1, 1, ConvAct, [16, 3, 2]]
-head:
-  - [-1, 1, ConvAct, [16, 3, 2]]
-  - [[2, 3], 1, SSDHead, {nc: nc, anchors: anchors, ratios: [[2], [2]], steps: [8, 16]}]
-"""
+from tests.engine.conftest import TINY_SSD, digest
 
 TINY_CLASSIFIER = """
 imgsz: 32
