@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from detector.data.dataset import DetectionDataset
 from detector.engine.head_settings import train_settings
+from detector.engine.norm_statistics import fitted_batches
 from detector.engine.setup import prepare
 from detector.evaluation.evaluation_set import open_evaluation_set
 from detector.export.proof.comparison import compare
@@ -94,21 +96,22 @@ def test_fuses(cfg: str, variant: str) -> None:
     assert report.difference_fp64 <= 1e-10
 
 
-def settle_batch_norms(model: Detector) -> None:
-    """Random weights of the norms, and the statistics that features then have, as after training.
+def settle_batch_norms(model: Detector, dataset: DetectionDataset) -> None:
+    """Random weights of the norms, and the statistics that features of the images then have.
 
     After one step boxes are nearly equal, so that the last digits decide which ones NMS keeps.
-    With random statistics too, SSD on RepVGG-A0 gives offsets of 200, where float32 is exact to
-    1e-2 pixels: its own raw outputs lie 3e-5 of the largest coordinate from those in float64.
+    With statistics that are random, too, or those of noise, SSD on RepVGG-A0 gives offsets of 200,
+    where float32 is exact to 1e-2 pixels: its own raw outputs lie 3e-5 of the largest coordinate
+    from those in float64.
     """
     randomise_batch_norms(model)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None  # the plain average of all batches
-    pixels = torch.randint(256, (16, 3, *model.preprocess.size_hw), dtype=torch.uint8)
     with torch.no_grad():
-        model.train()(model.normalize(pixels))
+        for images in fitted_batches(model.train(), dataset, len(dataset)):
+            model(images)
 
 
 def measured(path: Path, data: Path) -> tuple[dict[str, float], Arrays]:
@@ -156,7 +159,7 @@ def test_from_training_to_a_file(cfg: str, variant: str, tiny_data: Path, tmp_pa
     trainer = prepare(settings)
     trainer.fit()
     trained = load(trainer.run.last)
-    settle_batch_norms(trained)
+    settle_batch_norms(trained, trainer.datasets[1])
     checkpoint, fused = tmp_path / "a.safetensors", tmp_path / "fused.safetensors"
     save_weights(checkpoint, trained)
     network, report = deploy(load(checkpoint))
