@@ -2,11 +2,16 @@
 
 OpenVINO's converter joins ``x · sigmoid(x)`` to one operator first. NNCF then rounds what comes out
 of it instead of what goes in, which keeps AP, and the runtime computes it within the convolution.
+
+Ranges of activations are symmetric first: the runtime then has no zero points to subtract, which
+saves a tenth of the time. SiLU's outputs reach down to −0.28 only, so that half of their 256 values
+are hardly used; where that loses too much, the ranges begin at the smallest value.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import sys
@@ -52,6 +57,7 @@ class OpenVinoInt8:
         self._core = openvino_core(openvino)
         self._batches = batches
         self._per_tensor = per_tensor
+        self._symmetric = True
         self._nodes = {
             node.get_friendly_name(): row_in(node.get_friendly_name())
             for node in self._model.get_ops()
@@ -64,8 +70,10 @@ class OpenVinoInt8:
         return tuple(sorted({row for row in self._nodes.values() if row is not None}))
 
     def other_ranges(self) -> Iterator[OpenVinoInt8]:
-        """Yield nothing: NNCF chooses the ranges."""
-        return iter(())
+        """Yield the network with ranges from the smallest value; see :class:`Quantizable`."""
+        other = copy.copy(self)
+        other._symmetric = False
+        yield other
 
     def save(self, in_float: Collection[int]) -> Save:
         """Return the function that writes the network; see :class:`Quantizable`."""
@@ -82,7 +90,7 @@ class OpenVinoInt8:
 
     def _quantised(self, in_float: Collection[int], batches: Sequence[InputBatch]) -> Any:
         """Return an openvino.Model in INT8, except for these rows."""
-        nncf = self._nncf
+        nncf, kinds = self._nncf, self._nncf.QuantizationPreset
         kept = [name for name, row in self._nodes.items() if row is None or row in in_float]
         model = self._model.clone()
         if len(kept) == len(self._nodes):
@@ -91,7 +99,7 @@ class OpenVinoInt8:
             quantised = nncf.quantize(
                 model,
                 nncf.Dataset(batches),
-                preset=nncf.QuantizationPreset.MIXED,
+                preset=kinds.PERFORMANCE if self._symmetric else kinds.MIXED,
                 subset_size=len(batches),
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
                 advanced_parameters=self._scales(),

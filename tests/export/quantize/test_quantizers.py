@@ -76,6 +76,29 @@ def test_rounding_changes_little(
     assert 0 < relative_error(exact, one) < 0.05
 
 
+def test_ranges_of_openvino(of_openvino: OpenVinoInt8, batches: list[Any]):
+    """Symmetric ranges, which need no zero points, then those from SiLU's lowest value."""
+    (other,) = of_openvino.other_ranges()
+    lows_highs = [lowest_and_highest(one, batches) for one in (of_openvino, other)]
+    assert lows_highs[0]
+    assert all(low == pytest.approx(-high * 128 / 127) for low, high in lows_highs[0])
+    assert all(-0.3 < low < 0 for low, _ in lows_highs[1])
+    exact = of_openvino.run(ROWS, batches)
+    errors = [relative_error(exact, one.run((), batches)) for one in (of_openvino, other)]
+    assert errors[1] < errors[0] < 0.05
+
+
+def lowest_and_highest(network: OpenVinoInt8, batches: list[Any]) -> list[tuple[float, float]]:
+    """Return the ranges of the activations that may be negative."""
+    found = []
+    for node in network._quantised((), batches).get_ops():
+        if node.get_type_name() == "FakeQuantize":
+            low, high = (value.get_node().data for value in node.input_values()[1:3])
+            if low.size == 1 and low.item() < 0:
+                found.append((low.item(), high.item()))
+    return found
+
+
 def test_rows_of_onnx(of_onnx: OnnxInt8):
     assert of_onnx.rows == ROWS[:7]  # the head's convolutions give the raw outputs
 
