@@ -164,6 +164,7 @@ class Terminal(Callback):
 
     def on_start(self, start: Start) -> None:
         self.start = start
+        self.earlier = len(start.history)
         self.bar: Any = None
         self.clock, self.images, self.rate = time.perf_counter(), 0, 0.0
 
@@ -207,8 +208,9 @@ class Terminal(Callback):
 
     def speed(self, epoch: Epoch) -> str:
         """Return images per second, the time left, and the peak memory, as text."""
-        seconds = [record["seconds"] for record in epoch.history]
-        to_go = self.start.settings.epochs - len(seconds)
+        # Those before a resumption may be of another machine, or of a busier one.
+        seconds = [record["seconds"] for record in epoch.history[self.earlier :]]
+        to_go = self.start.settings.epochs - len(epoch.history)
         left = timedelta(seconds=round(to_go * sum(seconds) / len(seconds)))
         return f"{self.rate:.1f} images/s, {left} left, {memory()}"
 

@@ -256,12 +256,12 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
         parts.append("mixed images")
     if settings.average_last and progress.epoch > before.epochs - settings.average_last:
         parts.append("averaged epochs")
-    line = f"{settings.epochs} epochs in place of {before.epochs}: "
+    line = f"resumed with {settings.epochs} epochs, until now {before.epochs}: "
     if not parts:
         return f"{line}the same training as with --epochs {settings.epochs} from the start"
     return (
-        f"{line}not the training of --epochs {settings.epochs} from the start, whose "
-        f"{' and '.join(parts)} would have been others until here"
+        f"{line}not the training of --epochs {settings.epochs} from the start, which would have had "
+        f"other {' and '.join(parts)} until here"
     )
 
 

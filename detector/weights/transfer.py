@@ -14,7 +14,7 @@ from detector.heads.classes import SharedClasses
 from detector.heads.head import Adapted, hook
 from detector.model.detector import Detector
 from detector.structures.class_names import are_known
-from detector.utils.errors import DetectorError
+from detector.utils.errors import DetectorError, first_names
 from detector.weights.checkpoint import (
     CheckpointMetadata,
     find_class_names,
@@ -57,7 +57,10 @@ class TransferReport:
 
     def lines(self) -> list[str]:
         """Return a short report as lines of text."""
-        rest = [f"  skipped {name}: {reason}" for name, reason in self.skipped.items()]
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            reasons.setdefault(reason, []).append(name)
+        rest = [f"  skipped {first_names(names, 1)}: {why}" for why, names in reasons.items()]
         rest += [f"  not in the start weights: {name}" for name in self.missing]
         if len(rest) > MAX_LINES:
             rest = [*rest[: MAX_LINES - 1], f"  and {len(rest) - MAX_LINES + 1} more"]

@@ -147,6 +147,13 @@ def tune(samples: Path) -> None:
     assert Path("runs/tune/tune/best.yaml").is_file()
 
 
+def faster(samples: Path) -> None:
+    """Measure with the other evaluator."""
+    words = ("--weights", samples / "finder.safetensors", "--data", samples / "squares.yaml")
+    tool("val", *words, "--evaluator", "faster-coco-eval", "--json", "faster.json")
+    assert json.loads(Path("faster.json").read_text())["AP"] > 0.99
+
+
 def timm(samples: Path) -> None:
     """Build a network on one of timm's backbones."""
     tool("info", "--cfg", "yolov5_timm.yaml", "--variant", "mobilenetv4", "--imgsz", 64)
@@ -190,7 +197,7 @@ def without_train(samples: Path) -> None:
 
 
 TORCH_FREE = (base, runtime, serve, track)
-SMOKE = (*TORCH_FREE, train, timm, tune, wandb, mlflow, export, int8)
+SMOKE = (*TORCH_FREE, train, faster, timm, tune, wandb, mlflow, export, int8)
 WITHOUT = {"runtime": without_runtime, "train": without_train}
 
 

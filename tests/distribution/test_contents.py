@@ -16,6 +16,7 @@ import pytest
 
 import detector
 from detector.utils.requirements import BASE, libraries
+from tests.distribution.smoke import SMOKE
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"repdet-{detector.__version__}"
@@ -28,6 +29,11 @@ MOST_BYTES_IN_SDIST = 250_000
 
 TEXT = {".py", ".json", ".txt"}
 """Suffixes of tests and of the small tables that they compare with: neither images nor weights."""
+
+
+def test_every_extra_has_a_smoke_test() -> None:
+    """Those that ``-m installs`` runs in environments of their own."""
+    assert {use.__name__ for use in SMOKE} == libraries("repdet").keys()
 
 
 def wheel_sizes(wheel: Path) -> dict[str, int]:

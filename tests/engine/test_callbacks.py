@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from detector.engine.callbacks import Epoch, Start, Step
+from detector.engine.callbacks import Epoch, Start, Step, Terminal
 from detector.engine.trainer import Trainer
 from detector.utils.errors import DetectorError
 from tests.engine.conftest import Listener
@@ -70,6 +71,16 @@ def test_early_stopping(told, caplog):
     assert caplog.messages[-1] == "no better AP for 3 epochs: stopped"
     rows = list(csv.DictReader(trainer.run.results.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_the_time_that_is_left_after_a_resumption(told):
+    """Two epochs of 100 s on a busy machine, then one of 1 s: seven more take 7 s."""
+    begin = told(epochs=1)[1][0]
+    records = [{"epoch": number, "seconds": s} for number, s in enumerate((100, 100, 1), 1)]
+    settings = begin.settings.model_copy(update={"epochs": 10})
+    terminal = Terminal()
+    terminal.on_start(replace(begin, settings=settings, history=records[:2]))
+    assert ", 0:00:07 left, " in terminal.described(Epoch(records[2], records, 0, 0, []))
 
 
 def test_a_figure_of_one_s_own(told, caplog):

@@ -178,7 +178,7 @@ def test_more_epochs_with_a_constant_learning_rate(start: Start, resume: Start, 
     whole.fit()
     start("cut", schedule="constant", val_interval=1, epochs=2).fit()
     more = resume("cut", epochs=3)
-    line = "3 epochs in place of 2: the same training as with --epochs 3 from the start"
+    line = "resumed with 3 epochs, until now 2: the same training as with --epochs 3 from the start"
     assert line in caplog.messages
     more.fit()
     assert digest(more) == digest(whole)
@@ -198,8 +198,8 @@ def test_more_epochs_that_differ(start: Start, resume: Start, caplog, values: di
     start("run", epochs=2, **values).fit()
     trainer = resume("run", epochs=4)
     line = (
-        "4 epochs in place of 2: not the training of --epochs 4 from the start, whose "
-        f"{parts} would have been others until here"
+        "resumed with 4 epochs, until now 2: not the training of --epochs 4 from the start, which "
+        f"would have had other {parts} until here"
     )
     assert line in caplog.messages
     # step 6 of 12, the rate of a schedule of 4 epochs, not the old one's end

@@ -160,13 +160,18 @@ def test_a_transfer_brings_fitted_anchors(model: Detector):
 
 
 def test_a_transfer_reports_what_has_no_counterpart(model: Detector):
-    state = {**model.state_dict(), "fc.bias": torch.ones(1)}
+    rest = {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(1)}
+    state = {**model.state_dict(), **rest, "rows.1.bn.bias": torch.ones(3)}
     del state["rows.0.bn.bias"]
     report = transfer(tiny(), state)
-    assert report.skipped == {"fc.bias": "has no place in this network"}
+    assert report.skipped == {
+        "rows.1.bn.bias": "is 3, expected 8",
+        **dict.fromkeys(rest, "has no place in this network"),
+    }
     assert report.missing == ("rows.0.bn.bias",)
     assert report.lines()[1:] == [
-        "  skipped fc.bias: has no place in this network",
+        "  skipped rows.1.bn.bias: is 3, expected 8",
+        "  skipped fc.weight and 1 more: has no place in this network",
         "  not in the start weights: rows.0.bn.bias",
     ]
 
@@ -176,7 +181,7 @@ def test_a_long_report_is_cut(model: Detector):
     lines = transfer(model, state).lines()
     assert len(lines) == 9
     missing = len(model.state_dict()) - 1
-    assert lines[-1] == f"  and {20 + missing - 7} more"
+    assert lines[-1] == f"  and {1 + missing - 7} more"  # those without a place are one line
 
 
 def test_a_transfer_of_nothing_is_an_error(model: Detector):
