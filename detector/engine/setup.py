@@ -259,9 +259,10 @@ def _difference(before: TrainSettings, trainer: Trainer) -> str:
     line = f"resumed with {settings.epochs} epochs, until now {before.epochs}: "
     if not parts:
         return f"{line}the same training as with --epochs {settings.epochs} from the start"
+    others = " and ".join(parts)
     return (
-        f"{line}not the training of --epochs {settings.epochs} from the start, which would have had "
-        f"other {' and '.join(parts)} until here"
+        f"{line}not the training of --epochs {settings.epochs} from the start, which would have "
+        f"had other {others} until here"
     )
 
 
