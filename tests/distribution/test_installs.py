@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +140,7 @@ def named_pins(pins: Path, extras: list[str]) -> list[str]:
 
 def test_readmes_first_commands(sdist: Path, environment: Environment, tmp_path: Path) -> None:
     """In the unpacked source distribution, as a reader types them, but for one epoch."""
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(sdist, tmp_path)
     checkout = tmp_path / sdist.name.removesuffix(".tar.gz")
     install, train, *_ = commands(blocks(ROOT / "README.md", "sh")[0].text)
     assert install.startswith("pip install ")
