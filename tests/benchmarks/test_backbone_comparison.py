@@ -60,6 +60,7 @@ def test_derived_measures() -> None:
     assert table([uncounted]).splitlines()[-1].endswith("–")
 
 
+@pytest.mark.slow
 def test_two_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = BackboneBenchmarkSettings(
         compare=("peleenet", "vovnet:27-slim"),

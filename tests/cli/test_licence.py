@@ -49,6 +49,7 @@ def test_detect(run: Run, published: Path, tiny_data: Path, tmp_path: Path) -> N
     assert said(run("detect", "--weights", published, *words)) == (0, 1, "")
 
 
+@pytest.mark.slow
 def test_export(run: Run, published: Path, tmp_path: Path) -> None:
     words = ("--output", tmp_path / "a.onnx", "--imgsz", 64)
     assert said(run("export", "--weights", published, *words)) == (0, 1, "")

@@ -24,7 +24,7 @@ from tests.engine.conftest import AfterStep, digest
 Start = Callable[..., Trainer]
 
 
-@pytest.mark.parametrize("nominal_batch", [3, 6])
+@pytest.mark.parametrize("nominal_batch", [pytest.param(3, marks=pytest.mark.slow), 6])
 def test_from_every_step(start: Start, resume: Start, tmp_path: Path, nominal_batch: int):
     """The folder as a kill would leave it, after each step; of an epoch's 3 batches 1 or 2 a step.
 

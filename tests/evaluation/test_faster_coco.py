@@ -106,13 +106,13 @@ def check_equal(plain: CocoEvaluator, fast: CocoEvaluator, curves: bool = True) 
         assert arrays[1][name] == pytest.approx(arrays[0][name], abs=ROUNDING, rel=0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(drawn=evaluation_sets())
 def test_metrics_are_those_of_pycocotools(drawn: Any):
     check_equal(*both(*drawn))
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(drawn=evaluation_sets())
 def test_metrics_of_resamples_are_the_same_to_the_last_bit(drawn: Any):
     """Both read the same matches; what is computed of them is one and the same code."""

@@ -244,11 +244,13 @@ def test_the_operator_set(export_once: Callable[[str], ExportReport], form: str,
 @pytest.mark.parametrize(
     "options",
     [
-        Options(opset=13),
-        Options(opset=13, dynamic=True),
+        pytest.param(Options(opset=13), marks=pytest.mark.slow),
+        pytest.param(Options(opset=13, dynamic=True), marks=pytest.mark.slow),
         Options(opset=13, batch=3, precision="fp16"),
         Options(opset=13, dynamic=True, nms=NmsSettings()),
-        Options(opset=13, batch=2, nms=NmsSettings(multi_label=True)),
+        pytest.param(
+            Options(opset=13, batch=2, nms=NmsSettings(multi_label=True)), marks=pytest.mark.slow
+        ),
         Options(opset=15, nms=NmsSettings(class_agnostic=True)),
     ],
 )

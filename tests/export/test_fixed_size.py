@@ -65,7 +65,9 @@ def test_deployed_refinedet():
     assert fused.fixed_size_hw == (64, 64)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(f, marks=pytest.mark.slow) for f in ("openvino", "pt2"))]
+)
 def test_refinedet_in_a_file(form: str, tmp_path: Path, rng):
     model = refinedet()
     report = export_model(model, form, tmp_path / "m", options=Options(dynamic=True))

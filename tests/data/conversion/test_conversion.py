@@ -146,7 +146,7 @@ def test_round_trip(drawn: Path, tmp_path: Path):
         assert metrics(before) == metrics(after)
 
 
-FIRST_OR_ALL = pytest.mark.parametrize("limit", [20, pytest.param(None, marks=pytest.mark.slow)])
+FIRST_OR_ALL = pytest.mark.parametrize("limit", [6, pytest.param(None, marks=pytest.mark.slow)])
 
 
 @FIRST_OR_ALL
