@@ -15,6 +15,7 @@ import pytest
 import detector
 from detector.data.conversion.image_names import image_names
 from detector.data.conversion.read_back import MAX_DIFFERENCE
+from detector.data.conversion.losses import has_own_area
 from detector.data.conversion.run import ConversionReport
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.evaluation.coco import CocoEvaluator
@@ -95,8 +96,11 @@ def check_chain(data: Path, folder: Path, root: Path, limit: int | None) -> None
             after = open_dataset(output, split)
             check_same(before, after)
             if not any(sample.crowd.any() for sample in before.samples):
-                figures = metrics(before)
-                assert figures == metrics(after)
+                # YOLO keeps no areas of segmentations, by which boxes are small or large.
+                figures, others = metrics(before), metrics(after)
+                own_areas = any(has_own_area(sample).any() for sample in before.samples)
+                names = {"AP", "AP50", "AP75", "AR100"} if own_areas else figures.keys()
+                assert [figures[n] for n in names] == [others[n] for n in names]
                 assert 0.1 < figures["AP"] < 0.99  # otherwise nothing would be compared
         source, last[to] = output, output
     first, second = folder / "0_yolo", last["yolo"]
@@ -146,7 +150,7 @@ def test_round_trip(drawn: Path, tmp_path: Path):
         assert metrics(before) == metrics(after)
 
 
-FIRST_OR_ALL = pytest.mark.parametrize("limit", [6, pytest.param(None, marks=pytest.mark.slow)])
+FIRST_OR_ALL = pytest.mark.parametrize("limit", [10, pytest.param(None, marks=pytest.mark.slow)])
 
 
 @FIRST_OR_ALL
