@@ -14,8 +14,8 @@ import pytest
 
 import detector
 from detector.data.conversion.image_names import image_names
-from detector.data.conversion.read_back import MAX_DIFFERENCE
 from detector.data.conversion.losses import has_own_area
+from detector.data.conversion.read_back import MAX_DIFFERENCE
 from detector.data.conversion.run import ConversionReport
 from detector.data.dataset import DetectionDataset, open_dataset
 from detector.evaluation.coco import CocoEvaluator
