@@ -445,7 +445,9 @@ def test_runtimes_of_one_precision(finder_onnx: Path, finder_pt2: Path):
         )
 
 
-@pytest.mark.parametrize("file", ["finder", "finder_pt2", "finder_onnx"])
+@pytest.mark.parametrize(
+    "file", ["finder", pytest.param("finder_pt2", marks=pytest.mark.slow), "finder_onnx"]
+)
 def test_opening_imports_nothing_of_training(file: str, request: pytest.FixtureRequest):
     """No loss, assigner, label reader, evaluator, and none of their libraries."""
     command = [sys.executable, "-c", OPENING, str(request.getfixturevalue(file))]

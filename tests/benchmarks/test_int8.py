@@ -93,6 +93,7 @@ def test_all_files_of_two_networks(finder: Path, finder_data: Path, tmp_path: Pa
     ]
 
 
+@pytest.mark.slow
 def test_both_formats(finder: Path, finder_data: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("nncf") is None:
         pytest.skip('needs nncf: pip install ".[int8]"')

@@ -348,6 +348,7 @@ def test_accepted_into_another_file(run: Run, finder: Path, finder_onnx: Path, t
     assert OnnxBackend(tmp_path / "new.onnx").batch_size == 1
 
 
+@pytest.mark.slow
 def test_a_changed_file_with_nms(
     run: Run, fails: Run, finder: Path, finder_onnx: Path, tmp_path: Path
 ):

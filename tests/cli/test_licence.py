@@ -21,6 +21,7 @@ def published(shared: Path) -> Path:
     return shared / "weights" / "yolox_nano_coco.pth"
 
 
+@pytest.mark.slow
 def test_train(run: Run, published: Path, tiny_data: Path, tmp_path: Path) -> None:
     """The file's head decides which flags there are, and is looked at before messages are shown."""
     where = ("--data", tiny_data, "--project", tmp_path, *TRAIN)

@@ -96,7 +96,9 @@ def test_skip_bad_accepts_that(run: Run, finder_onnx: Path, tmp_path: Path):
     assert "door: 3 of 10 frames, 7 left out by --vid-stride; lost " in ran.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_run(number: int, finder_onnx: Path, tmp_path: Path):
     """What has arrived is used, written and counted; a second camera never answers."""
     with camera_server(door=endless, yard=lambda connection: connection.hold()) as server:

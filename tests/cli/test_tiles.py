@@ -138,6 +138,7 @@ def test_flags_that_tiles_do_not_go_with(other: str, fails: Any, finder: Path, l
     assert fails("val", *words) == f"--tiles does not go with {other.split(maxsplit=1)[0]}"
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_its_nms(run: Any, fails: Any, finder: Path, large_data, tmp_path: Path):
     file = tmp_path / "held.onnx"
     assert run("export", "--weights", finder, "--nms", "--output", file).code == 0

@@ -166,6 +166,7 @@ def test_detections_of_a_network_on_coco(annotations: str, shared: Path):
     assert np.array_equal(expected.main, found.main)
 
 
+@pytest.mark.slow
 def test_large_sets(rng: np.random.Generator):
     """Fifty images with forty boxes each, near the objects of five classes."""
     images, classes = range(1, 51), range(1, 6)

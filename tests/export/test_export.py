@@ -247,7 +247,7 @@ def test_the_operator_set(export_once: Callable[[str], ExportReport], form: str,
         pytest.param(Options(opset=13), marks=pytest.mark.slow),
         pytest.param(Options(opset=13, dynamic=True), marks=pytest.mark.slow),
         Options(opset=13, batch=3, precision="fp16"),
-        Options(opset=13, dynamic=True, nms=NmsSettings()),
+        pytest.param(Options(opset=13, dynamic=True, nms=NmsSettings()), marks=pytest.mark.slow),
         pytest.param(
             Options(opset=13, batch=2, nms=NmsSettings(multi_label=True)), marks=pytest.mark.slow
         ),
@@ -265,7 +265,9 @@ def test_earlier_operator_sets(
     assert report.certificate.before_nms.boxes_px < (1e-3 if options.precision == "fp32" else 0.2)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(f, marks=pytest.mark.slow) for f in ("openvino", "pt2"))]
+)
 def test_a_fixed_batch(network: Detector, images: torch.Tensor, tmp_path: Path, form: str):
     """Three images in calls of two: the last call is filled up."""
     options = Options(batch=2)

@@ -142,6 +142,7 @@ head:
 """
 
 
+@pytest.mark.slow
 def test_windows_of_one_size(tmp_path: Path) -> None:
     """6×9 cells are filled up to 8×16; with an open size the windows could not be counted."""
     network = build_model_file(check_model_file(YamlFile(tmp_path / "swin.yaml", SWIN))).eval()

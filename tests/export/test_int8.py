@@ -23,6 +23,9 @@ from detector.weights.checkpoint import load
 COCO128 = Path(__file__).resolve().parents[2] / "datasets" / "coco128.yaml"
 
 FORMATS = ("onnx", "openvino")
+FAST_IN_ONNX = pytest.mark.parametrize(
+    "format", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)]
+)
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 
 
@@ -94,7 +97,7 @@ def test_it_detects(exported: Callable[[str], Any], format: str, finder_images: 
     assert found.boxes_xyxy[0] == pytest.approx([0, 0, 16, 16], abs=1)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@FAST_IN_ONNX
 def test_one_scale_a_layer(finder: Path, finder_data: Path, tmp_path: Path, format: str):
     needs_nncf(format)
     data = {"calibrate": str(finder_data), "data": str(finder_data)}
@@ -131,7 +134,7 @@ def black_images(folder: Path, names: tuple[str, ...] = ("red", "green")) -> Pat
     return definition
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@FAST_IN_ONNX
 def test_a_bad_calibration_is_refused(finder: Path, finder_data: Path, tmp_path: Path, format: str):
     needs_nncf(format)
     data = tmp_path / "data"

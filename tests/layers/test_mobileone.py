@@ -43,7 +43,7 @@ def our_name(model: Detector, name: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("variant", ["s0", "s4"])
+@pytest.mark.parametrize("variant", ["s0", pytest.param("s4", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_outputs_are_timm_s(variant: str) -> None:
     timm = pytest.importorskip("timm")

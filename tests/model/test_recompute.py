@@ -126,6 +126,7 @@ def test_rounding_to_8_bits_is_repeated():
     check_equal(model)
 
 
+@pytest.mark.slow
 def test_mixed_precision():
     def run(model: Detector) -> dict[str, Tensor]:
         with torch.autocast("cpu", torch.bfloat16):

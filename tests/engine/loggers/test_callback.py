@@ -107,6 +107,7 @@ def test_a_kill_after_the_last_epoch(
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_tensorboard_after_a_kill(
     start: Callable[..., Trainer],
     resume: Callable[..., Trainer],

@@ -43,7 +43,7 @@ def test_a_weight_that_is_too_large():
         store_as_fp16(proto)
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("form", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_a_file(
     network: Detector, export_once: Callable[[str], ExportReport], form: str, tmp_path: Path
 ):

@@ -161,6 +161,7 @@ def compare_changed(
     compare_outputs(network, network, OnnxBackend(path), parts, batches, tolerance)
 
 
+@pytest.mark.slow
 def test_a_broken_network_in_front_of_it(network: Detector, silent: Path, tmp_path: Path):
     """All weights of convolutions are zero: no box either, but other candidates."""
 

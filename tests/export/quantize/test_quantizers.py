@@ -173,6 +173,7 @@ def test_a_scale_for_each_layer(proto: Any, batches: list[Any], of_onnx: OnnxInt
     assert losses[0] < losses[1] < 0.1
 
 
+@pytest.mark.slow
 def test_a_scale_for_each_layer_by_nncf(proto: Any, batches: list[Any], of_openvino: OpenVinoInt8):
     one = OpenVinoInt8(proto, batches, per_tensor=True)
 

@@ -104,6 +104,7 @@ def test_torchvision_s_classes(pair: Pair):
     assert (pair.ours.definition.variant, pair.ours.training) == ("coco", False)
 
 
+@pytest.mark.slow
 def test_torchvision_s_raw_maps(outputs: tuple[dict[str, Tensor], Tensor, list[Tensor]]):
     expected, raw, _ = outputs
     assert raw.shape == (IMAGES, 8732, 4 + 91)
