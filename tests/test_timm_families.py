@@ -33,7 +33,7 @@ ARGUMENTS = {
     "SSDHead": "{nc: nc, anchors: anchors, ratios: [[2], [2], [2]], steps: [8, 16, 32]}",
 }
 PAIRS = [(network, head) for network in NETWORKS for head in HEADS]
-FAST = [("mobilenetv4_conv_small", "Detect"), ("mobilenetv4_conv_small", "SSDHead")]
+FAST = [("mobilenetv4_conv_small", "Detect")]
 
 
 def model_file(folder: Path, network: str, head: str) -> Path:

@@ -33,7 +33,6 @@ head:
 
 FAST = {
     ("repvgg", "A0"),
-    ("repvgg", "B0"),
     ("vovnet", "27-slim"),
     ("vovnet", "39-v2"),
     ("yolov5_neck", "repvgg-A0"),
@@ -41,7 +40,6 @@ FAST = {
     ("yolov5n", None),
     ("yolov7_tiny", None),
     ("ssd300_neck", "vovnet-27-slim"),
-    ("refinedet320_neck", "vovnet-27-slim"),
     ("densenet67", "64-16"),
     ("peleenet", None),
 }
