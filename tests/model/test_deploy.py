@@ -48,6 +48,7 @@ def configurations() -> list[Any]:
 LARGE = ("vgg", "ssd300_vgg16", "ssd300_vgg16bn", "ssd512_vgg16", "ssd512_repvgg_a0", "yolov5x")
 LARGE += ("refinedet320_vgg16", "refinedet320_vovnet39", "refinedet512_vgg16")
 LARGE += ("yolov5m", "yolov5l", "yolov5_vgg16bn", "dsod300_densenet67", "dsod300_peleenet")
+LARGE += ("ssd300_neck", "refinedet320_neck", "ssd300_repvgg_a0")
 """Files of large networks, whose blocks smaller ones have, too."""
 
 

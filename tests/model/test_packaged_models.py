@@ -29,8 +29,12 @@ def model_files() -> list[Any]:
 
 
 LARGER = {"yolov5m", "yolov5l", "yolov5x", "ssd512_vgg16", "refinedet512_vgg16"}
-"""Files with the rows of a smaller one (yolov5s, ssd300_vgg16, refinedet320_vgg16), more of them or
-wider ones."""
+LARGER |= {"ssd300_vgg16bn", "ssd512_repvgg_a0", "refinedet320_vovnet39", "yolov5_vgg16bn"}
+"""Files with the rows of a smaller one (yolov5s, ssd300_vgg16, refinedet320_vgg16, vgg, vovnet),
+more of them or wider ones."""
+
+LARGE_VARIANTS = {"plus-L2pse", "B1g4", "19-bn"}
+"""Those whose blocks are in a smaller one, or in a test of their own."""
 
 NECKS = {"yolov5_neck", "yolox_neck", "dfl_neck", "ssd300_neck", "refinedet320_neck"}
 QUICK_BACKBONES = {"yolov5n", "timm-resnet18"}
@@ -39,7 +43,8 @@ with each of the others, whose rows are those of their own files."""
 
 
 def _marked(name: str, variant: str | None) -> Any:
-    is_slow = name in LARGER or (name in NECKS and variant not in QUICK_BACKBONES)
+    is_slow = name in LARGER or variant in LARGE_VARIANTS
+    is_slow = is_slow or (name in NECKS and variant not in QUICK_BACKBONES)
     return pytest.param(name, variant, marks=[pytest.mark.slow] if is_slow else [])
 
 

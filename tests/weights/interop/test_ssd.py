@@ -112,6 +112,7 @@ def test_torchvision_s_raw_maps(outputs: tuple[dict[str, Tensor], Tensor, list[T
     torch.testing.assert_close(raw[..., 4:], expected["cls_logits"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_torchvision_s_detections(
     pair: Pair, outputs: tuple[dict[str, Tensor], Tensor, list[Tensor]]
 ):
