@@ -19,7 +19,8 @@ import torch
 from detector.benchmarks.int8_report import Int8Row, Scales, Way, table
 from detector.benchmarks.settings import Int8BenchmarkSettings, Int8Format
 from detector.benchmarks.timing import interleaved
-from detector.engine.head_settings import train_settings
+from detector.engine.auto.choose import preset_values
+from detector.engine.head_settings import class_for, train_settings
 from detector.engine.training import run_training
 from detector.export.formats import FORMATS
 from detector.export.request import export_as
@@ -28,6 +29,7 @@ from detector.predict import open_backend
 from detector.runtime.backends.exported import ExportedBackend
 from detector.settings.common import RuntimeSettings
 from detector.settings.export import ExportedFileSettings
+from detector.settings.train import NO_PRESET, TrainSettings
 from detector.utils.errors import DetectorError
 from detector.utils.files import write_text
 from detector.weights.checkpoint import load
@@ -117,22 +119,25 @@ def _export(
 
 def _train(settings: Int8BenchmarkSettings, weights: Path, folder: Path, scales: Scales) -> Path:
     """Train a network for INT8, and return its best checkpoint."""
+    return run_training(training(settings, weights, folder, scales)).best
+
+
+def training(
+    settings: Int8BenchmarkSettings, weights: Path, folder: Path, scales: Scales
+) -> TrainSettings:
+    """Return the settings of a training for INT8: those of the preset that the head has."""
     optional = {"data_root": settings.data_root, "limit": settings.limit, "imgsz": settings.imgsz}
     given = {name: value for name, value in optional.items() if value is not None}
-    result = run_training(
-        train_settings(
-            qat=True,
-            per_tensor=scales == "layer",
-            weights=weights,
-            data=settings.data,
-            preset=PRESET,
-            epochs=settings.qat_epochs,
-            project=folder / f"training-{scales}",
-            pictures=False,
-            **given,
-        )
+    values = {
+        **preset_values(PRESET, class_for({"weights": weights})),
+        "epochs": settings.qat_epochs,
+        "project": folder / f"training-{scales}",
+        "pictures": False,
+        "per_tensor": scales == "layer",
+    }
+    return train_settings(
+        weights=weights, data=settings.data, qat=True, preset=NO_PRESET, **values, **given
     )
-    return result.best
 
 
 def _ms_per_image(paths: list[Path], threads: int, rounds: int) -> list[float]:

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
-from detector.benchmarks.int8 import benchmark
+from detector.benchmarks.int8 import benchmark, training
 from detector.benchmarks.int8_report import Int8Row, table
 from detector.benchmarks.settings import Int8BenchmarkSettings
 from detector.cli import run_tool
+from detector.model.detector import build_model_file
+from detector.model.model_file import check_model_file
 from detector.utils.errors import DetectorError
+from detector.utils.yaml_file import YamlFile
+from detector.weights.checkpoint import save_weights
+from tests.engine.conftest import TINY_SSD
 
 ROW: dict[str, Any] = {
     "network": "c3",
@@ -69,6 +74,18 @@ def test_one_network(
     lines = markdown.read_text().splitlines()
     assert len(lines) == 4
     assert "\n".join(lines) in capfd.readouterr().out
+
+
+def test_training_has_what_the_head_has(finder: Path, tmp_path: Path) -> None:
+    """The preset's mosaic is no setting of SSD's head; its small steps are."""
+    ssd = tmp_path / "ssd.safetensors"
+    save_weights(ssd, build_model_file(check_model_file(YamlFile(Path("a.yaml"), TINY_SSD))))
+    asked = Int8BenchmarkSettings(networks=("a",), data="a", qat_epochs=3, imgsz=(64, 64))
+    for weights, mosaic in ((finder, 0.0), (ssd, None)):
+        settings = training(asked, weights, tmp_path, "layer")
+        assert getattr(settings, "mosaic", None) == mosaic
+        assert (settings.learning_rate, settings.epochs) == (0.0005, 3)
+        assert (settings.qat, settings.per_tensor, settings.weights) == (True, True, weights)
 
 
 @pytest.mark.slow
