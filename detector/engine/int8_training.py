@@ -9,8 +9,13 @@ from detector.model.detector import Detector
 from detector.settings.train import TrainSettings
 from detector.utils.errors import DetectorError
 from detector.weights.checkpoint import load
+from detector.weights.interop.input_layers import fit_input_layers
 
 logger = logging.getLogger(__name__)
+
+PIXEL_MAX = 255.0
+LARGEST_INPUT = 16.0
+"""Largest input of a network that trains without batch norms; ImageNet's scale gives 2.6."""
 
 
 def fused_start(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
@@ -39,7 +44,25 @@ def fused_start(settings: TrainSettings, names: tuple[str, ...]) -> Detector:
     fused, report = deploy(model)
     if report.fused_blocks:
         logger.info(f"--qat: {report.fused_blocks} blocks fused")
+    with_small_inputs(fused)
     return fused
+
+
+def with_small_inputs(model: Detector) -> None:
+    """Let a network that reads pixels of 0 to 255 read them divided by 255; it computes the same.
+
+    Without a batch norm behind it, the first convolution's step grows with the square of its input:
+    on pixels of 0 to 255 any usual learning rate throws its weights away.
+    """
+    before = model.preprocess
+    if PIXEL_MAX / min(before.scale_rgb) <= LARGEST_INPUT:
+        return
+    model.preprocess = before.model_copy(update={"scale_rgb": (PIXEL_MAX,) * 3})
+    model.load_state_dict(fit_input_layers(model.state_dict(), before, model))
+    logger.info(
+        f"--qat: pixels are divided by {PIXEL_MAX:g}, and the first weights multiplied by it, so "
+        "that steps suit them"
+    )
 
 
 def _shown(names: tuple[str, ...]) -> str:
