@@ -409,7 +409,7 @@ def test_what_the_system_answers_about_a_file(
     ],
 )
 def test_closed_and_full_streams(streams: str, code: int, message: str):
-    tool = f"{shlex.quote(sys.executable)} -m detector info --help {streams}"
+    tool = f"{shlex.quote(sys.executable)} -m detector info --cfg yolov5n {streams}"
     done = subprocess.run(["sh", "-c", tool], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, message)
 
