@@ -99,7 +99,7 @@ def test_fuses(cfg: str, variant: str) -> None:
 
 
 def settle_batch_norms(model: Detector, dataset: DetectionDataset) -> None:
-    """Random weights of the norms, and the statistics that features of the images then have.
+    """Give norms random weights, and the statistics that features of the images then have.
 
     After one step boxes are nearly equal, so that the last digits decide which ones NMS keeps.
     With statistics that are random, too, or those of noise, SSD on RepVGG-A0 gives offsets of 200,

@@ -119,10 +119,10 @@ def _export(
 
 def _train(settings: Int8BenchmarkSettings, weights: Path, folder: Path, scales: Scales) -> Path:
     """Train a network for INT8, and return its best checkpoint."""
-    return run_training(training(settings, weights, folder, scales)).best
+    return run_training(training_settings(settings, weights, folder, scales)).best
 
 
-def training(
+def training_settings(
     settings: Int8BenchmarkSettings, weights: Path, folder: Path, scales: Scales
 ) -> TrainSettings:
     """Return the settings of a training for INT8: those of the preset that the head has."""

@@ -55,10 +55,19 @@ def with_small_inputs(model: Detector) -> None:
     on pixels of 0 to 255 any usual learning rate throws its weights away.
     """
     before = model.preprocess
-    if PIXEL_MAX / min(before.scale_rgb) <= LARGEST_INPUT:
+    largest = PIXEL_MAX / min(before.scale_rgb)
+    if largest <= LARGEST_INPUT:
         return
     model.preprocess = before.model_copy(update={"scale_rgb": (PIXEL_MAX,) * 3})
-    model.load_state_dict(fit_input_layers(model.state_dict(), before, model))
+    try:
+        model.load_state_dict(fit_input_layers(model.state_dict(), before, model))
+    except DetectorError:  # what reads the image is no convolution
+        model.preprocess = before
+        logger.warning(
+            f"--qat: the network reads numbers up to {largest:g}, and its first layers cannot be "
+            "converted to smaller ones; steps may be too large for them"
+        )
+        return
     logger.info(
         f"--qat: pixels are divided by {PIXEL_MAX:g}, and the first weights multiplied by it, so "
         "that steps suit them"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from detector.benchmarks.int8 import benchmark, training
+from detector.benchmarks.int8 import benchmark, training_settings
 from detector.benchmarks.int8_report import Int8Row, table
 from detector.benchmarks.settings import Int8BenchmarkSettings
 from detector.cli import run_tool
@@ -82,7 +82,7 @@ def test_training_has_what_the_head_has(finder: Path, tmp_path: Path) -> None:
     save_weights(ssd, build_model_file(check_model_file(YamlFile(Path("a.yaml"), TINY_SSD))))
     asked = Int8BenchmarkSettings(networks=("a",), data="a", qat_epochs=3, imgsz=(64, 64))
     for weights, mosaic in ((finder, 0.0), (ssd, None)):
-        settings = training(asked, weights, tmp_path, "layer")
+        settings = training_settings(asked, weights, tmp_path, "layer")
         assert getattr(settings, "mosaic", None) == mosaic
         assert (settings.learning_rate, settings.epochs) == (0.0005, 3)
         assert (settings.qat, settings.per_tensor, settings.weights) == (True, True, weights)

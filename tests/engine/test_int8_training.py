@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from detector.engine import int8_training
 from detector.engine.int8_training import with_small_inputs
 from detector.layers.repvgg import randomise_batch_norms
 from detector.model.deploy import fuse_modules
 from detector.model.detector import Detector, build
+from detector.utils.errors import DetectorError
 
 
 def fused(name: str, variant: str | None) -> Detector:
@@ -34,6 +36,25 @@ def test_pixels_are_divided_and_nothing_else_changes(name: str, variant: str | N
     with_small_inputs(model)
     assert (model.preprocess.mean_rgb, model.preprocess.scale_rgb) == (mean_rgb, (255.0,) * 3)
     torch.testing.assert_close(outputs(model, images), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_layers_that_cannot_be_converted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """The network stays as it is, and a line says so."""
+
+    def refuse(*_: object) -> None:
+        raise DetectorError("cannot be converted")
+
+    monkeypatch.setattr(int8_training, "fit_input_layers", refuse)
+    model = fused("yolox", "nano")
+    preprocess = model.preprocess
+    with_small_inputs(model)
+    assert model.preprocess == preprocess
+    assert caplog.messages == [
+        "--qat: the network reads numbers up to 255, and its first layers cannot be converted to "
+        "smaller ones; steps may be too large for them"
+    ]
 
 
 def test_small_inputs_stay():
